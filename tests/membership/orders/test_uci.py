@@ -53,7 +53,7 @@ def read_one(*rows):
     return only
 
 
-def test_invoice_becomes_a_draft():
+def test_invoice_becomes_a_draft() -> None:
     assert read(row(), row(sku="22423", title="REGENCY CAKESTAND", quantity="1", price="12.75")) == [
         InvoiceDraft(
             external_id="536365",
@@ -69,7 +69,7 @@ def test_invoice_becomes_a_draft():
     ]
 
 
-def test_amount_sums_all_lines_or_the_kinds_named():
+def test_amount_sums_all_lines_or_the_kinds_named() -> None:
     draft = read_one(row(), row(sku="POST", title="POSTAGE", quantity="2", price="18"), row(sku="M", price="1.00"))
     assert draft.amount_fen() == 6 * 255 + 3600 + 600
     assert draft.amount_fen(LineKind.POSTAGE) == 3600
@@ -90,11 +90,11 @@ def test_time_is_read_as_london_and_handed_out_as_utc(written, utc):
     assert read_one(row(placed=written)).placed_at == utc
 
 
-def test_earliest_line_gives_the_time():
+def test_earliest_line_gives_the_time() -> None:
     assert read_one(row(placed="2010-12-01 08:27:00"), row()).placed_at == datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 
 
-def test_interleaved_lines_make_one_invoice_in_the_order_of_first_lines():
+def test_interleaved_lines_make_one_invoice_in_the_order_of_first_lines() -> None:
     drafts = read(row("1"), row("2"), row("1", sku="22423"), row("3"), row("2", sku="22423"))
     assert [(draft.external_id, [line.line_no for line in draft.lines]) for draft in drafts] == [
         ("1", [2, 4]),
@@ -103,11 +103,11 @@ def test_interleaved_lines_make_one_invoice_in_the_order_of_first_lines():
     ]
 
 
-def test_equal_lines_are_all_kept():
+def test_equal_lines_are_all_kept() -> None:
     assert [line.line_no for line in read_one(row(), row(), row()).lines] == [2, 3, 4]
 
 
-def test_columns_may_stand_in_any_order_and_in_either_spelling():
+def test_columns_may_stand_in_any_order_and_in_either_spelling() -> None:
     first_edition = [
         "InvoiceNo",
         "StockCode",
@@ -125,27 +125,27 @@ def test_columns_may_stand_in_any_order_and_in_either_spelling():
     assert list(parse([["", *HEADING, "Remark"], ["0", *row(), "kept out"]])) == expected
 
 
-def test_heading_that_is_not_ours_is_refused_with_the_columns_named():
+def test_heading_that_is_not_ours_is_refused_with_the_columns_named() -> None:
     with pytest.raises(HeadingUnknown) as refused:
         list(parse([["订单编号", "Price", "Invoice", "InvoiceNo"], row()]))
     assert refused.value.missing == ("StockCode", "Description", "Quantity", "InvoiceDate", "Customer ID", "Country")
     assert refused.value.repeated == ("Invoice",)
 
 
-def test_nothing_at_all_is_no_heading():
+def test_nothing_at_all_is_no_heading() -> None:
     with pytest.raises(HeadingUnknown):
         list(parse([]))
 
 
-def test_heading_alone_gives_nothing():
+def test_heading_alone_gives_nothing() -> None:
     assert read() == []
 
 
-def test_rows_without_text_are_skipped_and_counted_as_rows():
+def test_rows_without_text_are_skipped_and_counted_as_rows() -> None:
     assert [line.line_no for line in read_one([], row(), ["", " "], row()).lines] == [3, 5]
 
 
-def test_blanks_are_trimmed_and_stock_codes_are_upper_case():
+def test_blanks_are_trimmed_and_stock_codes_are_upper_case() -> None:
     draft = read_one(
         row(" 536365 ", " 85123a", " WHITE   HEART ", " 6 ", " 2010-12-01 08:26:00", " 2.55 ", " 17850 ", " EIRE ")
     )
@@ -153,7 +153,7 @@ def test_blanks_are_trimmed_and_stock_codes_are_upper_case():
     assert draft.lines == (DraftLine(2, "85123A", "WHITE HEART", 6, 255, LineKind.GOODS),)
 
 
-def test_missing_title_is_replaced_by_the_stock_code():
+def test_missing_title_is_replaced_by_the_stock_code() -> None:
     assert read_one(row(title="")).lines[0].title == "85123A"
 
 
@@ -194,7 +194,7 @@ def test_stock_code_says_what_a_line_is_for(sku, kind):
     assert read_one(row(), row(sku=sku)).lines[1].kind == kind
 
 
-def test_cancellation_holds_the_pieces_taken_back():
+def test_cancellation_holds_the_pieces_taken_back() -> None:
     draft = read_one(row("C536379", quantity="-2"), row("C536379", sku="D", quantity="-1", price="27.50"))
     assert draft.cancels
     assert [(line.sku, line.quantity, line.kind) for line in draft.lines] == [
@@ -204,11 +204,11 @@ def test_cancellation_holds_the_pieces_taken_back():
     assert draft.amount_fen() == 2 * 255 + 2750
 
 
-def test_cancellation_in_lower_case_is_one():
+def test_cancellation_in_lower_case_is_one() -> None:
     assert read_one(row("c536379", quantity="-2")).external_id == "C536379"
 
 
-def test_charge_on_a_cancellation_counts_against_what_is_taken_back():
+def test_charge_on_a_cancellation_counts_against_what_is_taken_back() -> None:
     assert read_one(row("C496350", sku="M", quantity="1", price="373.57")).lines[0].quantity == -1
 
 
@@ -291,7 +291,7 @@ def test_bad_line_refuses_its_whole_invoice_and_no_other(bad, column, reason, va
     ]
 
 
-def test_line_that_names_no_invoice_is_refused_alone():
+def test_line_that_names_no_invoice_is_refused_alone() -> None:
     assert read(row(""), row(), row(" ")) == [
         RefusedInvoice("", (Fault(2, "Invoice", Reason.INVOICE_EMPTY, ""),)),
         *[
@@ -309,7 +309,7 @@ def test_invoice_number_of_another_form_is_refused(invoice):
     assert read(row(invoice)) == [RefusedInvoice(invoice, (Fault(2, "Invoice", Reason.INVOICE_FORM, invoice),))]
 
 
-def test_stock_written_off_among_sold_lines_is_refused():
+def test_stock_written_off_among_sold_lines_is_refused() -> None:
     assert read(row(customer=""), row(quantity="-4", price="0", customer="")) == [
         RefusedInvoice(
             "536365", (Fault(2, "", Reason.OTHER_LINE, ""), Fault(3, "Quantity", Reason.QUANTITY_BELOW_ZERO, "-4"))
@@ -317,7 +317,7 @@ def test_stock_written_off_among_sold_lines_is_refused():
     ]
 
 
-def test_file_that_breaks_off_hands_out_nothing():
+def test_file_that_breaks_off_hands_out_nothing() -> None:
     text = ",".join(HEADING) + "\n" + ",".join(row()) + '\n536366,22423,"CAKE'
     drafts: list[object] = []
     with pytest.raises(csv.Error):
@@ -354,7 +354,7 @@ def test_allot_gives_the_latest_purchase_first_and_loses_no_piece(quantity, left
     assert sum(shares) + rest == quantity
     assert all(0 <= share <= pieces for share, pieces in zip(shares, left, strict=True))
     for place, share in enumerate(shares):
-        assert share == left[place] or not any(shares[place + 1 :]) and not rest
+        assert share == left[place] or (not any(shares[place + 1 :]) and not rest)
 
 
 @pytest.mark.parametrize(
@@ -373,18 +373,18 @@ def test_allot_examples(quantity, left, shares, rest):
 
 
 class TestDemoFile:
-    def test_is_small_and_carries_no_moment_of_making(self):
+    def test_is_small_and_carries_no_moment_of_making(self) -> None:
         content = DEMO.read_bytes()
         assert len(content) <= 3_000_000
         assert content[4:8] == bytes(4)
 
-    def test_is_credited_beside_it(self):
+    def test_is_credited_beside_it(self) -> None:
         credit = (DEMO.parent / "CREDIT.md").read_text(encoding="utf-8")
         assert "Chen, D. (2019)" in credit
         assert "UCI Machine Learning Repository" in credit
         assert "CC BY 4.0" in credit
 
-    def test_is_read_without_a_refusal_and_has_all_that_the_demo_shows(self):
+    def test_is_read_without_a_refusal_and_has_all_that_the_demo_shows(self) -> None:
         with gzip.open(DEMO, "rt", encoding="utf-8", newline="") as text:
             invoices = list(parse(csv.reader(text, strict=True)))
         drafts = [invoice for invoice in invoices if isinstance(invoice, InvoiceDraft)]
