@@ -1,0 +1,65 @@
+"""The web server: granian with two processes over the WSGI application."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import Server
+
+from . import embedded
+from .config import ROOT, Settings
+from .db import db
+
+THREADS = 16
+# Connections that a process takes at once. Idle ones of browsers count too, so that it is far above the threads.
+BACKPRESSURE = 512
+KILL_SECONDS = 20
+
+
+def serve(settings: Settings, host: str, port: int, app: Flask | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    With `app` (Linux) the processes share the parent's loaded application; otherwise each loads `wsgi.py`.
+    """
+    server = Server(
+        target="wsgi:app",
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=settings.web_processes,
+        blocking_threads=THREADS,
+        backpressure=BACKPRESSURE,
+        backlog=1024,
+        websockets=False,
+        http1_settings=HTTP1Settings(header_read_timeout=15_000),
+        respawn_failed_workers=True,
+        workers_kill_timeout=KILL_SECONDS,
+        working_dir=ROOT,
+        log_level=LogLevels.warning,
+    )
+    if app is None or sys.platform != "linux":
+        server.serve()
+    else:
+        server.serve(target_loader=loader(app), wrap_loader=False)
+
+
+def loader(app: Flask) -> Callable[[], Any]:
+    """What a forked process of the web server runs first."""
+
+    def load() -> Flask:
+        # One whose parent was killed would hold the port and serve on, out of everybody's sight.
+        parent = multiprocessing.parent_process()
+        embedded.die_with_parent(signal.SIGKILL, parent.pid if parent else None)
+        with app.app_context():
+            db.engine.dispose(close=False)
+        return app
+
+    return load

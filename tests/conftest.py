@@ -1,0 +1,268 @@
+"""Fixtures for every test: the real database and queue, each test rolled back, the clock held, and a live server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+from flask import Flask
+from flask.testing import FlaskClient
+from redis import Redis
+from sqlalchemy import text
+
+from kernel import clock as kernel_clock
+from kernel import config, embedded
+from kernel.app import create_app
+from kernel.auth import Role
+from kernel.cli import upgrade
+from kernel.db import commit
+from kernel.db import db as database
+from kernel.staff import services as staff_services
+from kernel.staff.models import Staff
+
+ROOT = Path(__file__).resolve().parents[1]
+PASSWORD = "correct-horse-battery"
+START_SECONDS = 60
+# A Tuesday noon in the shop's time zone.
+NOON = datetime(2026, 3, 3, 4, 0, tzinfo=UTC)
+
+
+# ── The servers and the application ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def settings() -> Iterator[config.Settings]:
+    """Settings over an embedded database and queue of this test process alone, in a temporary folder."""
+    folder = Path(tempfile.mkdtemp(prefix="siyu-test-"))
+    found = config.load({"SIYU_DATA": str(folder), "SITE_URL": "http://localhost"})
+    running = embedded.Running(embedded.servers(found, durable=False))
+    try:
+        running.start()
+        yield found
+    finally:
+        running.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def app(settings: config.Settings) -> Iterator[Flask]:
+    """The application with all tables. Forms need no token here; tests of the token make their own application."""
+    app = create_app(settings, TESTING=True, WTF_CSRF_ENABLED=False)
+    app.test_client_class = Client
+    if any((ROOT / "migrations" / "versions").glob("*.py")):
+        upgrade(app)
+    else:
+        with app.app_context():
+            database.create_all()
+    yield app
+    with app.app_context():
+        database.engine.dispose()
+
+
+@pytest.fixture
+def db(app: Flask) -> Iterator[Any]:
+    """The database in an application context; whatever the test commits, here or through views, is rolled back at its end.
+
+    Jobs asked for after a commit are collected, see `run_jobs`.
+    """
+    with app.app_context():
+        connection = database.engine.connect()
+    outer = connection.begin()
+    configure = database.session.session_factory.configure
+    configure(bind=connection, join_transaction_mode="create_savepoint")
+    app.extensions["collected_jobs"] = []
+    try:
+        with app.app_context():
+            yield database
+    finally:
+        configure(bind=None, join_transaction_mode="conditional_savepoint")
+        del app.extensions["collected_jobs"]
+        outer.rollback()
+        connection.close()
+
+
+@pytest.fixture
+def queue_server(settings: config.Settings) -> Iterator[Redis]:
+    """The queue server, empty before and after."""
+    with Redis.from_url(settings.redis_url) as connection:
+        connection.flushall()
+        yield connection
+        connection.flushall()
+
+
+# ── Requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Client(FlaskClient):
+    """Each request gets its own application context, as in production, though the test holds one open.
+
+    What the test has added so far is committed (to the test's own transaction) before a request, and rows it holds are
+    read anew after it.
+    """
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        settle()
+        response = Context().run(super().open, *args, **kwargs)
+        if database.session.registry.has():
+            database.session.expire_all()
+        return response
+
+
+def settle() -> None:
+    """Commit what the test's own session holds."""
+    if database.session.registry.has():
+        commit()
+
+
+@pytest.fixture
+def client(app: Flask, db: Any) -> FlaskClient:
+    """A browser that nobody has signed in with."""
+    return app.test_client()
+
+
+@cache
+def cheap_hash(password: str) -> str:
+    """A valid hash that costs next to nothing to make and to check."""
+    return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(password)
+
+
+@pytest.fixture
+def make_staff(db: Any) -> Callable[..., Staff]:
+    """`make_staff(Role.VIEWER, email=…, name=…)` adds somebody to the staff, with `PASSWORD`."""
+
+    def make(role: Role = Role.VIEWER, email: str | None = None, name: str | None = None) -> Staff:
+        person = Staff(
+            name=name or role.value.title(),
+            email=email or f"{role.value}@shop.example",
+            role=role,
+            password_hash=cheap_hash(PASSWORD),
+            created_at=kernel_clock.now(),
+        )
+        db.session.add(person)
+        db.session.flush()
+        return person
+
+    return make
+
+
+@pytest.fixture
+def staff_client(app: Flask, db: Any, make_staff: Callable[..., Staff]) -> Callable[..., FlaskClient]:
+    """`staff_client(Role.VIEWER)` is a browser signed in as somebody with that role (made when nobody has it)."""
+
+    def make(role: Role | str = Role.OWNER, person: Staff | None = None) -> FlaskClient:
+        wanted = Role(role)
+        person = person or staff_services.find_staff(f"{wanted.value}@shop.example") or make_staff(wanted)
+        return sign_in(app.test_client(), person)
+
+    return make
+
+
+def sign_in(browser: FlaskClient, person: Staff) -> FlaskClient:
+    """Sign a browser in with a session row, without the cost of hashing a password."""
+    with database.session.no_autoflush:
+        token = staff_services.open_session(person, "127.0.0.1")
+    settle()
+    with browser.session_transaction() as cookie:
+        cookie["_user_id"], cookie["_fresh"] = token, True
+    return browser
+
+
+@pytest.fixture
+def owner_client(staff_client: Callable[..., FlaskClient]) -> FlaskClient:
+    """A browser signed in as the owner."""
+    return staff_client(Role.OWNER)
+
+
+# ── Time and jobs ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class HeldClock:
+    """The held clock of a test: `clock.now()`, `clock.move(days=1)`, `clock.at(instant)`."""
+
+    def __init__(self, step: Callable[[timedelta], None]) -> None:
+        self._step = step
+
+    def now(self) -> datetime:
+        return kernel_clock.now()
+
+    def move(self, **span: float) -> datetime:
+        """Go on by a span (`days=1, hours=2`); returns the new instant."""
+        self._step(timedelta(**span))
+        return kernel_clock.now()
+
+    def at(self, instant: datetime) -> datetime:
+        """Go to an instant."""
+        self._step(instant - kernel_clock.now())
+        return kernel_clock.now()
+
+
+@pytest.fixture
+def clock() -> Iterator[HeldClock]:
+    """Time stands still at noon of 2026-03-03 in the shop's time zone, until the test moves it."""
+    with kernel_clock.frozen(NOON) as step:
+        yield HeldClock(step)
+
+
+@pytest.fixture
+def run_jobs(app: Flask, db: Any) -> Callable[[], list[str]]:
+    """`run_jobs()` runs what has been queued, and what that queues, in this test's transaction; returns the jobs' names."""
+
+    def run() -> list[str]:
+        settle()
+        done: list[str] = []
+        waiting = app.extensions["collected_jobs"]
+        while waiting:
+            job, arguments = waiting.pop(0)
+            Context().run(_run_job, app, job, arguments)
+            done.append(job.name)
+            if len(done) > 10_000:
+                raise RuntimeError("these jobs queue one another without end")
+        database.session.expire_all()
+        return done
+
+    return run
+
+
+def _run_job(app: Flask, job: Any, arguments: dict[str, Any]) -> None:
+    with app.app_context():
+        job(**arguments)
+
+
+@pytest.fixture
+def queries(db: Any) -> Callable[[int], Any]:
+    """`with queries(2): …` fails when the block sends another number of statements."""
+    from sqlalchemy import event
+
+    @contextmanager
+    def exactly(expected: int) -> Iterator[list[str]]:
+        seen: list[str] = []
+
+        def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+            if "SAVEPOINT" not in statement:
+                seen.append(statement)
+
+        event.listen(database.engine, "before_cursor_execute", note)
+        try:
+            yield seen
+        finally:
+            event.remove(database.engine, "before_cursor_execute", note)
+        assert len(seen) == expected, "\n".join(seen)
+
+    return exactly
