@@ -1,0 +1,18 @@
+"""What each role may do on this floor."""
+
+from __future__ import annotations
+
+from kernel.auth import Role, grant
+
+EVERYONE = tuple(Role)
+
+
+def init() -> None:
+    grant("audiences.view", *EVERYONE)
+    grant("audiences.edit", Role.MANAGER, Role.MARKETER)
+    grant("pushes.view", *EVERYONE)
+    grant("pushes.edit", Role.MANAGER, Role.MARKETER)
+    grant("pushes.send", Role.MANAGER, Role.MARKETER)
+    grant("channels.view", Role.MANAGER, Role.MARKETER)
+    grant("channels.edit")
+    grant("results.view", *EVERYONE)

@@ -1,0 +1,17 @@
+"""Floor 2: where members gather."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from . import permissions
+from . import desk, groups, posts
+
+ROOMS = (groups, posts, desk)
+
+
+def init_app(app: Flask) -> None:
+    """Grant the floor's permissions, then open its rooms from the lowest up."""
+    permissions.init()
+    for room in ROOMS:
+        room.init_app(app)

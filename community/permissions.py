@@ -1,0 +1,18 @@
+"""What each role may do on this floor."""
+
+from __future__ import annotations
+
+from kernel.auth import Role, grant
+
+EVERYONE = tuple(Role)
+
+
+def init() -> None:
+    grant("groups.view", *EVERYONE)
+    grant("groups.edit", Role.MANAGER)
+    grant("groups.moderate", Role.MANAGER, Role.ASSISTANT)
+    grant("posts.view", *EVERYONE)
+    grant("posts.edit", Role.MANAGER, Role.MARKETER, Role.ASSISTANT)
+    grant("calls.view", *EVERYONE)
+    grant("calls.handle", Role.MANAGER, Role.SERVICE, Role.ASSISTANT)
+    grant("scripts.edit", Role.MANAGER, Role.SERVICE)

@@ -1,0 +1,1 @@
+"""Floor 0: the kernel. It knows no business word."""

@@ -1,0 +1,82 @@
+"""Settings pages: API keys (made, shown once, revoked) and the audit trail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Flask, flash, redirect, render_template, request, url_for
+from sqlalchemy import select
+from wtforms import SelectMultipleField, StringField
+from wtforms.validators import DataRequired, Length
+from wtforms.widgets import CheckboxInput, ListWidget
+
+from . import api_keys, audit, navigation
+from .auth import Role, grant, staff
+from .db import db
+from .errors import NotFound
+from .forms import Form
+from .i18n import gettext as _
+from .i18n import lazy_gettext as _l
+from .pages import keyset
+
+bp = APIBlueprint("settings_console", __name__, url_prefix="/console", enable_openapi=False)
+
+
+class ApiKeyForm(Form):
+    name = StringField(_l("Name"), [DataRequired(), Length(max=80)])
+    scopes = SelectMultipleField(
+        _l("What it may do"), [DataRequired()], widget=ListWidget(prefix_label=False), option_widget=CheckboxInput()
+    )
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scopes.choices = [(scope, scope) for scope in sorted(api_keys.SCOPES)]
+
+
+def _keys() -> list[api_keys.ApiKey]:
+    return list(
+        db.session.scalars(select(api_keys.ApiKey).order_by(api_keys.ApiKey.revoked_at.is_not(None), api_keys.ApiKey.id.desc()))
+    )
+
+
+@bp.get("/api-keys")
+@staff("api_keys.manage")
+def api_key_list() -> Any:
+    return render_template("settings/api_keys.html", keys=_keys(), form=ApiKeyForm(), token=None)
+
+
+@bp.post("/api-keys")
+@staff("api_keys.manage")
+def api_key_create() -> Any:
+    form = ApiKeyForm()
+    if not form.validate():
+        return render_template("settings/api_keys.html", keys=_keys(), form=form, token=None), 422
+    key, token = api_keys.create(form.name.data or "", list(form.scopes.data or []))
+    audit.record("api_key.created", "api_key", key.id, after={"name": key.name, "scopes": key.scopes})
+    return render_template("settings/api_keys.html", keys=_keys(), form=ApiKeyForm(formdata=None), token=token)
+
+
+@bp.post("/api-keys/<int:key_id>/revoke")
+@staff("api_keys.manage")
+def api_key_revoke(key_id: int) -> Any:
+    if not api_keys.revoke(key_id):
+        raise NotFound
+    audit.record("api_key.revoked", "api_key", key_id)
+    flash(_("The key is revoked. Whatever uses it is refused from now on."), "success")
+    return redirect(url_for(".api_key_list"))
+
+
+@bp.get("/audit")
+@staff("audit.view")
+def audit_trail() -> Any:
+    page = keyset(select(audit.AuditEntry), [audit.AuditEntry.id.desc()], request.args.get("cursor"))
+    return render_template("settings/audit.html", page=page)
+
+
+def init_app(app: Flask) -> None:
+    grant("api_keys.manage", Role.OWNER)
+    grant("audit.view", Role.OWNER)
+    app.register_blueprint(bp)
+    navigation.add("settings", _l("API keys"), "settings_console.api_key_list", "api_keys.manage", order=60)
+    navigation.add("settings", _l("Audit trail"), "settings_console.audit_trail", "audit.view", order=90)

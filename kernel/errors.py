@@ -1,0 +1,145 @@
+"""Refusals: a rule said no. One class a reason; mapped once to a page, a fragment or problem+json."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+from flask import Flask, Response, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from .i18n import gettext as _
+from .i18n import lazy_gettext as _l
+
+log = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """Something that a rule does not allow, said to the person who asked.
+
+    `status` is the HTTP status, `label` the sentence (with `%(name)s` places filled from the keyword arguments),
+    `next_step` an optional (path, label) pair that the page offers.
+    """
+
+    status = 409
+    label: Any = _l("This cannot be done now.")
+    title: Any = None
+    icon = "alert-circle"
+
+    def __init__(self, *, next_step: tuple[str, Any] | None = None, **values: Any) -> None:
+        super().__init__()
+        self.values = values
+        self.next_step = next_step
+
+    @property
+    def code(self) -> str:
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+    @property
+    def message(self) -> str:
+        text = str(self.label)
+        return text % self.values if self.values else text
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class NotFound(Refusal):
+    status = 404
+    label = _l("There is nothing here. The address may be mistyped, or what it showed has been removed.")
+    title = _l("Not found")
+    icon = "map-off"
+
+
+class Forbidden(Refusal):
+    status = 403
+    label = _l("Your role does not allow this. Ask the owner of the shop if you need it.")
+    title = _l("Not allowed")
+    icon = "lock"
+
+
+class InputInvalid(Refusal):
+    """The input of a program (API, command line) breaks a rule; `errors` lists them as (place, sentence)."""
+
+    status = 422
+    label = _l("The input has mistakes.")
+
+    def __init__(self, errors: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self.errors = errors
+
+    @property
+    def message(self) -> str:
+        return " ".join(f"{place}: {sentence}" for place, sentence in self.errors) or str(self.label)
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> Response:
+    """An RFC 9457 problem document."""
+    response = jsonify({"type": f"about:blank#{code}", "status": status, "code": code, "detail": detail, **more})
+    response.status_code = status
+    response.content_type = "application/problem+json"
+    return response
+
+
+def wants_problem() -> bool:
+    return request.path.startswith("/api/")
+
+
+def _page(status: int, title: str, message: str, next_step: tuple[str, Any] | None, icon: str) -> tuple[str, int]:
+    face = "console" if request.path.startswith("/console") else "portal"
+    fragment = request.headers.get("HX-Request") == "true"
+    template = "errors/_fragment.html" if fragment else f"errors/{face}.html"
+    return render_template(
+        template, status=status, title=title, message=message, next_step=next_step, icon=icon
+    ), status
+
+
+STATUS_TEXT = {
+    400: (_l("This request could not be read"), _l("Something in the request was malformed. Nothing was changed.")),
+    403: (_l("Not allowed"), _l("This page was open for too long, or came from elsewhere. Go back, reload and try again.")),
+    404: (NotFound.title, NotFound.label),
+    405: (_l("This link is not for opening"), _l("The address exists, but not for this kind of request. Nothing was changed.")),
+    413: (_l("Too large"), _l("The file is larger than is taken here. Nothing was changed.")),
+    429: (_l("Too many tries"), _l("Please wait a little and try again.")),
+    500: (_l("Something went wrong on our side"), _l("Nothing was changed. Please try again; the fault has been noted.")),
+    503: (_l("Busy"), _l("The server is busy or restarting. Please try again in a moment.")),
+}
+
+
+def init_app(app: Flask) -> None:
+    @app.errorhandler(Refusal)
+    def refuse(refusal: Refusal) -> Any:
+        if wants_problem():
+            more = {"errors": [{"param": p, "detail": d} for p, d in refusal.errors]} if isinstance(refusal, InputInvalid) else {}
+            return problem(refusal.status, refusal.code, refusal.message, **more)
+        return _page(refusal.status, str(refusal.title or ""), refusal.message, refusal.next_step, refusal.icon)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Any:
+        status = error.code or 500
+        if status < 400:
+            return error
+        title, message = STATUS_TEXT.get(status, (error.name, STATUS_TEXT[400][1]))
+        if wants_problem():
+            return problem(status, (error.name or "error").lower().replace(" ", "_"), str(message))
+        response = app.make_response(_page(status, str(title), str(message), None, "alert-circle"))
+        if retry_after := error.get_response().headers.get("Retry-After"):
+            response.headers["Retry-After"] = retry_after
+        return response
+
+    @app.errorhandler(Exception)
+    def fault(error: Exception) -> Any:
+        log.exception("unexpected fault on %s %s", request.method, request.path)
+        if app.config.get("PROPAGATE_EXCEPTIONS"):
+            raise error
+        from .db import rollback
+
+        rollback()
+        title, message = STATUS_TEXT[500]
+        if wants_problem():
+            return problem(500, "fault", str(message))
+        return _page(500, str(title), str(message), None, "alert-triangle")
+
+
+__all__ = ["Forbidden", "InputInvalid", "NotFound", "Refusal", "problem", "_"]

@@ -1,0 +1,124 @@
+"""Forms: Flask-WTF with messages in the reader's language, and fields for yuan and the shop's wall clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flask_wtf import FlaskForm
+from wtforms import IntegerField, StringField
+from wtforms.validators import ValidationError
+from wtforms.widgets import TextInput
+
+from . import clock, money
+from .i18n import gettext as _
+from .i18n import lazy_gettext as _l
+
+# WTForms asks a translations object for its own messages; ours are in the same catalogue as everything else.
+_MESSAGES = (
+    _l("This field is required."),
+    _l("Not a valid integer value."),
+    _l("Not a valid choice."),
+    _l("Invalid email address."),
+    _l("Not a valid datetime value."),
+    _l("Not a valid date value."),
+    _l("Invalid Choice: could not coerce."),
+    _l("Field must be at least %(min)d characters long."),
+    _l("Field cannot be longer than %(max)d characters."),
+    _l("Field must be between %(min)d and %(max)d characters long."),
+    _l("Number must be at least %(min)s."),
+    _l("Number must be at most %(max)s."),
+    _l("Number must be between %(min)s and %(max)s."),
+    _l("Field must be equal to %(other_name)s."),
+    _l("The CSRF token is missing."),
+    _l("The CSRF session token is missing."),
+    _l("The CSRF tokens do not match."),
+    _l("The CSRF token has expired."),
+)
+
+
+class _Translations:
+    def gettext(self, text: str) -> str:
+        return str(_(text))
+
+    def ngettext(self, singular: str, plural: str, n: int) -> str:
+        return str(_(singular if n == 1 else plural))
+
+
+class Form(FlaskForm):
+    """Base of every form: CSRF, what was typed is kept, errors in the reader's language."""
+
+    class Meta(FlaskForm.Meta):
+        def get_translations(self, form: Any) -> Any:
+            return _Translations()
+
+    def refuse(self, field: str, message: Any) -> None:
+        """Put a service's refusal beside the field it concerns."""
+        self[field].errors = [*self[field].errors, str(message)]
+
+
+class YuanField(StringField):
+    """An amount in yuan; `data` is 分 or None when empty."""
+
+    widget = TextInput()
+
+    def __init__(self, label: Any = None, validators: Any = None, negative: bool = False, **kwargs: Any) -> None:
+        super().__init__(label, validators, **kwargs)
+        self.negative = negative
+
+    def _value(self) -> str:
+        if self.raw_data:
+            return str(self.raw_data[0])
+        return "" if self.data is None else f"{self.data / 100:.2f}".removesuffix(".00")
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        if not valuelist:
+            return
+        text = valuelist[0].strip()
+        if not text:
+            self.data = None
+            return
+        try:
+            self.data = money.parse_yuan(text, self.negative)
+        except money.MoneyInvalid:
+            self.data = None
+            raise ValidationError(_("Write an amount in yuan, such as 99 or 1,234.50.")) from None
+
+
+class LocalDateTimeField(StringField):
+    """A moment on the shop's wall clock (`datetime-local`); `data` is aware UTC or None when empty."""
+
+    widget = TextInput(input_type="datetime-local")
+
+    def _value(self) -> str:
+        if self.raw_data:
+            return str(self.raw_data[0])
+        return "" if self.data is None else clock.local(self.data).strftime("%Y-%m-%dT%H:%M")
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        if not valuelist:
+            return
+        text = valuelist[0].strip()
+        if not text:
+            self.data = None
+            return
+        try:
+            naive = datetime.fromisoformat(text.replace(" ", "T"))
+            if naive.tzinfo is None:
+                naive = naive.replace(tzinfo=clock.ZONE)
+            self.data = naive.astimezone(UTC)
+            if not 2000 <= self.data.year <= 2100:
+                raise ValueError
+        except (ValueError, OverflowError):
+            self.data = None
+            raise ValidationError(_("Write a date and time, such as 2026-11-11 20:00.")) from None
+
+
+class OptionalIntegerField(IntegerField):
+    """A whole number that may be left empty (no limit)."""
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        if valuelist and not valuelist[0].strip():
+            self.data = None
+            return
+        super().process_formdata(valuelist)

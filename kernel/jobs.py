@@ -1,0 +1,158 @@
+"""Jobs: functions with plain arguments that an RQ worker runs in a transaction of their own.
+
+PostgreSQL decides and RQ only wakes a worker: whatever a job does must be findable again from the tables, so that an
+emptied queue loses nothing. Jobs are queued only after the commit of whoever asked for them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Generic, ParamSpec
+
+from flask import Flask, current_app, has_app_context
+from redis import Redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from . import config
+from .db import on_commit, transaction
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+
+# One queue a worker: RQ loses jobs silently when a worker listens to several.
+QUEUES = ("default", "bulk")
+# A slice ends well before this; a job that does not is stopped and found again by its sweep.
+TIMEOUT = 900
+
+
+@cache
+def redis_at(url: str) -> Redis:
+    return Redis.from_url(url, socket_connect_timeout=2, socket_timeout=70, health_check_interval=30)
+
+
+def connection(settings: config.Settings) -> Redis:
+    """The connection to the queue server of the given settings (one a process)."""
+    return redis_at(settings.redis_url)
+
+
+def queue(name: str, settings: config.Settings) -> Queue:
+    return Queue(name, connection=connection(settings), serializer=JSONSerializer, default_timeout=TIMEOUT)
+
+
+class Job(Generic[P]):
+    """A function that can run later, in a worker."""
+
+    def __init__(self, function: Callable[P, object], queue_name: str, own_transactions: bool) -> None:
+        if queue_name not in QUEUES:
+            raise ValueError(f"no queue {queue_name}")
+        self.direct = function
+        self.queue_name = queue_name
+        self.own_transactions = own_transactions
+        self.name = f"{function.__module__}.{function.__name__}"
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self.__module__ = function.__module__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run in a fresh application context, as a worker does."""
+        app = current_app._get_current_object() if has_app_context() else _worker_app()  # type: ignore[attr-defined]
+        with app.app_context():
+            if self.own_transactions:
+                self.direct(*args, **kwargs)
+            else:
+                with transaction():
+                    self.direct(*args, **kwargs)
+
+    def later(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Queue after the present transaction has been committed."""
+        if args:
+            raise TypeError("a job takes keyword arguments only")
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
+        on_commit(lambda: self._enqueue(app, kwargs, None))
+
+    def later_now(self, settings: config.Settings, unique: bool = True) -> None:
+        """Queue at once, without a transaction (the ticker). `unique` drops it while an equal one still waits or runs."""
+        _queue(self, settings, {}, f"every:{self.name}" if unique else None)
+
+    def _enqueue(self, app: Flask, kwargs: dict[str, Any], job_id: str | None) -> None:
+        collected = app.extensions.get("collected_jobs")
+        if collected is not None:
+            collected.append((self, kwargs))
+            return
+        try:
+            _queue(self, app.extensions["settings"], kwargs, job_id)
+        except Exception as error:
+            log.warning("could not wake a worker for %s (%s); the ticker will", self.name, error)
+
+
+def _queue(job: Job[Any], settings: config.Settings, kwargs: dict[str, Any], job_id: str | None) -> None:
+    from rq.exceptions import DuplicateJobError
+
+    try:
+        queue(job.queue_name, settings).enqueue(
+            job.name, kwargs=kwargs, job_id=job_id, unique=job_id is not None, result_ttl=0, failure_ttl=86_400
+        )
+    except DuplicateJobError:
+        log.debug("%s is queued already", job.name)
+
+
+@dataclass(frozen=True)
+class Recurring:
+    """A job that the ticker queues every so many seconds."""
+
+    job: Job[Any]
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        return self.job.name
+
+    def later_now(self, settings: config.Settings) -> None:
+        self.job.later_now(settings)
+
+
+_recurring: dict[str, Recurring] = {}
+_app: Flask | None = None
+
+
+def job(queue: str = "default", own_transactions: bool = False) -> Callable[[Callable[P, object]], Job[P]]:
+    """Make a function a job.
+
+    `queue` is `default` (short work) or `bulk` (slices of long work). With `own_transactions` the body opens
+    `with transaction():` itself, as often as it likes; otherwise the whole body is one.
+    """
+
+    def decorate(function: Callable[P, object]) -> Job[P]:
+        return Job(function, queue, own_transactions)
+
+    return decorate
+
+
+def every(seconds: float) -> Callable[[Job[P]], Job[P]]:
+    """Let the ticker queue a job every so many seconds. The job takes no arguments and may run twice harmlessly."""
+
+    def register(recurring: Job[P]) -> Job[P]:
+        _recurring[recurring.name] = Recurring(recurring, seconds)
+        return recurring
+
+    return register
+
+
+def registered() -> list[Recurring]:
+    """The recurring jobs of every package that has been loaded."""
+    return list(_recurring.values())
+
+
+def _worker_app() -> Flask:
+    if _app is None:
+        raise RuntimeError("no application has been created in this process")
+    return _app
+
+
+def init_app(app: Flask) -> None:
+    global _app
+    _app = app

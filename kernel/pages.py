@@ -1,0 +1,200 @@
+"""Lists: keyset paging, capped counts, CSV."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from flask import Response, request, stream_with_context
+from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select
+from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql.operators import desc_op
+
+from .db import db
+from .i18n import number
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list. `rows` are entities when the statement selects one, else row tuples."""
+
+    rows: list[Any]
+    next_cursor: str | None
+    previous_cursor: str | None
+
+    def url(self, cursor: str | None) -> str | None:
+        """The present address with another cursor; filters and order stay in it."""
+        if cursor is None:
+            return None
+        arguments = request.args.copy()
+        arguments["cursor"] = cursor
+        return f"{request.path}?{_query(arguments)}"
+
+    @property
+    def next_url(self) -> str | None:
+        return self.url(self.next_cursor)
+
+    @property
+    def previous_url(self) -> str | None:
+        return self.url(self.previous_cursor)
+
+
+def _query(arguments: Any) -> str:
+    from urllib.parse import urlencode
+
+    return urlencode([(k, v) for k, values in arguments.lists() for v in values])
+
+
+def url_with(**changes: Any) -> str:
+    """The present address with some arguments set, or dropped where None; the cursor always goes (a template function)."""
+    arguments = request.args.copy()
+    arguments.pop("cursor", None)
+    for key, value in changes.items():
+        arguments.pop(key, None)
+        if value is not None:
+            arguments[key] = str(value)
+    query = _query(arguments)
+    return f"{request.path}?{query}" if query else request.path
+
+
+def _pack(direction: str, values: Sequence[Any]) -> str:
+    plain = [v.isoformat() if isinstance(v, datetime | date) else v for v in values]
+    text = json.dumps([direction, *plain], separators=(",", ":"), ensure_ascii=False)
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+def _unpack(cursor: str | None, columns: list[ColumnElement[Any]]) -> tuple[str, list[Any]] | None:
+    """What a cursor says, or None for a missing or broken one: a stale bookmark shows the first page."""
+    if not cursor:
+        return None
+    try:
+        direction, *plain = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if direction not in ("n", "p") or len(plain) != len(columns):
+            return None
+        values = []
+        for column, value in zip(columns, plain, strict=True):
+            wanted = column.type.python_type
+            if wanted is datetime:
+                value = datetime.fromisoformat(value)
+                if value.tzinfo is None:
+                    return None
+            elif wanted is date:
+                value = date.fromisoformat(value)
+            elif wanted is int and (not isinstance(value, int) or abs(value) >= 2**63):
+                return None
+            elif wanted is str and (not isinstance(value, str) or "\x00" in value):
+                return None
+            values.append(value)
+    except (ValueError, TypeError, UnicodeDecodeError):
+        return None
+    return direction, values
+
+
+def keyset(statement: Select[Any], order: Sequence[Any], cursor: str | None = None, size: int = 50) -> Page:
+    """One page of `size` rows by keyset.
+
+    `order` lists columns, each plain (ascending) or `.desc()`, none of them nullable (coalesce first), the last unique.
+    `cursor` is what a former page gave as next or previous; whatever cannot be read shows the first page.
+    """
+    columns: list[ColumnElement[Any]] = []
+    descending: list[bool] = []
+    for item in order:
+        backwards = isinstance(item, UnaryExpression) and item.modifier is desc_op
+        columns.append(item.element if backwards else item)
+        descending.append(backwards)
+    said = _unpack(cursor, columns)
+    back = said is not None and said[0] == "p"
+    if said is not None:
+        branches = []
+        for i, column in enumerate(columns):
+            value = literal(said[1][i], column.type)
+            beyond = column < value if descending[i] != back else column > value
+            branches.append(and_(*[c == literal(v, c.type) for c, v in zip(columns[:i], said[1], strict=False)], beyond))
+        if all(descending) or not any(descending):
+            # A row comparison lets the index start at the place; the branches below cannot.
+            from sqlalchemy import tuple_
+
+            here = tuple_(*columns)
+            there = tuple_(*[literal(v, c.type) for c, v in zip(columns, said[1], strict=True)])
+            statement = statement.where(here < there if descending[0] != back else here > there)
+        else:
+            statement = statement.where(or_(*branches))
+    width = len(statement.selected_columns) if not statement.column_descriptions else len(statement.column_descriptions)
+    marked = statement.add_columns(*[c.label(f"keyset_{i}") for i, c in enumerate(columns)])
+    marked = marked.order_by(None).order_by(*[c.desc() if d != back else c.asc() for c, d in zip(columns, descending, strict=True)])
+    rows = db.session.execute(marked.limit(size + 1)).all()
+    more = len(rows) > size
+    rows = list(rows[:size])
+    if back:
+        rows.reverse()
+    keys = [list(row[width:]) for row in rows]
+    shown = [row[0] if width == 1 else row for row in rows]
+    has_next = more if not back else True
+    has_previous = (said is not None) if not back else more
+    return Page(
+        rows=shown,
+        next_cursor=_pack("n", keys[-1]) if rows and has_next else None,
+        previous_cursor=_pack("p", keys[0]) if rows and has_previous else None,
+    )
+
+
+@dataclass(frozen=True)
+class Count:
+    """A count that stops at a cap."""
+
+    n: int
+    capped: bool
+
+    def __str__(self) -> str:
+        return number(self.n) + ("+" if self.capped else "")
+
+    def __bool__(self) -> bool:
+        return self.n > 0
+
+
+def capped_count(statement: Select[Any], cap: int = 10_000) -> Count:
+    """How many rows a statement has, counted no further than the cap."""
+    inner = statement.order_by(None).with_only_columns(literal(1).label("one"), maintain_column_froms=True).limit(cap + 1)
+    n = db.session.scalar(select(func.count()).select_from(inner.subquery())) or 0
+    return Count(min(n, cap), n > cap)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\x00", "＝", "＋", "－", "＠")
+
+
+def _cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula; plain numbers stay numbers."""
+    if value is None:
+        return ""
+    if isinstance(value, int | float):
+        return value
+    text = str(value).replace("\x00", "")
+    return "'" + text if text.startswith(_FORMULA) else text
+
+
+def csv_response(filename: str, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Response:
+    """A CSV download (UTF-8 with BOM, so that spreadsheets read Chinese), streamed row by row."""
+
+    def lines() -> Iterator[str]:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        yield "\ufeff"
+        writer.writerow([_cell(str(h)) for h in header])
+        for row in rows:
+            writer.writerow([_cell(v) for v in row])
+            if buffer.tell() > 32_000:
+                yield buffer.getvalue()
+                buffer.seek(0)
+                buffer.truncate()
+        yield buffer.getvalue()
+
+    response = Response(stream_with_context(lines()), mimetype="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response

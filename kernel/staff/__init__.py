@@ -1,0 +1,1 @@
+"""Staff: who works here, their roles, signing in and out."""

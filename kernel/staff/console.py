@@ -1,0 +1,175 @@
+"""Pages: signing in and out, own password, language, and the list of staff."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask_login
+from apiflask import APIBlueprint
+from flask import current_app, flash, redirect, render_template, request, session, url_for
+
+from ..auth import Role, acting_staff, current_staff, public, safe_next, signed_in, staff
+from ..http import client_address
+from ..i18n import COOKIE, LOCALES
+from ..i18n import gettext as _
+from . import services
+from .forms import NewStaffForm, PasswordForm, SignInForm, StaffForm
+
+bp = APIBlueprint("staff_console", __name__, url_prefix="/console", enable_openapi=False)
+
+
+@bp.get("/sign-in")
+@public("signing in")
+def sign_in() -> Any:
+    if current_staff() is not None:
+        return redirect(safe_next(request.args.get("next"), url_for("today.index")))
+    form = SignInForm(next=request.args.get("next"))
+    return render_template("staff/sign_in.html", form=form)
+
+
+@bp.post("/sign-in")
+@public("signing in")
+def sign_in_post() -> Any:
+    form = SignInForm()
+    if form.validate():
+        try:
+            found = services.check_password(form.email.data or "", form.password.data or "")
+        except services.TooManyTries as refusal:
+            form.refuse("email", refusal)
+            return render_template("staff/sign_in.html", form=form), 429
+        if found is not None:
+            session.clear()
+            flask_login.login_user(_SignedIn(services.open_session(found, client_address()), found))
+            return redirect(safe_next(form.next.data, url_for("today.index")))
+        form.refuse("password", services.SignInRefused())
+        # Answered with 200, so that the edge commits the remembered failure.
+        return render_template("staff/sign_in.html", form=form)
+    return render_template("staff/sign_in.html", form=form), 422
+
+
+@bp.post("/sign-out")
+@signed_in
+def sign_out() -> Any:
+    services.close_session(flask_login.current_user.get_id())
+    flask_login.logout_user()
+    session.clear()
+    return redirect(url_for(".sign_in"))
+
+
+@bp.post("/language")
+@public("reading the page in another language")
+def language() -> Any:
+    chosen = request.form.get("lang", "")
+    response = redirect(safe_next(request.form.get("next"), url_for("today.index")))
+    if chosen in LOCALES:
+        secure = current_app.extensions["settings"].site_url.startswith("https://")
+        response.set_cookie(COOKIE, chosen, max_age=31_536_000, secure=secure, httponly=True, samesite="Lax")
+    return response
+
+
+@bp.get("/password")
+@signed_in
+def password() -> Any:
+    return render_template("staff/password.html", form=PasswordForm())
+
+
+@bp.post("/password")
+@signed_in
+def password_post() -> Any:
+    form = PasswordForm()
+    who = acting_staff()
+    if form.validate():
+        if services.check_password(who.email, form.current.data or "") is None:
+            form.refuse("current", _("This is not your present password."))
+            return render_template("staff/password.html", form=form)
+        services.set_password(who, form.fresh.data or "", keep_session=flask_login.current_user.get_id())
+        flash(_("Your password is changed. Every other browser has been signed out."), "success")
+        return redirect(url_for(".password"))
+    return render_template("staff/password.html", form=form), 422
+
+
+@bp.get("/staff")
+@staff("staff.manage")
+def index() -> Any:
+    return render_template("staff/index.html", people=services.everyone())
+
+
+@bp.get("/staff/new")
+@staff("staff.manage")
+def new() -> Any:
+    return render_template("staff/edit.html", form=NewStaffForm(role=Role.ASSISTANT.value), person=None)
+
+
+@bp.post("/staff/new")
+@staff("staff.manage")
+def new_post() -> Any:
+    form = NewStaffForm()
+    if form.validate():
+        try:
+            person = services.add(
+                form.name.data or "",
+                form.email.data or "",
+                form.chosen_role,
+                form.password.data or "",
+                form.signature.data or "",
+            )
+        except services.EmailTaken as refusal:
+            form.refuse("email", refusal)
+        else:
+            flash(_("%(name)s can sign in now.", name=person.name), "success")
+            return redirect(url_for(".index"))
+    return render_template("staff/edit.html", form=form, person=None), 422
+
+
+@bp.get("/staff/<int:staff_id>")
+@staff("staff.manage")
+def edit(staff_id: int) -> Any:
+    person = services.get_staff(staff_id)
+    return render_template("staff/edit.html", form=StaffForm(obj=person), person=person)
+
+
+@bp.post("/staff/<int:staff_id>")
+@staff("staff.manage")
+def edit_post(staff_id: int) -> Any:
+    person, form = services.get_staff(staff_id), StaffForm()
+    if form.validate():
+        services.edit(person, form.name.data or "", form.chosen_role, form.signature.data or "")
+        flash(_("Saved."), "success")
+        return redirect(url_for(".index"))
+    return render_template("staff/edit.html", form=form, person=person), 422
+
+
+@bp.post("/staff/<int:staff_id>/disable")
+@staff("staff.manage")
+def disable(staff_id: int) -> Any:
+    person = services.get_staff(staff_id)
+    services.disable(person)
+    flash(_("%(name)s is signed out everywhere and cannot sign in any more.", name=person.name), "success")
+    return redirect(url_for(".index"))
+
+
+@bp.post("/staff/<int:staff_id>/enable")
+@staff("staff.manage")
+def enable(staff_id: int) -> Any:
+    person = services.get_staff(staff_id)
+    services.enable(person)
+    flash(_("%(name)s can sign in again.", name=person.name), "success")
+    return redirect(url_for(".index"))
+
+
+class _SignedIn(flask_login.UserMixin):  # type: ignore[misc]
+    """What Flask-Login carries: the session's token as its id, and the staff row behind it."""
+
+    def __init__(self, token: str, person: Any) -> None:
+        self.token = token
+        self.person = person
+
+    def get_id(self) -> str:
+        return self.token
+
+
+def init_login(login: flask_login.LoginManager) -> None:
+    @login.user_loader  # type: ignore[untyped-decorator]
+    def load(token: str) -> _SignedIn | None:
+        person = services.staff_of_session(token)
+        return _SignedIn(token, person) if person is not None else None

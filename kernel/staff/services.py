@@ -1,0 +1,232 @@
+"""Signing in and out, and keeping the list of staff."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import timedelta
+from threading import BoundedSemaphore
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import delete, func, select
+
+from .. import audit, clock
+from ..auth import Role
+from ..db import db
+from ..errors import NotFound, Refusal
+from ..i18n import lazy_gettext as _l
+from .models import SignInTry, Staff, StaffSession
+
+LIFETIME = timedelta(days=14)
+IDLE = timedelta(days=3)
+SHORTEST_PASSWORD = 10
+_hasher = PasswordHasher()
+# One hash costs a good part of a second of CPU: a flood of sign-ins must not take every thread.
+_hashing = BoundedSemaphore(2)
+# Verified against when no such account exists, so that the answer takes as long.
+_NOBODY = _hasher.hash(secrets.token_hex(16))
+
+
+class SignInRefused(Refusal):
+    status = 422
+    label = _l("E-mail and password do not fit together.")
+
+
+class TooManyTries(Refusal):
+    status = 429
+    label = _l("Too many failed tries for this account. Wait fifteen minutes, or ask the owner for a new password.")
+
+
+class PasswordTooShort(Refusal):
+    status = 422
+    label = _l("A password needs at least %(shortest)s characters.")
+
+
+class EmailTaken(Refusal):
+    status = 422
+    label = _l("Somebody on the staff has this e-mail address already.")
+
+
+class LastOwner(Refusal):
+    label = _l("The shop needs one owner. Make somebody else an owner first.")
+
+
+def _hash_token(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _hash_password(password: str) -> str:
+    if len(password) < SHORTEST_PASSWORD:
+        raise PasswordTooShort(shortest=SHORTEST_PASSWORD)
+    with _hashing:
+        return _hasher.hash(password)
+
+
+def find_staff(email: str) -> Staff | None:
+    return db.session.scalar(select(Staff).where(func.lower(Staff.email) == email.strip().lower()))
+
+
+def get_staff(staff_id: int) -> Staff:
+    found = db.session.get(Staff, staff_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def everyone() -> list[Staff]:
+    return list(db.session.scalars(select(Staff).order_by(Staff.disabled_at.is_not(None), Staff.name, Staff.id)))
+
+
+def add(name: str, email: str, role: Role, password: str, signature: str = "") -> Staff:
+    """Add somebody to the staff.
+
+    Refuses with `EmailTaken` and `PasswordTooShort`.
+    """
+    if find_staff(email) is not None:
+        raise EmailTaken
+    staff = Staff(
+        name=name.strip(),
+        email=email.strip(),
+        role=role,
+        signature=signature.strip(),
+        password_hash=_hash_password(password),
+        created_at=clock.now(),
+    )
+    db.session.add(staff)
+    db.session.flush()
+    audit.record("staff.added", "staff", staff.id, after={"email": staff.email, "role": role.value})
+    return staff
+
+
+def make_owner(email: str = "owner@shop.example") -> tuple[str, str] | None:
+    """Make the first owner with a random password; returns (e-mail, password), or None when there is an owner."""
+    if db.session.scalar(select(Staff.id).where(Staff.role == Role.OWNER).limit(1)) is not None:
+        return None
+    password = "-".join(secrets.token_hex(2) for _ in range(4))
+    add("Owner", email, Role.OWNER, password)
+    return email, password
+
+
+def _tries(account: str) -> bool:
+    now = clock.now()
+    for span, most in ((timedelta(minutes=15), 5), (timedelta(days=1), 20)):
+        count = db.session.scalar(
+            select(func.count()).where(SignInTry.account == account, SignInTry.at > now - span)
+        )
+        if (count or 0) >= most:
+            return True
+    return False
+
+
+def check_password(email: str, password: str) -> Staff | None:
+    """The staff member that e-mail and password name, or None. A failure is remembered (the caller commits it).
+
+    Refuses with `TooManyTries` after five failures in fifteen minutes or twenty in a day.
+    """
+    account = email.strip().lower()[:200]
+    if _tries(account):
+        raise TooManyTries
+    staff = find_staff(email)
+    try:
+        with _hashing:
+            _hasher.verify(staff.password_hash if staff else _NOBODY, password)
+    except (VerificationError, InvalidHashError):
+        db.session.add(SignInTry(account=account, at=clock.now()))
+        return None
+    if staff is None or staff.disabled_at is not None:
+        db.session.add(SignInTry(account=account, at=clock.now()))
+        return None
+    db.session.execute(delete(SignInTry).where(SignInTry.account == account))
+    return staff
+
+
+def open_session(staff: Staff, address: str) -> str:
+    """Open a session and return its token, which only the browser keeps."""
+    token = secrets.token_urlsafe(32)
+    now = clock.now()
+    db.session.add(
+        StaffSession(
+            token_hash=_hash_token(token),
+            staff_id=staff.id,
+            created_at=now,
+            seen_at=now,
+            expires_at=now + LIFETIME,
+            address=address,
+        )
+    )
+    audit.record("staff.signed_in", "staff", staff.id)
+    return token
+
+
+def staff_of_session(token: str) -> Staff | None:
+    """Whose live session a token is, or None."""
+    now = clock.now()
+    found = db.session.execute(
+        select(StaffSession, Staff)
+        .join(Staff, Staff.id == StaffSession.staff_id)
+        .where(
+            StaffSession.token_hash == _hash_token(token),
+            StaffSession.expires_at > now,
+            StaffSession.seen_at > now - IDLE,
+            Staff.disabled_at.is_(None),
+        )
+    ).one_or_none()
+    if found is None:
+        return None
+    session, staff = found
+    if now - session.seen_at > timedelta(minutes=10):
+        session.seen_at = now
+    return staff
+
+
+def close_session(token: str) -> None:
+    db.session.execute(delete(StaffSession).where(StaffSession.token_hash == _hash_token(token)))
+
+
+def close_all_sessions(staff_id: int, but: str | None = None) -> None:
+    """End every session of somebody, except the one whose token is given."""
+    statement = delete(StaffSession).where(StaffSession.staff_id == staff_id)
+    if but is not None:
+        statement = statement.where(StaffSession.token_hash != _hash_token(but))
+    db.session.execute(statement)
+
+
+def set_password(staff: Staff, password: str, keep_session: str | None = None) -> None:
+    """Set a password and end all other sessions. Refuses with `PasswordTooShort`."""
+    staff.password_hash = _hash_password(password)
+    close_all_sessions(staff.id, but=keep_session)
+    audit.record("staff.password_changed", "staff", staff.id)
+
+
+def _owners_but(staff: Staff) -> int:
+    return db.session.scalar(
+        select(func.count()).where(Staff.role == Role.OWNER, Staff.disabled_at.is_(None), Staff.id != staff.id)
+    ) or 0
+
+
+def edit(staff: Staff, name: str, role: Role, signature: str) -> None:
+    """Change name, role and signature; a changed role ends the sessions. Refuses with `LastOwner`."""
+    if staff.role == Role.OWNER and role != Role.OWNER and not _owners_but(staff):
+        raise LastOwner
+    before = {"name": staff.name, "role": staff.role.value, "signature": staff.signature}
+    if role != staff.role:
+        close_all_sessions(staff.id)
+    staff.name, staff.role, staff.signature = name.strip(), role, signature.strip()
+    audit.record(
+        "staff.changed", "staff", staff.id, before, {"name": staff.name, "role": role.value, "signature": staff.signature}
+    )
+
+
+def disable(staff: Staff) -> None:
+    """Shut somebody out at once. Refuses with `LastOwner`."""
+    if staff.role == Role.OWNER and not _owners_but(staff):
+        raise LastOwner
+    staff.disabled_at = clock.now()
+    close_all_sessions(staff.id)
+    audit.record("staff.disabled", "staff", staff.id)
+
+
+def enable(staff: Staff) -> None:
+    staff.disabled_at = None
+    audit.record("staff.enabled", "staff", staff.id)

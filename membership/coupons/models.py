@@ -1,0 +1,167 @@
+"""Offers in their versions, the coupons that members hold, and what happened to each."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from kernel.db import db, pk
+
+
+class CouponKind(enum.StrEnum):
+    AMOUNT = "amount"
+    PERCENT = "percent"
+    FIXED_PRICE = "fixed_price"
+    GIFT_ITEM = "gift_item"
+    FREE_SHIPPING = "free_shipping"
+
+
+class OfferState(enum.StrEnum):
+    DRAFT = "draft"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    ENDED = "ended"
+
+
+class CouponState(enum.StrEnum):
+    ISSUED = "issued"
+    RESERVED = "reserved"
+    REDEEMED = "redeemed"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    TRANSFERRED = "transferred"
+    FROZEN = "frozen"
+
+
+class Offer(db.Model):
+    """What can be claimed. Its terms live in versions; stock and claim limits are the offer's own."""
+
+    __tablename__ = "offer"
+    id: Mapped[pk]
+    name: Mapped[str]
+    state: Mapped[OfferState] = mapped_column(default=OfferState.DRAFT)
+    version_id: Mapped[int | None]
+    # Null is unlimited. `claimed` counts coupons really inserted and is changed only under this row's lock.
+    stock: Mapped[int | None]
+    claimed: Mapped[int] = mapped_column(default=0)
+    per_member: Mapped[int | None] = mapped_column(default=1)
+    per_day: Mapped[int | None]
+    claim_from: Mapped[datetime | None]
+    claim_until: Mapped[datetime | None]
+    open_to_new: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("claimed >= 0 AND (stock IS NULL OR claimed <= stock)", name="stock"),)
+
+
+class OfferVersion(db.Model):
+    """The terms of an offer; never changed, so that a coupon's terms stay what they were when it was claimed."""
+
+    __tablename__ = "offer_version"
+    id: Mapped[pk]
+    offer_id: Mapped[int] = mapped_column(ForeignKey("offer.id"), index=True)
+    number: Mapped[int]
+    kind: Mapped[CouponKind]
+    # 分 for amount and fixed price; per mille paid for percent (850 = 8.5折).
+    value: Mapped[int]
+    discount_cap: Mapped[int | None]
+    min_spend: Mapped[int] = mapped_column(default=0)
+    skus: Mapped[list[str]] = mapped_column(default=list)
+    item_title: Mapped[str] = mapped_column(default="")
+    usable_from: Mapped[datetime | None]
+    usable_until: Mapped[datetime | None]
+    valid_days: Mapped[int | None]
+    min_rank: Mapped[int] = mapped_column(default=0)
+    group_id: Mapped[int | None]
+    channels: Mapped[list[str]] = mapped_column(default=list)
+    stack_group: Mapped[str] = mapped_column(default="")
+    exclusive: Mapped[bool] = mapped_column(default=False)
+    priority: Mapped[int] = mapped_column(default=100)
+    terms: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("offer_id", "number"),)
+
+
+class Coupon(db.Model):
+    __tablename__ = "coupon"
+    id: Mapped[pk]
+    offer_id: Mapped[int] = mapped_column(ForeignKey("offer.id"))
+    version_id: Mapped[int] = mapped_column(ForeignKey("offer_version.id"))
+    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"))
+    # At least 64 random bits, unique ignoring case.
+    code: Mapped[str]
+    state: Mapped[CouponState] = mapped_column(default=CouponState.ISSUED)
+    # The first, second … coupon of this offer for this member: with the unique key, what holds "one each" under a crowd.
+    ordinal: Mapped[int] = mapped_column(default=1)
+    # Why it was granted without a claim, e.g. "push:12:345"; granting twice under one key gives one coupon.
+    grant_key: Mapped[str | None] = mapped_column(unique=True)
+    source: Mapped[str] = mapped_column(default="")
+    usable_from: Mapped[datetime]
+    usable_until: Mapped[datetime]
+    issued_at: Mapped[datetime]
+    reserved_until: Mapped[datetime | None]
+    redeemed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("offer_id", "member_id", "ordinal"),
+        Index("uq_coupon_code_lower", text("lower(code)"), unique=True),
+        Index("ix_coupon_member", "member_id", text("id DESC")),
+        Index("ix_coupon_offer", "offer_id", text("id DESC")),
+        Index("ix_coupon_expiring", "usable_until", postgresql_where=text("state = 'issued'")),
+    )
+
+
+class Redemption(db.Model):
+    """A coupon used on an order. One live one a coupon; rolling back keeps the row."""
+
+    __tablename__ = "redemption"
+    id: Mapped[pk]
+    coupon_id: Mapped[int] = mapped_column(ForeignKey("coupon.id"))
+    source: Mapped[str]
+    order_external_id: Mapped[str]
+    order_id: Mapped[int | None]
+    amount: Mapped[int]
+    discount: Mapped[int]
+    redeemed_at: Mapped[datetime]
+    rolled_back_at: Mapped[datetime | None]
+    rollback_reason: Mapped[str | None]
+
+    __table_args__ = (
+        Index("uq_redemption_live", "coupon_id", unique=True, postgresql_where=text("rolled_back_at IS NULL")),
+        Index("ix_redemption_order", "source", "order_external_id"),
+    )
+
+
+class CouponEvent(db.Model):
+    """Each change of a coupon's state; the state is the fold of these."""
+
+    __tablename__ = "coupon_event"
+    id: Mapped[pk]
+    coupon_id: Mapped[int] = mapped_column(ForeignKey("coupon.id"), index=True)
+    from_state: Mapped[CouponState | None]
+    to_state: Mapped[CouponState]
+    at: Mapped[datetime]
+    reason: Mapped[str] = mapped_column(default="")
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class ClaimLink(db.Model):
+    """How members get at an offer or a gift: a public link, or a purpose for personal ones."""
+
+    __tablename__ = "claim_link"
+    id: Mapped[pk]
+    token: Mapped[str] = mapped_column(unique=True)
+    offer_id: Mapped[int | None] = mapped_column(ForeignKey("offer.id"))
+    gift_id: Mapped[int | None] = mapped_column(ForeignKey("gift.id"))
+    name: Mapped[str] = mapped_column(default="")
+    source: Mapped[str] = mapped_column(default="")
+    opened: Mapped[int] = mapped_column(default=0)
+    revoked_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("num_nonnulls(offer_id, gift_id) = 1", name="one_object"),)

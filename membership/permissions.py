@@ -1,0 +1,27 @@
+"""What each role may do on this floor."""
+
+from __future__ import annotations
+
+from kernel.auth import Role, grant
+
+EVERYONE = tuple(Role)
+
+
+def init() -> None:
+    grant("members.view", *EVERYONE)
+    grant("members.reveal", Role.MANAGER, Role.SERVICE)
+    grant("members.edit", Role.MANAGER, Role.SERVICE, Role.ASSISTANT)
+    grant("members.merge", Role.MANAGER, Role.SERVICE)
+    grant("members.export", Role.MANAGER, Role.MARKETER)
+    grant("orders.view", *EVERYONE)
+    grant("orders.import", Role.MANAGER)
+    grant("tiers.view", *EVERYONE)
+    grant("tiers.edit")
+    grant("tiers.set_manually", Role.MANAGER)
+    grant("coupons.view", *EVERYONE)
+    grant("coupons.edit", Role.MANAGER, Role.MARKETER)
+    grant("coupons.issue", Role.MANAGER, Role.MARKETER, Role.SERVICE)
+    grant("coupons.redeem", Role.MANAGER, Role.SERVICE, Role.ASSISTANT)
+    grant("gifts.view", *EVERYONE)
+    grant("gifts.edit", Role.MANAGER, Role.MARKETER)
+    grant("gifts.fulfil", Role.MANAGER, Role.SERVICE, Role.ASSISTANT)

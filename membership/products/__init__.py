@@ -1,0 +1,10 @@
+"""Products, as the order feeds name them."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+
+def init_app(app: Flask) -> None:
+    """Load the room's tables."""
+    from . import models  # noqa: F401
