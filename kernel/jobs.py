@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Generic, ParamSpec
 
 from flask import Flask, current_app, has_app_context
-from redis import Redis
+from redis import Redis, RedisError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -27,6 +27,8 @@ P = ParamSpec("P")
 QUEUES = ("default", "bulk")
 # A slice ends well before this; a job that does not is stopped and found again by its sweep.
 TIMEOUT = 900
+# A recurring job whose worker was killed comes again after so long; one that runs longer may run twice.
+MARK_SECONDS = 30
 
 
 @cache
@@ -60,44 +62,59 @@ class Job(Generic[P]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run in a fresh application context, as a worker does."""
         app = current_app._get_current_object() if has_app_context() else _worker_app()  # type: ignore[attr-defined]
-        with app.app_context():
-            if self.own_transactions:
-                self.direct(*args, **kwargs)
-            else:
-                with transaction():
+        try:
+            with app.app_context():
+                if self.own_transactions:
                     self.direct(*args, **kwargs)
+                else:
+                    with transaction():
+                        self.direct(*args, **kwargs)
+        finally:
+            if self.name in _recurring and "collected_jobs" not in app.extensions:
+                self._unmark(app)
+
+    def _unmark(self, app: Flask) -> None:
+        try:
+            connection(app.extensions["settings"]).delete(self.mark)
+        except RedisError as error:
+            log.warning("the mark of %s stays until it expires (%s)", self.name, error)
+
+    @property
+    def mark(self) -> str:
+        """The key that says that the ticker has queued this job and it has not come to its end yet."""
+        return f"siyu:every:{self.name}"
 
     def later(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Queue after the present transaction has been committed."""
         if args:
             raise TypeError("a job takes keyword arguments only")
         app = current_app._get_current_object()  # type: ignore[attr-defined]
-        on_commit(lambda: self._enqueue(app, kwargs, None))
+        on_commit(lambda: self._enqueue(app, kwargs))
 
     def later_now(self, settings: config.Settings, unique: bool = True) -> None:
-        """Queue at once, without a transaction (the ticker). `unique` drops it while an equal one still waits or runs."""
-        _queue(self, settings, {}, f"every:{self.name}" if unique else None)
+        """Queue at once, without a transaction (the ticker). `unique` drops it while an equal one still waits or runs.
 
-    def _enqueue(self, app: Flask, kwargs: dict[str, Any], job_id: str | None) -> None:
+        A mark of ours decides, not RQ's own `unique`: that one counts a failed job, and one whose worker was killed, as
+        still there, and a recurring job would not come again for a long time.
+        """
+        if unique and not connection(settings).set(self.mark, 1, nx=True, ex=MARK_SECONDS):
+            log.debug("%s is queued already", self.name)
+            return
+        _queue(self, settings, {}, failure_seconds=600)
+
+    def _enqueue(self, app: Flask, kwargs: dict[str, Any]) -> None:
         collected = app.extensions.get("collected_jobs")
         if collected is not None:
             collected.append((self, kwargs))
             return
         try:
-            _queue(self, app.extensions["settings"], kwargs, job_id)
+            _queue(self, app.extensions["settings"], kwargs)
         except Exception as error:
             log.warning("could not wake a worker for %s (%s); the ticker will", self.name, error)
 
 
-def _queue(job: Job[Any], settings: config.Settings, kwargs: dict[str, Any], job_id: str | None) -> None:
-    from rq.exceptions import DuplicateJobError
-
-    try:
-        queue(job.queue_name, settings).enqueue(
-            job.name, kwargs=kwargs, job_id=job_id, unique=job_id is not None, result_ttl=0, failure_ttl=86_400
-        )
-    except DuplicateJobError:
-        log.debug("%s is queued already", job.name)
+def _queue(job: Job[Any], settings: config.Settings, kwargs: dict[str, Any], failure_seconds: int = 86_400) -> None:
+    queue(job.queue_name, settings).enqueue(job.name, kwargs=kwargs, result_ttl=0, failure_ttl=failure_seconds)
 
 
 @dataclass(frozen=True)
