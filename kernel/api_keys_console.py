@@ -63,7 +63,7 @@ def api_key_revoke(key_id: int) -> Any:
     if not api_keys.revoke(key_id):
         raise NotFound
     audit.record("api_key.revoked", "api_key", key_id)
-    flash(_("The key is revoked. Whatever uses it is refused from now on."), "success")
+    flash(_("The key is revoked. Whatever uses it is refused from now on."), "positive")
     return redirect(url_for(".api_key_list"))
 
 

@@ -367,7 +367,7 @@ class Postgres:
         if self.binaries is None:
             self.binaries, _ = find_postgres()
         command = [self.binaries / "pg_isready", "-q", "-h", self.host, "-U", "siyu", "-d", "postgres"]
-        return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+        return subprocess.run([str(word) for word in command], stderr=subprocess.DEVNULL).returncode == 0
 
     def ensure_database(self, name: str = "siyu") -> bool:
         """Make the named database if it is not there; returns whether it was made."""
@@ -467,21 +467,26 @@ class Valkey:
 def end_orphans(working_folder: Path, sig: int) -> None:
     """End every process that has `working_folder` as its working folder (Linux; elsewhere nothing is done)."""
     deadline = time.monotonic() + STOP_SECONDS / 2
-    while found := list(processes_in(working_folder)):
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.kill(pid, sig if time.monotonic() < deadline else signal.SIGKILL)
+    while found := dict(processes_in(working_folder)):
+        late = time.monotonic() > deadline
+        for pid, parent in found.items():
+            # A server ends its own children, in the right order.
+            if late or parent not in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL if late else sig)
         time.sleep(0.1)
         if time.monotonic() > deadline + STOP_SECONDS:
-            raise ServerFailed(f"Processes {found} still use {working_folder} and cannot be ended.")
+            raise ServerFailed(f"Processes {sorted(found)} still use {working_folder} and cannot be ended.")
 
 
-def processes_in(working_folder: Path) -> Iterator[int]:
+def processes_in(working_folder: Path) -> Iterator[tuple[int, int]]:
+    """The numbers of the processes whose working folder this is, each with its parent's."""
     wanted = str(working_folder.resolve())
     for entry in Path("/proc").glob("[0-9]*") if sys.platform == "linux" else ():
         with suppress(OSError):
             if os.readlink(entry / "cwd") == wanted:
-                yield int(entry.name)
+                # The second field is the program's name in parentheses and may itself hold spaces and parentheses.
+                yield int(entry.name), int((entry / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 class Lock:
@@ -600,8 +605,10 @@ def available(settings: Settings, seconds: float = START_SECONDS) -> Iterator[No
             running = Running(chosen)
             try:
                 running.start()
-                yield
-                fcntl.flock(users, fcntl.LOCK_EX)
+                try:
+                    yield
+                finally:
+                    fcntl.flock(users, fcntl.LOCK_EX)
             finally:
                 running.stop()
                 lock.release()

@@ -8,7 +8,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import Flask, redirect, render_template, request, url_for
 
-from . import navigation
+from . import clock, navigation
 from .auth import Role, grant, public, staff
 from .i18n import lazy_gettext as _l
 from .ports import Port
@@ -78,6 +78,7 @@ def index() -> Any:
     todo = sorted((t for answer in tasks.call() for t in answer), key=lambda t: -t.weight)
     return render_template(
         "today/index.html",
+        today=clock.today(),
         tasks=todo,
         numbers=[n for answer in numbers.call() for n in answer],
         running=[r for answer in running.call() for r in answer],

@@ -59,7 +59,7 @@ def sign_out() -> Any:
 @bp.post("/language")
 @public("reading the page in another language")
 def language() -> Any:
-    chosen = request.form.get("lang", "")
+    chosen = request.form.get("locale", "")
     response = redirect(safe_next(request.form.get("next"), url_for("today.index")))
     if chosen in LOCALES:
         secure = current_app.extensions["settings"].site_url.startswith("https://")
@@ -83,7 +83,7 @@ def password_post() -> Any:
             form.refuse("current", _("This is not your present password."))
             return render_template("staff/password.html", form=form)
         services.set_password(who, form.fresh.data or "", keep_session=flask_login.current_user.get_id())
-        flash(_("Your password is changed. Every other browser has been signed out."), "success")
+        flash(_("Your password is changed. Every other browser has been signed out."), "positive")
         return redirect(url_for(".password"))
     return render_template("staff/password.html", form=form), 422
 
@@ -116,7 +116,7 @@ def new_post() -> Any:
         except services.EmailTaken as refusal:
             form.refuse("email", refusal)
         else:
-            flash(_("%(name)s can sign in now.", name=person.name), "success")
+            flash(_("%(name)s can sign in now.", name=person.name), "positive")
             return redirect(url_for(".index"))
     return render_template("staff/edit.html", form=form, person=None), 422
 
@@ -134,7 +134,7 @@ def edit_post(staff_id: int) -> Any:
     person, form = services.get_staff(staff_id), StaffForm()
     if form.validate():
         services.edit(person, form.name.data or "", form.chosen_role, form.signature.data or "")
-        flash(_("Saved."), "success")
+        flash(_("Saved."), "positive")
         return redirect(url_for(".index"))
     return render_template("staff/edit.html", form=form, person=person), 422
 
@@ -144,7 +144,7 @@ def edit_post(staff_id: int) -> Any:
 def disable(staff_id: int) -> Any:
     person = services.get_staff(staff_id)
     services.disable(person)
-    flash(_("%(name)s is signed out everywhere and cannot sign in any more.", name=person.name), "success")
+    flash(_("%(name)s is signed out everywhere and cannot sign in any more.", name=person.name), "positive")
     return redirect(url_for(".index"))
 
 
@@ -153,7 +153,7 @@ def disable(staff_id: int) -> Any:
 def enable(staff_id: int) -> Any:
     person = services.get_staff(staff_id)
     services.enable(person)
-    flash(_("%(name)s can sign in again.", name=person.name), "success")
+    flash(_("%(name)s can sign in again.", name=person.name), "positive")
     return redirect(url_for(".index"))
 
 
