@@ -59,7 +59,7 @@ def sign_out() -> Any:
 @bp.post("/language")
 @public("reading the page in another language")
 def language() -> Any:
-    chosen = request.form.get("locale", "")
+    chosen = request.form.get("lang", "")
     response = redirect(safe_next(request.form.get("next"), url_for("today.index")))
     if chosen in LOCALES:
         secure = current_app.extensions["settings"].site_url.startswith("https://")

@@ -4,7 +4,7 @@ Everything follows from the number alone, so that the same customer is the same 
 them for real people, and nothing can reach anybody:
 
 * names are a plant, an animal or a dish with a number, as on a cloakroom ticket;
-* phones start with +86 120, which no operator gives to subscribers: they have the form of a mobile number, not a
+* phones start with +86 126, which no operator gives to subscribers: they have the form of a mobile number, not a
   valid one;
 * e-mail addresses are at example.com, which RFC 2606 keeps for examples;
 * places carry names such as 示例市 and the postcode 000000.
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-PHONE_PREFIX = "+86120"
+PHONE_PREFIX = "+86126"
 EMAIL_DOMAIN = "example.com"
 
 FIRST_BIRTHDAY = date(1960, 1, 1)
