@@ -36,7 +36,9 @@ class ApiKeyForm(Form):
 
 def _keys() -> list[api_keys.ApiKey]:
     return list(
-        db.session.scalars(select(api_keys.ApiKey).order_by(api_keys.ApiKey.revoked_at.is_not(None), api_keys.ApiKey.id.desc()))
+        db.session.scalars(
+            select(api_keys.ApiKey).order_by(api_keys.ApiKey.revoked_at.is_not(None), api_keys.ApiKey.id.desc())
+        )
     )
 
 

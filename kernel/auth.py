@@ -153,7 +153,12 @@ def _enforce() -> Any:
             return None
         case "member":
             if visitors.member_id(identified=policy.identified) is None:
-                return redirect(url_for("members_portal.sign_in", next=request.full_path.rstrip("?") if request.method == "GET" else None))
+                return redirect(
+                    url_for(
+                        "members_portal.sign_in",
+                        next=request.full_path.rstrip("?") if request.method == "GET" else None,
+                    )
+                )
             return None
         case _:
             who = current_staff()

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
+import re
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from flask import Flask
-from flask.cli import FlaskGroup, with_appcontext
+from flask import Flask, current_app
+from flask.cli import FlaskGroup, routes_command, shell_command, with_appcontext
 
 from . import config, embedded
 
 MIGRATIONS = config.ROOT / "migrations"
-# They start by themselves, so they need neither the embedded servers nor an application made beforehand.
+# They are long-lived parts of a running shop and never start the embedded servers themselves.
 PARTS = ("web", "worker", "ticker")
 
 
 def init_app(app: Flask) -> None:
     """Add the kernel's commands."""
-    app.cli.add_command(staff)
+    for command in (staff, backup_command, restore_command):
+        app.cli.add_command(command)
 
 
 def refuse(message: object) -> NoReturn:
@@ -57,8 +61,6 @@ def upgrade(app: Flask) -> None:
 
 def newest_versions() -> set[str]:
     """The newest migrations, read from the file names and texts alone."""
-    import re
-
     files = [path.read_text() for path in MIGRATIONS.glob("versions/*.py")]
     revisions = {m[1] for text in files if (m := re.search(r"^revision\b.*?=\s*['\"](\w+)['\"]", text, re.M))}
     replaced = {m[1] for text in files if (m := re.search(r"^down_revision\b.*?=\s*['\"](\w+)['\"]", text, re.M))}
@@ -75,45 +77,194 @@ def staff() -> None:
 @with_appcontext
 def staff_password(email: str) -> None:
     """Give EMAIL a new random password and sign them out everywhere."""
-    import secrets
-
     from .db import transaction
     from .staff import services
 
-    password = "-".join(secrets.token_hex(2) for _ in range(4))
     with transaction():
         found = services.find_staff(email)
         if found is None:
             refuse(f"nobody on the staff has the e-mail address {email}.")
-        services.set_password(found, password)
+        password = services.give_new_password(found)
     click.echo(f"New password of {found.email}: {password}")
+
+
+@click.group("api-key")
+def api_key() -> None:
+    """Keys for other programs."""
+
+
+@api_key.command("create")
+@click.option("--name", required=True, help="Which program will use it.")
+@click.option("--scope", "scopes", multiple=True, required=True, help="What it may do, e.g. orders:write. Repeatable.")
+@with_appcontext
+def api_key_create(name: str, scopes: tuple[str, ...]) -> None:
+    """Make an API key and print it; it is not shown again."""
+    from . import api_keys, audit
+    from .db import transaction
+    from .errors import InputInvalid
+    from .i18n import forced_locale
+
+    try:
+        with forced_locale("en"), transaction():
+            key, token = api_keys.create(name, [scope for given in scopes for scope in given.split(",")])
+            audit.record("api_key.created", "api_key", key.id, after={"name": key.name, "scopes": key.scopes})
+    except InputInvalid as refusal:
+        refuse(refusal)
+    click.echo(token)
 
 
 class Commands(FlaskGroup):
     """Flask's commands, with the embedded servers up while one runs."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        wants_help = "--help" in sys.argv or not (ctx.protected_args or ctx.args)
-        if wants_help or (ctx.protected_args or ctx.args)[0] in PARTS:
+        words = self.words(ctx)
+        if not words or words[0] in PARTS or "--help" in words:
             return super().invoke(ctx)
         with embedded.available(config.load()):
             return super().invoke(ctx)
 
+    def words(self, ctx: click.Context) -> list[str]:
+        """The command and its arguments, which click keeps in two lists until its version 9."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return [*getattr(ctx, "protected_args", []), *ctx.args]
+
+
+def choose_folder(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        os.environ["SIYU_DATA"] = str(Path(value).expanduser().absolute())
+
+
+# ── One part alone, in the foreground ───────────────────────────────────────────────────────────────────────────────
+
+
+def ready_settings(**environ: str | None) -> config.Settings:
+    """The settings of a part that runs alone, once the servers it needs answer and have the newest tables."""
+    for name, value in environ.items():
+        if value:
+            os.environ.setdefault(name, value)
+    settings = config.load()
+    if not all(server.ready() for server in embedded.servers(settings)):
+        raise config.ConfigInvalid(
+            f"Nothing runs on {settings.data_dir}: start script/server, or point DATABASE_URL and REDIS_URL at servers of your own."
+        )
+    from sqlalchemy import create_engine
+
+    from . import health
+
+    for warning in health.check_servers(settings):
+        click.echo(f"Warning: {warning}", err=True)
+    engine = create_engine(settings.database_url)
+    with engine.connect() as connection:
+        present = versions_of(connection)
+    engine.dispose()
+    if present != newest_versions():
+        raise config.ConfigInvalid("The tables are not those of this version: run script/siyu db upgrade once.")
+    start_logging()
+    return settings
+
+
+def versions_of(connection: Any) -> set[str]:
+    """The migrations that a database has had."""
+    from sqlalchemy import text
+
+    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
+        return set()
+    return set(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
+
+
+def start_logging() -> None:
+    """Log to the standard error, one line an entry with its time in UTC."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s")
+    logging.Formatter.converter = time.gmtime
+    for name in ("rq", "alembic.runtime.plugins", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@click.command("web")
+@click.option("--host", default=config.HOST, show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=config.PORT, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on."
+)
+def web(host: str, port: int) -> None:
+    """Serve the web alone, in the foreground."""
+    settings = ready_settings(SITE_URL=f"http://{host}:{port}")
+    from . import web as web_server
+    from .app import create_app
+
+    web_server.serve(settings, host, port, create_app(settings))
+
+
+@click.command("worker")
+@click.option(
+    "--queue", default="default", show_default=True, type=click.Choice(["default", "bulk"]), help="Whose jobs it runs."
+)
+def worker(queue: str) -> None:
+    """Run the jobs of one queue, in the foreground."""
+    settings = ready_settings()
+    from . import worker as queue_worker
+
+    queue_worker.work(settings, queue)
+
+
+@click.command("ticker")
+def ticker() -> None:
+    """Queue the recurring jobs, in the foreground. Several may run; one leads."""
+    settings = ready_settings()
+    from . import ticker as recurring
+
+    recurring.run(settings)
+
+
+# ── Backup ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@with_appcontext
+def backup_command(file: Path) -> None:
+    """Write database, uploaded files and signing key to FILE. The server may run meanwhile."""
+    from . import backup
+
+    try:
+        size = backup.write(current_app.extensions["settings"], file.absolute())
+    except (backup.BackupFailed, OSError) as error:
+        refuse(error)
+    click.echo(f"{file}: {size / 2**20:.1f} MB. It opens every customer's record: keep it safe.")
+
+
+@click.command("restore")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_appcontext
+def restore_command(file: Path) -> None:
+    """Put the backup FILE into an empty data folder (script/siyu --data NEW restore FILE)."""
+    from . import backup
+
+    try:
+        backup.read(current_app.extensions["settings"], file.absolute())
+    except (backup.BackupFailed, OSError) as error:
+        refuse(error)
+    click.echo("Restored. script/server brings the tables up to date and starts it.")
+
 
 def main() -> None:
-    """The program behind `script/siyu`: `--data DIR` before the command chooses the data folder."""
-    words = sys.argv[1:]
-    if words[:1] == ["--data"] and len(words) > 1:
-        os.environ["SIYU_DATA"], sys.argv[1:] = str(Path(words[1]).absolute()), words[2:]
-    elif words and words[0].startswith("--data="):
-        os.environ["SIYU_DATA"], sys.argv[1:] = str(Path(words[0][7:]).absolute()), words[1:]
+    """The program behind `script/siyu`."""
     commands = Commands(
         create_app=application,
+        add_default_commands=False,
         add_version_option=False,
         load_dotenv=False,
         set_debug_flag=False,
-        help="Siyu from the command line. Before the command, --data DIR chooses the data folder (else SIYU_DATA, else ./data).",
+        help="Siyu from the command line. It uses the running server, or starts database and queue for as long as it takes.",
     )
+    commands.params = [
+        click.Option(
+            ["--data"], metavar="DIR", help="The data folder (else SIYU_DATA, else ./data).",
+            callback=choose_folder, is_eager=True, expose_value=False,
+        )
+    ]  # fmt: skip
+    for command in (web, worker, ticker, shell_command, routes_command):
+        commands.add_command(command)
     guarded(lambda: commands(prog_name="siyu"))
 
 

@@ -22,7 +22,9 @@ SOCKET_PATH_LIMIT = 103
 LONGEST_SOCKET = "/postgresql/.s.PGSQL.5432.lock"
 
 SHORTEST_KEY = 32
-TELLTALES = re.compile(r"change.?me|example|your.?(secret|key)|secret.?key|insecure|password|^(dev|test|prod)[-_. ]", re.I)
+TELLTALES = re.compile(
+    r"change.?me|example|your.?(secret|key)|secret.?key|insecure|password|^(dev|test|prod)[-_. ]", re.I
+)
 
 
 class ConfigInvalid(Exception):
@@ -165,7 +167,9 @@ def secret_key(given: str | None, data_dir: Path) -> bytes:
     if given is not None:
         key = given.encode()
         if len(key) < SHORTEST_KEY:
-            raise ConfigInvalid(f"SECRET_KEY has {len(key)} bytes and needs {SHORTEST_KEY}: openssl rand -hex 32 prints one.")
+            raise ConfigInvalid(
+                f"SECRET_KEY has {len(key)} bytes and needs {SHORTEST_KEY}: openssl rand -hex 32 prints one."
+            )
         if TELLTALES.search(given) or len(set(key)) < 8:
             raise ConfigInvalid("SECRET_KEY is a well-known or guessable one: openssl rand -hex 32 prints a good one.")
         return key
@@ -185,7 +189,9 @@ def secret_key(given: str | None, data_dir: Path) -> bytes:
     except OSError as error:
         raise ConfigInvalid(f"The key in {path} cannot be read: {error.strerror}.") from None
     if len(key) < SHORTEST_KEY:
-        raise ConfigInvalid(f"{path} holds fewer than {SHORTEST_KEY} bytes: put the old key back, or remove the file for a new one.")
+        raise ConfigInvalid(
+            f"{path} holds fewer than {SHORTEST_KEY} bytes: put the old key back, or remove the file for a new one."
+        )
     return key
 
 
@@ -214,5 +220,7 @@ def short_path(data_dir: Path) -> Path:
         link.symlink_to(data_dir)
     status = link.lstat()
     if not link.is_symlink() or status.st_uid != os.geteuid() or os.readlink(link) != str(data_dir):
-        raise ConfigInvalid(f"{link} is in the way and is not a link of ours to {data_dir}: remove it, or use a shorter --data.")
+        raise ConfigInvalid(
+            f"{link} is in the way and is not a link of ours to {data_dir}: remove it, or use a shorter --data."
+        )
     return link

@@ -31,7 +31,7 @@ from .config import ConfigInvalid, Settings, make_private, short_path
 OLDEST_POSTGRES = 15
 START_SECONDS, STOP_SECONDS = 60.0, 30.0
 LOG_LIMIT = 20 * 2**20
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 MIB = 2**20
 
 
@@ -71,6 +71,12 @@ def die_with_parent(sig: int, parent: int | None = None) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(sig), 0, 0, 0)
     if parent is not None and os.getppid() != parent:
         os._exit(1)
+
+
+def name_process(name: str) -> None:
+    """Show this process under a name (15 bytes) in `ps` and `top` (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def log_file(folder: Path, name: str) -> IO[bytes]:
@@ -200,7 +206,9 @@ def server_account(folder: Path) -> pwd.struct_passwd | None:
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             return pwd.getpwnam(name)
-    raise ConfigInvalid("PostgreSQL does not run as root and there is no user postgres or nobody: start Siyu as another user.")
+    raise ConfigInvalid(
+        "PostgreSQL does not run as root and there is no user postgres or nobody: start Siyu as another user."
+    )
 
 
 def binaries_for(account: pwd.struct_passwd, binaries: Path) -> Path:
@@ -209,7 +217,12 @@ def binaries_for(account: pwd.struct_passwd, binaries: Path) -> Path:
     def runs(folder: Path) -> bool:
         try:
             done = subprocess.run(
-                [folder / "postgres", "-V"], capture_output=True, user=account.pw_uid, group=account.pw_gid, extra_groups=[], cwd="/"
+                [folder / "postgres", "-V"],
+                capture_output=True,
+                user=account.pw_uid,
+                group=account.pw_gid,
+                extra_groups=[],
+                cwd="/",
             )
         except OSError:
             return False
@@ -240,7 +253,9 @@ def binaries_for(account: pwd.struct_passwd, binaries: Path) -> Path:
         copy = target / install.parent.name / install.name / "bin"
         if runs(copy):
             return copy
-    raise ConfigInvalid(f"User {account.pw_name} can neither read {binaries} nor a copy of it: start Siyu as another user.")
+    raise ConfigInvalid(
+        f"User {account.pw_name} can neither read {binaries} nor a copy of it: start Siyu as another user."
+    )
 
 
 def memory() -> int:
@@ -295,7 +310,9 @@ class Postgres:
                     log=log, cwd=Path("/"), on_parent_death=signal.SIGKILL, account=self.account, keep=keep, env=self._environment(),
                 ).wait()  # fmt: skip
             if done != 0:
-                raise ServerFailed(f"PostgreSQL could not make its files in {self.folder}: see {self.log_dir}/{self.name}.log.")
+                raise ServerFailed(
+                    f"PostgreSQL could not make its files in {self.folder}: see {self.log_dir}/{self.name}.log."
+                )
             draft.rename(self.cluster)
         return binaries
 
@@ -349,7 +366,12 @@ class Postgres:
                     # Containers often give 64 MB, too little for a parallel query.
                     options["dynamic_shared_memory_type"] = "mmap"
         if not self.durable:
-            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+            options |= {
+                "fsync": "off",
+                "synchronous_commit": "off",
+                "full_page_writes": "off",
+                "shared_buffers": "128MB",
+            }
         return options
 
     def spawn(self) -> subprocess.Popen[bytes]:

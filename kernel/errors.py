@@ -97,12 +97,21 @@ def _page(status: int, title: str, message: str, next_step: tuple[str, Any] | No
 
 STATUS_TEXT = {
     400: (_l("This request could not be read"), _l("Something in the request was malformed. Nothing was changed.")),
-    403: (_l("Not allowed"), _l("This page was open for too long, or came from elsewhere. Go back, reload and try again.")),
+    403: (
+        _l("Not allowed"),
+        _l("This page was open for too long, or came from elsewhere. Go back, reload and try again."),
+    ),
     404: (NotFound.title, NotFound.label),
-    405: (_l("This link is not for opening"), _l("The address exists, but not for this kind of request. Nothing was changed.")),
+    405: (
+        _l("This link is not for opening"),
+        _l("The address exists, but not for this kind of request. Nothing was changed."),
+    ),
     413: (_l("Too large"), _l("The file is larger than is taken here. Nothing was changed.")),
     429: (_l("Too many tries"), _l("Please wait a little and try again.")),
-    500: (_l("Something went wrong on our side"), _l("Nothing was changed. Please try again; the fault has been noted.")),
+    500: (
+        _l("Something went wrong on our side"),
+        _l("Nothing was changed. Please try again; the fault has been noted."),
+    ),
     503: (_l("Busy"), _l("The server is busy or restarting. Please try again in a moment.")),
 }
 
@@ -111,7 +120,11 @@ def init_app(app: Flask) -> None:
     @app.errorhandler(Refusal)
     def refuse(refusal: Refusal) -> Any:
         if wants_problem():
-            more = {"errors": [{"param": p, "detail": d} for p, d in refusal.errors]} if isinstance(refusal, InputInvalid) else {}
+            more = (
+                {"errors": [{"param": p, "detail": d} for p, d in refusal.errors]}
+                if isinstance(refusal, InputInvalid)
+                else {}
+            )
             return problem(refusal.status, refusal.code, refusal.message, **more)
         return _page(refusal.status, str(refusal.title or ""), refusal.message, refusal.next_step, refusal.icon)
 

@@ -106,7 +106,8 @@ def describes(event_type: type[E]) -> Callable[[Callable[[E], Any]], Callable[[E
 
 
 @cache
-def _instants(event_type: type[Event]) -> frozenset[str]:
+def _instants(name: str) -> frozenset[str]:
+    event_type = _types[name]
     hints = typing.get_type_hints(event_type)
     return frozenset(f.name for f in fields(event_type) if datetime in (hints[f.name], *typing.get_args(hints[f.name])))
 
@@ -121,7 +122,7 @@ def decode(name: str, payload: dict[str, Any]) -> Event | None:
     if event_type is None:
         return None
     known = {f.name for f in fields(event_type)}
-    instants = _instants(event_type)
+    instants = _instants(name)
     return event_type(
         **{k: datetime.fromisoformat(v) if k in instants and v else v for k, v in payload.items() if k in known}
     )
@@ -148,7 +149,7 @@ def publish_all(events: Iterable[Event]) -> None:
 def write(connection: Connection, events: Iterable[Event]) -> bool:
     """Write events over a given connection (set-wise paths); returns whether anyone has subscribed to them."""
     now = clock.now()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for event in events:
         _register_type(type(event))
         rows.append(
@@ -161,7 +162,9 @@ def write(connection: Connection, events: Iterable[Event]) -> bool:
         )
     if not rows:
         return False
-    ids = connection.execute(insert(EventRecord).returning(EventRecord.id, sort_by_parameter_order=True), rows).scalars()
+    ids = connection.execute(
+        insert(EventRecord).returning(EventRecord.id, sort_by_parameter_order=True), rows
+    ).scalars()
     deliveries = [
         {"event_id": event_id, "subscriber": subscriber, "due_at": now, "attempts": 0}
         for event_id, row in zip(ids, rows, strict=True)
@@ -256,7 +259,10 @@ def dead() -> list[EventDelivery]:
     """Deliveries that were given up, newest first."""
     return list(
         db.session.scalars(
-            select(EventDelivery).where(EventDelivery.dead_at.is_not(None)).order_by(EventDelivery.dead_at.desc()).limit(200)
+            select(EventDelivery)
+            .where(EventDelivery.dead_at.is_not(None))
+            .order_by(EventDelivery.dead_at.desc())
+            .limit(200)
         )
     )
 

@@ -34,11 +34,11 @@ def save_picture(stream: IO[bytes]) -> str:
     Refuses with `FileRefused`: no picture, another format, too many pixels, a broken file.
     """
     try:
-        picture = Image.open(stream, formats=FORMATS)
-        if picture.width * picture.height > LARGEST_PIXELS:
+        opened = Image.open(stream, formats=FORMATS)
+        if opened.width * opened.height > LARGEST_PIXELS:
             raise FileRefused
-        picture.draft("RGB", (LARGEST_SIDE, LARGEST_SIDE))
-        picture = ImageOps.exif_transpose(picture)
+        opened.draft("RGB", (LARGEST_SIDE, LARGEST_SIDE))
+        picture: Image.Image = ImageOps.exif_transpose(opened)
         clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
         picture = picture.convert("RGBA" if clear else "RGB")
         picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))

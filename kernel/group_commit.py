@@ -41,7 +41,9 @@ class GroupCommit(Generic[I, O]):
     item, in order. It must be right when run again after a rollback. Items of one batch may concern different things.
     """
 
-    def __init__(self, name: str, run_batch: Callable[[Connection, Sequence[I]], Sequence[O]], largest: int = 512) -> None:
+    def __init__(
+        self, name: str, run_batch: Callable[[Connection, Sequence[I]], Sequence[O]], largest: int = 512
+    ) -> None:
         self.name = name
         self.run_batch = run_batch
         self.largest = largest

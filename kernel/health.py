@@ -141,7 +141,9 @@ def check_queue(settings: Settings) -> list[str]:
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
         raise ConfigInvalid(f"REDIS_URL: Redis {version} is too old, 6.2 (or Valkey) is the oldest that will do.")
     if str(facts.get("maxmemory_policy", "noeviction")) != "noeviction":
-        warnings.append(f"The queue server's maxmemory-policy is {facts['maxmemory_policy']}: set noeviction, or jobs are thrown away.")
+        warnings.append(
+            f"The queue server's maxmemory-policy is {facts['maxmemory_policy']}: set noeviction, or jobs are thrown away."
+        )
     return warnings
 
 

@@ -78,9 +78,7 @@ def idempotent(required: bool = False) -> Callable[[F], F]:
             body_hash = hashlib.sha256(request.get_data()).hexdigest()
             fresh = db.session.scalar(
                 insert(IdempotencyRecord)
-                .values(
-                    api_key_id=g.api_key.id, route=route, key=key, request_hash=body_hash, created_at=clock.now()
-                )
+                .values(api_key_id=g.api_key.id, route=route, key=key, request_hash=body_hash, created_at=clock.now())
                 .on_conflict_do_nothing()
                 .returning(IdempotencyRecord.key)
             )
@@ -155,7 +153,9 @@ def init_app(app: Flask) -> None:
                 else:
                     errors.append({"param": str(place), "detail": _flat(fields)})
             code = "input_invalid" if error.status_code == 422 else "request_invalid"
-            return problem(error.status_code, code, _("The request does not have the form that this address takes."), errors=errors)
+            return problem(
+                error.status_code, code, _("The request does not have the form that this address takes."), errors=errors
+            )
 
 
 def _flat(value: Any) -> str:

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-
 from babel import dates, numbers
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo

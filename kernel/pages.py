@@ -69,6 +69,12 @@ def _pack(direction: str, values: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
+def _fits(wanted: type, value: Any) -> bool:
+    if wanted is int:
+        return isinstance(value, int) and abs(value) < 2**63
+    return wanted is not str or (isinstance(value, str) and "\x00" not in value)
+
+
 def _unpack(cursor: str | None, columns: list[ColumnElement[Any]]) -> tuple[str, list[Any]] | None:
     """What a cursor says, or None for a missing or broken one: a stale bookmark shows the first page."""
     if not cursor:
@@ -86,9 +92,7 @@ def _unpack(cursor: str | None, columns: list[ColumnElement[Any]]) -> tuple[str,
                     return None
             elif wanted is date:
                 value = date.fromisoformat(value)
-            elif wanted is int and (not isinstance(value, int) or abs(value) >= 2**63):
-                return None
-            elif wanted is str and (not isinstance(value, str) or "\x00" in value):
+            elif not _fits(wanted, value):
                 return None
             values.append(value)
     except (ValueError, TypeError, UnicodeDecodeError):
@@ -115,7 +119,9 @@ def keyset(statement: Select[Any], order: Sequence[Any], cursor: str | None = No
         for i, column in enumerate(columns):
             value = literal(said[1][i], column.type)
             beyond = column < value if descending[i] != back else column > value
-            branches.append(and_(*[c == literal(v, c.type) for c, v in zip(columns[:i], said[1], strict=False)], beyond))
+            branches.append(
+                and_(*[c == literal(v, c.type) for c, v in zip(columns[:i], said[1], strict=False)], beyond)
+            )
         if all(descending) or not any(descending):
             # A row comparison lets the index start at the place; the branches below cannot.
             from sqlalchemy import tuple_
@@ -127,7 +133,9 @@ def keyset(statement: Select[Any], order: Sequence[Any], cursor: str | None = No
             statement = statement.where(or_(*branches))
     width = len(statement.selected_columns) if not statement.column_descriptions else len(statement.column_descriptions)
     marked = statement.add_columns(*[c.label(f"keyset_{i}") for i, c in enumerate(columns)])
-    marked = marked.order_by(None).order_by(*[c.desc() if d != back else c.asc() for c, d in zip(columns, descending, strict=True)])
+    marked = marked.order_by(None).order_by(
+        *[c.desc() if d != back else c.asc() for c, d in zip(columns, descending, strict=True)]
+    )
     rows = db.session.execute(marked.limit(size + 1)).all()
     more = len(rows) > size
     rows = list(rows[:size])
@@ -160,7 +168,9 @@ class Count:
 
 def capped_count(statement: Select[Any], cap: int = 10_000) -> Count:
     """How many rows a statement has, counted no further than the cap."""
-    inner = statement.order_by(None).with_only_columns(literal(1).label("one"), maintain_column_froms=True).limit(cap + 1)
+    inner = (
+        statement.order_by(None).with_only_columns(literal(1).label("one"), maintain_column_froms=True).limit(cap + 1)
+    )
     n = db.session.scalar(select(func.count()).select_from(inner.subquery())) or 0
     return Count(min(n, cap), n > cap)
 

@@ -23,10 +23,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+from urllib.parse import urlsplit
 
 from . import config, embedded
-from .cli import guarded, newest_versions
+from .cli import guarded, newest_versions, start_logging, upgrade, versions_of
 
 HEALTHY_SECONDS = 60.0
 # A part that dies is started again after a short pause, which doubles while it keeps dying soon after its start.
@@ -255,6 +256,8 @@ class Supervisor:
                 os.dup2(nothing.fileno(), 0)
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
+            embedded.name_process(f"siyu-{name.removeprefix('worker-')}")
+            start_logging()
             call()
             code = 0
         except SystemExit as leaving:
@@ -278,7 +281,9 @@ class Supervisor:
                 return
             for part in self.parts:
                 if part.child is not None and (code := part.child.poll()) is not None:
-                    raise embedded.ServerFailed(f"{part.name} ended at its start ({ending(code)}): {self._last_words(part)}")
+                    raise embedded.ServerFailed(
+                        f"{part.name} ended at its start ({ending(code)}): {self._last_words(part)}"
+                    )
             if time.monotonic() > deadline:
                 raise embedded.ServerFailed(f"Siyu did not become healthy in {HEALTHY_SECONDS:.0f} s: {answer}")
             time.sleep(0.02)
@@ -299,10 +304,12 @@ class Supervisor:
             say(f"  Password    {first['password']}     (shown this once: keep it)")
             say("")
         else:
-            say(f"Sign in at {self.settings.site_url}/console/ (a new password: script/siyu staff password {first.get('email') or 'EMAIL'}).")
-        host = config.urlsplit(self.settings.site_url).hostname or ""
+            email = first.get("email") or "EMAIL"
+            say(f"Sign in at {self.settings.site_url}/console/ (a new password: script/siyu staff password {email}).")
+        host = urlsplit(self.settings.site_url).hostname or ""
         if not self.settings.secure and not config.is_loopback(host):
-            say(f"Warning: {self.settings.site_url} is plain http: passwords and links can be read on the way. Put https in front, see docs/operations.md.")
+            say(f"Warning: {self.settings.site_url} is plain http: passwords and links can be read on the way.")
+            say("         Put https in front of it, see docs/operations.md.")
 
     # ── Running ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -316,7 +323,11 @@ class Supervisor:
             for part in self.parts:
                 self._watch(part, now)
             if demo is not None and (code := demo.poll()) is not None:
-                say("The demo shop is there. Ctrl-C stops Siyu." if code == 0 else "The demo shop was not loaded; the next start tries again.")
+                say(
+                    "The demo shop is there. Ctrl-C stops Siyu."
+                    if code == 0
+                    else "The demo shop was not loaded; the next start tries again."
+                )
                 if code == 0:
                     self._demo_mark.unlink(missing_ok=True)
                 demo = None
@@ -386,21 +397,18 @@ def prepare(app: Any) -> dict[str, Any]:
     """Migrate if the tables are not the newest, make the first owner if there is none; returns the owner's e-mail address,
     and the password if it was made now.
     """
-    from sqlalchemy import select, text
+    from sqlalchemy import select
 
     from .auth import Role
-    from .cli import upgrade
     from .db import db, transaction
     from .staff.models import Staff
     from .staff.services import make_owner
 
-    newest = newest_versions()
     with app.app_context():
         db.engine.dispose(close=False)
         with db.engine.connect() as connection:
-            known = connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is not None
-            present = set(connection.execute(text("SELECT version_num FROM alembic_version")).scalars()) if known else set()
-    if present != newest:
+            present = versions_of(connection)
+    if present != newest_versions():
         upgrade(app)
     with app.app_context(), transaction():
         made = make_owner()
@@ -435,7 +443,9 @@ def check_port(host: str, port: int) -> None:
             trial.listen(1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise config.ConfigInvalid(f"Port {port} of {host} is taken by another program: choose another with --port.") from None
+            raise config.ConfigInvalid(
+                f"Port {port} of {host} is taken by another program: choose another with --port."
+            ) from None
         raise config.ConfigInvalid(f"Cannot listen on {host} port {port}: {error.strerror or error}.") from None
 
 
@@ -443,7 +453,7 @@ def healthy(host: str, port: int) -> tuple[bool, str]:
     """Whether `/healthz` answers 200, and what it says."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     try:
-        with urllib.request.urlopen(f"http://{bracketed(reachable)}:{port}/healthz", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://{bracketed(reachable)}:{port}/healthz", timeout=5) as answer:
             return answer.status == 200, ""
     except urllib.error.HTTPError as error:
         return False, error.read(500).decode(errors="replace").strip()
@@ -461,16 +471,26 @@ def ending(code: int) -> str:
 def say(line: str) -> None:
     """One short line for the terminal."""
     with suppress(OSError):
-        print(line, flush=True)  # noqa: T201
+        print(line, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program behind `script/server`."""
-    parser = argparse.ArgumentParser(prog="script/server", description="Start the whole shop: database, queue, web, workers, ticker.")
+    parser = argparse.ArgumentParser(
+        prog="script/server", description="Start the whole shop: database, queue, web, workers, ticker."
+    )
     parser.add_argument("--data", metavar="DIR", help="where everything is kept (else SIYU_DATA, else ./data)")
-    parser.add_argument("--host", metavar="ADDR", default=config.HOST, help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", metavar="N", type=port_number, default=config.PORT, help="port to listen on (default %(default)s)")
-    parser.add_argument("--site-url", metavar="URL", help="public address, for links, QR codes and cookies (else SITE_URL, else http://ADDR:N)")
+    parser.add_argument(
+        "--host", metavar="ADDR", default=config.HOST, help="address to listen on (default %(default)s)"
+    )
+    parser.add_argument(
+        "--port", metavar="N", type=port_number, default=config.PORT, help="port to listen on (default %(default)s)"
+    )
+    parser.add_argument(
+        "--site-url",
+        metavar="URL",
+        help="public address, for links, QR codes and cookies (else SITE_URL, else http://ADDR:N)",
+    )
     parser.add_argument("--empty", action="store_true", help="do not load the demo shop on the first start")
     options = parser.parse_args(arguments)
     guarded(lambda: start(options))
@@ -482,16 +502,20 @@ def port_number(text: str) -> int:
     return int(text)
 
 
-def start(options: argparse.Namespace) -> NoReturn | None:
+def start(options: argparse.Namespace) -> None:
+    """Run with the given options until somebody stops it."""
     if options.data:
         os.environ["SIYU_DATA"] = str(Path(options.data).expanduser().absolute())
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)  # noqa: S104
-    os.environ["SITE_URL"] = options.site_url or os.environ.get("SITE_URL") or f"http://{bracketed(shown)}:{options.port}"
+    os.environ["SITE_URL"] = (
+        options.site_url or os.environ.get("SITE_URL") or f"http://{bracketed(shown)}:{options.port}"
+    )
     settings = config.load()
     if not settings.embedded_database and "SECRET_KEY" not in os.environ:
-        say(f"Note: the key in {settings.data_dir}/secret_key signs links and cookies; other machines need the same, as SECRET_KEY.")
+        say(
+            f"Note: the key in {settings.data_dir}/secret_key signs links and cookies; other machines need the same, as SECRET_KEY."
+        )
     Supervisor(settings, options.host, options.port, options.empty).run()
-    return None
 
 
 if __name__ == "__main__":

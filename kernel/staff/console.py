@@ -97,7 +97,7 @@ def index() -> Any:
 @bp.get("/staff/new")
 @staff("staff.manage")
 def new() -> Any:
-    return render_template("staff/edit.html", form=NewStaffForm(role=Role.ASSISTANT.value), person=None)
+    return render_template("staff/edit.html", form=NewStaffForm(role=Role.ASSISTANT.value), person=None, password=None)
 
 
 @bp.post("/staff/new")
@@ -118,14 +118,14 @@ def new_post() -> Any:
         else:
             flash(_("%(name)s can sign in now.", name=person.name), "positive")
             return redirect(url_for(".index"))
-    return render_template("staff/edit.html", form=form, person=None), 422
+    return render_template("staff/edit.html", form=form, person=None, password=None), 422
 
 
 @bp.get("/staff/<int:staff_id>")
 @staff("staff.manage")
 def edit(staff_id: int) -> Any:
     person = services.get_staff(staff_id)
-    return render_template("staff/edit.html", form=StaffForm(obj=person), person=person)
+    return render_template("staff/edit.html", form=StaffForm(obj=person), person=person, password=None)
 
 
 @bp.post("/staff/<int:staff_id>")
@@ -136,7 +136,17 @@ def edit_post(staff_id: int) -> Any:
         services.edit(person, form.name.data or "", form.chosen_role, form.signature.data or "")
         flash(_("Saved."), "positive")
         return redirect(url_for(".index"))
-    return render_template("staff/edit.html", form=form, person=person), 422
+    return render_template("staff/edit.html", form=form, person=person, password=None), 422
+
+
+@bp.post("/staff/<int:staff_id>/new-password")
+@staff("staff.manage")
+def new_password(staff_id: int) -> Any:
+    person = services.get_staff(staff_id)
+    password = services.give_new_password(person)
+    return render_template(
+        "staff/edit.html", form=StaffForm(formdata=None, obj=person), person=person, password=password
+    )
 
 
 @bp.post("/staff/<int:staff_id>/disable")

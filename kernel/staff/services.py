@@ -99,11 +99,16 @@ def add(name: str, email: str, role: Role, password: str, signature: str = "") -
     return staff
 
 
+def random_password() -> str:
+    """64 random bits, in four groups that can be read over the phone."""
+    return "-".join(secrets.token_hex(2) for _ in range(4))
+
+
 def make_owner(email: str = "owner@shop.example") -> tuple[str, str] | None:
     """Make the first owner with a random password; returns (e-mail, password), or None when there is an owner."""
     if db.session.scalar(select(Staff.id).where(Staff.role == Role.OWNER).limit(1)) is not None:
         return None
-    password = "-".join(secrets.token_hex(2) for _ in range(4))
+    password = random_password()
     add("Owner", email, Role.OWNER, password)
     return email, password
 
@@ -111,9 +116,7 @@ def make_owner(email: str = "owner@shop.example") -> tuple[str, str] | None:
 def _tries(account: str) -> bool:
     now = clock.now()
     for span, most in ((timedelta(minutes=15), 5), (timedelta(days=1), 20)):
-        count = db.session.scalar(
-            select(func.count()).where(SignInTry.account == account, SignInTry.at > now - span)
-        )
+        count = db.session.scalar(select(func.count()).where(SignInTry.account == account, SignInTry.at > now - span))
         if (count or 0) >= most:
             return True
     return False
@@ -199,10 +202,20 @@ def set_password(staff: Staff, password: str, keep_session: str | None = None) -
     audit.record("staff.password_changed", "staff", staff.id)
 
 
+def give_new_password(staff: Staff) -> str:
+    """Give somebody a random password, sign them out everywhere, and return it to be told once."""
+    password = random_password()
+    set_password(staff, password)
+    return password
+
+
 def _owners_but(staff: Staff) -> int:
-    return db.session.scalar(
-        select(func.count()).where(Staff.role == Role.OWNER, Staff.disabled_at.is_(None), Staff.id != staff.id)
-    ) or 0
+    return (
+        db.session.scalar(
+            select(func.count()).where(Staff.role == Role.OWNER, Staff.disabled_at.is_(None), Staff.id != staff.id)
+        )
+        or 0
+    )
 
 
 def edit(staff: Staff, name: str, role: Role, signature: str) -> None:
@@ -214,7 +227,11 @@ def edit(staff: Staff, name: str, role: Role, signature: str) -> None:
         close_all_sessions(staff.id)
     staff.name, staff.role, staff.signature = name.strip(), role, signature.strip()
     audit.record(
-        "staff.changed", "staff", staff.id, before, {"name": staff.name, "role": role.value, "signature": staff.signature}
+        "staff.changed",
+        "staff",
+        staff.id,
+        before,
+        {"name": staff.name, "role": role.value, "signature": staff.signature},
     )
 
 
