@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
@@ -25,7 +18,6 @@ from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
-from sqlalchemy import text
 
 from kernel import clock as kernel_clock
 from kernel import config, embedded
@@ -36,10 +28,21 @@ from kernel.db import commit
 from kernel.db import db as database
 from kernel.staff import services as staff_services
 from kernel.staff.models import Staff
+from tests.live import LiveServer
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "correct-horse-battery"
-START_SECONDS = 60
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
 # A Tuesday noon in the shop's time zone.
 NOON = datetime(2026, 3, 3, 4, 0, tzinfo=UTC)
 
@@ -188,6 +191,76 @@ def sign_in(browser: FlaskClient, person: Staff) -> FlaskClient:
 def owner_client(staff_client: Callable[..., FlaskClient]) -> FlaskClient:
     """A browser signed in as the owner."""
     return staff_client(Role.OWNER)
+
+
+# ── A live server and a browser ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[LiveServer]:
+    """A whole empty shop with its own processes (see `tests.live`); what tests commit there stays, so use own names.
+
+    Not together with `db` in one test: that one holds the session's transaction.
+    """
+    with LiveServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium under playwright."""
+    from playwright.sync_api import sync_playwright
+
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    assert path, "no Chromium: apt-get install chromium fonts-wqy-microhei"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """`open_page("desktop" | "phone", locale="zh-CN")` is a page in a browser context of its own.
+
+    A script error or a refused resource fails the test at its end.
+    """
+    contexts: list[Any] = []
+    wrong: list[str] = []
+
+    def make(screen: str = "desktop", locale: str = "zh-CN", **options: Any) -> Any:
+        shape = {
+            "desktop": {"viewport": {"width": 1440, "height": 900}},
+            "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
+        }[screen]
+        context = chromium.new_context(**shape, locale=locale, timezone_id="Asia/Shanghai", **options)
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(f"{page.url}: {error}"))
+        page.on(
+            "console",
+            lambda said: wrong.append(f"{page.url}: {said.text}") if "Content Security" in said.text else None,
+        )
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the long tier too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    missing = not any(shutil.which(name) for name in BROWSERS)
+    for item in items:
+        if item.get_closest_marker("long") and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="the long tier runs with --long"))
+        if item.get_closest_marker("browser") and missing and not os.environ.get("CI"):
+            item.add_marker(pytest.mark.skip(reason="NO CHROMIUM: apt-get install chromium fonts-wqy-microhei"))
 
 
 # ── Time and jobs ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,105 @@
+"""Linters, types and the whole test suite, with one summary line at the end. `script/test` runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Tests that need the machine for themselves: real processes, many connections, a browser.
+ALONE = "browser or race or fault"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PACKAGES = ("chromium", "fonts-wqy-microhei")
+ORDER = ("failed", "errors", "passed", "skipped", "xfailed", "xpassed")
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def run(*command: str) -> bool:
+    """Run a check and say what it was; returns whether it was content."""
+    say(f"── {' '.join(command[2:] if command[1:2] == ('-m',) else command)}")
+    return subprocess.run(command, cwd=ROOT).returncode == 0
+
+
+def tests(*arguments: str) -> tuple[int, Counter[str]]:
+    """Run pytest and show its output as it comes; returns its exit code and the numbers of its last line."""
+    command = [sys.executable, "-m", "pytest", "-q", *arguments]
+    say(f"── pytest {' '.join(arguments)}")
+    summary = ""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace") as child:
+        assert child.stdout is not None  # noqa: S101  Asked for above.
+        for line in child.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            if re.search(r"\d+ (passed|failed|skipped|error|deselected)|no tests ran", line) and " in " in line:
+                summary = line
+    counts: Counter[str] = Counter()
+    for number, word in re.findall(r"(\d+) (failed|errors?|passed|skipped|xfailed|xpassed)", summary):
+        counts["errors" if word == "error" else word] += int(number)
+    return child.returncode, counts
+
+
+def chromium() -> bool:
+    """Whether browser tests can run; as root what is missing is installed first."""
+    if has_browser():
+        return True
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        say("── installing Chromium and a Chinese font")
+        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *PACKAGES]
+        for command in (["apt-get", "update", "-q"], install):
+            subprocess.run(command, env=environ, stdout=subprocess.DEVNULL)
+    return has_browser()
+
+
+def has_browser() -> bool:
+    if not any(shutil.which(name) for name in BROWSERS):
+        return False
+    if sys.platform != "linux" or not shutil.which("fc-list"):
+        return True
+    return bool(subprocess.run(["fc-list", ":lang=zh"], capture_output=True, text=True).stdout.strip())
+
+
+def main() -> int:
+    began = time.monotonic()
+    arguments = [word for word in sys.argv[1:] if word != "--long"]
+    long = ["--long"] if "--long" in sys.argv[1:] else []
+    wrong: list[str] = []
+    python = sys.executable
+    for name, command in {
+        "ruff check": ("ruff", "check", "."),
+        "ruff format": ("ruff", "format", "--check", "."),
+        "mypy": ("mypy",),
+    }.items():
+        if not run(python, "-m", *command):
+            wrong.append(name)
+    browser = chromium()
+    if not browser:
+        loud = "!" * 100
+        say(f"{loud}\nNO CHROMIUM OR NO CHINESE FONT: THE BROWSER TESTS ARE SKIPPED. To run them:")
+        say(f"    sudo apt-get update && sudo apt-get install --no-install-recommends {' '.join(PACKAGES)}\n{loud}")
+        if os.environ.get("CI"):
+            wrong.append("no Chromium, and CI must run the browser tests")
+    first, counts = tests("-n", "2", "-m", f"not ({ALONE})", *long, *arguments)
+    second, more = tests("-m", ALONE, *long, *arguments)
+    counts += more
+    # 5 is pytest's word for an empty selection, which is no fault of the other half.
+    if any(code not in (0, 5) for code in (first, second)) or (first, second) == (5, 5):
+        wrong.append("tests")
+    numbers = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word]) or "no tests ran"
+    if wrong:
+        say(f"Not right: {', '.join(wrong)}.")
+    say(f"{'=' * 20} {numbers} in {time.monotonic() - began:.2f}s {'=' * 20}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
