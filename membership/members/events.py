@@ -1,0 +1,58 @@
+"""What happens to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kernel.events import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberEnrolled(Event):
+    """Somebody accepted an invitation or a link; benefits count from here."""
+
+    member_id: int
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsentChanged(Event):
+    member_id: int
+    channel: str
+    purpose: str
+    granted: bool
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberTagged(Event):
+    member_id: int
+    tag: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberUntagged(Event):
+    member_id: int
+    tag: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoteWritten(Event):
+    member_id: int
+    note_id: int
+    author: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberIdentified(Event):
+    """Somebody proved on a browser who they are; `means` is `order` or `email`."""
+
+    member_id: int
+    means: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageChanged(Event):
+    member_id: int
+    from_stage: str
+    to_stage: str

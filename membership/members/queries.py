@@ -1,0 +1,170 @@
+"""Reads about people."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from sqlalchemy import ColumnElement, Select, false, func, select
+
+from kernel import shop
+from kernel.db import db
+from kernel.errors import NotFound
+
+from . import rules
+from .models import Channel, Consent, Contact, Member, MemberIdentity, MemberTag, Note, Purpose, Tag
+
+
+def live() -> Select[tuple[Member]]:
+    """Every person once: neither merged into another nor erased."""
+    return select(Member).where(Member.merged_into_id.is_(None), Member.erased_at.is_(None))
+
+
+def find_member(member_id: int) -> Member | None:
+    """The member with this id, or the one they were merged into."""
+    found = db.session.get(Member, member_id)
+    while found is not None and found.merged_into_id is not None:
+        found = db.session.get(Member, found.merged_into_id)
+    return found
+
+
+def get_member(member_id: int) -> Member:
+    """`find_member`; refuses with `NotFound` when there is none."""
+    found = find_member(member_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def find_by_identity(channel: Channel, external_id: str) -> Member | None:
+    """The member whom a channel knows under this name (phones and e-mail addresses in canonical form)."""
+    owner = db.session.scalar(
+        select(MemberIdentity.member_id).where(
+            MemberIdentity.channel == channel, MemberIdentity.external_id == external_id
+        )
+    )
+    return find_member(owner) if owner is not None else None
+
+
+def find_by_phone(canonical: str) -> Member | None:
+    """The member with this phone in E.164."""
+    return find_by_identity(Channel.PHONE, canonical)
+
+
+def owners_of(keys: Collection[rules.Key]) -> dict[rules.Key, int]:
+    """The member of each identity that has one, merged members replaced by the one they became."""
+    if not keys:
+        return {}
+    by_channel: dict[Channel, list[str]] = {}
+    for channel, external_id in keys:
+        by_channel.setdefault(channel, []).append(external_id)
+    owners: dict[rules.Key, int] = {}
+    survivors: dict[int, int] = {}
+    for channel, names in by_channel.items():
+        rows = db.session.execute(
+            select(MemberIdentity.external_id, Member.id, Member.merged_into_id)
+            .join(Member, Member.id == MemberIdentity.member_id)
+            .where(MemberIdentity.channel == channel, MemberIdentity.external_id == func.any(names))
+        )
+        for name, member_id, merged_into in rows:
+            owners[channel, name] = member_id
+            if merged_into is not None:
+                survivors[member_id] = find_member(merged_into).id  # type: ignore[union-attr]
+    return {key: survivors.get(owner, owner) for key, owner in owners.items()}
+
+
+def consented(channel: Contact, purpose: Purpose) -> ColumnElement[bool]:
+    """Whether the latest consent row of `Member` grants; a boolean to put into a statement that selects from `member`.
+
+    Opting out writes a row too, so nothing else has to be asked.
+    """
+    latest = (
+        select(Consent.granted)
+        .where(Consent.member_id == Member.id, Consent.channel == channel, Consent.purpose == purpose)
+        .order_by(Consent.id.desc())
+        .limit(1)
+        .correlate(Member)
+        .scalar_subquery()
+    )
+    return func.coalesce(latest, false())
+
+
+def has_consent(member_id: int, channel: Contact, purpose: Purpose = Purpose.MARKETING) -> bool:
+    """Whether one member agreed, by the same rule as `consented`."""
+    return bool(db.session.scalar(select(consented(channel, purpose)).where(Member.id == member_id)))
+
+
+def rights(member_id: int) -> dict[tuple[Contact, Purpose], Consent]:
+    """The consent row that rules for each channel and purpose that has one."""
+    rows = db.session.scalars(
+        select(Consent)
+        .where(Consent.member_id == member_id)
+        .distinct(Consent.channel, Consent.purpose)
+        .order_by(Consent.channel, Consent.purpose, Consent.id.desc())
+    )
+    return {(row.channel, row.purpose): row for row in rows}
+
+
+def consent_history(member_id: int, limit: int = 50) -> Sequence[Consent]:
+    """Every word given and taken back, newest first."""
+    return db.session.scalars(
+        select(Consent).where(Consent.member_id == member_id).order_by(Consent.id.desc()).limit(limit)
+    ).all()
+
+
+def identities_of(member_id: int) -> Sequence[MemberIdentity]:
+    """How the channels know a member, oldest first."""
+    return db.session.scalars(
+        select(MemberIdentity).where(MemberIdentity.member_id == member_id).order_by(MemberIdentity.id)
+    ).all()
+
+
+def tags_of(member_id: int) -> Sequence[Tag]:
+    return db.session.scalars(
+        select(Tag).join(MemberTag, MemberTag.tag_id == Tag.id).where(MemberTag.member_id == member_id).order_by(Tag.name)
+    ).all()
+
+
+def tags_of_many(member_ids: Collection[int]) -> dict[int, list[str]]:
+    """The tags of each member of a page of a list, in one statement."""
+    found: dict[int, list[str]] = {}
+    if member_ids:
+        rows = db.session.execute(
+            select(MemberTag.member_id, Tag.name)
+            .join(Tag, Tag.id == MemberTag.tag_id)
+            .where(MemberTag.member_id.in_(member_ids))
+            .order_by(Tag.name)
+        )
+        for member_id, name in rows:
+            found.setdefault(member_id, []).append(name)
+    return found
+
+
+def tags() -> Sequence[Tag]:
+    """Every tag by name."""
+    return db.session.scalars(select(Tag).order_by(Tag.name)).all()
+
+
+def notes_of(member_id: int, limit: int = 50) -> Sequence[Note]:
+    """What staff wrote, newest first."""
+    return db.session.scalars(
+        select(Note).where(Note.member_id == member_id).order_by(Note.id.desc()).limit(limit)
+    ).all()
+
+
+def names(member_ids: Iterable[int]) -> dict[int, str]:
+    """The shown name of each member, in one statement."""
+    wanted = set(member_ids)
+    if not wanted:
+        return {}
+    rows = db.session.scalars(select(Member).where(Member.id.in_(wanted)))
+    return {member.id: member.shown_name for member in rows}
+
+
+def stage_days() -> rules.StageDays:
+    """The shop's days of the stages, each changeable under Settings (`stage.active_days` and so on)."""
+    standard = rules.StageDays()
+    return rules.StageDays(
+        active=int(shop.get("stage.active_days", standard.active)),
+        dormant=int(shop.get("stage.dormant_days", standard.dormant)),
+        lost=int(shop.get("stage.lost_days", standard.lost)),
+    )

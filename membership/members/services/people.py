@@ -1,0 +1,239 @@
+"""Finding people by how the channels know them, and making those that nobody knows yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, insert, or_, select, text, update
+
+from kernel import clock
+from kernel.db import changed, db
+from kernel.events import publish
+
+from .. import queries, rules
+from ..events import MemberEnrolled
+from ..models import Channel, Member, Stage
+from . import rights, stages
+
+# What a person's record gains from a later sighting, if it was empty.
+FILLED = ("name", "nickname", "city", "address")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody as an order or a form shows them: one identity at least, and what else it says."""
+
+    identities: tuple[tuple[Channel, str], ...]
+    name: str = ""
+    nickname: str = ""
+    source: str = ""
+    city: str = ""
+    address: str = ""
+
+
+def find_or_make(
+    identities: Sequence[tuple[Channel, str]], name: str = "", nickname: str = "", source: str = ""
+) -> tuple[Member, bool]:
+    """The member with one of these identities, made if there is none; and whether they were made now.
+
+    Phones and e-mail addresses may come in any spelling. Refuses with `PhoneInvalid` and `EmailInvalid`; `ValueError`
+    without an identity. See `find_or_make_many` for several.
+    """
+    members, made = _resolve([Person(tuple(identities), name, nickname, source)])
+    member = queries.get_member(members[0])
+    db.session.refresh(member)
+    return member, members[0] in made
+
+
+def find_or_make_many(people: Sequence[Person]) -> list[int]:
+    """The member ids of many people, in their order, made where nobody has one of their identities yet.
+
+    Exact under several calls at once: the unique index on identities decides, keys are inserted in one order so that two
+    calls never wait for each other crosswise, and whoever loses a key gives the person's other keys to the one who won.
+    That holds for one call a transaction; a transaction that calls several times may meet a deadlock and is to be repeated.
+
+    Empty names, places and phones of known members are filled, never overwritten. Somebody whose phone or e-mail address
+    has opted out is made with that refusal. Refuses with `PhoneInvalid` and `EmailInvalid`; `ValueError` for a person
+    without an identity.
+    """
+    return _resolve(people)[0]
+
+
+def _resolve(people: Sequence[Person]) -> tuple[list[int], set[int]]:
+    """The member of each person, and which of them were made here."""
+    keyed = [_keys(person) for person in people]
+    known = queries.owners_of({key for keys in keyed for key in keys})
+    found, attached = rules.assign(keyed, known)
+    ids = _make(people, found)
+    made = set(ids.values())
+    if attached:
+        owners = {key: ids.get(owner, owner) for key, owner in attached.items()}
+        lost = owners.keys() - _insert_identities(owners)
+        if lost:
+            # Another transaction was first with some keys: judge anew with what it wrote.
+            before = found
+            found, attached = rules.assign(keyed, {**known, **queries.owners_of(lost)})
+            # Whoever is still to be made was to be made before, by the same sighting.
+            ids = {after: ids[first] for after, first in zip(found, before, strict=True) if after < 0 and first < 0}
+            moved = {key: ids.get(owner, owner) for key, owner in attached.items() if key not in lost}
+            _move_identities({key: owner for key, owner in moved.items() if owners[key] != owner})
+            _unmake(made - set(ids.values()))
+            made = set(ids.values())
+            owners = moved
+        rights.carry_over_opt_outs(owners)
+    else:
+        owners = {}
+    members = [ids.get(member, member) for member in found]
+    _fill(people, members, owners)
+    return members, made
+
+
+def _keys(person: Person) -> tuple[rules.Key, ...]:
+    if not person.identities:
+        raise ValueError("a person is known by one identity at least")
+    return tuple(dict.fromkeys(rules.canonical_identity(channel, name) for channel, name in person.identities))
+
+
+def _make(people: Sequence[Person], found: Sequence[int]) -> dict[int, int]:
+    """Insert the members that are to be made; the id of each placeholder."""
+    first: dict[int, Person] = {}
+    for person, member in zip(people, found, strict=True):
+        if member < 0:
+            first.setdefault(member, person)
+    if not first:
+        return {}
+    now = clock.now()
+    rows = [
+        {
+            "name": person.name.strip(),
+            "nickname": person.nickname.strip(),
+            "city": person.city.strip(),
+            "address": person.address.strip(),
+            "source": person.source,
+            "stage": Stage.LEAD,
+            "stage_since": now,
+            "created_at": now,
+        }
+        for person in first.values()
+    ]
+    made = db.session.execute(insert(Member).returning(Member.id, sort_by_parameter_order=True), rows).scalars()
+    return dict(zip(first, made, strict=True))
+
+
+def _unmake(members: set[int]) -> None:
+    if members:
+        db.session.execute(
+            delete(Member).where(Member.id.in_(members)).execution_options(synchronize_session=False)
+        )
+
+
+_INSERT_IDENTITIES = text(
+    """
+    INSERT INTO member_identity (member_id, channel, external_id, created_at)
+    SELECT member_id, channel, external_id, :now
+    FROM unnest(CAST(:members AS bigint[]), CAST(:channels AS text[]), CAST(:names AS text[]))
+         AS t (member_id, channel, external_id)
+    ORDER BY channel COLLATE "C", external_id COLLATE "C"
+    ON CONFLICT (channel, external_id) DO NOTHING
+    RETURNING channel, external_id
+    """
+)
+_MOVE_IDENTITIES = text(
+    """
+    UPDATE member_identity SET member_id = t.member_id
+    FROM unnest(CAST(:members AS bigint[]), CAST(:channels AS text[]), CAST(:names AS text[]))
+         AS t (member_id, channel, external_id)
+    WHERE member_identity.channel = t.channel AND member_identity.external_id = t.external_id
+    """
+)
+
+
+def _columns(owners: Mapping[rules.Key, int]) -> dict[str, list[int] | list[str]]:
+    return {
+        "members": list(owners.values()),
+        "channels": [channel.value for channel, _ in owners],
+        "names": [name for _, name in owners],
+    }
+
+
+def _insert_identities(owners: Mapping[rules.Key, int]) -> set[rules.Key]:
+    """Insert identities where they are free; the keys that were."""
+    rows = db.session.execute(_INSERT_IDENTITIES, {**_columns(owners), "now": clock.now()})
+    return {(Channel(channel), name) for channel, name in rows}
+
+
+def _move_identities(owners: Mapping[rules.Key, int]) -> None:
+    if owners:
+        db.session.execute(_MOVE_IDENTITIES, _columns(owners))
+
+
+_FILL = text(
+    """
+    UPDATE member SET
+        name = CASE WHEN member.name = '' THEN t.name ELSE member.name END,
+        nickname = CASE WHEN member.nickname = '' THEN t.nickname ELSE member.nickname END,
+        city = CASE WHEN member.city = '' THEN t.city ELSE member.city END,
+        address = CASE WHEN member.address = '' THEN t.address ELSE member.address END,
+        phone = COALESCE(member.phone, t.phone),
+        email = COALESCE(member.email, t.email)
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:name AS text[]), CAST(:nickname AS text[]), CAST(:city AS text[]),
+                CAST(:address AS text[]), CAST(:phone AS text[]), CAST(:email AS text[]))
+         AS t (id, name, nickname, city, address, phone, email)
+    WHERE member.id = t.id
+    """
+)
+
+
+def _fill(people: Sequence[Person], members: Sequence[int], fresh: Mapping[rules.Key, int]) -> None:
+    """Give members what their record lacks: words of the sightings, and the phone and e-mail that became theirs."""
+    said: dict[int, dict[str, str]] = {}
+    for person, member in zip(people, members, strict=True):
+        words = said.setdefault(member, {})
+        for name in FILLED:
+            word = getattr(person, name).strip()
+            if word:
+                words.setdefault(name, word)
+    contacts = {Channel.PHONE: "phone", Channel.EMAIL: "email"}
+    for (channel, external_id), member in fresh.items():
+        if channel in contacts:
+            said.setdefault(member, {}).setdefault(contacts[channel], external_id)
+    said = {member: words for member, words in said.items() if words}
+    if not said:
+        return
+    lacking = db.session.execute(
+        select(Member.id, Member.name, Member.nickname, Member.city, Member.address, Member.phone, Member.email).where(
+            Member.id == func.any(list(said)),
+            or_(*(getattr(Member, name) == "" for name in FILLED), Member.phone.is_(None), Member.email.is_(None)),
+        )
+    )
+    wanted: dict[int, dict[str, str]] = {}
+    for row in lacking:
+        gains = {key: word for key, word in said[row.id].items() if not getattr(row, key)}
+        if gains:
+            wanted[row.id] = gains
+    if not wanted:
+        return
+    ids = sorted(wanted)
+    # In one order, so that two imports that meet do not wait for each other crosswise.
+    db.session.execute(select(Member.id).where(Member.id == func.any(ids)).order_by(Member.id).with_for_update()).all()
+    columns = {name: [wanted[i].get(name, "") for i in ids] for name in FILLED}
+    columns |= {name: [wanted[i].get(name) for i in ids] for name in contacts.values()}  # type: ignore[misc]
+    db.session.execute(_FILL, {"ids": ids, **columns})
+
+
+def enrol(member_id: int, source: str) -> bool:
+    """Let a member's benefits count from now; returns whether this was the first time. Publishes `MemberEnrolled` then."""
+    first = changed(
+        db.session.execute(
+            update(Member)
+            .where(Member.id == member_id, Member.enrolled_at.is_(None))
+            .values(enrolled_at=clock.now())
+            .execution_options(synchronize_session="fetch")
+        )
+    )
+    if first:
+        publish(MemberEnrolled(member_id=member_id, source=source))
+        stages.reassess_stages([member_id])
+    return bool(first)
+

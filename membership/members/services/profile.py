@@ -1,0 +1,118 @@
+"""What staff and members write down about a person: details, tags, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from datetime import date
+
+from sqlalchemy import delete, literal, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from kernel import audit, clock
+from kernel.auth import acting_staff
+from kernel.db import db
+from kernel.errors import Refusal
+from kernel.events import publish, publish_all
+from kernel.i18n import lazy_gettext as _l
+
+from .. import queries
+from ..events import MemberTagged, MemberUntagged, NoteWritten
+from ..models import CustomerType, Member, MemberTag, Note, Tag
+
+TAG_LENGTH = 40
+
+
+class TagInvalid(Refusal):
+    status = 422
+    label = _l("A tag is one to %(most)s characters on one line.")
+
+
+class NoteEmpty(Refusal):
+    status = 422
+    label = _l("Write something first.")
+
+
+@dataclass(frozen=True)
+class ProfileChange:
+    """The details of a person as a form gives them back, all of them."""
+
+    name: str
+    nickname: str
+    birthday: date | None
+    hobbies: str
+    customer_type: CustomerType | None
+    city: str
+    address: str
+
+
+def edit_profile(member: Member, change: ProfileChange) -> bool:
+    """Write changed details and who changed them; returns whether anything did. The audit names fields, not addresses."""
+    wanted = asdict(change)
+    changes = {key: value for key, value in wanted.items() if getattr(member, key) != value}
+    if not changes:
+        return False
+    audit.record("member.edited", "member", member.id, after={"fields": sorted(changes)})
+    for key, value in changes.items():
+        setattr(member, key, value)
+    db.session.flush()
+    return True
+
+
+def _tag_name(name: str) -> str:
+    plain = " ".join(name.split())
+    if not plain or len(plain) > TAG_LENGTH:
+        raise TagInvalid(most=TAG_LENGTH)
+    return plain
+
+
+def tag(member_ids: Collection[int], name: str) -> int:
+    """Put a tag on members, made if it is new; returns on how many it was not before.
+
+    Refuses with `TagInvalid` an empty name or one of more than 40 characters.
+    """
+    name = _tag_name(name)
+    db.session.execute(upsert(Tag).values(name=name).on_conflict_do_nothing())
+    tag_id = db.session.scalars(select(Tag.id).where(Tag.name == name)).one()
+    rows = (
+        queries.live()
+        .with_only_columns(Member.id, literal(tag_id), literal(clock.now()))
+        .where(Member.id.in_(list(member_ids)))
+        .order_by(Member.id)
+    )
+    added = db.session.scalars(
+        upsert(MemberTag)
+        .from_select(["member_id", "tag_id", "at"], rows)
+        .on_conflict_do_nothing()
+        .returning(MemberTag.member_id)
+    ).all()
+    publish_all(MemberTagged(member_id=member_id, tag=name) for member_id in added)
+    return len(added)
+
+
+def untag(member_ids: Collection[int], name: str) -> int:
+    """Take a tag off members; returns off how many. A tag that nobody has any more stays in the list."""
+    tag_id = db.session.scalar(select(Tag.id).where(Tag.name == " ".join(name.split())))
+    if tag_id is None:
+        return 0
+    removed = db.session.scalars(
+        delete(MemberTag)
+        .where(MemberTag.tag_id == tag_id, MemberTag.member_id.in_(list(member_ids)))
+        .returning(MemberTag.member_id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    publish_all(MemberUntagged(member_id=member_id, tag=" ".join(name.split())) for member_id in removed)
+    return len(removed)
+
+
+def write_note(member_id: int, body: str) -> Note:
+    """Keep a note of the signed-in staff member. Refuses with `NoteEmpty` when there are no words in it."""
+    body = body.strip()
+    if not body:
+        raise NoteEmpty
+    who = acting_staff()
+    note = Note(member_id=member_id, staff_id=who.id, author=who.name, body=body, at=clock.now())
+    db.session.add(note)
+    db.session.flush()
+    publish(NoteWritten(member_id=member_id, note_id=note.id, author=who.name))
+    return note

@@ -1,0 +1,77 @@
+"""Keeping everybody's stage of life right, set-wise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from kernel import clock
+from kernel.db import db
+from kernel.events import publish_all
+
+from .. import queries
+from ..events import StageChanged
+from ..models import Member
+
+# The same decision as `rules.stage_for`.
+_REASSESS = text(
+    """
+    WITH touched AS (
+        SELECT id, stage AS was, orders_count, first_order_at, last_order_at, enrolled_at, created_at,
+               GREATEST(last_order_at, enrolled_at) AS touched_at
+        FROM member
+        WHERE merged_into_id IS NULL AND erased_at IS NULL AND (:everybody OR id = ANY(CAST(:ids AS bigint[])))
+    ), standing AS (
+        SELECT id, was,
+               CASE WHEN touched_at <= :now - :lost THEN 'lost'
+                    WHEN touched_at <= :now - :dormant THEN 'dormant'
+                    WHEN orders_count >= 2 AND last_order_at > :now - :active THEN 'active'
+                    WHEN enrolled_at IS NOT NULL THEN 'member'
+                    WHEN orders_count > 0 AND first_order_at IS NOT NULL THEN 'customer'
+                    ELSE 'lead' END AS stage,
+               CASE WHEN touched_at <= :now - :lost THEN touched_at + :lost
+                    WHEN touched_at <= :now - :dormant THEN touched_at + :dormant
+                    WHEN orders_count >= 2 AND last_order_at > :now - :active THEN last_order_at
+                    WHEN enrolled_at IS NOT NULL THEN enrolled_at
+                    WHEN orders_count > 0 AND first_order_at IS NOT NULL THEN first_order_at
+                    ELSE created_at END AS since
+        FROM touched
+    ), moved AS (
+        SELECT member.id FROM member JOIN standing ON standing.id = member.id
+        WHERE standing.stage <> standing.was ORDER BY member.id FOR UPDATE OF member
+    )
+    UPDATE member SET stage = standing.stage, stage_since = standing.since
+    FROM standing JOIN moved ON moved.id = standing.id
+    WHERE member.id = standing.id
+    RETURNING member.id, standing.was, standing.stage
+    """
+)
+
+
+def reassess_stages(member_ids: Sequence[int] | None = None) -> int:
+    """Move everybody (or the given members) to the stage the rule gives; returns how many moved.
+
+    Publishes `StageChanged` for each. The date of a stage is when its condition came true, not when this ran.
+    """
+    db.session.flush()
+    days = queries.stage_days()
+    moved = db.session.execute(
+        _REASSESS,
+        {
+            "everybody": member_ids is None,
+            "ids": list(member_ids or ()),
+            "now": clock.now(),
+            "active": timedelta(days=days.active),
+            "dormant": timedelta(days=days.dormant),
+            "lost": timedelta(days=days.lost),
+        },
+    ).all()
+    publish_all(StageChanged(member_id=row.id, from_stage=row.was, to_stage=row.stage) for row in moved)
+    # Rows that the session holds are read anew.
+    ids = {row.id for row in moved}
+    for found in db.session.identity_map.values():
+        if isinstance(found, Member) and found.id in ids:
+            db.session.expire(found, ["stage", "stage_since"])
+    return len(moved)
