@@ -5,7 +5,6 @@ import { watchKeys } from "./keys.js";
 import { guardForms } from "./once.js";
 
 const page = document.documentElement;
-page.classList.add("scripted");
 
 function switchTheme() {
   const dark = page.dataset.bsTheme ? page.dataset.bsTheme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;

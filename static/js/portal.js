@@ -3,7 +3,6 @@ import { watchCopies } from "./copy.js";
 import { runCountdowns } from "./countdown.js";
 import { guardForms } from "./once.js";
 
-document.documentElement.classList.add("scripted");
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-back]")) history.back();
 });
