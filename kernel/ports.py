@@ -27,6 +27,11 @@ class Port(Generic[P, R]):
             self._answers.append(answer)
         return answer
 
+    @property
+    def filled(self) -> bool:
+        """Whether anybody answers."""
+        return bool(self._answers)
+
     def call(self, *args: P.args, **kwargs: P.kwargs) -> list[R]:
         return [answer(*args, **kwargs) for answer in self._answers]
 
