@@ -14,6 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import (
     api_keys_console,
+    assets,
     auth,
     cli,
     config,
@@ -103,6 +104,7 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
     auth.init_app(app)
     navigation.init_app(app)
     files.init_app(app)
+    assets.init_app(app)
     app.jinja_env.globals.update(slot=ports.slot, url_with=pages.url_with)
     shop.init_app(app)
     app.register_blueprint(staff_console.bp)

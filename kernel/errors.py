@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
+from .db import rollback
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
 
@@ -146,13 +147,19 @@ def init_app(app: Flask) -> None:
         log.exception("unexpected fault on %s %s", request.method, request.path)
         if app.config.get("PROPAGATE_EXCEPTIONS"):
             raise error
-        from .db import rollback
-
         rollback()
         title, message = STATUS_TEXT[500]
         if wants_problem():
             return problem(500, "fault", str(message))
-        return _page(500, str(title), str(message), None, "alert-triangle")
+        try:
+            return _page(500, str(title), str(message), None, "alert-triangle")
+        except Exception:
+            # The usual page asks the database who is reading; with the database away, a page that asks nothing is shown.
+            log.exception("the page for a fault could not be shown either")
+            rollback()
+            return render_template(
+                "errors/plain.html", status=500, title=title, message=message, next_step=None, icon="alert-triangle"
+            ), 500
 
 
 __all__ = ["Forbidden", "InputInvalid", "NotFound", "Refusal", "problem", "_"]
