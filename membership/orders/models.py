@@ -28,7 +28,13 @@ class Payment(enum.StrEnum):
 
 
 class Order(db.Model):
-    """One order. All amounts are 分; `version_at` is when the source last changed it: an older report never overwrites."""
+    """One order. All amounts are 分.
+
+    `version_at` is when the source last changed it, `version_mark` decides between reports of the same instant (see
+    `rules.version_mark`): the greater pair wins, whatever arrives first. `reported_refund` is what the order's own report
+    says was given back; `refunded_amount` takes single refunds in as well and is what counts. `buyer` is the source's own
+    number of the customer, under which cancellations that name no order find it.
+    """
 
     __tablename__ = "order"
     id: Mapped[pk]
@@ -46,9 +52,11 @@ class Order(db.Model):
     paid_amount: Mapped[int]
     postage: Mapped[int] = mapped_column(default=0)
     discount: Mapped[int] = mapped_column(default=0)
+    reported_refund: Mapped[int] = mapped_column(default=0)
     refunded_amount: Mapped[int] = mapped_column(default=0)
+    buyer: Mapped[str | None]
     version_at: Mapped[datetime]
-    content_hash: Mapped[str]
+    version_mark: Mapped[str]
     run_id: Mapped[int | None] = mapped_column(ForeignKey("import_run.id"))
     created_at: Mapped[datetime]
 
@@ -57,6 +65,10 @@ class Order(db.Model):
         CheckConstraint("paid_amount >= 0 AND postage >= 0 AND refunded_amount >= 0", name="amounts"),
         Index("ix_order_member", "member_id", text("placed_at DESC")),
         Index("ix_order_placed", text("placed_at DESC"), text("id DESC")),
+        Index("ix_order_number", "external_id", postgresql_ops={"external_id": "text_pattern_ops"}),
+        Index("ix_order_buyer", "source", "buyer", postgresql_where=text("buyer IS NOT NULL")),
+        Index("ix_order_run", "run_id"),
+        Index("ix_order_delivered", "delivered_at", postgresql_where=text("delivered_at IS NOT NULL")),
     )
 
 
@@ -91,10 +103,57 @@ class Refund(db.Model):
     amount: Mapped[int]
     at: Mapped[datetime]
     run_id: Mapped[int | None] = mapped_column(ForeignKey("import_run.id"))
+    # Set on what follows from a cancellation; such rows are worked out anew when an earlier purchase arrives late.
+    returned_line_id: Mapped[int | None] = mapped_column(ForeignKey("returned_line.id"), index=True)
 
     __table_args__ = (
         UniqueConstraint("source", "external_id"),
         Index("ix_refund_waiting", "source", "order_external_id", postgresql_where=text("order_id IS NULL")),
+    )
+
+
+class EntryKind(enum.StrEnum):
+    CANCELLATION = "cancellation"
+    BOOK_KEEPING = "book_keeping"
+
+
+class FeedEntry(db.Model):
+    """Something a feed lists among the orders that is none: a cancellation that names no order, or book-keeping."""
+
+    __tablename__ = "feed_entry"
+    id: Mapped[pk]
+    source: Mapped[str]
+    external_id: Mapped[str]
+    kind: Mapped[EntryKind]
+    buyer: Mapped[str | None]
+    at: Mapped[datetime | None]
+    note: Mapped[str] = mapped_column(default="")
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("import_run.id"))
+
+    __table_args__ = (UniqueConstraint("source", "external_id"),)
+
+
+class ReturnedLine(db.Model):
+    """A line of a cancellation: so many pieces of a product that a buyer gave back, without saying from which order.
+
+    `unmatched` is how many pieces no earlier purchase has been found for.
+    """
+
+    __tablename__ = "returned_line"
+    id: Mapped[pk]
+    entry_id: Mapped[int] = mapped_column(ForeignKey("feed_entry.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    source: Mapped[str]
+    buyer: Mapped[str]
+    sku: Mapped[str]
+    quantity: Mapped[int]
+    unit_price: Mapped[int]
+    at: Mapped[datetime]
+    unmatched: Mapped[int]
+
+    __table_args__ = (
+        UniqueConstraint("entry_id", "position"),
+        Index("ix_returned_line_buyer", "source", "buyer", "sku"),
     )
 
 
@@ -106,7 +165,11 @@ class RunState(enum.StrEnum):
 
 
 class ImportRun(db.Model):
-    """One file: rows_in = accepted + duplicate + rejected, always, once it is done."""
+    """One file. `rows_in` = accepted + duplicate + rejected at every moment; once the run is done it is `rows_total`.
+
+    A run waits until somebody has looked at its preview. While it runs, whoever holds `lease_token` works on it; when
+    `lease_until` has passed, a sweep gives it to somebody else, who goes on at `checkpoint["entries"]`.
+    """
 
     __tablename__ = "import_run"
     id: Mapped[pk]
@@ -116,10 +179,10 @@ class ImportRun(db.Model):
     file_key: Mapped[str]
     encoding: Mapped[str] = mapped_column(default="")
     state: Mapped[RunState] = mapped_column(default=RunState.WAITING)
-    failure: Mapped[str | None]
+    # What is wrong with the file as a whole: {"code": a value of `formats.sheet.Wrong`, …what its sentence needs}.
+    failure: Mapped[dict[str, Any] | None]
     size: Mapped[int] = mapped_column(default=0)
-    # How far the file has been taken in: bytes for the bar, data lines for resuming.
-    bytes_done: Mapped[int] = mapped_column(default=0)
+    rows_total: Mapped[int] = mapped_column(default=0)
     rows_in: Mapped[int] = mapped_column(default=0)
     accepted: Mapped[int] = mapped_column(default=0)
     duplicate: Mapped[int] = mapped_column(default=0)
@@ -128,10 +191,16 @@ class ImportRun(db.Model):
     orders_changed: Mapped[int] = mapped_column(default=0)
     members_new: Mapped[int] = mapped_column(default=0)
     checkpoint: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    lease_token: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
     staff_id: Mapped[int | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_import_run_running", "lease_until", postgresql_where=text("state = 'running'")),
+    )
 
 
 class ImportReject(db.Model):

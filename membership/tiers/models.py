@@ -55,13 +55,19 @@ class TierPolicy(db.Model):
 
 
 class MemberTier(db.Model):
-    """Where a member stands. `member.rank` is the same number, kept there for lists and rules."""
+    """Where a member stands. `member.rank` is the same number as `rank`, kept there for lists and rules.
+
+    `own_rank`, `valid_until` and `backed_at` are what `rules.tier_for` says; `rank` is lifted by a manual tier while that
+    lasts. `backed_at` is the instant as at which orders reached `own_rank`: a refund of those orders may take it back.
+    """
 
     __tablename__ = "member_tier"
     member_id: Mapped[int] = mapped_column(ForeignKey("member.id", ondelete="CASCADE"), primary_key=True)
     rank: Mapped[int]
     since: Mapped[datetime]
+    own_rank: Mapped[int]
     valid_until: Mapped[datetime | None]
+    backed_at: Mapped[datetime | None]
     spend: Mapped[int]
     orders: Mapped[int]
     manual_rank: Mapped[int | None]
@@ -70,7 +76,10 @@ class MemberTier(db.Model):
     policy_id: Mapped[int] = mapped_column(ForeignKey("tier_policy.id"))
     reviewed_at: Mapped[datetime]
 
-    __table_args__ = (Index("ix_member_tier_due", "valid_until", postgresql_where=text("valid_until IS NOT NULL")),)
+    __table_args__ = (
+        Index("ix_member_tier_due", "valid_until", postgresql_where=text("valid_until IS NOT NULL")),
+        Index("ix_member_tier_manual", "manual_until", postgresql_where=text("manual_until IS NOT NULL")),
+    )
 
 
 class TierChange(db.Model):

@@ -1,0 +1,120 @@
+"""Reads about orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, null, select, union
+
+from kernel.db import db
+from kernel.errors import NotFound
+
+from . import rules
+from .models import ImportRun, Order, OrderLine, OrderState, Refund
+
+
+def find_order(source: str, external_id: str) -> Order | None:
+    """The order that a source knows under this number."""
+    return db.session.scalar(select(Order).where(Order.source == source, Order.external_id == external_id))
+
+
+def get_order(order_id: int) -> Order:
+    """One order; refuses with `NotFound`."""
+    found = db.session.get(Order, order_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def orders_of(member_id: int, limit: int = 200) -> Sequence[Order]:
+    """A member's orders, newest first."""
+    return db.session.scalars(
+        select(Order).where(Order.member_id == member_id).order_by(Order.placed_at.desc(), Order.id.desc()).limit(limit)
+    ).all()
+
+
+def lines_of(order_id: int) -> Sequence[OrderLine]:
+    return db.session.scalars(select(OrderLine).where(OrderLine.order_id == order_id).order_by(OrderLine.position)).all()
+
+
+def lines_of_many(order_ids: Sequence[int]) -> dict[int, list[OrderLine]]:
+    """The lines of several orders, in one statement."""
+    found: dict[int, list[OrderLine]] = {order_id: [] for order_id in order_ids}
+    if order_ids:
+        rows = select(OrderLine).where(OrderLine.order_id.in_(order_ids)).order_by(OrderLine.order_id, OrderLine.position)
+        for line in db.session.scalars(rows):
+            found[line.order_id].append(line)
+    return found
+
+
+def refunds_of(order_id: int) -> Sequence[Refund]:
+    return db.session.scalars(select(Refund).where(Refund.order_id == order_id).order_by(Refund.at, Refund.id)).all()
+
+
+def wholly_refunded() -> ColumnElement[bool]:
+    """`rules.wholly_refunded` as SQL over `Order`."""
+    return and_(Order.refunded_amount > 0, Order.refunded_amount >= Order.paid_amount - Order.postage)
+
+
+def spend() -> ColumnElement[int]:
+    """`rules.spend_of` as SQL over `Order`, in 分."""
+    return func.greatest(Order.paid_amount - Order.postage - Order.refunded_amount, 0)
+
+
+def counts() -> ColumnElement[bool]:
+    """`rules.counts` as SQL over `Order`: the orders behind `member.orders_count` and `member.spend`."""
+    return and_(Order.state.in_(rules.PAID_STATES), Order.paid_at.is_not(None), ~wholly_refunded())
+
+
+def qualifies_at() -> ColumnElement[datetime | None]:
+    """`rules.qualifies_at` as SQL over `Order`: from when it counts for tiers, null while that is not known."""
+    ended = func.least(
+        Order.delivered_at + literal(rules.AFTER_SALE),
+        case((Order.state == OrderState.COMPLETED, Order.completed_at), else_=null()),
+    )
+    return case(
+        (and_(Order.state.in_(rules.ARRIVED_STATES), Order.paid_at.is_not(None)), ended),
+        else_=null(),
+    )
+
+
+def qualifying(member_ids: Sequence[int] | None = None) -> Select[Any]:
+    """Every order that counts for tiers at some instant: columns `member_id`, `order_id`, `at`, `spend` (分), `whole`.
+
+    Set-wise: without `member_ids` it covers everybody. Whoever asks compares `at` with their own window.
+    """
+    statement = select(
+        Order.member_id,
+        Order.id.label("order_id"),
+        qualifies_at().label("at"),
+        spend().label("spend"),
+        (~wholly_refunded()).label("whole"),
+    ).where(Order.member_id.is_not(None), qualifies_at().is_not(None))
+    if member_ids is not None:
+        statement = statement.where(Order.member_id == func.any(list(member_ids)))
+    return statement
+
+
+def members_of_run(run_id: int) -> Select[tuple[int | None]]:
+    """The ids of the members whose orders or refunds an import changed."""
+    return union(
+        select(Order.member_id).where(Order.run_id == run_id, Order.member_id.is_not(None)),
+        select(Order.member_id)
+        .join(Refund, Refund.order_id == Order.id)
+        .where(Refund.run_id == run_id, Order.member_id.is_not(None)),
+    )  # type: ignore[return-value]
+
+
+def get_run(run_id: int) -> ImportRun:
+    """One import; refuses with `NotFound`."""
+    found = db.session.get(ImportRun, run_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def runs(limit: int = 50) -> Sequence[ImportRun]:
+    """The latest imports, newest first."""
+    return db.session.scalars(select(ImportRun).order_by(ImportRun.id.desc()).limit(limit)).all()
