@@ -67,7 +67,7 @@ def settings() -> Iterator[config.Settings]:
 @pytest.fixture(scope="session")
 def app(settings: config.Settings) -> Iterator[Flask]:
     """The application with all tables. Forms need no token here; tests of the token make their own application."""
-    app = create_app(settings, TESTING=True, WTF_CSRF_ENABLED=False)
+    app = create_app(settings, TESTING=True, WTF_CSRF_ENABLED=False, GROUP_COMMIT_INLINE=True)
     app.test_client_class = Client
     if any((ROOT / "migrations" / "versions").glob("*.py")):
         upgrade(app)

@@ -46,6 +46,12 @@ class WaitingState(enum.StrEnum):
     LAPSED = "lapsed"
 
 
+class SeatRole(enum.StrEnum):
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+
+
 class Group(db.Model):
     __tablename__ = "group"
     id: Mapped[pk]
@@ -60,23 +66,40 @@ class Group(db.Model):
     # The whole group's seats; sub-groups of `seats_each` open one after another up to it. May only be raised.
     capacity: Mapped[int] = mapped_column(default=5000)
     seats_each: Mapped[int] = mapped_column(default=500)
-    # Live seats (held or taken), changed only under this row's lock.
+    # Seats whose row says held or taken, and people who wait without an invitation; both are changed only under this
+    # row's lock. A hold that ran out stays counted until the next act under the lock reaps it: see services/book.py.
     seated: Mapped[int] = mapped_column(default=0)
+    queued: Mapped[int] = mapped_column(default=0)
+    # The last number that was given out on the waiting list.
+    last_number: Mapped[int] = mapped_column(default=0)
+    # Members who opened the group's page in the last seven days, refreshed by a job: lists show it.
+    active_week: Mapped[int] = mapped_column(default=0)
     hold_minutes: Mapped[int] = mapped_column(default=10)
+    # How long the seat of somebody invited from the waiting list is kept for them.
+    invite_hours: Mapped[int] = mapped_column(default=24)
     opens_at: Mapped[datetime | None]
     closes_at: Mapped[datetime | None]
     # Rules of entry: {"mode": "all"|"any", "rules": [{"kind": "tier", "rank": 3}, {"kind": "spend", "fen": 10000}, …]}
     join_rule: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    # Whether somebody whom the shop does not know may join with a phone number alone, through a public link.
+    open_to_new: Mapped[bool] = mapped_column(default=False)
     welcome_gift_id: Mapped[int | None] = mapped_column(ForeignKey("gift.id"))
     welcome_post: Mapped[str] = mapped_column(default="")
     # A flash group that closes offers this one.
     successor_id: Mapped[int | None] = mapped_column(ForeignKey("group.id"))
     owner_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
     created_at: Mapped[datetime]
+    # When it was really opened and closed, by hand or by the clock.
+    opened_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint("seated >= 0 AND seated <= capacity", name="seated"),
+        CheckConstraint("queued >= 0 AND last_number >= 0", name="queued"),
         CheckConstraint("capacity > 0 AND seats_each > 0", name="sizes"),
+        CheckConstraint("closes_at > opens_at", name="times"),
+        CheckConstraint("successor_id <> id", name="successor"),
+        Index("ix_group_clock", "state", postgresql_where=text("state IN ('warm_up', 'open', 'paused')")),
     )
 
 
@@ -103,7 +126,7 @@ class Seat(db.Model):
     sub_group_id: Mapped[int] = mapped_column(ForeignKey("sub_group.id"), index=True)
     member_id: Mapped[int] = mapped_column(ForeignKey("member.id"))
     state: Mapped[SeatState]
-    role: Mapped[str] = mapped_column(default="member")
+    role: Mapped[SeatRole] = mapped_column(default=SeatRole.MEMBER)
     source: Mapped[str] = mapped_column(default="")
     inviter_id: Mapped[int | None]
     staff_id: Mapped[int | None]
@@ -112,6 +135,9 @@ class Seat(db.Model):
     joined_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[str | None]
+    # Removed, and not to come back until staff let them.
+    barred: Mapped[bool] = mapped_column(default=False)
+    # The member wants no reminders of this group until then.
     muted_until: Mapped[datetime | None]
     seen_at: Mapped[datetime | None]
 
@@ -119,7 +145,13 @@ class Seat(db.Model):
         Index("uq_seat_live", "group_id", "member_id", unique=True, postgresql_where=text("state IN ('held', 'taken')")),
         Index("ix_seat_roster", "group_id", text("id DESC"), postgresql_where=text("state = 'taken'")),
         Index("ix_seat_member", "member_id", text("id DESC")),
-        Index("ix_seat_hold", "held_until", postgresql_where=text("state = 'held'")),
+        Index("ix_seat_hold", "group_id", "held_until", postgresql_where=text("state = 'held'")),
+        Index("ix_seat_active", "group_id", "seen_at", postgresql_where=text("state = 'taken'")),
+        Index("ix_seat_joined", "joined_at", postgresql_where=text("joined_at IS NOT NULL")),
+        Index("ix_seat_barred", "group_id", "member_id", postgresql_where=text("barred")),
+        CheckConstraint("(state = 'held') <= (held_until IS NOT NULL)", name="held"),
+        CheckConstraint("(state = 'taken') <= (joined_at IS NOT NULL)", name="taken"),
+        CheckConstraint("(state IN ('held', 'taken')) = (ended_at IS NULL)", name="ended"),
     )
 
 
@@ -139,7 +171,10 @@ class Waiting(db.Model):
     __table_args__ = (
         UniqueConstraint("group_id", "number"),
         Index("uq_waiting_live", "group_id", "member_id", unique=True, postgresql_where=text("state IN ('queued', 'invited')")),
+        Index("ix_waiting_queue", "group_id", "number", postgresql_where=text("state = 'queued'")),
         Index("ix_waiting_member", "member_id"),
+        CheckConstraint("(state = 'invited') <= (invited_until IS NOT NULL)", name="invited"),
+        CheckConstraint("(state IN ('queued', 'invited')) = (ended_at IS NULL)", name="ended"),
     )
 
 
@@ -170,3 +205,8 @@ class LiveSession(db.Model):
     replay_url: Mapped[str] = mapped_column(default="")
     reminded_day_at: Mapped[datetime | None]
     reminded_soon_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("ends_at > starts_at", name="times"),
+        Index("ix_live_session_next", "starts_at"),
+    )
