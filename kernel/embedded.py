@@ -132,17 +132,22 @@ def spawn(
     )
 
 
-def stop(child: Child, sig: int, seconds: float = STOP_SECONDS) -> None:
-    """Send a process a signal and wait for its end; after `seconds` it is killed."""
-    if child.poll() is None:
-        with suppress(ProcessLookupError):
-            child.send_signal(sig)
+def stop(child: Child, sig: int, seconds: float = STOP_SECONDS, on_delay: Callable[[], None] | None = None) -> None:
+    """Send a process a signal and wait for its end; after `seconds` it is killed. `on_delay` is called once after two."""
+    with suppress(ProcessLookupError):
+        child.send_signal(sig)
+    for share in (2.0, max(seconds - 2.0, 0.1)):
         try:
-            child.wait(seconds)
+            child.wait(share)
         except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                child.send_signal(signal.SIGKILL)
-            child.wait(seconds)
+            if on_delay is not None:
+                on_delay()
+                on_delay = None
+        else:
+            return
+    with suppress(ProcessLookupError):
+        child.send_signal(signal.SIGKILL)
+    child.wait(seconds)
 
 
 # ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────────────────────────

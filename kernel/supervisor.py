@@ -33,6 +33,7 @@ HEALTHY_SECONDS = 60.0
 # A part that dies is started again after a short pause, which doubles while it keeps dying soon after its start.
 FIRST_PAUSE, LONGEST_PAUSE, SETTLED_SECONDS = 0.2, 10.0, 20.0
 STOP_SECONDS = 28.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LOG_CHECK_SECONDS = 60.0
 
 
@@ -106,7 +107,7 @@ class Supervisor:
         self.lock.take("server", address)
         check_port(self.host, self.port)
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._ask_to_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         try:
@@ -238,16 +239,20 @@ class Supervisor:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
+        # Held back until the child has its own handlers: ours would only note the signal in the child's copy of us.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             log.close()
             return Forked(pid)
         code = 1
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            for number in (*STOP_SIGNALS, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             embedded.die_with_parent(signal.SIGTERM, parent)
             self.lock.release()
             os.close(self.woken)
@@ -372,7 +377,8 @@ class Supervisor:
             if part.child is None:
                 continue
             # A second SIGTERM would make a worker drop its job.
-            embedded.stop(part.child, 0 if part in workers else part.stop_signal, STOP_SECONDS)
+            stop_signal = 0 if part in workers else part.stop_signal
+            embedded.stop(part.child, stop_signal, STOP_SECONDS, lambda part=part: say(f"Waiting for {part.name} …"))  # type: ignore[misc]
         self.lock.release()
         say("Stopped.")
 

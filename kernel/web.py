@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -48,13 +49,19 @@ def serve(settings: Settings, host: str, port: int, app: Flask | None = None) ->
     if app is None or sys.platform != "linux":
         server.serve()
     else:
-        server.serve(target_loader=loader(app), wrap_loader=False)
+        server.serve(target_loader=loader(app, server), wrap_loader=False)
 
 
-def loader(app: Flask) -> Callable[[], Any]:
+def loader(app: Flask, server: Server) -> Callable[[], Any]:
     """What a forked process of the web server runs first."""
 
     def load() -> Flask:
+        # Until it sets its own, a new process has its parent's signal handlers, which only note the signal in its copy of
+        # the server: being asked to stop that early must not be forgotten.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        if server.interrupt_signal:
+            os._exit(0)
         # One whose parent was killed would hold the port and serve on, out of everybody's sight.
         parent = multiprocessing.parent_process()
         embedded.die_with_parent(signal.SIGKILL, parent.pid if parent else None)
