@@ -58,15 +58,20 @@ class PostGroup(db.Model):
     __tablename__ = "post_group"
     post_id: Mapped[int] = mapped_column(ForeignKey("post.id", ondelete="CASCADE"), primary_key=True)
     group_id: Mapped[int] = mapped_column(ForeignKey("group.id"), primary_key=True)
+    # When the post shows in this group: set when it is scheduled, so that the feed follows the clock and needs no sweep.
     published_at: Mapped[datetime | None]
     seen: Mapped[int] = mapped_column(default=0)
     liked: Mapped[int] = mapped_column(default=0)
     clicked: Mapped[int] = mapped_column(default=0)
     commented: Mapped[int] = mapped_column(default=0)
 
-    __table_args__ = (
-        Index("ix_post_group_feed", "group_id", text("published_at DESC"), text("post_id DESC")),
-    )
+    __table_args__ = (Index("ix_post_group_feed", "group_id", text("published_at DESC"), text("post_id DESC")),)
+
+
+class ReactionKind(enum.StrEnum):
+    SEEN = "seen"
+    LIKED = "liked"
+    CLICKED = "clicked"
 
 
 class Reaction(db.Model):
@@ -77,7 +82,10 @@ class Reaction(db.Model):
     post_id: Mapped[int] = mapped_column(ForeignKey("post.id", ondelete="CASCADE"))
     group_id: Mapped[int] = mapped_column(ForeignKey("group.id"))
     member_id: Mapped[int] = mapped_column(ForeignKey("member.id"))
-    kind: Mapped[str]
+    kind: Mapped[ReactionKind]
     at: Mapped[datetime]
 
-    __table_args__ = (UniqueConstraint("post_id", "group_id", "member_id", "kind"), Index("ix_reaction_member", "member_id"))
+    __table_args__ = (
+        UniqueConstraint("post_id", "group_id", "member_id", "kind"),
+        Index("ix_reaction_member", "member_id"),
+    )

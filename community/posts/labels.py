@@ -1,0 +1,109 @@
+"""Names of kinds, states and remarks, as people read them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from babel import dates
+
+from kernel import clock
+from kernel.i18n import current_locale
+from kernel.i18n import lazy_gettext as _l
+
+from .models import PostKind, PostState
+from .rules import Finding
+
+KINDS: dict[PostKind, Any] = {
+    PostKind.TIP: _l("Tip"),
+    PostKind.MISTAKE: _l("Mistake to avoid"),
+    PostKind.NEW_PRODUCT: _l("New product"),
+    PostKind.PROMOTION: _l("Promotion"),
+    PostKind.LIVE: _l("Live"),
+    PostKind.SHORT_VIDEO: _l("Short video"),
+    PostKind.SURVEY: _l("Survey"),
+    PostKind.ANNOUNCEMENT: _l("Announcement"),
+}
+KIND_LINES: dict[PostKind, Any] = {
+    PostKind.TIP: _l("How to use, keep or choose something"),
+    PostKind.MISTAKE: _l("What goes wrong often, and how to avoid it"),
+    PostKind.NEW_PRODUCT: _l("What is new, shown to the group first"),
+    PostKind.PROMOTION: _l("An offer for this group"),
+    PostKind.LIVE: _l("A live session and where to watch it"),
+    PostKind.SHORT_VIDEO: _l("A link to a short video"),
+    PostKind.SURVEY: _l("A question with a link to the form"),
+    PostKind.ANNOUNCEMENT: _l("A notice to everyone, without links"),
+}
+KIND_ICONS: dict[PostKind, str] = {
+    PostKind.TIP: "bulb",
+    PostKind.MISTAKE: "ban",
+    PostKind.NEW_PRODUCT: "sparkles",
+    PostKind.PROMOTION: "discount",
+    PostKind.LIVE: "broadcast",
+    PostKind.SHORT_VIDEO: "video",
+    PostKind.SURVEY: "clipboard-list",
+    PostKind.ANNOUNCEMENT: "speakerphone",
+}
+STATES: dict[PostState, Any] = {
+    PostState.DRAFT: _l("Draft"),
+    PostState.SCHEDULED: _l("Scheduled"),
+    PostState.PUBLISHED: _l("Published"),
+    PostState.ARCHIVED: _l("Archived"),
+}
+FIELDS: dict[str, Any] = {
+    "title": _l("Title"),
+    "body": _l("Text"),
+    "link_url": _l("Link"),
+    "picture": _l("Picture"),
+    "groups": _l("Groups"),
+    "publish_at": _l("Time"),
+}
+_FINDINGS: dict[str, Any] = {
+    "link_in_announcement": _l(
+        "An announcement carries no link: group platforms refuse announcements that lead away. Put the link into a tip or a promotion."
+    ),
+    "refused_word": _l(
+        "“%(word)s” is refused in announcements: platforms take it for bait with free goods, paid reviews or a lead away from them."
+    ),
+    "risky_word": _l(
+        "“%(word)s” is refused by group platforms in announcements; here it may be reported too. Say it plainly."
+    ),
+    "superlative": _l("“%(word)s” is a superlative that the Advertising Law (Article 9) forbids."),
+    "long_title": _l("The title is long: phones cut it off after about 28 characters."),
+    "long_body": _l("The text is long: few read more than a screen. Keep the one thing that helps."),
+    "no_picture": _l("There is no picture yet; posts of this kind are looked at more than read."),
+    "no_link": _l("There is no link, so nothing can be followed from here."),
+    "no_group": _l("No group is chosen yet."),
+    "quiet_hours": _l("It appears between 22:00 and 08:00, when hardly anybody looks."),
+}
+
+
+def sentence(finding: Finding) -> str:
+    """What a remark of the lint says."""
+    text = str(_FINDINGS[finding.code])
+    return text % {"word": finding.word} if finding.word else text
+
+
+def weekday(on: date) -> str:
+    """The day of the week, short."""
+    return str(dates.format_date(on, "EEE", locale=current_locale()))
+
+
+def month(on: date) -> str:
+    """Month and year."""
+    return str(dates.format_date(on, "y年M月" if current_locale() == "zh_Hans" else "MMMM y", locale=current_locale()))
+
+
+def day_of_month(on: date) -> str:
+    """Day and month without the year."""
+    return str(dates.format_date(on, "M月d日" if current_locale() == "zh_Hans" else "d MMM", locale=current_locale()))
+
+
+def hour(at: datetime | None) -> str:
+    """The time of day on the shop's wall clock."""
+    return clock.local(at).strftime("%H:%M") if at else ""
+
+
+def wall_time(at: datetime | None) -> str:
+    """Date and time on the shop's wall clock, as spreadsheets read them."""
+    return clock.local(at).strftime("%Y-%m-%d %H:%M") if at else ""

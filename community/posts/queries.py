@@ -1,0 +1,367 @@
+"""Reads: the manager's list and calendar, a group's feed, and the numbers of each post."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from community.groups.models import Group, GroupState, Seat, SeatState
+from kernel import clock
+from kernel.db import db
+from kernel.errors import NotFound
+from kernel.staff.models import Staff
+from membership.orders.models import Order, OrderState
+
+from . import rules
+from .models import Post, PostGroup, PostKind, PostState, Reaction, ReactionKind
+
+SORTS = ("time", "title", "seen", "liked", "clicked")
+
+
+def find_post(post_id: int) -> Post | None:
+    return db.session.get(Post, post_id)
+
+
+def get_post(post_id: int) -> Post:
+    """The post, or `NotFound`."""
+    found = find_post(post_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def in_state(state: PostState, now: datetime) -> ColumnElement[bool]:
+    """Posts that the clock puts into a state (see `rules.state_at`)."""
+    due = and_(Post.state == PostState.SCHEDULED, Post.publish_at <= now)
+    match state:
+        case PostState.SCHEDULED:
+            return and_(Post.state == state, Post.publish_at > now)
+        case PostState.PUBLISHED:
+            return or_(Post.state == state, due)
+        case _:
+            return Post.state == state
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What members did with a post, over its groups."""
+
+    seen: int
+    liked: int
+    clicked: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A post in the manager's list."""
+
+    post: Post
+    state: PostState
+    groups: list[str]
+    numbers: Numbers
+
+
+_SUMS = (
+    select(
+        PostGroup.post_id,
+        func.sum(PostGroup.seen).label("seen"),
+        func.sum(PostGroup.liked).label("liked"),
+        func.sum(PostGroup.clicked).label("clicked"),
+    )
+    .group_by(PostGroup.post_id)
+    .subquery()
+)
+
+
+def shown_time() -> ColumnElement[Any]:
+    """When a post shows, or was written while it has no time."""
+    return func.coalesce(Post.published_at, Post.publish_at, Post.created_at, type_=Post.created_at.type)
+
+
+def listing(
+    q: str = "", kind: PostKind | None = None, state: PostState | None = None, group_id: int | None = None
+) -> Select[Any]:
+    """The posts that staff wrote, filtered; archived ones only when they are asked for. Rows: Post, seen, liked, clicked."""
+    sums = [func.coalesce(_SUMS.c[name], 0).label(name) for name in ("seen", "liked", "clicked")]
+    found: Any = select(Post, *sums).outerjoin(_SUMS, _SUMS.c.post_id == Post.id).where(Post.automatic.is_(False))
+    if q:
+        wanted = "%" + q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        found = found.where(or_(Post.title.ilike(wanted), Post.body.ilike(wanted)))
+    if kind is not None:
+        found = found.where(Post.kind == kind)
+    found = found.where(in_state(state, clock.now()) if state else Post.state != PostState.ARCHIVED)
+    if group_id is not None:
+        found = found.where(
+            select(PostGroup.post_id).where(PostGroup.post_id == Post.id, PostGroup.group_id == group_id).exists()
+        )
+    return found
+
+
+def order_of(sort: str) -> list[Any]:
+    """The columns of a sort such as `-seen`, the last one unique; whatever is unknown means newest first."""
+    name = sort.removeprefix("-")
+    if name not in SORTS:
+        name, sort = "time", "-time"
+    column: Any = {"time": shown_time(), "title": Post.title}.get(name)
+    if column is None:
+        column = func.coalesce(_SUMS.c[name], 0, type_=PostGroup.seen.type)
+    return [column.desc(), Post.id.desc()] if sort.startswith("-") else [column, Post.id]
+
+
+def rows_of(found: Sequence[Any]) -> list[Row]:
+    """Rows of `listing` with the names of their groups, in one more statement."""
+    names = group_names([row[0].id for row in found])
+    now = clock.now()
+    return [
+        Row(
+            post,
+            rules.state_at(post.state, post.publish_at, now),
+            names.get(post.id, []),
+            Numbers(seen, liked, clicked),
+        )
+        for post, seen, liked, clicked in found
+    ]
+
+
+def export(found: Select[Any], order: list[Any]) -> list[Row]:
+    """Every row of a listing (no more than 20,000), for a file."""
+    return rows_of(db.session.execute(found.order_by(*order).limit(20_000)).all())
+
+
+def author_of(post: Post) -> str | None:
+    """The name of whoever wrote the post."""
+    return db.session.scalar(select(Staff.name).where(Staff.id == post.author_id)) if post.author_id else None
+
+
+def group_names(post_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The names of each post's groups."""
+    if not post_ids:
+        return {}
+    rows = db.session.execute(
+        select(PostGroup.post_id, func.array_agg(aggregate_order_by(Group.name, Group.name)))
+        .join(Group, Group.id == PostGroup.group_id)
+        .where(PostGroup.post_id.in_(post_ids))
+        .group_by(PostGroup.post_id)
+    )
+    return {post_id: list(names) for post_id, names in rows.tuples()}
+
+
+def group_ids(post_id: int) -> list[int]:
+    return list(
+        db.session.scalars(select(PostGroup.group_id).where(PostGroup.post_id == post_id).order_by(PostGroup.group_id))
+    )
+
+
+def writable_groups() -> list[Group]:
+    """Groups that can be posted to: all but closed and archived ones, open ones first."""
+    rank = case((Group.state == GroupState.OPEN, 0), (Group.state == GroupState.WARM_UP, 1), else_=2)
+    return list(
+        db.session.scalars(
+            select(Group)
+            .where(
+                Group.state.not_in((GroupState.CLOSED, GroupState.ARCHIVED)),
+                or_(Group.closes_at.is_(None), Group.closes_at > clock.now()),
+            )
+            .order_by(rank, Group.name, Group.id)
+        )
+    )
+
+
+# ── Calendar ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day of the calendar with the posts that show on it, in the order of the clock."""
+
+    on: date
+    rows: list[Row]
+
+
+def calendar(first: date, days: int, group_id: int | None = None) -> list[Day]:
+    """Scheduled and published posts of all groups (or one), by shop day, from `first` for so many days."""
+    since, until = clock.at(first), clock.at(first + timedelta(days=days))
+    found = listing(group_id=group_id).where(
+        Post.state.in_((PostState.SCHEDULED, PostState.PUBLISHED)), shown_time() >= since, shown_time() < until
+    )
+    rows = rows_of(db.session.execute(found.order_by(shown_time(), Post.id).limit(1_000)).all())
+    by_day: dict[date, list[Row]] = {first + timedelta(days=i): [] for i in range(days)}
+    for row in rows:
+        by_day[clock.local(row.post.published_at or row.post.publish_at or row.post.created_at).date()].append(row)
+    return [Day(on, found_rows) for on, found_rows in by_day.items()]
+
+
+# ── Numbers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class GroupNumbers:
+    """What the members of one group did with a post. `bought_*` are members who ordered within five days after it."""
+
+    group_id: int
+    name: str
+    members: int
+    published_at: datetime | None
+    seen: int
+    liked: int
+    clicked: int
+    bought_seen: int
+    bought_clicked: int
+
+
+def _bought(kind: ReactionKind) -> Any:
+    ordered = (
+        select(Order.id)
+        .where(
+            Order.member_id == Reaction.member_id,
+            Order.placed_at > Reaction.at,
+            Order.placed_at <= Reaction.at + rules.BOUGHT_WITHIN,
+            Order.state.not_in((OrderState.CLOSED, OrderState.REFUSED)),
+            or_(Order.refunded_amount < Order.paid_amount, Order.refunded_amount == 0),
+        )
+        .exists()
+    )
+    return (
+        select(func.count())
+        .select_from(Reaction)
+        .where(
+            Reaction.post_id == PostGroup.post_id,
+            Reaction.group_id == PostGroup.group_id,
+            Reaction.kind == kind,
+            ordered,
+        )
+        .correlate(PostGroup)
+        .scalar_subquery()
+    )
+
+
+def numbers_by_group(post_id: int) -> list[GroupNumbers]:
+    """A post's numbers in each of its groups, in one statement."""
+    members = (
+        select(func.count())
+        .select_from(Seat)
+        .where(Seat.group_id == PostGroup.group_id, Seat.state == SeatState.TAKEN)
+        .correlate(PostGroup)
+        .scalar_subquery()
+    )
+    found = db.session.execute(
+        select(
+            Group.id,
+            Group.name,
+            members,
+            PostGroup.published_at,
+            PostGroup.seen,
+            PostGroup.liked,
+            PostGroup.clicked,
+            _bought(ReactionKind.SEEN),
+            _bought(ReactionKind.CLICKED),
+        )
+        .join(Group, Group.id == PostGroup.group_id)
+        .where(PostGroup.post_id == post_id)
+        .order_by(Group.name, Group.id)
+    )
+    return [GroupNumbers(*row) for row in found.tuples()]
+
+
+# ── Feed ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def feed(group_id: int, now: datetime) -> Select[Any]:
+    """The posts that a group shows at an instant. Rows: Post, PostGroup."""
+    shown: Any = select(Post, PostGroup)
+    return shown.join(Post, Post.id == PostGroup.post_id).where(
+        PostGroup.group_id == group_id,
+        PostGroup.published_at <= now,
+        Post.state.in_((PostState.SCHEDULED, PostState.PUBLISHED)),
+    )
+
+
+FEED_ORDER = (PostGroup.published_at.desc(), PostGroup.post_id.desc())
+
+
+def shown_in(post_id: int, group_id: int, now: datetime) -> Post | None:
+    """The post, if the group shows it at the instant."""
+    row = db.session.execute(feed(group_id, now).where(PostGroup.post_id == post_id)).one_or_none()
+    return row[0] if row else None
+
+
+def group_of(public_id: str) -> Group:
+    """The group that a public address names, or `NotFound`."""
+    found = db.session.scalar(select(Group).where(Group.public_id == public_id))
+    if found is None:
+        raise NotFound
+    return found
+
+
+def has_seat(member_id: int, group_id: int) -> bool:
+    """Whether the member sits in the group now."""
+    return bool(
+        db.session.scalar(
+            select(
+                select(Seat.id)
+                .where(Seat.group_id == group_id, Seat.member_id == member_id, Seat.state == SeatState.TAKEN)
+                .exists()
+            )
+        )
+    )
+
+
+def liked_among(member_id: int, group_id: int, post_ids: Sequence[int]) -> set[int]:
+    """Which of the posts the member likes in the group."""
+    return set(
+        db.session.scalars(
+            select(Reaction.post_id).where(
+                Reaction.member_id == member_id,
+                Reaction.group_id == group_id,
+                Reaction.kind == ReactionKind.LIKED,
+                Reaction.post_id.in_(post_ids),
+            )
+        )
+    )
+
+
+# ── Morning brief ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def scheduled_between(since: datetime, until: datetime) -> int:
+    """How many posts are still to appear in `[since, until)`."""
+    return (
+        db.session.scalar(
+            select(func.count()).where(
+                Post.state == PostState.SCHEDULED, Post.publish_at >= since, Post.publish_at < until
+            )
+        )
+        or 0
+    )
+
+
+def silent_groups(since: datetime) -> list[Group]:
+    """Open groups with members in which no post has shown since the instant and none is planned, the fullest first."""
+    recent = (
+        select(PostGroup.post_id)
+        .join(Post, Post.id == PostGroup.post_id)
+        .where(
+            PostGroup.group_id == Group.id,
+            PostGroup.published_at >= since,
+            Post.state.in_((PostState.SCHEDULED, PostState.PUBLISHED)),
+        )
+        .exists()
+    )
+    return list(
+        db.session.scalars(
+            select(Group)
+            .where(
+                Group.state == GroupState.OPEN,
+                or_(Group.closes_at.is_(None), Group.closes_at > clock.now()),
+                Group.seated > 0,
+                ~recent,
+            )
+            .order_by(Group.seated.desc(), Group.id)
+            .limit(50)
+        )
+    )
