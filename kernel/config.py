@@ -177,8 +177,8 @@ def secret_key(given: str | None, data_dir: Path) -> bytes:
     try:
         # Several processes may start at once: only one of them makes the key, with a rename that refuses to replace.
         if not path.exists():
-            draft = data_dir / f".secret_key.{os.getpid()}"
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            draft = data_dir / f".secret_key.{secrets.token_hex(8)}"
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_hex(32) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from .config import ConfigInvalid, Settings, make_private, short_path
 
@@ -220,18 +220,17 @@ def binaries_for(account: pwd.struct_passwd, binaries: Path) -> Path:
     """The binaries where `account` can read them: where they are, else a copy under /var/lib/siyu (or the temp folder)."""
 
     def runs(folder: Path) -> bool:
-        try:
-            done = subprocess.run(
-                [folder / "postgres", "-V"],
-                capture_output=True,
-                user=account.pw_uid,
-                group=account.pw_gid,
-                extra_groups=[],
-                cwd="/",
-            )
-        except OSError:
-            return False
-        return done.returncode == 0
+        # The second needs the shared libraries beside it, too.
+        for program in ("postgres", "initdb"):
+            command = [folder / program, "--version"]
+            as_account: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            try:
+                done = subprocess.run(command, capture_output=True, cwd="/", **as_account)
+            except OSError:
+                return False
+            if done.returncode != 0:
+                return False
+        return True
 
     if runs(binaries):
         return binaries
