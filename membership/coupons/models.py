@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
@@ -49,7 +49,10 @@ class Offer(db.Model):
     stock: Mapped[int | None]
     claimed: Mapped[int] = mapped_column(default=0)
     per_member: Mapped[int | None] = mapped_column(default=1)
+    # How many are given out a day to all together; `claimed_today` counts those of the shop's day `claimed_on`.
     per_day: Mapped[int | None]
+    claimed_on: Mapped[date | None]
+    claimed_today: Mapped[int] = mapped_column(default=0)
     claim_from: Mapped[datetime | None]
     claim_until: Mapped[datetime | None]
     open_to_new: Mapped[bool] = mapped_column(default=False)
@@ -101,9 +104,13 @@ class Coupon(db.Model):
     # Why it was granted without a claim, e.g. "push:12:345"; granting twice under one key gives one coupon.
     grant_key: Mapped[str | None] = mapped_column(unique=True)
     source: Mapped[str] = mapped_column(default="")
+    # Half open: [usable_from, usable_until).
     usable_from: Mapped[datetime]
     usable_until: Mapped[datetime]
     issued_at: Mapped[datetime]
+    # The order that holds it while its buyer pays, and until when.
+    reserved_source: Mapped[str | None]
+    reserved_order: Mapped[str | None]
     reserved_until: Mapped[datetime | None]
     redeemed_at: Mapped[datetime | None]
 
@@ -113,6 +120,8 @@ class Coupon(db.Model):
         Index("ix_coupon_member", "member_id", text("id DESC")),
         Index("ix_coupon_offer", "offer_id", text("id DESC")),
         Index("ix_coupon_expiring", "usable_until", postgresql_where=text("state = 'issued'")),
+        Index("ix_coupon_reserved", "reserved_until", postgresql_where=text("state = 'reserved'")),
+        CheckConstraint("usable_from <= usable_until", name="interval"),
     )
 
 
@@ -122,11 +131,14 @@ class Redemption(db.Model):
     __tablename__ = "redemption"
     id: Mapped[pk]
     coupon_id: Mapped[int] = mapped_column(ForeignKey("coupon.id"))
+    offer_id: Mapped[int] = mapped_column(ForeignKey("offer.id"), index=True)
     source: Mapped[str]
     order_external_id: Mapped[str]
-    order_id: Mapped[int | None]
+    # What the goods cost before any coupon, and what this one took off (goods and postage together).
     amount: Mapped[int]
     discount: Mapped[int]
+    # How the discount on goods lies on the order's lines, in their order.
+    shares: Mapped[list[int]] = mapped_column(default=list)
     redeemed_at: Mapped[datetime]
     rolled_back_at: Mapped[datetime | None]
     rollback_reason: Mapped[str | None]
@@ -134,6 +146,7 @@ class Redemption(db.Model):
     __table_args__ = (
         Index("uq_redemption_live", "coupon_id", unique=True, postgresql_where=text("rolled_back_at IS NULL")),
         Index("ix_redemption_order", "source", "order_external_id"),
+        CheckConstraint("discount >= 0", name="discount"),
     )
 
 
@@ -151,17 +164,13 @@ class CouponEvent(db.Model):
 
 
 class ClaimLink(db.Model):
-    """How members get at an offer or a gift: a public link, or a purpose for personal ones."""
+    """A public way to an offer: anyone may open it, and says who they are before claiming."""
 
     __tablename__ = "claim_link"
     id: Mapped[pk]
     token: Mapped[str] = mapped_column(unique=True)
-    offer_id: Mapped[int | None] = mapped_column(ForeignKey("offer.id"))
-    gift_id: Mapped[int | None] = mapped_column(ForeignKey("gift.id"))
+    offer_id: Mapped[int] = mapped_column(ForeignKey("offer.id"), index=True)
+    # Where it is shown (a poster, a parcel card, a live room); coupons claimed through it carry `link:<id>`.
     name: Mapped[str] = mapped_column(default="")
-    source: Mapped[str] = mapped_column(default="")
-    opened: Mapped[int] = mapped_column(default=0)
     revoked_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
-
-    __table_args__ = (CheckConstraint("num_nonnulls(offer_id, gift_id) = 1", name="one_object"),)

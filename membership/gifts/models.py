@@ -61,15 +61,23 @@ class GiftClaim(db.Model):
     address: Mapped[str] = mapped_column(default="")
     carrier: Mapped[str] = mapped_column(default="")
     tracking_number: Mapped[str] = mapped_column(default="")
+    # What a digital gift consists of (a code, a link, a sentence), once staff have sent it.
+    content: Mapped[str] = mapped_column(default="")
+    # Why it failed, was cancelled or came back, in words.
+    reason: Mapped[str] = mapped_column(default="")
     offered_at: Mapped[datetime]
     claimed_at: Mapped[datetime | None]
     claim_until: Mapped[datetime]
+    queued_at: Mapped[datetime | None]
     shipped_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
 
     __table_args__ = (
         UniqueConstraint("member_id", "benefit", "period"),
         CheckConstraint("benefit <> ''", name="benefit"),
         Index("ix_gift_claim_gift", "gift_id", text("id DESC")),
         Index("ix_gift_claim_open", "state", text("id DESC")),
+        Index("ix_gift_claim_member", "member_id", text("id DESC")),
+        Index("ix_gift_claim_deadline", "claim_until", postgresql_where=text("state IN ('offered', 'address_pending')")),
     )

@@ -1,0 +1,196 @@
+"""Words for kinds, states and terms, and an offer's rules as one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from kernel.i18n import current_locale, date_time, ngettext, number
+from kernel.i18n import gettext as _
+from kernel.i18n import lazy_gettext as _l
+from kernel.money import short_yuan
+
+from .models import CouponKind, CouponState, OfferState
+
+KINDS = {
+    CouponKind.AMOUNT: _l("Amount off"),
+    CouponKind.PERCENT: _l("Percentage off"),
+    CouponKind.FIXED_PRICE: _l("Fixed price"),
+    CouponKind.GIFT_ITEM: _l("Gift with the order"),
+    CouponKind.FREE_SHIPPING: _l("Free shipping"),
+}
+
+KIND_HELP = {
+    CouponKind.AMOUNT: _l("¥20 off the goods, from a minimum if you like."),
+    CouponKind.PERCENT: _l("The goods at 85 %, with a most that it may take off."),
+    CouponKind.FIXED_PRICE: _l("One piece of the chosen goods at a group price or a flash price."),
+    CouponKind.GIFT_ITEM: _l("Something is put into the parcel."),
+    CouponKind.FREE_SHIPPING: _l("The postage is on the shop."),
+}
+
+OFFER_STATES = {
+    OfferState.DRAFT: _l("Draft"),
+    OfferState.ACTIVE: _l("Running"),
+    OfferState.PAUSED: _l("Paused"),
+    OfferState.ENDED: _l("Ended"),
+}
+
+COUPON_STATES = {
+    CouponState.ISSUED: _l("Usable"),
+    CouponState.RESERVED: _l("Held by an order"),
+    CouponState.REDEEMED: _l("Used"),
+    CouponState.EXPIRED: _l("Expired"),
+    CouponState.REVOKED: _l("Taken back"),
+    CouponState.TRANSFERRED: _l("Given away"),
+    CouponState.FROZEN: _l("Frozen"),
+}
+
+REASONS = {
+    "claimed": _l("Claimed"),
+    "granted": _l("Granted by the shop"),
+    "reserved": _l("Held by an order"),
+    "released": _l("Let go by the order"),
+    "reservation ran out": _l("The order let it lie too long"),
+    "redeemed": _l("Used on an order"),
+    "rolled back": _l("Use undone"),
+    "full refund": _l("The order was refunded"),
+    "time": _l("Its time was over"),
+    "transferred": _l("Given to somebody else"),
+}
+
+
+class Terms(Protocol):
+    """The terms that a sentence is made of: an `OfferVersion`, or what a form holds."""
+
+    kind: CouponKind
+    value: int
+    discount_cap: int | None
+    min_spend: int
+    skus: list[str]
+    item_title: str
+    usable_from: datetime | None
+    usable_until: datetime | None
+    valid_days: int | None
+    min_rank: int
+    group_id: int | None
+
+
+def coupon_state(state: CouponState) -> str:
+    return str(COUPON_STATES[state])
+
+
+def reason(text: str) -> str:
+    """Why a coupon changed: our own reasons translated, what staff typed as it is."""
+    return str(REASONS.get(text, text))
+
+
+def percent_words(per_mille: int) -> str:
+    """`850` paid: `8.5折` in Chinese, `15% off` in English."""
+    if current_locale() == "zh_Hans":
+        return f"{per_mille / 100:g}折"
+    return f"{(1000 - per_mille) / 10:g}% off"
+
+
+def face(terms: Any) -> str:
+    """What stands large on the ticket."""
+    match terms.kind:
+        case CouponKind.AMOUNT | CouponKind.FIXED_PRICE:
+            return short_yuan(terms.value)
+        case CouponKind.PERCENT:
+            return percent_words(terms.value)
+        case CouponKind.GIFT_ITEM:
+            return _("Gift")
+        case _:
+            return _("Free post")
+
+
+def what(terms: Any) -> str:
+    """What the coupon does, from which minimum."""
+    least = terms.min_spend
+    match terms.kind:
+        case CouponKind.AMOUNT if least:
+            return _("%(value)s off from %(least)s", value=short_yuan(terms.value), least=short_yuan(least))
+        case CouponKind.AMOUNT:
+            return _("%(value)s off", value=short_yuan(terms.value))
+        case CouponKind.PERCENT:
+            words = percent_words(terms.value)
+            if least:
+                words = _("%(percent)s from %(least)s", percent=words, least=short_yuan(least))
+            if terms.discount_cap is None:
+                return words
+            return _("%(words)s, at most %(cap)s", words=words, cap=short_yuan(terms.discount_cap))
+        case CouponKind.FIXED_PRICE:
+            return _("one piece for %(value)s", value=short_yuan(terms.value))
+        case CouponKind.GIFT_ITEM if least:
+            return _("%(item)s with orders from %(least)s", item=terms.item_title, least=short_yuan(least))
+        case CouponKind.GIFT_ITEM:
+            return _("%(item)s with the order", item=terms.item_title)
+        case _ if least:
+            return _("free shipping from %(least)s", least=short_yuan(least))
+        case _:
+            return _("free shipping")
+
+
+def scope(skus: Sequence[str]) -> str:
+    """Which goods a coupon is for; empty when it is for all."""
+    if not skus:
+        return ""
+    if len(skus) <= 2:
+        return _("only for %(skus)s", skus=_(", ").join(skus))
+    return ngettext("only for %(num)s product", "only for %(num)s products", len(skus))
+
+
+def validity(terms: Any) -> str:
+    """How long a coupon can be used once it is claimed."""
+    parts = []
+    if terms.valid_days is not None:
+        parts.append(ngettext("%(num)s day from the claim", "%(num)s days from the claim", terms.valid_days))
+    if terms.usable_from is not None:
+        parts.append(_("usable from %(at)s", at=date_time(terms.usable_from)))
+    if terms.usable_until is not None:
+        parts.append(_("until %(at)s", at=date_time(terms.usable_until)))
+    return _(", ").join(parts)
+
+
+def sentence(terms: Any, stock: int | None = None, per_member: int | None = 1, per_day: int | None = None, group: str = "") -> str:
+    """An offer's rules in one sentence: "¥20 off from ¥99, VIP2+, 14 days from the claim, 1,000 pieces"."""
+    parts = [what(terms), scope(terms.skus)]
+    if terms.min_rank:
+        parts.append(f"VIP{terms.min_rank}+" if terms.min_rank < 4 else "VIP4")
+    if terms.group_id is not None:
+        parts.append(_("in %(group)s only", group=group) if group else _("for a group's members"))
+    parts.append(validity(terms))
+    if stock is not None:
+        parts.append(ngettext("%(count)s piece", "%(count)s pieces", stock, count=number(stock)))
+    if per_day is not None:
+        parts.append(_("%(count)s a day", count=number(per_day)))
+    if per_member is None:
+        parts.append(_("any number each"))
+    elif per_member > 1:
+        parts.append(_("%(count)s each", count=number(per_member)))
+    text = _(", ").join(part for part in parts if part)
+    return text[:1].upper() + text[1:]
+
+
+def ticket_terms(terms: Any) -> str:
+    """The terms in a line, as they stand on a member's ticket."""
+    parts = [what(terms), scope(terms.skus)]
+    if terms.group_id is not None:
+        parts.append(_("only while in the group"))
+    text = _(", ").join(part for part in parts if part)
+    return text[:1].upper() + text[1:]
+
+
+def source_words(source: str) -> str:
+    """Where a coupon came from, for staff."""
+    kind, _colon, rest = source.partition(":")
+    known = {
+        "link": _l("Public link"),
+        "personal": _l("Personal link"),
+        "push": _l("Push"),
+        "console": _l("Granted by staff"),
+        "transfer": _l("From another member"),
+        "group": _l("Group"),
+    }
+    return f"{known[kind]} {rest}".strip() if kind in known else source or "–"

@@ -1,0 +1,368 @@
+"""Pure decisions about coupons: which changes of state there are, who may claim, what a coupon takes off a basket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from kernel.errors import Refusal
+from kernel.i18n import lazy_gettext as _l
+from kernel.money import percent_of, share, yuan
+
+from .models import CouponKind, CouponState, OfferState
+
+S = CouponState
+
+# domain.md, "Coupons": the only changes of state there are. `None` is a coupon that did not exist before.
+TRANSITIONS: frozenset[tuple[CouponState | None, CouponState]] = frozenset(
+    {
+        (None, S.ISSUED),
+        (S.ISSUED, S.RESERVED),
+        (S.ISSUED, S.REDEEMED),
+        (S.ISSUED, S.EXPIRED),
+        (S.ISSUED, S.REVOKED),
+        (S.ISSUED, S.TRANSFERRED),
+        (S.ISSUED, S.FROZEN),
+        (S.FROZEN, S.ISSUED),
+        (S.RESERVED, S.REDEEMED),
+        (S.RESERVED, S.ISSUED),
+        (S.RESERVED, S.EXPIRED),
+        (S.REDEEMED, S.ISSUED),
+        (S.REDEEMED, S.EXPIRED),
+    }
+)
+
+
+# ── Refusals of a claim ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ClaimRefused(Refusal):
+    """A claim was not granted; each reason is a class of its own."""
+
+
+class SoldOut(ClaimRefused):
+    title = _l("All of them are taken")
+    label = _l("The last coupon of this offer has just found its owner. If you claimed one before, it is among your coupons.")
+    icon = "ticket"
+
+
+class DayLimitReached(ClaimRefused):
+    title = _l("Today's coupons are all taken")
+    label = _l("This offer gives out a number of coupons each day, and today's are gone. New ones come after midnight.")
+    icon = "clock-off"
+
+
+class NotYet(ClaimRefused):
+    title = _l("It has not begun yet")
+    label = _l("This offer opens on %(opens)s. The same link works then.")
+    undated = _l("The shop is still preparing this offer. The same link works once it is open.")
+    icon = "clock"
+
+    @property
+    def message(self) -> str:
+        return super().message if self.values.get("opens") else str(self.undated)
+
+
+class TooLate(ClaimRefused):
+    title = _l("This offer has ended")
+    label = _l("Coupons of this offer can no longer be claimed. Those claimed before stay valid until the day they say.")
+    icon = "calendar"
+
+
+class OfferPaused(ClaimRefused):
+    title = _l("This offer is taking a break")
+    label = _l("The shop has paused it for a moment. Keep the link and try again later.")
+    icon = "player-pause"
+
+
+class TierTooLow(ClaimRefused):
+    title = _l("This one is for a higher tier")
+    label = _l("It is for %(tier)s and above. %(missing)s")
+    icon = "lock"
+
+
+class NotInGroup(ClaimRefused):
+    title = _l("This one is for the members of a group")
+    label = _l("Only people in the group can claim and use this coupon. Join the group first, then open this link again.")
+    icon = "users"
+
+
+class ClaimantUnknown(ClaimRefused):
+    status = 404
+    title = _l("This link does not work any more")
+    label = _l("The person that it was made for is no longer with the shop.")
+    icon = "link-off"
+
+
+# ── Claiming ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ClaimTerms(Protocol):
+    """What an offer's row says about claiming."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def claim_from(self) -> datetime | None: ...
+    @property
+    def claim_until(self) -> datetime | None: ...
+
+
+def refusal_of(offer: ClaimTerms, now: datetime) -> type[ClaimRefused] | None:
+    """Why nobody at all can claim at this instant, by the offer's state and its window `[claim_from, claim_until)`."""
+    if offer.state == OfferState.ENDED or (offer.claim_until is not None and offer.claim_until <= now):
+        return TooLate
+    if offer.state == OfferState.PAUSED:
+        return OfferPaused
+    if offer.state != OfferState.ACTIVE or (offer.claim_from is not None and offer.claim_from > now):
+        return NotYet
+    return None
+
+
+def usable_interval(
+    usable_from: datetime | None, usable_until: datetime | None, valid_days: int | None, now: datetime
+) -> tuple[datetime, datetime]:
+    """`[from, until)` of a coupon issued now: n days from the claim, or the absolute interval of the terms.
+
+    With both, the coupon ends at the earlier of the two. A coupon claimed after its absolute end is born expired.
+    """
+    begin = max(now, usable_from) if usable_from is not None else now
+    ends = []
+    if valid_days is not None:
+        ends.append(begin + timedelta(days=valid_days))
+    if usable_until is not None:
+        ends.append(usable_until)
+    end = min(ends) if ends else begin + timedelta(days=36_500)
+    return min(begin, end), end
+
+
+def state_at(
+    state: CouponState, usable_until: datetime, reserved_until: datetime | None, now: datetime
+) -> CouponState:
+    """What a coupon is at an instant, whether or not a sweep has written it down yet."""
+    if state == S.RESERVED and reserved_until is not None and reserved_until <= now:
+        state = S.ISSUED
+    if state == S.ISSUED and usable_until <= now:
+        return S.EXPIRED
+    return state
+
+
+def folded(changes: Sequence[tuple[CouponState | None, CouponState]]) -> CouponState | None:
+    """The state to which a coupon's events lead. Raises `ValueError` for a change that is not listed or does not follow."""
+    state: CouponState | None = None
+    for before, after in changes:
+        if before != state or (before, after) not in TRANSITIONS:
+            raise ValueError(f"{state} cannot be followed by {before} → {after}")
+        state = after
+    return state
+
+
+# ── Using ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class RedeemRefused(Refusal):
+    """A coupon cannot be used on a basket or an order; each reason is a class of its own with a stable code."""
+
+
+class UnknownCode(RedeemRefused):
+    status = 404
+    title = _l("No such coupon")
+    label = _l("There is no coupon with this code. Check it for typing mistakes.")
+
+
+class AlreadyRedeemed(RedeemRefused):
+    title = _l("Used already")
+    label = _l("This coupon was used on order %(order)s (%(source)s) at %(at)s.")
+
+
+class Reserved(RedeemRefused):
+    title = _l("Held by another order")
+    label = _l("Another order holds this coupon until %(until)s while its buyer pays.")
+
+
+class Expired(RedeemRefused):
+    title = _l("Expired")
+    label = _l("This coupon could be used until %(until)s.")
+
+
+class NotUsableYet(RedeemRefused):
+    title = _l("Not usable yet")
+    label = _l("This coupon can be used from %(begins)s.")
+
+    @property
+    def code(self) -> str:
+        return "not_yet"
+
+
+class Revoked(RedeemRefused):
+    title = _l("Taken back")
+    label = _l("The shop has taken this coupon back.")
+
+
+class Frozen(RedeemRefused):
+    title = _l("Frozen")
+    label = _l("The shop has frozen this coupon while it looks into it.")
+
+
+class Transferred(RedeemRefused):
+    title = _l("Given away")
+    label = _l("This coupon was given to somebody else, who has a new code.")
+
+
+class BelowMinimum(RedeemRefused):
+    title = _l("Below the minimum")
+    label = _l("The goods it counts for come to %(eligible)s, and it needs %(minimum)s: %(missing)s more.")
+
+
+class WrongProduct(RedeemRefused):
+    title = _l("Not for these goods")
+    label = _l("Nothing in this order is among the goods that the coupon is for.")
+
+
+class LinesNeeded(RedeemRefused):
+    status = 422
+    title = _l("The lines are needed")
+    label = _l("This coupon is for certain goods: send the order's lines with their sku, quantity and amount.")
+
+
+class WrongChannel(RedeemRefused):
+    title = _l("Not for this channel")
+    label = _l("This coupon cannot be used on the channel %(source)s.")
+
+
+class NotInGroupNow(RedeemRefused):
+    title = _l("Only while in the group")
+    label = _l("This coupon counts only while its owner is in the group that it belongs to.")
+
+    @property
+    def code(self) -> str:
+        return "not_in_group"
+
+
+class NotCombinable(RedeemRefused):
+    title = _l("Not together")
+    label = _l("Another coupon is used on this order, and the two do not go together.")
+
+
+class NothingToDiscount(RedeemRefused):
+    title = _l("Nothing to take off")
+    label = _l("On this order the coupon would take nothing off, so it was not used up.")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a basket: `amount` is what all its pieces cost together, in 分."""
+
+    sku: str
+    quantity: int
+    amount: int
+
+
+@dataclass(frozen=True)
+class Basket:
+    """What is being bought. `amount` (分) is what the goods cost before coupons; `postage` comes on top."""
+
+    amount: int
+    postage: int = 0
+    lines: tuple[Line, ...] = ()
+    # What other coupons already take off the goods of this order.
+    taken: int = 0
+
+
+class Terms(Protocol):
+    """What an offer's version says about using a coupon."""
+
+    @property
+    def kind(self) -> CouponKind: ...
+    @property
+    def value(self) -> int: ...
+    @property
+    def discount_cap(self) -> int | None: ...
+    @property
+    def min_spend(self) -> int: ...
+    @property
+    def skus(self) -> list[str]: ...
+    @property
+    def item_title(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Discount:
+    """What a coupon does to a basket: `goods` and `postage` come off (分), `shares` is `goods` over the lines."""
+
+    goods: int = 0
+    postage: int = 0
+    shares: tuple[int, ...] = field(default=())
+    item: str = ""
+
+    @property
+    def total(self) -> int:
+        return self.goods + self.postage
+
+
+def _in_scope(terms: Terms, basket: Basket) -> list[bool]:
+    wanted = {sku.strip().casefold() for sku in terms.skus}
+    return [not wanted or line.sku.strip().casefold() in wanted for line in basket.lines]
+
+
+def eligible_amount(terms: Terms, basket: Basket) -> int:
+    """What the goods that a coupon counts for cost together.
+
+    Refuses with `LinesNeeded` when it is for certain goods and the lines are not told, with `WrongProduct` when none of
+    them is there.
+    """
+    if not terms.skus:
+        return basket.amount
+    if not basket.lines:
+        raise LinesNeeded
+    chosen = [line for line, inside in zip(basket.lines, _in_scope(terms, basket), strict=True) if inside]
+    if not chosen:
+        raise WrongProduct
+    return min(sum(line.amount for line in chosen), basket.amount)
+
+
+def discount_on(terms: Terms, basket: Basket) -> Discount:
+    """What a coupon takes off a basket: never less than nothing, never more than the goods it counts for still cost.
+
+    Refuses with `BelowMinimum`, `WrongProduct`, `LinesNeeded`, and with `NothingToDiscount` when it would be wasted.
+    """
+    eligible = eligible_amount(terms, basket)
+    if eligible < terms.min_spend:
+        raise BelowMinimum(
+            eligible=yuan(eligible), minimum=yuan(terms.min_spend), missing=yuan(terms.min_spend - eligible)
+        )
+    left = max(0, min(eligible, basket.amount - basket.taken))
+    goods = postage = 0
+    item = ""
+    match terms.kind:
+        case CouponKind.AMOUNT:
+            goods = min(terms.value, left)
+        case CouponKind.PERCENT:
+            goods = max(0, eligible - percent_of(eligible, terms.value))
+            goods = min(goods, left, terms.discount_cap if terms.discount_cap is not None else left)
+        case CouponKind.FIXED_PRICE:
+            goods = min(max(0, _dearest_piece(terms, basket) - terms.value), left)
+        case CouponKind.FREE_SHIPPING:
+            postage = min(basket.postage, terms.discount_cap if terms.discount_cap is not None else basket.postage)
+        case CouponKind.GIFT_ITEM:
+            item = terms.item_title
+    if not goods and not postage and not item:
+        raise NothingToDiscount
+    return Discount(goods, postage, tuple(_shares(terms, basket, goods)), item)
+
+
+def _dearest_piece(terms: Terms, basket: Basket) -> int:
+    """One piece is sold at the fixed price: the dearest one, which is the one the buyer would choose."""
+    inside = [line for line, chosen in zip(basket.lines, _in_scope(terms, basket), strict=True) if chosen]
+    return max((line.amount // line.quantity for line in inside), default=basket.amount)
+
+
+def _shares(terms: Terms, basket: Basket, goods: int) -> list[int]:
+    """The discount on goods over the lines, by their amounts; lines outside the scope bear nothing."""
+    if not basket.lines:
+        return []
+    inside = _in_scope(terms, basket)
+    weights = [line.amount if chosen else 0 for line, chosen in zip(basket.lines, inside, strict=True)]
+    return share(goods, weights)

@@ -1,0 +1,99 @@
+"""Granting without a claim: pushes, welcome gifts and staff give coupons in a transaction of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from kernel import audit, clock, events
+from kernel.db import db
+from kernel.errors import Refusal
+from kernel.i18n import lazy_gettext as _l
+
+from .. import codes, rules
+from ..models import Coupon
+from . import claims
+
+
+class NothingToGrant(Refusal):
+    title = _l("No coupon was granted")
+    label = _l("The offer is not running, has nothing left, or this member has as many of it as one may have.")
+    icon = "ticket"
+
+
+def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) -> dict[int, tuple[int, str]]:
+    """Grant coupons of an offer to `(member_id, key)` pairs in the caller's transaction: {member_id: (coupon_id, code)}.
+
+    A key grants once: again it gives the same coupon. A member who has as many of the offer as one may have is given
+    their last one that can still be used. Stock and the day's number hold; tier, group and the claim window do not, for
+    the shop itself decides. Members for whom nothing could be granted are absent.
+
+    The offer's row stays locked until the caller's transaction ends: grant in slices.
+    """
+    connection = db.session.connection()
+    now = clock.now()
+    shelf = claims.lock_offers(connection, [offer_id], now).get(offer_id)
+    if shelf is None:
+        return {}
+    granted: dict[int, tuple[int, str]] = {}
+    keys = [key for _, key in people]
+    known = {
+        row.grant_key: row
+        for row in db.session.execute(
+            select(Coupon.grant_key, Coupon.member_id, Coupon.id, Coupon.code).where(Coupon.grant_key.in_(keys))
+        )
+    }
+    held = claims.coupons_held(connection, [offer_id], [member_id for member_id, _ in people])
+    usable = _usable(connection, offer_id, [member_id for member_id, _ in people], now)
+    fresh: list[claims.Coupon] = []
+    closed = rules.refusal_of(shelf.row, now)
+    running = closed is None or (closed is rules.NotYet and shelf.row.state == "active")
+    most = shelf.row.per_member
+    for member_id, key in people:
+        if key in known:
+            granted.setdefault(known[key].member_id, (known[key].id, known[key].code))
+            continue
+        mine = held.setdefault((offer_id, member_id), [])
+        if most is not None and len(mine) >= most:
+            if member_id in usable:
+                granted.setdefault(member_id, usable[member_id])
+            continue
+        if not running or shelf.exhausted() is not None:
+            continue
+        ordinal = mine[-1].ordinal + 1 if mine else 1
+        coupon = claims.Coupon(offer_id, 0, member_id, ordinal, codes.fresh(), source, key)
+        shelf.take(coupon)
+        mine.append(coupon)
+        fresh.append(coupon)
+    for coupon in claims.insert_coupons(connection, fresh, now, "granted"):
+        granted[coupon.member_id] = (coupon.id, coupon.code)
+    if fresh:
+        events.deliver_events.later()
+    return granted
+
+
+def _usable(connection: object, offer_id: int, members: Sequence[int], now: object) -> dict[int, tuple[int, str]]:
+    rows = db.session.execute(
+        select(Coupon.member_id, Coupon.id, Coupon.code)
+        .where(
+            Coupon.offer_id == offer_id,
+            Coupon.member_id.in_(members),
+            Coupon.state == rules.S.ISSUED,
+            Coupon.usable_until > now,
+        )
+        .order_by(Coupon.ordinal)
+    )
+    return {row.member_id: (row.id, row.code) for row in rows}
+
+
+def grant(offer_id: int, member_id: int, key: str, source: str) -> tuple[int, str]:
+    """Grant one coupon by hand, keyed so that a double click grants once; returns (coupon_id, code).
+
+    Refuses with `NothingToGrant`.
+    """
+    found = grant_many(offer_id, [(member_id, key)], source).get(member_id)
+    if found is None:
+        raise NothingToGrant
+    audit.record("coupon.granted", "coupon", found[0], after={"member_id": member_id, "offer_id": offer_id})
+    return found

@@ -1,0 +1,264 @@
+"""Offers: made, edited in versions, opened and closed, stocked, and the links that lead to them."""
+
+from __future__ import annotations
+
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from kernel import audit, clock, links
+from kernel.db import db
+from kernel.errors import InputInvalid, NotFound, Refusal
+from kernel.i18n import gettext as _
+from kernel.i18n import lazy_gettext as _l
+
+from ..models import ClaimLink, CouponKind, Offer, OfferState, OfferVersion
+from .claims import forget_closed
+
+PERSONAL = "coupon"
+
+
+class StockBelowClaimed(Refusal):
+    status = 422
+    label = _l("%(claimed)s coupons are out already; the stock cannot be lower than that.")
+
+
+class OfferStateRefused(Refusal):
+    label = _l("An offer that has ended cannot be opened again. Make a new one from it.")
+
+
+class LinkRevoked(Refusal):
+    status = 410
+    title = _l("This link is not in use any more")
+    label = _l("The shop has taken it back. What you claimed through it stays yours.")
+    icon = "link-off"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Everything that staff set about an offer. Amounts in 分, percentages per mille paid (850 = 8.5折)."""
+
+    name: str
+    kind: CouponKind
+    value: int = 0
+    discount_cap: int | None = None
+    min_spend: int = 0
+    skus: list[str] = field(default_factory=list)
+    item_title: str = ""
+    usable_from: datetime | None = None
+    usable_until: datetime | None = None
+    valid_days: int | None = None
+    min_rank: int = 0
+    group_id: int | None = None
+    channels: list[str] = field(default_factory=list)
+    stack_group: str = ""
+    exclusive: bool = False
+    priority: int = 100
+    terms: str = ""
+    stock: int | None = None
+    per_member: int | None = 1
+    per_day: int | None = None
+    claim_from: datetime | None = None
+    claim_until: datetime | None = None
+    open_to_new: bool = False
+
+
+TERMS = (
+    "kind", "value", "discount_cap", "min_spend", "skus", "item_title", "usable_from", "usable_until", "valid_days",
+    "min_rank", "group_id", "channels", "stack_group", "exclusive", "priority", "terms",
+)  # fmt: skip
+CONDITIONS = ("name", "stock", "per_member", "per_day", "claim_from", "claim_until", "open_to_new")
+
+
+def check(draft: Draft) -> None:
+    """Refuses with `InputInvalid` (field, sentence) whatever does not make a sensible offer."""
+    wrong: list[tuple[str, str]] = []
+    if not draft.name.strip():
+        wrong.append(("name", _("Give the offer a name that members will read.")))
+    match draft.kind:
+        case CouponKind.AMOUNT if draft.value < 1:
+            wrong.append(("value", _("Say how much it takes off.")))
+        case CouponKind.AMOUNT if draft.min_spend and draft.value > draft.min_spend:
+            wrong.append(("value", _("It takes off more than the minimum that it asks for.")))
+        case CouponKind.PERCENT if not 10 <= draft.value <= 990:
+            wrong.append(("percent", _("The share that is paid lies between 1 % and 99 %.")))
+        case CouponKind.FIXED_PRICE if draft.value < 1:
+            wrong.append(("value", _("Say what one piece costs with the coupon.")))
+        case CouponKind.FIXED_PRICE if not draft.skus:
+            wrong.append(("skus", _("A fixed price needs the goods that it is for.")))
+        case CouponKind.GIFT_ITEM if not draft.item_title.strip():
+            wrong.append(("item_title", _("Say what is put into the parcel.")))
+    if draft.discount_cap is not None and draft.discount_cap < 1:
+        wrong.append(("discount_cap", _("The most it takes off must be more than nothing.")))
+    if draft.min_spend < 0:
+        wrong.append(("min_spend", _("The minimum cannot be negative.")))
+    if draft.valid_days is None and draft.usable_until is None:
+        wrong.append(("valid_days", _("Say how long a coupon can be used: days from the claim, or a last day.")))
+    if draft.valid_days is not None and not 1 <= draft.valid_days <= 3_650:
+        wrong.append(("valid_days", _("Between 1 and 3,650 days.")))
+    if draft.usable_from and draft.usable_until and draft.usable_from >= draft.usable_until:
+        wrong.append(("usable_until", _("It ends before it begins.")))
+    if draft.claim_from and draft.claim_until and draft.claim_from >= draft.claim_until:
+        wrong.append(("claim_until", _("It ends before it begins.")))
+    if draft.usable_until and draft.claim_until and draft.claim_until > draft.usable_until:
+        wrong.append(("claim_until", _("Coupons could still be claimed when they can no longer be used.")))
+    for name in ("stock", "per_member", "per_day"):
+        number = getattr(draft, name)
+        if number is not None and not 1 <= number <= 100_000_000:
+            wrong.append((name, _("At least 1, or leave it empty for no limit.")))
+    if not 0 <= draft.min_rank <= 4:
+        wrong.append(("min_rank", _("Choose one of the tiers.")))
+    if draft.open_to_new and (draft.min_rank or draft.group_id is not None):
+        wrong.append(("open_to_new", _("New people have no tier and no group: leave those open, or this off.")))
+    if wrong:
+        raise InputInvalid(wrong)
+
+
+def _terms_of(draft: Draft) -> dict[str, Any]:
+    values = {name: getattr(draft, name) for name in TERMS}
+    values["skus"] = [sku.strip() for sku in draft.skus if sku.strip()]
+    values["item_title"] = draft.item_title.strip()
+    return values
+
+
+def _plain(draft: Draft) -> dict[str, Any]:
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in asdict(draft).items()}
+
+
+def create(draft: Draft, state: OfferState = OfferState.DRAFT) -> Offer:
+    """Make an offer with its first version. Refuses with `InputInvalid`."""
+    check(draft)
+    now = clock.now()
+    offer = Offer(state=state, created_at=now, **{name: getattr(draft, name) for name in CONDITIONS})
+    offer.name = draft.name.strip()
+    db.session.add(offer)
+    db.session.flush()
+    version = OfferVersion(offer_id=offer.id, number=1, created_at=now, **_terms_of(draft))
+    db.session.add(version)
+    db.session.flush()
+    offer.version_id = version.id
+    db.session.flush()
+    audit.record("offer.created", "offer", offer.id, after=_plain(draft))
+    return offer
+
+
+def get_offer(offer_id: int, lock: bool = False) -> tuple[Offer, OfferVersion]:
+    """An offer with its version in force. Refuses with `NotFound`."""
+    statement = select(Offer).where(Offer.id == offer_id).execution_options(populate_existing=True)
+    offer = db.session.scalar(statement.with_for_update(key_share=True) if lock else statement)
+    if offer is None or offer.version_id is None:
+        raise NotFound
+    return offer, db.session.get_one(OfferVersion, offer.version_id)
+
+
+def draft_of(offer: Offer, version: OfferVersion) -> Draft:
+    """What a form shows of an offer."""
+    return Draft(
+        **{name: getattr(offer, name) for name in CONDITIONS}, **{name: getattr(version, name) for name in TERMS}
+    )
+
+
+def edit(offer_id: int, draft: Draft) -> Offer:
+    """Change an offer. Changed terms make a new version, and the coupons that are out keep theirs.
+
+    Refuses with `InputInvalid`, and with `StockBelowClaimed` when fewer would be in stock than are out.
+    """
+    check(draft)
+    offer, version = get_offer(offer_id, lock=True)
+    before = draft_of(offer, version)
+    if draft.stock is not None and draft.stock < offer.claimed:
+        raise StockBelowClaimed(claimed=offer.claimed)
+    for name in CONDITIONS:
+        setattr(offer, name, getattr(draft, name))
+    offer.name = draft.name.strip()
+    terms = _terms_of(draft)
+    if any(getattr(version, name) != value for name, value in terms.items()):
+        fresh = OfferVersion(offer_id=offer.id, number=version.number + 1, created_at=clock.now(), **terms)
+        db.session.add(fresh)
+        db.session.flush()
+        offer.version_id = fresh.id
+    db.session.flush()
+    forget_closed(offer.id)
+    audit.record("offer.changed", "offer", offer.id, _plain(before), _plain(draft))
+    return offer
+
+
+def set_state(offer_id: int, state: OfferState) -> Offer:
+    """Open, pause or end an offer; ended is for good. Coupons that are out stay usable. Refuses with `OfferStateRefused`."""
+    offer, _version = get_offer(offer_id, lock=True)
+    if offer.state == OfferState.ENDED and state != OfferState.ENDED:
+        raise OfferStateRefused
+    before, offer.state = offer.state, state
+    db.session.flush()
+    forget_closed(offer.id)
+    audit.record("offer.state_changed", "offer", offer.id, {"state": before.value}, {"state": state.value})
+    return offer
+
+
+def raise_stock(offer_id: int, more: int) -> Offer:
+    """Put more coupons on the shelf. Raises `ValueError` for fewer than one; an unlimited offer stays so."""
+    if more < 1:
+        raise ValueError("stock is only ever raised here")
+    offer, _version = get_offer(offer_id, lock=True)
+    if offer.stock is not None:
+        before, offer.stock = offer.stock, offer.stock + more
+        db.session.flush()
+        audit.record("offer.stock_raised", "offer", offer.id, {"stock": before}, {"stock": offer.stock})
+    forget_closed(offer.id)
+    return offer
+
+
+# ── Links ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def personal_path(member_id: int, offer_id: int, source: str = "") -> str:
+    """The path of a member's own link to an offer: a signed bearer token, so that a forgery is refused without a look-up.
+
+    `source` (at most 45 bytes) says through what the coupon came, such as `push:12`.
+    """
+    parts: list[int | str] = [member_id, offer_id]
+    if source:
+        parts.append(urlsafe_b64encode(source.encode()).rstrip(b"=").decode())
+    return "/c/" + links.make(PERSONAL, *parts)
+
+
+def read_personal(token: str) -> tuple[int, int, str]:
+    """(member_id, offer_id, source) of a personal link. Refuses with `LinkInvalid`, `LinkExpired`."""
+    member_id, offer_id, *rest = links.read(PERSONAL, token)
+    source = urlsafe_b64decode(rest[0] + "=" * (-len(rest[0]) % 4)).decode() if rest else "personal"
+    return int(member_id), int(offer_id), source
+
+
+def make_link(offer_id: int, name: str) -> ClaimLink:
+    """A public link to an offer, named after where it is shown."""
+    link = ClaimLink(
+        token=secrets.token_urlsafe(9), offer_id=offer_id, name=name.strip()[:100], created_at=clock.now()
+    )
+    db.session.add(link)
+    db.session.flush()
+    audit.record("offer.link_made", "offer", offer_id, after={"name": link.name})
+    return link
+
+
+def revoke_link(offer_id: int, link_id: int) -> None:
+    """Let a public link lead nowhere from now on. Refuses with `NotFound`."""
+    link = db.session.get(ClaimLink, link_id)
+    if link is None or link.offer_id != offer_id:
+        raise NotFound
+    if link.revoked_at is None:
+        link.revoked_at = clock.now()
+        audit.record("offer.link_revoked", "offer", offer_id, before={"name": link.name})
+
+
+def find_link(token: str) -> ClaimLink:
+    """A public link by its token. Refuses with `LinkInvalid` and `LinkRevoked`."""
+    link = db.session.scalar(select(ClaimLink).where(ClaimLink.token == token)) if len(token) <= 40 else None
+    if link is None:
+        raise links.LinkInvalid
+    if link.revoked_at is not None:
+        raise LinkRevoked
+    return link

@@ -1,0 +1,44 @@
+"""Members and offers for the tests of coupons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from kernel import clock as kernel_clock
+from membership.coupons import services
+from membership.coupons.models import CouponKind, Offer, OfferState
+from membership.members.models import Member
+
+
+@pytest.fixture
+def make_member(db: Any) -> Callable[..., Member]:
+    """`make_member(rank=2, name=…)` adds a person."""
+
+    def make(rank: int = 0, **columns: Any) -> Member:
+        now = kernel_clock.now()
+        member = Member(rank=rank, stage_since=now, created_at=now, **columns)
+        db.session.add(member)
+        db.session.flush()
+        return member
+
+    return make
+
+
+@pytest.fixture
+def make_offer(db: Any) -> Callable[..., Offer]:
+    """`make_offer(stock=10, min_spend=9900)` makes a running offer of ¥20 off, 14 days from the claim."""
+
+    def make(state: OfferState = OfferState.ACTIVE, **changes: Any) -> Offer:
+        values: dict[str, Any] = {"name": "Spring", "kind": CouponKind.AMOUNT, "value": 2000, "valid_days": 14, **changes}
+        return services.create(services.Draft(**values), state)
+
+    return make
+
+
+@pytest.fixture
+def tomorrow(clock: Any) -> Any:
+    return clock.now() + timedelta(days=1)
