@@ -92,7 +92,11 @@ class Member(db.Model):
         Index("ix_member_list", text("created_at DESC"), text("id DESC"), postgresql_where=text("merged_into_id IS NULL")),
         Index("ix_member_rank", "rank", text("id DESC"), postgresql_where=text("merged_into_id IS NULL")),
         Index("ix_member_spend", text("spend DESC"), text("id DESC"), postgresql_where=text("merged_into_id IS NULL")),
-        Index("ix_member_last_order", text("last_order_at DESC"), text("id DESC")),
+        # Whoever never ordered sorts as if it had been very long ago; see `queries.LAST_ORDER`.
+        Index("ix_member_last_order", text("COALESCE(last_order_at, 'epoch'::timestamptz) DESC"), text("id DESC")),
+        Index("ix_member_source", "source"),
+        # The tail of a phone is what people at a counter know.
+        Index("ix_member_phone_tail", text("reverse(phone) text_pattern_ops")),
     )
 
     @property
@@ -122,6 +126,8 @@ class Consent(db.Model):
     granted: Mapped[bool]
     source: Mapped[str]
     text_version: Mapped[str]
+    # The staff member who wrote it down, or empty when the person did it themselves.
+    author: Mapped[str] = mapped_column(default="")
     at: Mapped[datetime]
 
     __table_args__ = (Index("ix_consent_latest", "member_id", "channel", "purpose", text("id DESC")),)
@@ -163,3 +169,16 @@ class Note(db.Model):
     body: Mapped[str]
     at: Mapped[datetime]
 
+
+class SignInCode(db.Model):
+    """A one-time code sent by e-mail. The code itself is kept nowhere: it follows from the row under the shop's key."""
+
+    __tablename__ = "sign_in_code"
+    id: Mapped[pk]
+    # Empty for an address that nobody here has: the row is made all the same, so that both look alike from outside.
+    member_id: Mapped[int | None]
+    nonce: Mapped[str]
+    tries: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]

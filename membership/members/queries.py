@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, false, func, select
+from sqlalchemy import ColumnElement, Select, false, func, literal, literal_column, or_, select, text, union
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from kernel import shop
+from kernel import clock, shop
 from kernel.db import db
 from kernel.errors import NotFound
+from kernel.pages import Count, Page, capped_count, keyset
+from kernel.ports import Port
+from membership.orders.models import Order, OrderLine
 
 from . import rules
-from .models import Channel, Consent, Contact, Member, MemberIdentity, MemberTag, Note, Purpose, Tag
+from .models import Channel, Consent, Contact, Member, MemberIdentity, MemberTag, Note, Purpose, Stage, Tag
+
+# The groups that the list can be narrowed to, as (id, name), and whether `Member` sits in one; filled by community.groups.
+group_choices: Port[[], list[tuple[int, str]]] = Port("members.group_choices")
+in_group: Port[[int], ColumnElement[bool]] = Port("members.in_group")
+
+# The list's order by last order; spelt as in the index. Whoever never ordered comes last.
+LAST_ORDER = func.coalesce(Member.last_order_at, literal_column("'epoch'::timestamptz"))
 
 
-def live() -> Select[tuple[Member]]:
+def live() -> Select[Member]:
     """Every person once: neither merged into another nor erased."""
     return select(Member).where(Member.merged_into_id.is_(None), Member.erased_at.is_(None))
 
@@ -93,6 +108,14 @@ def has_consent(member_id: int, channel: Contact, purpose: Purpose = Purpose.MAR
     return bool(db.session.scalar(select(consented(channel, purpose)).where(Member.id == member_id)))
 
 
+def had_consent(member_id: int, channel: Contact, purpose: Purpose = Purpose.MARKETING) -> bool:
+    """Whether a member ever agreed, so that taking it back can be undone."""
+    agreed = select(Consent.id).where(
+        Consent.member_id == member_id, Consent.channel == channel, Consent.purpose == purpose, Consent.granted
+    )
+    return bool(db.session.scalar(select(agreed.exists())))
+
+
 def rights(member_id: int) -> dict[tuple[Contact, Purpose], Consent]:
     """The consent row that rules for each channel and purpose that has one."""
     rows = db.session.scalars(
@@ -168,3 +191,142 @@ def stage_days() -> rules.StageDays:
         dormant=int(shop.get("stage.dormant_days", standard.dormant)),
         lost=int(shop.get("stage.lost_days", standard.lost)),
     )
+
+
+# ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class MemberFilter:
+    """What the list is narrowed to; None and empty mean no narrowing. Days count back from now, amounts are 分."""
+
+    q: str = ""
+    tier: int | None = None
+    stage: Stage | None = None
+    tag: str = ""
+    source: str = ""
+    consent: str = ""  # a `Contact`, or "none" for nobody to be addressed
+    last_order_days: tuple[int, int | None] | None = None
+    spend: tuple[int, int | None] | None = None
+    group: int | None = None
+
+
+SORTS: dict[str, list[Any]] = {
+    "": [Member.created_at.desc(), Member.id.desc()],
+    "last_order": [LAST_ORDER.asc(), Member.id.asc()],
+    "-last_order": [LAST_ORDER.desc(), Member.id.desc()],
+    "spend": [Member.spend.asc(), Member.id.asc()],
+    "-spend": [Member.spend.desc(), Member.id.desc()],
+}
+
+
+def sought(q: str) -> ColumnElement[bool]:
+    """Whether `Member` fits what somebody typed: a phone or its last digits, a name, a name on a channel, an order number."""
+    words = unicodedata.normalize("NFKC", q).strip()
+    digits = "".join(c for c in words if c.isdigit())
+    only_digits = len(digits) >= 3 and not any(c.isalpha() for c in words)
+    parts = [
+        select(MemberIdentity.member_id).where(
+            MemberIdentity.channel.in_(list(Channel)), MemberIdentity.external_id.in_({words, words.lower()})
+        ),
+        select(Order.member_id).where(Order.external_id == words.removeprefix("#"), Order.member_id.is_not(None)),
+    ]
+    if only_digits:
+        tail = digits[-11:]
+        parts.append(
+            select(Member.id).where(literal_column("reverse(phone)").like(tail[::-1] + "%"), Member.phone.is_not(None))
+        )
+    if not only_digits or len(digits) <= 3:
+        parts.append(
+            select(Member.id).where(
+                or_(
+                    Member.name.icontains(words, autoescape=True),
+                    Member.nickname.icontains(words, autoescape=True),
+                )
+            )
+        )
+    return Member.id.in_(union(*parts))
+
+
+def listed(wanted: MemberFilter) -> Select[Member]:
+    """The people who fit a filter, in no order."""
+    statement = live()
+    if wanted.q:
+        statement = statement.where(sought(wanted.q))
+    if wanted.tier is not None:
+        statement = statement.where(Member.rank == wanted.tier)
+    if wanted.stage is not None:
+        statement = statement.where(Member.stage == wanted.stage)
+    if wanted.tag:
+        tagged = select(MemberTag.member_id).join(Tag, Tag.id == MemberTag.tag_id).where(Tag.name == wanted.tag)
+        statement = statement.where(Member.id.in_(tagged))
+    if wanted.source:
+        statement = statement.where(Member.source == wanted.source)
+    if wanted.consent == "none":
+        statement = statement.where(*(~consented(contact, Purpose.MARKETING) for contact in Contact))
+    elif wanted.consent:
+        statement = statement.where(consented(Contact(wanted.consent), Purpose.MARKETING))
+    if wanted.last_order_days is not None:
+        least, most = wanted.last_order_days
+        statement = statement.where(Member.last_order_at <= clock.now() - timedelta(days=least))
+        if most is not None:
+            statement = statement.where(Member.last_order_at > clock.now() - timedelta(days=most))
+    if wanted.spend is not None:
+        least, most = wanted.spend
+        statement = statement.where(Member.spend >= least)
+        if most is not None:
+            statement = statement.where(Member.spend < most)
+    if wanted.group is not None:
+        statement = statement.where(*in_group.call(wanted.group) or [false()])
+    return statement
+
+
+def page_of(wanted: MemberFilter, sort: str, cursor: str | None) -> tuple[Page, Count]:
+    """One page of the list and how many there are in all."""
+    statement = listed(wanted)
+    return keyset(statement, SORTS.get(sort, SORTS[""]), cursor), capped_count(statement)
+
+
+_SOURCES = text(
+    """
+    WITH RECURSIVE found AS (
+        (SELECT source FROM member ORDER BY source LIMIT 1)
+        UNION ALL
+        SELECT (SELECT source FROM member WHERE source > found.source ORDER BY source LIMIT 1)
+        FROM found WHERE found.source IS NOT NULL
+    )
+    SELECT source FROM found WHERE source <> '' LIMIT 100
+    """
+)
+
+
+def sources() -> Sequence[str]:
+    """Where members came from, each once; reads the index from one value to the next instead of every row."""
+    return db.session.scalars(_SOURCES).all()
+
+
+def export_of(wanted: MemberFilter, sort: str) -> Iterator[tuple[Member, str | None]]:
+    """Everybody who fits a filter, with their tags as one text, read in portions while they are written out."""
+    tags_as_text = (
+        select(func.string_agg(Tag.name, aggregate_order_by(literal("; "), Tag.name)))
+        .join(MemberTag, MemberTag.tag_id == Tag.id)
+        .where(MemberTag.member_id == Member.id)
+        .correlate(Member)
+        .scalar_subquery()
+    )
+    statement = listed(wanted).add_columns(tags_as_text).order_by(*SORTS.get(sort, SORTS[""]))
+    for row in db.session.execute(statement.execution_options(yield_per=1000)):
+        yield row[0], row[1]
+
+
+def orders_page(member_id: int, cursor: str | None) -> tuple[Page, dict[int, list[OrderLine]]]:
+    """One page of a member's orders, newest first, and the lines of each."""
+    page = keyset(
+        select(Order).where(Order.member_id == member_id), [Order.placed_at.desc(), Order.id.desc()], cursor, size=20
+    )
+    lines: dict[int, list[OrderLine]] = {order.id: [] for order in page.rows}
+    for line in db.session.scalars(
+        select(OrderLine).where(OrderLine.order_id.in_(lines)).order_by(OrderLine.order_id, OrderLine.position)
+    ):
+        lines[line.order_id].append(line)
+    return page, lines

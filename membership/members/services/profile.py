@@ -35,7 +35,7 @@ class NoteEmpty(Refusal):
 
 @dataclass(frozen=True)
 class ProfileChange:
-    """The details of a person as a form gives them back, all of them."""
+    """The details of a person as a form gives them back; an address of None stays as it is."""
 
     name: str
     nickname: str
@@ -43,13 +43,15 @@ class ProfileChange:
     hobbies: str
     customer_type: CustomerType | None
     city: str
-    address: str
+    address: str | None
 
 
 def edit_profile(member: Member, change: ProfileChange) -> bool:
     """Write changed details and who changed them; returns whether anything did. The audit names fields, not addresses."""
     wanted = asdict(change)
     changes = {key: value for key, value in wanted.items() if getattr(member, key) != value}
+    if change.address is None:
+        changes.pop("address")
     if not changes:
         return False
     audit.record("member.edited", "member", member.id, after={"fields": sorted(changes)})

@@ -56,12 +56,14 @@ def give_consent(
     purpose: Purpose = Purpose.MARKETING,
     source: str = "",
     text_version: str = TEXT_VERSION,
+    author: str = "",
 ) -> bool:
     """Write that a member agreed, by an act of their own; returns whether that changed anything.
 
-    It ends an opt-out of the same channel. For agreements that a file reports, see `give_consent_many`.
+    `author` names the staff member who writes it down for them. It ends an opt-out of the same channel. For agreements
+    that a file reports, see `give_consent_many`.
     """
-    if not _write(member_id, channel, purpose, True, source, text_version):
+    if not _write(member_id, channel, purpose, True, source, text_version, author):
         return False
     if purpose is Purpose.MARKETING:
         hashes = [h for address in _addresses(member_id) for h in _hashes(address)]
@@ -80,6 +82,7 @@ def withdraw_consent(
     purpose: Purpose = Purpose.MARKETING,
     source: str = "",
     text_version: str = TEXT_VERSION,
+    author: str = "",
 ) -> bool:
     """Write that a member wants to hear nothing of a kind by a channel; returns whether that changed anything.
 
@@ -92,7 +95,7 @@ def withdraw_consent(
         ]
         if rows:
             db.session.execute(upsert(OptOut).values(rows).on_conflict_do_nothing())
-    return _write(member_id, channel, purpose, False, source, text_version)
+    return _write(member_id, channel, purpose, False, source, text_version, author)
 
 
 def withdraw_marketing(member_id: int, source: str) -> list[Contact]:
@@ -101,7 +104,7 @@ def withdraw_marketing(member_id: int, source: str) -> list[Contact]:
 
 
 def _write(
-    member_id: int, channel: Contact, purpose: Purpose, granted: bool, source: str, text_version: str
+    member_id: int, channel: Contact, purpose: Purpose, granted: bool, source: str, text_version: str, author: str
 ) -> bool:
     # One writer a member: the row that rules is the latest, and two at once must not both think they changed it.
     db.session.execute(select(Member.id).where(Member.id == member_id).with_for_update(key_share=True))
@@ -121,6 +124,7 @@ def _write(
             granted=granted,
             source=source,
             text_version=text_version,
+            author=author,
             at=clock.now(),
         )
     )
@@ -153,7 +157,7 @@ def give_consent_many(
     rows = db.session.execute(
         insert(Consent)
         .from_select(
-            ["member_id", "channel", "purpose", "granted", "source", "text_version", "at"],
+            ["member_id", "channel", "purpose", "granted", "source", "text_version", "author", "at"],
             queries.live()
             .with_only_columns(
                 Member.id,
@@ -162,6 +166,7 @@ def give_consent_many(
                 literal(True),
                 literal(source),
                 literal(text_version),
+                literal(""),
                 literal(clock.now()),
             )
             .where(Member.id == func.any(list(member_ids)), ~spoken)

@@ -1,0 +1,39 @@
+"""Work about people that nobody waits for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from kernel import clock
+from kernel.db import db, transaction
+from kernel.jobs import every, job
+
+from . import services
+from .models import Member, SignInCode
+from .services import identify
+
+
+@every(3600)
+@job()
+def keep_stages() -> None:
+    """Time alone makes people dormant: look at everybody once an hour, in one statement."""
+    services.reassess_stages()
+
+
+@every(3600)
+@job()
+def forget_tries() -> None:
+    """Drop sign-in codes and counted tries of yesterday."""
+    identify.clean_up(clock.now() - timedelta(days=1))
+
+
+@job(own_transactions=True)
+def send_sign_in_code(code_id: int, locale: str) -> None:
+    """Send a code by e-mail; nothing is sent for an address that nobody has."""
+    with transaction():
+        row = db.session.get(SignInCode, code_id)
+        member = db.session.get(Member, row.member_id) if row is not None and row.member_id is not None else None
+        if row is None or member is None or not member.email or row.expires_at <= clock.now():
+            return
+        address, code = member.email, identify.code_of(row)
+    identify.send_code.call(address, code, locale)

@@ -1,0 +1,188 @@
+"""Proving on a browser who one is: a phone with the number of an order of theirs, or a code sent by e-mail.
+
+Known and unknown people get the same answer from the same statements; tries are counted per phone or address and per
+network address, in the database, so that every web process knows of them.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import unicodedata
+from datetime import datetime, timedelta
+
+from flask import current_app
+from sqlalchemy import delete, select, update
+
+from kernel import clock, links, visitors
+from kernel.db import db
+from kernel.errors import Refusal
+from kernel.events import publish
+from kernel.i18n import current_locale
+from kernel.i18n import lazy_gettext as _l
+from kernel.ports import Port
+from membership.limits import services as limits
+from membership.limits.models import LimitCounter
+from membership.orders.models import Order
+
+from .. import queries
+from ..events import MemberIdentified
+from ..models import Channel, Member, MemberIdentity, SignInCode
+from . import rights
+
+PERSON_TRIES = 5
+NETWORK_TRIES = 60
+WINDOW = timedelta(minutes=15)
+CODE_LIFE = timedelta(minutes=10)
+CODE_TRIES = 5
+LIMIT = "sign-in"
+
+# Sends (address, code, locale) by e-mail; filled by campaigns.channels where an account is configured.
+send_code: Port[[str, str, str], None] = Port("members.send_code")
+
+
+class TooManyTries(Refusal):
+    status = 429
+    title = _l("Too many tries")
+    label = _l("To keep your account safe we wait a little after several tries. Please try again in 15 minutes.")
+    icon = "clock"
+
+
+class CodeRefused(Refusal):
+    status = 422
+    label = _l("This code is wrong, has been used or is older than 10 minutes. You can have a new one sent.")
+
+
+def code_available() -> bool:
+    """Whether a code can be sent by e-mail: there is a mail server, and somebody fills the port."""
+    return bool(current_app.extensions["settings"].smtp_url) and send_code.filled
+
+
+def _count(person: str, network: str) -> None:
+    """Count one try; refuses with `TooManyTries`. The window is a quarter of an hour of the clock."""
+    seconds = int(WINDOW.total_seconds())
+    window = str(int(clock.now().timestamp()) // seconds * seconds)
+    try:
+        limits.take(
+            [
+                (f"{LIMIT}:person", rights.address_hash(person)[:32], window, 1, PERSON_TRIES),
+                (f"{LIMIT}:network", rights.address_hash(network)[:32], window, 1, NETWORK_TRIES),
+            ]
+        )
+    except limits.LimitReached:
+        raise TooManyTries from None
+
+
+def order_number(text: str) -> str:
+    """An order number as people copy it: without a leading # or spaces around."""
+    return "".join(unicodedata.normalize("NFKC", text).split()).removeprefix("#")[:100]
+
+
+def by_order(phone: str, number: str, network: str) -> Member | None:
+    """The member whose phone this is and who has an order with this number, or None.
+
+    `phone` is canonical, `network` the visitor's address. Refuses with `TooManyTries`.
+    """
+    _count(phone, network)
+    found = db.session.scalar(
+        select(MemberIdentity.member_id)
+        .join(Member, Member.id == MemberIdentity.member_id)
+        .join(Order, Order.member_id == Member.id)
+        .where(
+            MemberIdentity.channel == Channel.PHONE,
+            MemberIdentity.external_id == phone,
+            Order.external_id == order_number(number),
+            Member.erased_at.is_(None),
+        )
+        .limit(1)
+    )
+    return queries.find_member(found) if found is not None else None
+
+
+def identify(member: Member, means: str) -> None:
+    """Identify this browser as a member's from now on. Publishes `MemberIdentified`."""
+    visitors.bind(member.id, identified=True)
+    publish(MemberIdentified(member_id=member.id, means=means))
+
+
+# ── Codes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def code_of(row: SignInCode) -> str:
+    """The six digits of a row: HMAC-SHA256 under the shop's key, cut as RFC 4226 does."""
+    secret: bytes = current_app.extensions["settings"].secret_key
+    digest = hmac.digest(secret, f"sign-in code {row.id} {row.nonce}".encode(), "sha256")
+    offset = digest[-1] & 15
+    return f"{(int.from_bytes(digest[offset : offset + 4]) & 0x7FFFFFFF) % 1_000_000:06}"
+
+
+def ask_code(email: str, network: str) -> str:
+    """Make a code for an address and have it sent if the address is somebody's; returns the token of the next page.
+
+    `email` is canonical. Refuses with `TooManyTries`.
+    """
+    from ..jobs import send_sign_in_code  # The job calls back into this module.
+
+    _count(email, network)
+    owner = queries.find_by_identity(Channel.EMAIL, email)
+    now = clock.now()
+    row = SignInCode(
+        member_id=owner.id if owner else None,
+        nonce=secrets.token_urlsafe(16),
+        tries=0,
+        created_at=now,
+        expires_at=now + CODE_LIFE,
+    )
+    db.session.add(row)
+    db.session.flush()
+    send_sign_in_code.later(code_id=row.id, locale=current_locale())
+    return links.make("sign-in-code", row.id, expires_at=row.expires_at + WINDOW)
+
+
+def read_code_token(token: str) -> int:
+    """The row behind the page where a code is typed. Refuses with `LinkInvalid` and `LinkExpired`."""
+    parts = links.read("sign-in-code", token)
+    if len(parts) != 1 or not parts[0].isdigit():
+        raise links.LinkInvalid
+    return int(parts[0])
+
+
+def by_code(token: str, code: str) -> Member | None:
+    """The member to whom the code of this page was sent, or None when it is wrong, old, used or tried five times.
+
+    Each call is a try. Refuses with `LinkInvalid` and `LinkExpired`.
+    """
+    row_id = read_code_token(token)
+    now = clock.now()
+    row = db.session.scalar(
+        update(SignInCode)
+        .where(
+            SignInCode.id == row_id,
+            SignInCode.tries < CODE_TRIES,
+            SignInCode.used_at.is_(None),
+            SignInCode.expires_at > now,
+        )
+        .values(tries=SignInCode.tries + 1)
+        .returning(SignInCode)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    if row is None:
+        return None
+    typed = "".join(c for c in unicodedata.normalize("NFKC", code) if c.isdigit())
+    right = hmac.compare_digest(code_of(row).encode(), typed.encode())
+    if not right or row.member_id is None:
+        return None
+    row.used_at = now
+    return queries.find_member(row.member_id)
+
+
+def clean_up(before: datetime) -> None:
+    """Drop codes and counted tries of before an instant."""
+    db.session.execute(
+        delete(SignInCode).where(SignInCode.created_at < before).execution_options(synchronize_session=False)
+    )
+    db.session.execute(
+        delete(LimitCounter)
+        .where(LimitCounter.limit.startswith(f"{LIMIT}:"), LimitCounter.window < str(int(before.timestamp())))
+        .execution_options(synchronize_session=False)
+    )
