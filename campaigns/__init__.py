@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import permissions
-from . import audiences, channels, pushes, results
+from . import audiences, channels, permissions, pushes, results
 
 ROOMS = (audiences, channels, pushes, results)
 

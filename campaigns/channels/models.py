@@ -6,7 +6,7 @@ import enum
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
@@ -19,21 +19,33 @@ class ChannelKind(enum.StrEnum):
 
 
 class Account(db.Model):
-    """One configured account of a channel. `secret` fields of the settings are never shown again."""
+    """One configured account of a channel. What must stay secret lies sealed in `secret` and is never shown again."""
 
     __tablename__ = "channel_account"
     id: Mapped[pk]
     name: Mapped[str]
     kind: Mapped[ChannelKind]
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    secret: Mapped[str | None]
     # Messages a second; null is as fast as it takes them.
     rate_per_second: Mapped[int | None]
     tokens: Mapped[float] = mapped_column(default=0.0)
     tokens_at: Mapped[datetime | None]
     errors_in_row: Mapped[int] = mapped_column(default=0)
+    last_error: Mapped[str | None]
+    last_error_at: Mapped[datetime | None]
+    last_accepted_at: Mapped[datetime | None]
+    # After a failed connection nothing is tried before this moment.
+    retry_at: Mapped[datetime | None]
     paused_at: Mapped[datetime | None]
     pause_reason: Mapped[str | None]
     created_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("rate_per_second > 0", name="rate"),
+        # There is one inbox, and it is the shop's own.
+        Index("uq_channel_account_inbox", "kind", unique=True, postgresql_where=text("kind = 'inbox'")),
+    )
 
 
 class InboxMessage(db.Model):
@@ -51,18 +63,43 @@ class InboxMessage(db.Model):
     sent_at: Mapped[datetime]
     read_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_inbox_message_member", "member_id", text("id DESC")),)
+    __table_args__ = (
+        Index("ix_inbox_message_member", "member_id", text("id DESC")),
+        Index("ix_inbox_message_unread", "member_id", postgresql_where=text("read_at IS NULL")),
+    )
 
 
 class ContactLedger(db.Model):
-    """One marketing contact of a member on a business date; what the contact budget counts."""
+    """The marketing contacts of a member in a calendar month of the shop's time zone, and on the latest day of it.
+
+    One row carries both caps, so that one conditional upsert in the order of member ids takes them, exactly and without
+    a deadlock. Which delivery took what stands on the delivery (`contacted_on`).
+    """
 
     __tablename__ = "contact_ledger"
-    id: Mapped[pk]
-    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"))
-    on: Mapped[date] = mapped_column("on_date")
-    contact_class: Mapped[str]
-    delivery_id: Mapped[int] = mapped_column(unique=True)
-    at: Mapped[datetime]
+    member_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    month_on: Mapped[date] = mapped_column(primary_key=True)
+    total: Mapped[int]
+    day_on: Mapped[date]
+    day_total: Mapped[int]
 
-    __table_args__ = (Index("ix_contact_ledger_member", "member_id", "on_date"), UniqueConstraint("member_id", "on_date", "delivery_id"))
+    __table_args__ = (
+        CheckConstraint("total >= 0 AND day_total >= 0 AND day_total <= total", name="counts"),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+
+class NoticeMail(db.Model):
+    """A service notice that goes by e-mail, such as a one-time code. It is handed over at least once."""
+
+    __tablename__ = "notice_mail"
+    notice_id: Mapped[int] = mapped_column(ForeignKey("notice.id", ondelete="CASCADE"), primary_key=True)
+    due_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
+    sent_at: Mapped[datetime | None]
+    given_up_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+
+    __table_args__ = (
+        Index("ix_notice_mail_due", "due_at", postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL")),
+    )

@@ -6,5 +6,5 @@ from flask import Flask
 
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables."""
-    from . import models  # noqa: F401
+    """Load the room's tables and jobs."""
+    from . import jobs, models  # noqa: F401

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
+
+
+class ContactClass(enum.StrEnum):
+    """What kind of marketing contact a push is; all of them count against the contact budget."""
+
+    REPURCHASE = "repurchase"
+    BROADCAST = "broadcast"
+
+
+class CouponMode(enum.StrEnum):
+    """How a push's coupon gets to the member."""
+
+    LINK = "link"  # They take it with one tap; stock is used by those who do.
+    GRANT = "grant"  # It lies in their coupons already when the message arrives.
 
 
 class RunState(enum.StrEnum):
@@ -39,24 +53,33 @@ class DeliveryState(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+OPEN_STATES = (DeliveryState.READY, DeliveryState.CLAIMED, DeliveryState.SUBMITTING)
+
+
 class Push(db.Model):
-    """What is to be said to whom, and when. `definition` of the audience is copied in, so that it stays what was seen."""
+    """What is to be said to whom, and when. `audience` is copied in, so that it stays what was seen."""
 
     __tablename__ = "push"
     id: Mapped[pk]
     name: Mapped[str]
-    contact_class: Mapped[str] = mapped_column(default="repurchase")
+    contact_class: Mapped[ContactClass] = mapped_column(default=ContactClass.REPURCHASE)
     account_id: Mapped[int] = mapped_column(ForeignKey("channel_account.id"))
     audience: Mapped[dict[str, Any]]
     subject: Mapped[str]
     body: Mapped[str]
-    # A personal coupon of this offer goes with each message, granted in the transaction that claims the delivery.
+    # Where {link} leads: a path of this site or an https address.
+    link_url: Mapped[str | None]
     offer_id: Mapped[int | None] = mapped_column(ForeignKey("offer.id"))
+    coupon_mode: Mapped[CouponMode] = mapped_column(default=CouponMode.LINK)
     # Messages a second for this push; null leaves it to the account.
     rate_per_second: Mapped[int | None]
+    # Whoever has bought meanwhile is not asked to buy again.
+    stop_when_bought: Mapped[bool] = mapped_column(default=True)
     attribution_days: Mapped[int] = mapped_column(default=14)
     staff_id: Mapped[int | None]
     created_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("rate_per_second > 0", name="rate"),)
 
 
 class Run(db.Model):
@@ -68,22 +91,35 @@ class Run(db.Model):
     state: Mapped[RunState] = mapped_column(default=RunState.DRAFT)
     scheduled_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
-    # Fan-out goes by member id; everything up to here has its rows.
+    # Fan-out goes by member id; everything up to the cursor has its rows, and who comes after `through_id` is too late.
     cursor: Mapped[int] = mapped_column(default=0)
     through_id: Mapped[int | None]
+    slices: Mapped[int] = mapped_column(default=0)
     planned: Mapped[int] = mapped_column(default=0)
+    tokens: Mapped[float] = mapped_column(default=0.0)
+    tokens_at: Mapped[datetime | None]
+    woken_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
+    # An order from here on means "has bought meanwhile": the end of the audience's window, else the start.
+    bought_since: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     failure: Mapped[str | None]
+    # Final counts by state and reason, written once the last delivery has come to its end.
+    tally: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         UniqueConstraint("push_id", "occurrence"),
         Index("ix_push_run_due", "scheduled_at", postgresql_where=text("state = 'scheduled'")),
+        Index("ix_push_run_live", "id", postgresql_where=text("state IN ('materialising', 'running', 'paused')")),
     )
 
 
 class Slice(db.Model):
-    """A leased stretch of a run's deliveries; the token fences a holder that comes back too late."""
+    """A stretch of a run's deliveries that one worker leases at a time.
+
+    Every change of its deliveries first moves this row under the holder's token, which both fences a holder that comes
+    back too late and keeps the counts beside the rows they count.
+    """
 
     __tablename__ = "push_slice"
     id: Mapped[pk]
@@ -92,31 +128,55 @@ class Slice(db.Model):
     state: Mapped[str] = mapped_column(default="ready")  # ready | leased | done
     token: Mapped[str | None]
     leased_until: Mapped[datetime | None]
+    # Not to be leased before this moment (a retry, the end of quiet hours, new tokens).
+    due_at: Mapped[datetime | None]
+    total: Mapped[int]
+    accepted: Mapped[int] = mapped_column(default=0)
+    # Came to an end without having been sent.
+    unsent: Mapped[int] = mapped_column(default=0)
+    unknown: Mapped[int] = mapped_column(default=0)
 
     __table_args__ = (
         UniqueConstraint("run_id", "number"),
+        CheckConstraint("state IN ('ready', 'leased', 'done')", name="state"),
+        CheckConstraint(
+            "accepted >= 0 AND unsent >= 0 AND unknown >= 0 AND accepted + unsent + unknown <= total", name="counts"
+        ),
         Index("ix_push_slice_open", "run_id", "number", postgresql_where=text("state <> 'done'")),
+        Index("ix_push_slice_leased", "leased_until", postgresql_where=text("state = 'leased'")),
+        Index("ix_push_slice_unknown", "run_id", postgresql_where=text("unknown > 0")),
+        {"postgresql_with": {"fillfactor": 50}},
     )
 
 
 class Delivery(db.Model):
+    """One message to one member.
+
+    No index holds the state, so that the way from ready to accepted rewrites rows in their own pages (HOT) and touches no
+    index. There are no foreign keys to run and member: rows come from these very tables in one INSERT … SELECT, members
+    and runs are never deleted, and checking would lock each member's row.
+    """
+
     __tablename__ = "delivery"
     id: Mapped[pk]
-    run_id: Mapped[int] = mapped_column(ForeignKey("push_run.id"))
-    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"))
+    run_id: Mapped[int]
+    member_id: Mapped[int]
+    # 0: decided while planning (held out, no consent, no address); the others are sent by slice.
     slice_number: Mapped[int] = mapped_column(default=0)
     state: Mapped[DeliveryState]
     reason: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=0, server_default=text("0"))
+    not_before: Mapped[datetime | None]
+    # The business date on which it took its part of the contact budget, while it holds it.
+    contacted_on: Mapped[date | None]
     coupon_id: Mapped[int | None]
     provider_id: Mapped[str | None]
-    token: Mapped[str | None]
-    claimed_until: Mapped[datetime | None]
     accepted_at: Mapped[datetime | None]
     clicked_at: Mapped[datetime | None]
 
     __table_args__ = (
         UniqueConstraint("run_id", "member_id"),
-        Index("ix_delivery_open", "run_id", "slice_number", postgresql_where=text("state = 'ready'")),
-        Index("ix_delivery_leased", "claimed_until", postgresql_where=text("state IN ('claimed', 'submitting')")),
+        Index("ix_delivery_slice", "run_id", "slice_number"),
         Index("ix_delivery_member", "member_id", text("id DESC")),
+        {"postgresql_with": {"fillfactor": 70}},
     )

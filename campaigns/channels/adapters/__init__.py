@@ -1,0 +1,80 @@
+"""Adapters: how each kind of channel hands a batch of messages over, and what may be said of each message afterwards.
+
+An adapter is told messages and answers one outcome each, in order. It never touches the database while it talks, with one
+exception: a transactional adapter's medium *is* the database, and it writes in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import ClassVar, Protocol
+
+from membership.members.models import Contact
+
+from ..models import ChannelKind
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, rendered. `key` is the same however often it is handed over."""
+
+    key: str
+    delivery_id: int
+    member_id: int
+    address: str
+    subject: str
+    body: str
+    unsubscribe: str | None = None
+    # Where the message leads, as a path of this site (the inbox shows it as a button).
+    path: str | None = None
+    kind: str = "push"
+
+
+class Status(enum.StrEnum):
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"  # The other side said no, for good.
+    RETRY = "retry"  # Certainly not taken; it may be offered again later.
+    UNKNOWN = "unknown"  # Nobody can say whether it was taken.
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one message. `down` says that the whole account could not be reached."""
+
+    status: Status
+    reason: str = ""
+    provider_id: str | None = None
+    after: timedelta | None = None
+    down: bool = False
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What an adapter can do and needs."""
+
+    kind: ChannelKind
+    # Which consent it needs, and with it which address.
+    contact: Contact
+    # The other side keeps each key once, so that offering it again does no harm.
+    idempotent: bool = False
+    # The medium is our own database.
+    transactional: bool = False
+    # It makes no sound, so that quiet hours do not concern it.
+    silent: bool = False
+    # Messages between two commits of intent, and with it the most that a crash can leave in doubt.
+    batch_size: int = 20
+    # The longest that handing over one batch can take.
+    longest: timedelta = field(default_factory=lambda: timedelta(seconds=60))
+
+
+class Adapter(Protocol):
+    abilities: ClassVar[Abilities] | Abilities
+
+    def submit(self, batch: Sequence[Message]) -> list[Outcome]:
+        """Hand a batch over; one outcome a message, in order. Never raises for what the other side does."""
+
+    def close(self) -> None:
+        """Let go of connections."""

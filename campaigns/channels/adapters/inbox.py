@@ -1,0 +1,54 @@
+"""The inbox: messages on the member's own page. It is our own table, so that a message and its mark commit together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy.dialects.postgresql import insert
+
+from kernel import clock
+from kernel.db import db
+from membership.members.models import Contact
+
+from ..models import ChannelKind, InboxMessage
+from . import Abilities, Message, Outcome, Status
+
+_INSERT = insert(InboxMessage.__table__).on_conflict_do_nothing(index_elements=[InboxMessage.key])
+
+
+class Inbox:
+    """Writes into `inbox_message` in the caller's transaction: truly once, keyed by the message."""
+
+    abilities = Abilities(
+        kind=ChannelKind.INBOX,
+        contact=Contact.INBOX,
+        idempotent=True,
+        transactional=True,
+        silent=True,
+        batch_size=200,
+        longest=timedelta(seconds=20),
+    )
+
+    def submit(self, batch: Sequence[Message]) -> list[Outcome]:
+        now = clock.now()
+        if batch:
+            db.session.execute(
+                _INSERT,
+                [
+                    {
+                        "member_id": m.member_id,
+                        "key": m.key,
+                        "kind": m.kind,
+                        "title": m.subject,
+                        "body": m.body,
+                        "path": m.path,
+                        "sent_at": now,
+                    }
+                    for m in batch
+                ],
+            )
+        return [Outcome(Status.ACCEPTED, provider_id=m.key) for m in batch]
+
+    def close(self) -> None:
+        return None

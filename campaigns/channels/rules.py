@@ -1,0 +1,90 @@
+"""Pure decisions of the channels: when it is quiet, how many messages a rate allows, when an account rests."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from kernel import clock
+
+BREAKER = 20
+FIRST_BACKOFF = timedelta(seconds=15)
+LONGEST_BACKOFF = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The contact budget: marketing messages a member on a calendar day and in a calendar month; None is no cap."""
+
+    per_day: int | None = 1
+    per_month: int | None = 4
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """The hours of the shop's wall clock in which nothing that makes a sound is sent; equal ends mean none."""
+
+    since: time = time(22, 0)
+    until: time = time(8, 0)
+
+
+def quiet_end(now: datetime, quiet: Quiet) -> datetime | None:
+    """When the quiet hours that hold at `now` end (aware UTC), or None when it is not quiet."""
+    local = clock.local(now)
+    wall, today = local.time(), local.date()
+    if quiet.since == quiet.until:
+        return None
+    if quiet.since < quiet.until:
+        inside = quiet.since <= wall < quiet.until
+        day = today
+    else:
+        inside = wall >= quiet.since or wall < quiet.until
+        day = today + timedelta(days=1) if wall >= quiet.since else today
+    return clock.at(day, quiet.until.hour, quiet.until.minute) if inside else None
+
+
+def next_quiet(now: datetime, quiet: Quiet) -> datetime | None:
+    """When it will next become quiet, or None when it never does; `now` itself when it is quiet already."""
+    if quiet.since == quiet.until:
+        return None
+    if quiet_end(now, quiet) is not None:
+        return now
+    today = clock.local(now).date()
+    start = clock.at(today, quiet.since.hour, quiet.since.minute)
+    return start if start > now else clock.at(today + timedelta(days=1), quiet.since.hour, quiet.since.minute)
+
+
+@dataclass(frozen=True)
+class Draught:
+    """What was taken from a token bucket: how many, what is left, and in how many seconds the next one is there."""
+
+    granted: int
+    tokens: float
+    wait: float
+
+
+def draw(tokens: float, tokens_at: datetime | None, rate: float, now: datetime, wanted: int) -> Draught:
+    """Take up to `wanted` tokens from a bucket that fills with `rate` a second and holds one second's worth, at least one.
+
+    A clock that went back adds nothing. A bucket that was never used is full.
+    """
+    size = max(float(rate), 1.0)
+    if tokens_at is None:
+        filled = size
+    else:
+        filled = min(size, tokens + rate * max((now - tokens_at).total_seconds(), 0.0))
+    granted = min(wanted, math.floor(filled + 1e-9))
+    left = max(filled - granted, 0.0)
+    return Draught(granted, left, 0.0 if granted else (1.0 - left) / rate)
+
+
+def backoff(errors: int) -> timedelta:
+    """How long an account rests after its `errors`-th failed connection in a row: 15 s, doubled each time, at most 10 min."""
+    doubled: timedelta = FIRST_BACKOFF * 2 ** min(max(errors - 1, 0), 12)
+    return min(doubled, LONGEST_BACKOFF)
+
+
+def month_of(day: date) -> date:
+    """The first day of a date's month: the window of the monthly cap."""
+    return day.replace(day=1)

@@ -1,0 +1,340 @@
+"""Sending: a worker leases a slice of a run, claims its deliveries and hands them over, batch by batch.
+
+Three short steps around each batch: commit the intent (`submitting`), call with no transaction open, commit the outcome
+fenced by the lease. The outcome of one batch and the intent of the next are one commit. Whatever a crash leaves behind is
+told apart afterwards: claimed was never handed over, submitting may have been.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from campaigns.channels import registry
+from campaigns.channels import rules as channel_rules
+from campaigns.channels import services as channels
+from campaigns.channels.adapters import Adapter, Message, Outcome, Status
+from campaigns.channels.models import Account
+from kernel import clock
+from kernel.db import db, transaction
+from membership.coupons.models import Offer, OfferVersion
+
+from . import ledger, rules
+from .ledger import Lease, LeaseLost
+from .message import Wording, wording
+from .models import CouponMode, DeliveryState, Push, Run, RunState
+
+log = logging.getLogger(__name__)
+
+# A job hands over for so long and then lets others have their turn.
+BUDGET_SECONDS = 12.0
+# Shorter waits for tokens are sat out; for longer ones the slice is given back.
+LONGEST_WAIT = 2.0
+
+
+def teeth(name: str) -> bool:
+    """Whether a guard is switched off on purpose. Only the tests that show what the guard is for set this."""
+    return name in os.environ.get("SIYU_TEST_TEETH", "").split(",")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything about a run that sending needs, read once a slice, as plain values."""
+
+    run_id: int
+    account_id: int
+    account_rate: int | None
+    push_rate: int | None
+    troubled: bool
+    adapter: Adapter
+    wording: Wording
+    granted_offer_id: int | None
+    bought_since: datetime | None
+    caps: channel_rules.Budget
+    quiet: channel_rules.Quiet
+
+    @property
+    def hold(self) -> timedelta:
+        """How long a lease lasts between two signs of life."""
+        return self.adapter.abilities.longest + timedelta(seconds=5)
+
+    @property
+    def intent(self) -> Any:
+        """The statement that moves deliveries on; a transactional medium goes from claimed to accepted in one step."""
+        able = self.adapter.abilities
+        return ledger.intent_statement(
+            able.contact, DeliveryState.ACCEPTED if able.transactional else DeliveryState.SUBMITTING
+        )
+
+    def quiet_until(self) -> datetime | None:
+        """When sending may go on if it must be quiet now, else None."""
+        return None if self.adapter.abilities.silent else channel_rules.quiet_end(clock.now(), self.quiet)
+
+
+def load(run_id: int) -> Work | None:
+    """Read a run for sending; None when it does not run or its account rests."""
+    run = db.session.get(Run, run_id, populate_existing=True)
+    if run is None or run.state is not RunState.RUNNING:
+        return None
+    push = db.session.get_one(Push, run.push_id, populate_existing=True)
+    account = db.session.get_one(Account, push.account_id, populate_existing=True)
+    if account.paused_at is not None or channels.rests_until(account, clock.now()) is not None:
+        return None
+    adapter = registry.adapter_of(account)
+    offer = db.session.get(Offer, push.offer_id, populate_existing=True) if push.offer_id else None
+    version = db.session.get(OfferVersion, offer.version_id) if offer is not None and offer.version_id else None
+    return Work(
+        run_id=run_id,
+        account_id=account.id,
+        account_rate=account.rate_per_second,
+        push_rate=push.rate_per_second,
+        troubled=account.errors_in_row > 0 or account.retry_at is not None,
+        adapter=adapter,
+        wording=wording(push, run_id, adapter.abilities.contact, offer, version),
+        granted_offer_id=push.offer_id if push.coupon_mode is CouponMode.GRANT else None,
+        bought_since=run.bought_since if push.stop_when_bought else None,
+        caps=channels.budget(),
+        quiet=channels.quiet_hours(),
+    )
+
+
+class Stop(Exception):
+    """The slice is to be given back; not before `due` if that is given."""
+
+    def __init__(self, due: datetime | None = None) -> None:
+        super().__init__()
+        self.due = due
+
+
+def drain(run_id: int, budget_seconds: float = BUDGET_SECONDS) -> bool:
+    """Hand over deliveries of a run until nothing is left to lease or the time is up. Returns whether to come again."""
+    until = time.monotonic() + budget_seconds
+    holder = secrets.token_hex(12)
+    while time.monotonic() < until:
+        with transaction():
+            work = load(run_id)
+            if work is None or work.quiet_until() is not None:
+                return False
+            held = ledger.lease(run_id, holder, work.hold)
+        if held is None:
+            return False
+        try:
+            Sending(work, held, until).run()
+        except LeaseLost:
+            # Whoever has it now has already put everything in order.
+            log.warning("lease of slice %s of run %s lost", held.number, run_id)
+    return True
+
+
+class Sending:
+    """The work on one leased slice."""
+
+    def __init__(self, work: Work, held: Lease, until: float) -> None:
+        self.work = work
+        self.held = held
+        self.until = until
+        self.troubled = work.troubled
+        self.sent_any = False
+
+    def run(self) -> None:
+        due: datetime | None = None
+        try:
+            while self.portion():
+                if time.monotonic() >= self.until:
+                    break
+        except Stop as stop:
+            due = stop.due
+        with transaction():
+            ledger.give_back(self.held, self.work.hold, due)
+            if self.sent_any and not self.troubled:
+                channels.note_accepted(self.work.account_id)
+
+    def portion(self) -> bool:
+        """Claim what the rates allow, at most a slice, and hand it over. Returns whether there may be more."""
+        work = self.work
+        wanted = self.tokens()
+        with transaction():
+            self.lock_offer()
+            claim = ledger.claim(
+                self.held,
+                work.hold,
+                ledger.claim_statement(work.adapter.abilities.contact),
+                wanted,
+                work.bought_since,
+                work.caps,
+            )
+            rows = self.grant(claim.rows)
+        if claim.seen == 0:
+            self.put_back(wanted)
+            return False
+        self.put_back(wanted - len(rows))
+        messages, attempts = self.rendered(rows)
+        if work.adapter.abilities.transactional:
+            self.write(messages)
+        else:
+            self.hand_over(messages, attempts)
+        return claim.seen == wanted
+
+    # ── Before: tokens, coupons, texts ──────────────────────────────────────────────────────────────────────────────
+
+    def tokens(self) -> int:
+        """How many messages the rates of the account and of the push allow now; waits a moment for the first one."""
+        work = self.work
+        wanted = rules.SLICE
+        if work.account_rate is None and work.push_rate is None:
+            return wanted
+        while True:
+            with transaction():
+                first = channels.take_tokens((Account, work.account_id), work.account_rate, wanted)
+                second = (
+                    channels.take_tokens((Run, work.run_id), work.push_rate, first.granted) if first.granted else first
+                )
+                channels.return_tokens((Account, work.account_id), work.account_rate, first.granted - second.granted)
+            if second.granted:
+                return second.granted
+            wait = max(first.wait, second.wait)
+            if wait > LONGEST_WAIT or time.monotonic() + wait >= self.until:
+                raise Stop(clock.now() + timedelta(seconds=wait))
+            time.sleep(wait)
+
+    def put_back(self, unused: int) -> None:
+        """Tokens that the claim had no use for go back to their buckets."""
+        work = self.work
+        if unused > 0 and (work.account_rate or work.push_rate):
+            with transaction():
+                channels.return_tokens((Account, work.account_id), work.account_rate, unused)
+                channels.return_tokens((Run, work.run_id), work.push_rate, unused)
+
+    def lock_offer(self) -> None:
+        """Where coupons are granted the offer is locked first, before any counter (the house's lock order)."""
+        if self.work.granted_offer_id is not None:
+            db.session.execute(select(Offer.id).where(Offer.id == self.work.granted_offer_id).with_for_update())
+
+    def grant(self, rows: list[ledger.Claimed]) -> list[ledger.Claimed]:
+        """Put each member's coupon into their hands in the transaction that claims the delivery."""
+        return rows
+
+    def rendered(self, rows: Sequence[ledger.Claimed]) -> tuple[list[Message], dict[int, int]]:
+        """The messages of claimed deliveries; one that cannot be written comes to its end with the reason."""
+        messages: list[Message] = []
+        broken: dict[str, list[int]] = {}
+        for row in rows:
+            try:
+                messages.append(self.work.wording.message(row))
+            except rules.RenderFailed as failed:
+                broken.setdefault(failed.name, []).append(row.id)
+        if broken:
+            with transaction():
+                lost = sum(len(ids) for ids in broken.values())
+                ledger.fence(self.held, self.work.hold, unsent=lost)
+                ledger.free_contacts([i for ids in broken.values() for i in ids])
+                for name, ids in broken.items():
+                    ledger.end(ids, DeliveryState.CLAIMED, DeliveryState.RENDER_FAILED, name)
+        return messages, {row.id: row.attempts for row in rows}
+
+    # ── The batches ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def write(self, messages: Sequence[Message]) -> None:
+        """A transactional medium: the message and its mark in one transaction, truly once."""
+        size = self.work.adapter.abilities.batch_size
+        for start in range(0, len(messages), size):
+            batch = messages[start : start + size]
+            with transaction():
+                ledger.fence(self.held, self.work.hold)
+                going = ledger.intend([m.delivery_id for m in batch], self.work.intent)
+                self.work.adapter.submit([m for m in batch if m.delivery_id in going])
+                dropped = self.fall_out([m for m in batch if m.delivery_id not in going])
+                ledger.fence(self.held, self.work.hold, accepted=len(going), unsent=dropped)
+            self.sent_any = self.sent_any or bool(going)
+
+    def hand_over(self, messages: Sequence[Message], attempts: dict[int, int]) -> None:
+        """A medium elsewhere: intent, call, outcome; the outcome of a batch is committed with the intent of the next."""
+        size = self.work.adapter.abilities.batch_size
+        handed: dict[int, Outcome] = {}
+        state = DeliveryState.CLAIMED if teeth("no-intent") else DeliveryState.SUBMITTING
+        try:
+            for start in range(0, len(messages), size):
+                if self.work.quiet_until() is not None or time.monotonic() >= self.until:
+                    break
+                batch = messages[start : start + size]
+                with transaction():
+                    self.note(handed, attempts, state)
+                    going = self.intend(batch)
+                handed = {}
+                if going:
+                    outcomes = self.call(going)
+                    handed = {m.delivery_id: o for m, o in zip(going, outcomes, strict=True)}
+                    self.judge(outcomes)
+        finally:
+            with transaction():
+                self.note(handed, attempts, state)
+        if self.work.quiet_until() is not None:
+            raise Stop(self.work.quiet_until())
+
+    def intend(self, batch: Sequence[Message]) -> list[Message]:
+        if teeth("no-intent"):
+            return list(batch)
+        going = ledger.intend([m.delivery_id for m in batch], self.work.intent)
+        dropped = self.fall_out([m for m in batch if m.delivery_id not in going])
+        if dropped:
+            ledger.fence(self.held, self.work.hold, unsent=dropped)
+        return [m for m in batch if m.delivery_id in going]
+
+    def fall_out(self, batch: Sequence[Message]) -> int:
+        """Deliveries that were claimed and then not let through: the run stands still, or the member has said no."""
+        if not batch:
+            return 0
+        state = db.session.scalar(select(Run.state).where(Run.id == self.work.run_id))
+        if state is not RunState.RUNNING:
+            raise Stop
+        ids = [m.delivery_id for m in batch]
+        ledger.free_contacts(ids)
+        return ledger.end(ids, DeliveryState.CLAIMED, DeliveryState.SUPPRESSED, "no_consent")
+
+    def call(self, batch: Sequence[Message]) -> list[Outcome]:
+        """Hand a batch over with no transaction open. A fault of the adapter's own leaves the whole batch in doubt."""
+        try:
+            outcomes = self.work.adapter.submit(batch)
+            if len(outcomes) != len(batch):
+                raise ValueError(f"{len(outcomes)} outcomes for {len(batch)} messages")
+            return outcomes
+        except Exception as error:
+            log.exception("the adapter of account %s failed", self.work.account_id)
+            return [Outcome(Status.UNKNOWN, f"{type(error).__name__}: {error}"[:300]) for _ in batch]
+
+    def note(self, handed: dict[int, Outcome], attempts: dict[int, int], state: DeliveryState) -> None:
+        """Write the outcomes of a batch down, under the lease."""
+        now = clock.now()
+        verdicts = {i: rules.verdict(outcome, attempts[i], now) for i, outcome in handed.items()}
+        ledger.record(self.held, self.work.hold, verdicts, state)
+
+    def judge(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep the account's health: errors in a row, a rest after a failed connection, the breaker."""
+        errors, last, accepted = 0, None, False
+        for outcome in outcomes:
+            if outcome.status is Status.ACCEPTED:
+                errors, last, accepted = 0, None, True
+            else:
+                errors, last = errors + 1, outcome
+        if accepted:
+            self.sent_any = True
+            if self.troubled:
+                with transaction():
+                    channels.note_accepted(self.work.account_id)
+                self.troubled = False
+        if last is None:
+            return
+        self.troubled = True
+        down = last.down
+        with transaction():
+            paused = channels.note_errors(self.work.account_id, 1 if down else errors, last.reason, down)
+        if down or paused:
+            raise Stop

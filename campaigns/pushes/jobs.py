@@ -1,0 +1,150 @@
+"""Jobs of pushes. Each is found again from the tables by `wake`, so that an emptied queue loses nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+
+from flask import current_app
+from redis import RedisError
+from sqlalchemy import func, or_, select, update
+
+from campaigns.audiences.rules import AudienceInvalid
+from campaigns.channels import registry
+from campaigns.channels import rules as channel_rules
+from campaigns.channels import services as channels
+from campaigns.channels.models import Account
+from kernel import clock, jobs
+from kernel.db import db, transaction
+from kernel.jobs import every, job
+
+from . import drain, services
+from .models import Push, Run, RunState, Slice
+
+log = logging.getLogger(__name__)
+# A run that gave no sign for so long is woken again.
+SILENT = timedelta(seconds=5)
+FAN_OUT_SECONDS = 12.0
+
+
+@job(queue="bulk", own_transactions=True)
+def fan_out(run_id: int) -> None:
+    """Write a run's deliveries, chunk by chunk."""
+    until = time.monotonic() + FAN_OUT_SECONDS
+    while time.monotonic() < until:
+        try:
+            with transaction():
+                planned = services.fan_out(run_id)
+        except AudienceInvalid as refusal:
+            with transaction():
+                services.fail(run_id, str(refusal))
+            return
+        if planned.done:
+            with transaction():
+                if not services.finish(run_id):
+                    wake_run(run_id)
+            return
+    with transaction():
+        fan_out.later(run_id=run_id)
+
+
+@job(queue="bulk", own_transactions=True)
+def send(run_id: int) -> None:
+    """Hand over slices of a run for a few seconds, then let other runs have their turn."""
+    more = drain.drain(run_id)
+    with transaction():
+        if more:
+            send.later(run_id=run_id)
+        else:
+            services.finish(run_id)
+
+
+@job(queue="bulk", own_transactions=True)
+def close(run_id: int) -> None:
+    """End what a cancelled or expired run has not sent."""
+    with transaction():
+        if not services.close(run_id):
+            close.later(run_id=run_id)
+
+
+def wake_run(run_id: int) -> None:
+    """Let as many workers take part in a run as there are free slices for, after the commit of the caller."""
+    settings = current_app.extensions["settings"]
+    now = clock.now()
+    free = db.session.scalar(
+        select(func.count())
+        .select_from(Slice)
+        .where(Slice.run_id == run_id, Slice.state == "ready", or_(Slice.due_at.is_(None), Slice.due_at <= now))
+    )
+    held = db.session.scalar(
+        select(func.count())
+        .select_from(Slice)
+        .where(Slice.run_id == run_id, Slice.state == "leased", Slice.leased_until > now)
+    )
+    for _ in range(max(min(free or 0, settings.bulk_workers - (held or 0)), 0)):
+        send.later(run_id=run_id)
+    db.session.execute(
+        update(Run).where(Run.id == run_id).values(woken_at=now).execution_options(synchronize_session=False)
+    )
+
+
+def _queue_is_full() -> bool:
+    """Whether enough work waits already. A queue that does not answer, or has been emptied, is not full."""
+    settings = current_app.extensions["settings"]
+    if "collected_jobs" in current_app.extensions:
+        return False
+    try:
+        return jobs.queue("bulk", settings).count > 4 * settings.bulk_workers
+    except RedisError as error:
+        log.warning("the queue does not answer (%s)", error)
+        return False
+
+
+@every(3)
+@job(own_transactions=True)
+def wake() -> None:
+    """Start what is due, expire what is overdue, and wake workers for whatever has work: the tables decide, not the queue."""
+    with transaction():
+        for run in services.due():
+            if services.start(run):
+                fan_out.later(run_id=run.id)
+        for run_id in services.expire_overdue():
+            close.later(run_id=run_id)
+    if _queue_is_full():
+        return
+    with transaction():
+        now = clock.now()
+        quiet = channel_rules.quiet_end(now, channels.quiet_hours()) is not None
+        live = db.session.execute(
+            select(Run.id, Run.state, Account)
+            .join(Push, Push.id == Run.push_id)
+            .join(Account, Account.id == Push.account_id)
+            .where(
+                Run.finished_at.is_(None),
+                or_(
+                    Run.state.in_([RunState.MATERIALISING, RunState.RUNNING]),
+                    Run.state.in_([RunState.CANCELLED, RunState.EXPIRED]) & Run.started_at.is_not(None),
+                ),
+                or_(Run.woken_at.is_(None), Run.woken_at < now - SILENT),
+            )
+            .order_by(Run.id)
+        ).all()
+        for run_id, state, account in live:
+            if state is RunState.MATERIALISING:
+                fan_out.later(run_id=run_id)
+            elif state is not RunState.RUNNING:
+                close.later(run_id=run_id)
+            elif services.finish(run_id):
+                continue
+            elif account.paused_at is None and channels.rests_until(account, now) is None:
+                if not quiet or registry.adapter_of(account).abilities.silent:
+                    wake_run(run_id)
+
+
+@every(10)
+@job(own_transactions=True)
+def reap() -> None:
+    """Take back what dead workers held."""
+    with transaction():
+        services.reap()

@@ -1,0 +1,553 @@
+"""The delivery ledger: every step of a run's deliveries as one short piece of work in the caller's transaction.
+
+The statements are built once and go to the database as Core, whole sets at a time. A step that changes deliveries of a
+slice first moves the slice's row under the holder's token (`fence`): that row's lock and the token together keep a holder
+that comes back too late, the reaper and the console's buttons apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    LargeBinary,
+    String,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from campaigns.audiences import queries as audiences
+from campaigns.audiences import rules as audience_rules
+from campaigns.channels import services as channels
+from kernel import clock
+from kernel.db import UtcDateTime, changed, db
+from membership.members import queries as members
+from membership.members.models import Contact, Member, Purpose
+
+from . import rules
+from .models import OPEN_STATES, Delivery, DeliveryState, Run, RunState, Slice
+
+# Statements that write go to the tables themselves, past the mapper.
+_delivery, _slice, _run = (model.__table__ for model in (Delivery, Slice, Run))
+_ids = bindparam("ids", type_=ARRAY(BigInteger))
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the slice by now; whatever its former holder still wants to write is refused."""
+
+
+# ── Fan-out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ADDRESS = {Contact.EMAIL: Member.email, Contact.SMS: Member.phone, Contact.CALL: Member.phone}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a chunk of the fan-out wrote."""
+
+    rows: int
+    done: bool
+
+
+def fan_out_statement(definition: audience_rules.Definition, contact: Contact) -> Any:
+    """One statement that writes the next chunk: deliveries of everybody in the audience, and the slices of those to be sent.
+
+    Who has no address or no consent, and who is held out, gets a row as well, so that the audience adds up.
+    """
+    address = ADDRESS.get(contact)
+    has_address = true() if address is None else address.is_not(None)
+    held = func.sha256(
+        func.convert_to(bindparam("salt", type_=Text) + cast(Member.id, Text), literal("UTF8", Text)), type_=LargeBinary
+    ) < bindparam("cut", type_=LargeBinary)
+    picked = (
+        select(
+            Member.id.label("member_id"),
+            case(
+                (not_(has_address), "no_address"),
+                (not_(members.consented(contact, Purpose.MARKETING)), "no_consent"),
+                (held, "held_out"),
+                else_=None,
+            ).label("reason"),
+        )
+        .where(*audiences.conditions(definition), Member.id > bindparam("after"), Member.id <= bindparam("through"))
+        .order_by(Member.id)
+        .limit(rules.CHUNK)
+        .cte("picked")
+    )
+    place = func.row_number().over(partition_by=picked.c.reason.is_(None), order_by=picked.c.member_id) - 1
+    run_id = bindparam("of_run", type_=BigInteger)
+    rows = select(
+        run_id,
+        picked.c.member_id,
+        case((picked.c.reason.is_(None), bindparam("slices", type_=BigInteger) + place / rules.SLICE + 1), else_=0),
+        case(
+            (picked.c.reason.is_(None), literal(DeliveryState.READY.value, Text)),
+            (picked.c.reason == "held_out", literal(DeliveryState.CONTROL.value, Text)),
+            else_=literal(DeliveryState.SUPPRESSED.value, Text),
+        ),
+        picked.c.reason,
+    ).order_by(picked.c.member_id)
+    inserted = (
+        insert(_delivery)
+        .from_select(["run_id", "member_id", "slice_number", "state", "reason"], rows, include_defaults=False)
+        .returning(Delivery.member_id, Delivery.slice_number)
+        .cte("inserted")
+    )
+    stretches = (
+        select(run_id, inserted.c.slice_number, literal("ready", Text), func.count(), 0, 0, 0)
+        .where(inserted.c.slice_number > 0)
+        .group_by(inserted.c.slice_number)
+    )
+    made = (
+        insert(_slice)
+        .from_select(
+            ["run_id", "number", "state", "total", "accepted", "unsent", "unknown"], stretches, include_defaults=False
+        )
+        .returning(Slice.number)
+        .cte("made")
+    )
+    return select(
+        func.count(inserted.c.member_id),
+        func.max(inserted.c.member_id),
+        select(func.count()).select_from(made).scalar_subquery(),
+    )
+
+
+def fan_out_chunk(run_id: int, statement: Any, holdout: Mapping[str, Any]) -> Planned:
+    """Write the next chunk and move the cursor, in one transaction; a crash between two chunks loses and repeats nothing."""
+    run = db.session.execute(
+        select(Run.cursor, Run.through_id, Run.slices)
+        .where(Run.id == run_id, Run.state == RunState.MATERIALISING)
+        .with_for_update()
+    ).one_or_none()
+    if run is None:
+        return Planned(0, True)
+    rows, last, slices = db.session.execute(
+        statement,
+        {"of_run": run_id, "after": run.cursor, "through": run.through_id, "slices": run.slices, **holdout},
+    ).one()
+    done = rows < rules.CHUNK
+    values: dict[str, Any] = {"planned": Run.planned + rows, "slices": Run.slices + slices, "woken_at": clock.now()}
+    values["cursor"] = run.through_id if done else last
+    if done:
+        values["state"] = RunState.RUNNING
+    db.session.execute(update(_run).where(Run.id == run_id).values(**values))
+    return Planned(rows, done)
+
+
+# ── Leasing a slice ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A slice that this process holds until the time has run out or somebody took it away."""
+
+    slice_id: int
+    run_id: int
+    number: int
+    token: str
+
+
+_open_slice = (
+    select(Slice.id)
+    .where(
+        Slice.run_id == bindparam("of_run"),
+        Slice.state == "ready",
+        or_(Slice.due_at.is_(None), Slice.due_at <= bindparam("now", type_=UtcDateTime)),
+        exists()
+        .where(
+            Run.id == Slice.run_id,
+            Run.state == RunState.RUNNING,
+            or_(Run.expires_at.is_(None), Run.expires_at > bindparam("now", type_=UtcDateTime)),
+        )
+        .correlate(Slice),
+    )
+    .order_by(Slice.number)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_LEASE = (
+    update(_slice)
+    .where(Slice.id == _open_slice)
+    .values(state="leased", token=bindparam("holder"), leased_until=bindparam("until", type_=UtcDateTime))
+    .returning(Slice.id, Slice.number)
+)
+
+
+def lease(run_id: int, holder: str, hold: timedelta) -> Lease | None:
+    """Take the first free slice of a running run for so long; None when there is none at this moment."""
+    now = clock.now()
+    row = db.session.execute(
+        _LEASE, {"of_run": run_id, "now": now, "holder": holder, "until": now + hold}
+    ).one_or_none()
+    return Lease(row.id, run_id, row.number, holder) if row is not None else None
+
+
+_FENCE = (
+    update(_slice)
+    .where(Slice.id == bindparam("slice_id"), Slice.token == bindparam("holder"), Slice.state == "leased")
+    .values(
+        leased_until=bindparam("until", type_=UtcDateTime),
+        accepted=Slice.accepted + bindparam("more_accepted", type_=BigInteger),
+        unsent=Slice.unsent + bindparam("more_unsent", type_=BigInteger),
+        unknown=Slice.unknown + bindparam("more_unknown", type_=BigInteger),
+    )
+)
+
+
+def fence(held: Lease, hold: timedelta, accepted: int = 0, unsent: int = 0, unknown: int = 0) -> None:
+    """Prolong a lease, lock its row for this transaction and move its counts. Raises `LeaseLost` when it is not ours."""
+    touched = db.session.execute(
+        _FENCE,
+        {
+            "slice_id": held.slice_id,
+            "holder": held.token,
+            "until": clock.now() + hold,
+            "more_accepted": accepted,
+            "more_unsent": unsent,
+            "more_unknown": unknown,
+        },
+    )
+    if changed(touched) != 1:
+        raise LeaseLost
+
+
+# ── The claim ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery whose conditions hold at this moment, with what its message needs."""
+
+    id: int
+    member_id: int
+    nickname: str
+    rank: int
+    locale: str
+    address: str
+    attempts: int
+
+
+@cache
+def claim_statement(contact: Contact) -> Any:
+    """The next deliveries of a slice with everything that decides about them, members and consents as they are now."""
+    address = ADDRESS.get(contact)
+    bought = bindparam("bought_since", type_=UtcDateTime)
+    return (
+        select(
+            Delivery.id,
+            Delivery.member_id,
+            Delivery.attempts,
+            Delivery.contacted_on,
+            Member.nickname,
+            Member.name,
+            Member.rank,
+            Member.locale,
+            (literal("", Text) if address is None else address).label("address"),
+            case(
+                (or_(Member.merged_into_id.is_not(None), Member.erased_at.is_not(None)), "gone"),
+                (false() if address is None else address.is_(None), "no_address"),
+                (not_(members.consented(contact, Purpose.MARKETING)), "no_consent"),
+                (Member.last_order_at >= bought, "bought"),
+                else_=None,
+            ).label("obstacle"),
+        )
+        .join(Member, Member.id == Delivery.member_id)
+        .where(
+            Delivery.run_id == bindparam("of_run"),
+            Delivery.slice_number == bindparam("of_number"),
+            Delivery.state == DeliveryState.READY,
+            or_(Delivery.not_before.is_(None), Delivery.not_before <= bindparam("now", type_=UtcDateTime)),
+        )
+        .order_by(Delivery.member_id)
+        .limit(bindparam("wanted"))
+    )
+
+
+_END = (
+    update(_delivery)
+    .where(Delivery.id == func.any(_ids), Delivery.state == bindparam("from_state", type_=Delivery.state.type))
+    .values(state=bindparam("to_state", type_=Delivery.state.type), reason=bindparam("why", type_=Text))
+)
+_CLAIM = (
+    update(_delivery)
+    .where(Delivery.id == func.any(_ids), Delivery.state == DeliveryState.READY)
+    .values(state=DeliveryState.CLAIMED, contacted_on=bindparam("today"), reason=None)
+)
+
+
+def end(ids: Sequence[int], since: DeliveryState, to: DeliveryState, reason: str | None) -> int:
+    """Take deliveries from one state to another with a reason; returns how many were in the first."""
+    if not ids:
+        return 0
+    return changed(db.session.execute(_END, {"ids": list(ids), "from_state": since, "to_state": to, "why": reason}))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a claim found: who may be written to now, and how many came to an end instead."""
+
+    rows: list[Claimed]
+    seen: int
+    ended: int
+
+
+def claim(held: Lease, hold: timedelta, statement: Any, wanted: int, bought_since: datetime | None, caps: Any) -> Claim:
+    """Decide about up to `wanted` deliveries of a slice and claim those that may be sent now.
+
+    Consent, membership, "has bought meanwhile" and the contact budget are judged here and not when the run was planned;
+    who falls through gets the reason. The budget is reserved in this very transaction.
+    """
+    fence(held, hold)
+    now = clock.now()
+    found = db.session.execute(
+        statement,
+        {"of_run": held.run_id, "of_number": held.number, "now": now, "wanted": wanted, "bought_since": bought_since},
+    ).all()
+    stopped: dict[tuple[DeliveryState, str], list[int]] = {}
+    for row in found:
+        if row.obstacle is not None:
+            stopped.setdefault((DeliveryState.SUPPRESSED, row.obstacle), []).append(row.id)
+    today = clock.local(now).date()
+    able = [row for row in found if row.obstacle is None]
+    refused = channels.reserve_contacts([row.member_id for row in able], today, caps)
+    for row in able:
+        if row.member_id in refused:
+            stopped.setdefault((DeliveryState.CAPPED, refused[row.member_id]), []).append(row.id)
+    ended = sum(end(ids, DeliveryState.READY, state, reason) for (state, reason), ids in stopped.items())
+    if ended:
+        fence(held, hold, unsent=ended)
+    free = [row for row in able if row.member_id not in refused]
+    if free:
+        taken = db.session.execute(_CLAIM, {"ids": [r.id for r in free], "today": today})
+        if changed(taken) != len(free):
+            raise LeaseLost
+    return Claim(
+        [Claimed(r.id, r.member_id, r.nickname or r.name, r.rank, r.locale, r.address or "", r.attempts) for r in free],
+        len(found),
+        ended,
+    )
+
+
+# ── Intent and outcome ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cache
+def intent_statement(contact: Contact, to: DeliveryState) -> Any:
+    """Move claimed deliveries on if the run still runs and the member still agrees; returns the ids that moved."""
+    return (
+        update(_delivery)
+        .where(
+            Delivery.id == func.any(_ids),
+            Delivery.state == DeliveryState.CLAIMED,
+            Run.id == Delivery.run_id,
+            Run.state == RunState.RUNNING,
+            Member.id == Delivery.member_id,
+            Member.merged_into_id.is_(None),
+            members.consented(contact, Purpose.MARKETING),
+        )
+        .values(
+            state=to,
+            accepted_at=bindparam("now", type_=UtcDateTime) if to is DeliveryState.ACCEPTED else None,
+        )
+        .returning(Delivery.id)
+    )
+
+
+def intend(ids: Sequence[int], statement: Any) -> set[int]:
+    """Carry an intent statement out; its answer is what may be handed over now."""
+    return set(db.session.execute(statement, {"ids": list(ids), "now": clock.now()}).scalars())
+
+
+_given = select(
+    func.unnest(_ids).label("id"), func.unnest(bindparam("texts", type_=ARRAY(Text))).label("words")
+).subquery("given")
+_ACCEPT = (
+    update(_delivery)
+    .where(Delivery.id == _given.c.id, Delivery.state == bindparam("from_state", type_=Delivery.state.type))
+    .values(
+        state=DeliveryState.ACCEPTED,
+        provider_id=_given.c.words,
+        accepted_at=bindparam("now", type_=UtcDateTime),
+        reason=None,
+    )
+)
+_AGAIN = (
+    update(_delivery)
+    .where(Delivery.id == func.any(_ids), Delivery.state == bindparam("from_state", type_=Delivery.state.type))
+    .values(
+        state=DeliveryState.READY,
+        reason=bindparam("why", type_=Text),
+        attempts=Delivery.attempts + bindparam("tries"),
+        not_before=bindparam("later", type_=UtcDateTime),
+        contacted_on=None,
+    )
+)
+_HELD_CONTACTS = select(Delivery.member_id, Delivery.contacted_on).where(
+    Delivery.id == func.any(_ids), Delivery.contacted_on.is_not(None)
+)
+_DROP_CONTACTS = update(_delivery).where(Delivery.id == func.any(_ids)).values(contacted_on=None)
+
+
+def free_contacts(ids: Sequence[int]) -> None:
+    """Give the contact budget of deliveries back that will not, or not now, be sent."""
+    if ids:
+        held = db.session.execute(_HELD_CONTACTS, {"ids": list(ids)}).all()
+        channels.release_contacts({member: day for member, day in held if day is not None})
+        db.session.execute(_DROP_CONTACTS, {"ids": list(ids)})
+
+
+def record(held: Lease, hold: timedelta, verdicts: Mapping[int, rules.Verdict], since: DeliveryState) -> None:
+    """Write down what became of deliveries that were handed over; `since` is the state they were left in.
+
+    The whole is refused with `LeaseLost` when the slice or one of the deliveries is no longer ours to speak of.
+    """
+    kinds: dict[DeliveryState, int] = {}
+    for v in verdicts.values():
+        kinds[v.state] = kinds.get(v.state, 0) + 1
+    fence(
+        held,
+        hold,
+        accepted=kinds.get(DeliveryState.ACCEPTED, 0),
+        unsent=kinds.get(DeliveryState.FAILED, 0),
+        unknown=kinds.get(DeliveryState.UNKNOWN, 0),
+    )
+    if not verdicts:
+        return
+    touched = 0
+    accepted = {i: v.provider_id for i, v in verdicts.items() if v.state is DeliveryState.ACCEPTED}
+    if accepted:
+        touched += changed(
+            db.session.execute(
+                _ACCEPT,
+                {"ids": list(accepted), "texts": list(accepted.values()), "now": clock.now(), "from_state": since},
+            )
+        )
+    others: dict[rules.Verdict, list[int]] = {}
+    for i, v in verdicts.items():
+        if v.state is not DeliveryState.ACCEPTED:
+            others.setdefault(v, []).append(i)
+    free_contacts([i for v, ids in others.items() if v.state is not DeliveryState.UNKNOWN for i in ids])
+    for v, ids in others.items():
+        if v.state is DeliveryState.READY:
+            values = {"ids": ids, "from_state": since, "why": v.reason, "tries": int(v.tried), "later": v.later}
+            touched += changed(db.session.execute(_AGAIN, values))
+        else:
+            touched += end(ids, since, v.state, v.reason)
+    if touched != len(verdicts):
+        raise LeaseLost
+
+
+# ── Giving a slice back ─────────────────────────────────────────────────────────────────────────────────────────────
+
+_in_slice = and_(Delivery.run_id == bindparam("of_run"), Delivery.slice_number == bindparam("of_number"))
+_OF_STATE = select(Delivery.id, Delivery.attempts).where(
+    _in_slice, Delivery.state == bindparam("from_state", type_=Delivery.state.type)
+)
+_OPEN = select(func.count(), func.min(Delivery.not_before), func.count().filter(Delivery.not_before.is_(None))).where(
+    _in_slice, Delivery.state.in_(OPEN_STATES)
+)
+_GIVE_BACK = (
+    update(_slice)
+    .where(Slice.id == bindparam("slice_id"))
+    .values(
+        state=bindparam("to_state", type_=String),
+        token=None,
+        leased_until=None,
+        due_at=bindparam("due", type_=UtcDateTime),
+    )
+)
+
+
+def ids_in(run_id: int, number: int, state: DeliveryState) -> dict[int, int]:
+    """The deliveries of a slice in a state, with their attempts."""
+    rows = db.session.execute(_OF_STATE, {"of_run": run_id, "of_number": number, "from_state": state})
+    return {row.id: row.attempts for row in rows}
+
+
+def unclaim(run_id: int, number: int) -> int:
+    """Let claimed deliveries of a slice be ready again; they were never handed over, and their budget is given back."""
+    ids = list(ids_in(run_id, number, DeliveryState.CLAIMED))
+    free_contacts(ids)
+    return end(ids, DeliveryState.CLAIMED, DeliveryState.READY, None)
+
+
+def settle(slice_id: int, run_id: int, number: int, due: datetime | None = None) -> bool:
+    """Free a slice whose row this transaction has locked: done when nothing in it is open, else ready. Returns whether done."""
+    left, earliest, at_once = db.session.execute(_OPEN, {"of_run": run_id, "of_number": number}).one()
+    due = due or (earliest if not at_once else None)
+    db.session.execute(
+        _GIVE_BACK, {"slice_id": slice_id, "to_state": "ready" if left else "done", "due": due if left else None}
+    )
+    return not left
+
+
+def give_back(held: Lease, hold: timedelta, due: datetime | None = None) -> bool:
+    """End a lease in good order. Returns whether the slice is done."""
+    fence(held, hold)
+    unclaim(held.run_id, held.number)
+    return settle(held.slice_id, held.run_id, held.number, due)
+
+
+# ── Upkeep ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_COUNT = (
+    update(_slice)
+    .where(Slice.id == bindparam("slice_id"))
+    .values(
+        unsent=Slice.unsent + bindparam("more_unsent", type_=BigInteger),
+        unknown=Slice.unknown + bindparam("more_unknown", type_=BigInteger),
+    )
+)
+
+
+def take_back(slice_id: int, run_id: int, number: int, idempotent: bool) -> None:
+    """Put a slice in order whose holder is gone; its row is locked by the caller."""
+    unclaim(run_id, number)
+    doubtful = ids_in(run_id, number, DeliveryState.SUBMITTING)
+    again = [i for i, attempts in doubtful.items() if idempotent and attempts + 1 < rules.ATTEMPTS]
+    if again:
+        free_contacts(again)
+        values = {"ids": again, "from_state": DeliveryState.SUBMITTING, "why": "resent", "tries": 1, "later": None}
+        db.session.execute(_AGAIN, values)
+    lost = [i for i in doubtful if i not in set(again)]
+    unknown = end(lost, DeliveryState.SUBMITTING, DeliveryState.UNKNOWN, "sender_stopped")
+    if unknown:
+        db.session.execute(_COUNT, {"slice_id": slice_id, "more_unsent": 0, "more_unknown": unknown})
+    settle(slice_id, run_id, number)
+
+
+def close_slices(run_id: int, to: DeliveryState, limit: int) -> int:
+    """End what is ready in slices that nobody holds; returns how many slices were closed."""
+    found = db.session.execute(
+        select(Slice.id, Slice.number)
+        .where(Slice.run_id == run_id, Slice.state == "ready")
+        .order_by(Slice.number)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for slice_id, number in found:
+        ended = end(list(ids_in(run_id, number, DeliveryState.READY)), DeliveryState.READY, to, None)
+        db.session.execute(_COUNT, {"slice_id": slice_id, "more_unsent": ended, "more_unknown": 0})
+        settle(slice_id, run_id, number)
+    return len(found)

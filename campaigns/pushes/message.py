@@ -1,0 +1,112 @@
+"""A push's message: its text with a member's values put in, and the signed links that it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from campaigns.channels.adapters import Message
+from kernel import links, shop
+from kernel.i18n import LOCALES, forced_locale
+from kernel.i18n import gettext as _
+from membership.coupons.models import Offer, OfferVersion
+from membership.members.models import Contact
+
+from . import rules
+from .models import Push
+
+COUPON, LINK = "c", "l"
+CLICK = "click"
+
+
+def click_path(delivery_id: int, target: str) -> str:
+    """The signed address of a message's link; opening it counts a click and leads on."""
+    return f"/l/{links.make(CLICK, delivery_id, target)}"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What is the same for every member: texts in parts, and the values of the shop and the coupon in each language."""
+
+    push_id: int
+    run_id: int
+    subject: tuple[rules.Part, ...]
+    body: tuple[rules.Part, ...]
+    constants: Mapping[str, Mapping[str, str]]
+    tiers: Mapping[str, tuple[str, ...]]
+    target: str | None
+    contact: Contact
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return rules.names_in((*self.subject, *self.body))
+
+    def values(self, delivery_id: int, nickname: str, rank: int, locale: str) -> dict[str, str]:
+        """A member's values of the placeholders."""
+        language = locale if locale in self.constants else LOCALES[0]
+        values = dict(self.constants[language])
+        if nickname:
+            values["nickname"] = rules.one_line(nickname)
+        values["tier"] = self.tiers[language][rank]
+        if "coupon_link" in self.names:
+            values["coupon_link"] = links.absolute(click_path(delivery_id, COUPON))
+        if "link" in self.names:
+            values["link"] = links.absolute(click_path(delivery_id, LINK))
+        return values
+
+    def message(self, row: Any, unsubscribe: str | None = None) -> Message:
+        """The message of a claimed delivery. Raises `rules.RenderFailed`."""
+        values = self.values(row.id, row.nickname, row.rank, row.locale)
+        return Message(
+            key=f"delivery:{row.id}",
+            delivery_id=row.id,
+            member_id=row.member_id,
+            address=row.address,
+            subject=rules.one_line(rules.render(self.subject, values)),
+            body=rules.render(self.body, values),
+            unsubscribe=unsubscribe,
+            path=click_path(row.id, self.target) if self.target else None,
+        )
+
+
+def coupon_words(version: OfferVersion) -> str:
+    """What a coupon is worth in one or two words of the present language."""
+    from kernel.money import short_yuan
+
+    match version.kind.value:
+        case "amount" | "fixed_price":
+            return short_yuan(version.value)
+        case "percent":
+            return str(
+                _("%(percent)s%% off", percent=f"{100 - version.value / 10:g}", tenths=f"{version.value / 100:g}")
+            )
+        case "free_shipping":
+            return str(_("Free shipping"))
+        case _:
+            return version.item_title
+
+
+def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, version: OfferVersion | None) -> Wording:
+    """Prepare a push's texts once for all its members."""
+    constants: dict[str, dict[str, str]] = {}
+    tiers: dict[str, tuple[str, ...]] = {}
+    for locale in LOCALES:
+        with forced_locale(locale):
+            # A nickname that is not there is no reason to say nothing.
+            values = {"shop": shop.shop_name(), "nickname": str(_("dear member"))}
+            if offer is not None and version is not None:
+                values |= {"coupon_name": offer.name, "coupon_value": coupon_words(version)}
+            constants[locale] = values
+            tiers[locale] = (str(_("member")), *(f"VIP{rank}" for rank in range(1, 5)))
+    return Wording(
+        push.id,
+        run_id,
+        rules.parse(push.subject),
+        rules.parse(push.body),
+        constants,
+        tiers,
+        COUPON if push.offer_id else LINK if push.link_url else None,
+        contact,
+    )
