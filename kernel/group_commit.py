@@ -20,7 +20,7 @@ from flask import Flask, current_app
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from .db import db
+from .db import commit, db
 from .errors import Refusal
 from .i18n import lazy_gettext as _l
 
@@ -54,11 +54,15 @@ class GroupCommit(Generic[I, O]):
     def submit(self, item: I, timeout: float = 15.0) -> O:
         """Hand an item to the writer and wait for its outcome, committed.
 
+        What the caller's own transaction holds is committed first: the writer must see it, and a crowd that waits here
+        with a connection each would leave none for others. Only requests call this.
+
         Refuses with `WriterBusy` after `timeout` seconds; the item may still be committed then, and a repeat shows it.
         """
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         if app.config.get("GROUP_COMMIT_INLINE"):
             return self.run_batch(db.session.connection(), [item])[0]
+        commit()
         self._ensure_writer(app)
         future: Future[O] = Future()
         self._queue.put((item, future))
@@ -88,24 +92,36 @@ class GroupCommit(Generic[I, O]):
 
     def _write(self, app: Flask) -> None:
         with app.app_context():
-            engine = db.engine
+            # One connection for the writer's whole life: it never stands in the line of the requests that wait for it.
+            connection: Connection | None = None
             while True:
                 batch = self._gather()
                 try:
-                    with engine.begin() as connection:
+                    if connection is None or connection.invalidated:
+                        connection = db.engine.connect()
+                    with connection.begin():
                         outcomes = self.run_batch(connection, [item for item, _ in batch])
                     for (_, future), outcome in zip(batch, outcomes, strict=True):
                         future.set_result(outcome)
                 except Exception as error:
-                    self._retry_singly(engine, batch, error)
+                    if connection is not None:
+                        connection.close()
+                        connection = None
+                    self._retry_singly(batch, error)
 
-    def _retry_singly(self, engine: object, batch: list[tuple[I, Future[O]]], error: Exception) -> None:
-        """One bad item must not refuse its neighbours: run each alone, and give each its own outcome."""
-        if not isinstance(error, DBAPIError) or len(batch) == 1:
-            log.exception("the writer %s failed on a batch of %s", self.name, len(batch))
+    def _retry_singly(self, batch: list[tuple[I, Future[O]]], error: Exception) -> None:
+        """One bad item must not refuse its neighbours: run each alone, and give each its own outcome.
+
+        After a lost connection nobody knows whether the batch was committed; `run_batch` finds its own work then.
+        """
+        lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if not lost:
+            log.error("the writer %s failed on a batch of %s", self.name, len(batch), exc_info=error)
         for item, future in batch:
+            if future.done():
+                continue
             try:
-                if len(batch) == 1 and not (isinstance(error, DBAPIError) and error.connection_invalidated):
+                if len(batch) == 1 and not lost:
                     raise error
                 with db.engine.begin() as connection:
                     outcome = self.run_batch(connection, [item])[0]

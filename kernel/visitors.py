@@ -2,16 +2,21 @@
 
 Opening the right link and acting on it binds a browser (`identified_at` empty: that act's pages). Proving who one is by a
 code or an order number identifies it (orders, address, personal details).
+
+A page with a one-time act on it (claim this coupon) may `propose` a token first, kept in the signed session cookie: when
+the act was committed and its answer lost, the same browser is known again as soon as it repeats.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from flask import Flask, Response, g, has_request_context, request
-from sqlalchemy import delete, select, update
+from flask import Flask, Response, current_app, g, has_request_context, request, session
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from . import clock
@@ -19,6 +24,7 @@ from .db import db, pk
 
 LIFETIME = timedelta(days=180)
 IDENTIFIED_FOR = timedelta(days=30)
+PROPOSED = "visitor"
 
 
 class VisitorSession(db.Model):
@@ -43,50 +49,89 @@ def _current() -> VisitorSession | None:
     if not has_request_context():
         return None
     if "visitor" not in g:
-        from flask import current_app
-
-        token = request.cookies.get(cookie_name(current_app.extensions["settings"].site_url))
+        cookie = request.cookies.get(cookie_name(current_app.extensions["settings"].site_url))
+        tokens = {_hash(token): token for token in (cookie, session.get(PROPOSED)) if token}
         g.visitor = (
-            db.session.scalar(
-                select(VisitorSession).where(
-                    VisitorSession.token_hash == _hash(token), VisitorSession.expires_at > clock.now()
-                )
-            )
-            if token
+            db.session.scalars(
+                select(VisitorSession)
+                .where(VisitorSession.token_hash.in_(tokens), VisitorSession.expires_at > clock.now())
+                .order_by(VisitorSession.id.desc())
+            ).first()
+            if tokens
             else None
         )
+        if g.visitor is not None and tokens[g.visitor.token_hash] != cookie:
+            # The act was committed and its answer lost on the way: hand the cookie over now.
+            g.visitor_cookie = tokens[g.visitor.token_hash]
     found: VisitorSession | None = g.visitor
     return found
 
 
 def member_id(identified: bool = False) -> int | None:
     """The member this browser is bound to, or None; with `identified`, only if the person has proved who they are."""
-    session = _current()
-    if session is None:
+    known = _current()
+    if known is None:
         return None
-    if identified and (session.identified_at is None or session.identified_at <= clock.now() - IDENTIFIED_FOR):
+    if identified and (known.identified_at is None or known.identified_at <= clock.now() - IDENTIFIED_FOR):
         return None
-    return session.member_id
+    return known.member_id
 
 
-def bind(member: int, identified: bool = False) -> None:
-    """Bind this browser to a member, from the response on. A binding to the same member is kept and may only gain rights."""
+def propose() -> None:
+    """Choose the token under which an act on this page would bind the browser, unless it is bound already."""
+    if _current() is None and PROPOSED not in session:
+        session[PROPOSED] = secrets.token_urlsafe(32)
+
+
+def promise() -> str:
+    """The hash of the token that `keep_promise` will hand out, for whoever writes the binding with rows of their own."""
+    propose()
+    return _hash(session[PROPOSED])
+
+
+def keep_promise(member: int) -> None:
+    """Set the cookie of a binding that has been written by `write` under the promised hash."""
+    g.visitor_cookie = session[PROPOSED]
+    g.visitor = _fresh(member, session[PROPOSED], identified=False)
+
+
+def write(connection: Connection, bindings: Sequence[tuple[str, int]]) -> None:
+    """Write bindings (promised hash, member) over a given connection; a hash that is there already stays as it is."""
     now = clock.now()
-    session = _current()
-    if session is not None and session.member_id == member:
-        if identified:
-            session.identified_at = now
-        return
-    if session is not None:
-        db.session.delete(session)
-    token = secrets.token_urlsafe(32)
-    fresh = VisitorSession(
+    rows = [{"token_hash": h, "member_id": m, "created_at": now, "expires_at": now + LIFETIME} for h, m in bindings]
+    if rows:
+        connection.execute(insert(VisitorSession).on_conflict_do_nothing(), rows)
+
+
+def _fresh(member: int, token: str, identified: bool) -> VisitorSession:
+    now = clock.now()
+    return VisitorSession(
         token_hash=_hash(token),
         member_id=member,
         created_at=now,
         identified_at=now if identified else None,
         expires_at=now + LIFETIME,
     )
+
+
+def bind(member: int, identified: bool = False) -> None:
+    """Bind this browser to a member, from the response on. A binding to the same member is kept and may only gain rights.
+
+    Whoever is identified gets a new token: one that lay in the session cookie before must not gain rights.
+    """
+    known = _current()
+    if known is not None and known.member_id == member:
+        if not identified:
+            return
+        if PROPOSED not in session:
+            known.identified_at = clock.now()
+            return
+    if known is not None:
+        db.session.delete(known)
+    token = session.pop(PROPOSED, None)
+    if token is None or identified or known is not None:
+        token = secrets.token_urlsafe(32)
+    fresh = _fresh(member, token, identified)
     db.session.add(fresh)
     g.visitor = fresh
     g.visitor_cookie = token
@@ -94,9 +139,10 @@ def bind(member: int, identified: bool = False) -> None:
 
 def forget() -> None:
     """Unbind this browser."""
-    session = _current()
-    if session is not None:
-        db.session.delete(session)
+    known = _current()
+    if known is not None:
+        db.session.delete(known)
+    session.pop(PROPOSED, None)
     g.visitor = None
     g.visitor_cookie = ""
 
