@@ -17,7 +17,7 @@ from flask import current_app
 from sqlalchemy import BigInteger, Connection, Date, DateTime, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from kernel import clock, events
+from kernel import clock, events, visitors
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.group_commit import GroupCommit
@@ -63,7 +63,9 @@ class Claim:
     in_group: bool
     source: str
     # The how-manieth coupon of this offer the member means; None is the next one, or else their last.
-    ordinal: int | None
+    ordinal: int | None = None
+    # The hash under which a fresh claim binds the browser it came from (`kernel.visitors.promise`).
+    browser: str | None = None
 
 
 class Stale(NamedTuple):
@@ -311,6 +313,8 @@ def run_batch(connection: Connection, items: Sequence[Claim]) -> list[Outcome]:
             else:
                 outcomes[i] = outcome
         insert_coupons(connection, [found[i] for i in fresh.values()], now, "claimed")
+        bindings = ((items[i].browser, found[i]) for i in fresh.values())
+        visitors.write(connection, [(browser, c.member_id) for browser, c in bindings if browser and c.id])
         for i, coupon in found.items():
             if coupon.id:
                 outcomes[i] = Claimed(coupon.id, coupon.code, fresh.get(id(coupon)) == i)
@@ -358,12 +362,15 @@ def claimant(member_id: int) -> Any:
     raise rules.ClaimantUnknown
 
 
-def claim(offer_id: int, member_id: int, source: str = "", ordinal: int | None = None) -> Claimed:
+def claim(
+    offer_id: int, member_id: int, source: str = "", ordinal: int | None = None, bind: bool = False
+) -> Claimed:
     """Give a member their coupon of an offer, committed when this returns.
 
     A repeat gives the same coupon with `fresh` False; `ordinal` names the how-manieth one is meant where an offer allows
-    several, so that a double tap is no second claim. For requests: what the request has written so far is committed
-    first, because the writer has a transaction of its own. Inside a larger transaction use `grant_many`.
+    several, so that a double tap is no second claim. With `bind` a fresh claim binds the browser that it came from to
+    the member, in the same transaction. For requests: what the request has written so far is committed first, because
+    the writer has a transaction of its own. Inside a larger transaction use `grant_many`.
 
     Refuses with `SoldOut`, `DayLimitReached`, `NotYet`, `TooLate`, `OfferPaused`, `TierTooLow`, `NotInGroup`,
     `ClaimantUnknown`, and with `WriterBusy` when the writer is far behind.
@@ -378,16 +385,23 @@ def claim(offer_id: int, member_id: int, source: str = "", ordinal: int | None =
                 return Claimed(held[-1].id, held[-1].code, False)
             raise _refusal(closed[1], person.id)
         _closed.pop(offer_id, None)
+    stranger = bind and visitors.member_id() is None
+    browser = visitors.promise() if stranger else None
     if offer_id not in _groups:
         _groups[offer_id] = db.session.connection().execute(GROUP_OF, {"id": offer_id}).scalar()
     group_id = _groups[offer_id]
     for _attempt in range(3):
         in_group = group_id is not None and any(group_membership.call(person.id, group_id))
-        outcome = writer.submit(Claim(offer_id, person.id, person.rank, group_id, in_group, source, ordinal))
+        wish = Claim(offer_id, person.id, person.rank, group_id, in_group, source, ordinal, browser)
+        outcome = writer.submit(wish)
         match outcome:
             case Claimed():
                 if outcome.fresh:
                     _wake()
+                    if stranger:
+                        visitors.keep_promise(person.id)
+                    elif bind:
+                        visitors.bind(person.id)
                 return outcome
             case Stale(group_id=wanted):
                 _groups[offer_id] = group_id = wanted
