@@ -365,7 +365,8 @@ class Supervisor:
 
     def _stop(self) -> None:
         self.stopping = True
-        if any(part.child is not None for part in self.parts):
+        started = any(part.child is not None for part in self.parts)
+        if started:
             say("Stopping …")
         workers = [part for part in self.parts if part.name.startswith("worker-")]
         for part in workers:
@@ -380,7 +381,8 @@ class Supervisor:
             stop_signal = 0 if part in workers else part.stop_signal
             embedded.stop(part.child, stop_signal, STOP_SECONDS, lambda part=part: say(f"Waiting for {part.name} …"))  # type: ignore[misc]
         self.lock.release()
-        say("Stopped.")
+        if started:
+            say("Stopped.")
 
     # ── The demo shop ───────────────────────────────────────────────────────────────────────────────────────────────
 
