@@ -9,13 +9,13 @@ import enum
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
 from flask import Flask, Response
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FsaSession
-from sqlalchemy import BigInteger, Date, DateTime, Enum, Identity, MetaData, Text
+from sqlalchemy import BigInteger, Date, DateTime, Enum, Identity, Interval, MetaData, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, mapped_column, registry
 from sqlalchemy.types import TypeDecorator
@@ -41,6 +41,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     def python_type(self) -> type[Any]:
         # A decorated type calls itself an object; cursors of lists ask what they are to read.
         return datetime
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        # A span added to an instant is an interval, not another instant.
+        return Interval() if isinstance(value, timedelta) else self
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
         if value is None:

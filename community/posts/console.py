@@ -46,7 +46,7 @@ def _chips(groups: list[Any]) -> list[tuple[str, str, str]]:
     if state := _chosen(PostState, "state"):
         chips.append(("state", state.value, _("State: %(state)s", state=labels.STATES[state])))
     if name := next((g.name for g in groups if g.id == _group_id()), None):
-        chips.append(("group", str(_group_id()), _("Group: %(group)s", group=name)))
+        chips.append(("group", str(_group_id()), _("Posted to %(group)s", group=name)))
     if words := request.args.get("q", "").strip():
         chips.append(("q", words, _("Search: %(words)s", words=words)))
     return chips
@@ -71,7 +71,7 @@ def index() -> Any:
 @bp.get("/posts.csv")
 @staff("posts.view")
 def export() -> Any:
-    header = [_("Title"), _("Kind"), _("State"), _("Groups"), _("Time"), _("Seen"), _("Liked"), _("Clicked")]
+    header = [_("Title"), _("Kind"), _("State"), _("Groups"), _("Time"), _("Seen"), _("Likes"), _("Clicked")]
     rows = queries.export(_listing(), queries.order_of(request.args.get("sort", "")))
     return csv_response(
         "posts.csv",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from community.groups.models import Group, GroupState, Seat, SeatState
@@ -69,9 +69,9 @@ class Row:
 _SUMS = (
     select(
         PostGroup.post_id,
-        func.sum(PostGroup.seen).label("seen"),
-        func.sum(PostGroup.liked).label("liked"),
-        func.sum(PostGroup.clicked).label("clicked"),
+        cast(func.sum(PostGroup.seen), BigInteger).label("seen"),
+        cast(func.sum(PostGroup.liked), BigInteger).label("liked"),
+        cast(func.sum(PostGroup.clicked), BigInteger).label("clicked"),
     )
     .group_by(PostGroup.post_id)
     .subquery()
@@ -124,7 +124,7 @@ def rows_of(found: Sequence[Any]) -> list[Row]:
             names.get(post.id, []),
             Numbers(seen, liked, clicked),
         )
-        for post, seen, liked, clicked in found
+        for post, seen, liked, clicked in (row[:4] for row in found)
     ]
 
 
@@ -148,7 +148,7 @@ def group_names(post_ids: Sequence[int]) -> dict[int, list[str]]:
         .where(PostGroup.post_id.in_(post_ids))
         .group_by(PostGroup.post_id)
     )
-    return {post_id: list(names) for post_id, names in rows.tuples()}
+    return {post_id: list(names) for post_id, names in rows}
 
 
 def group_ids(post_id: int) -> list[int]:
@@ -265,7 +265,7 @@ def numbers_by_group(post_id: int) -> list[GroupNumbers]:
         .where(PostGroup.post_id == post_id)
         .order_by(Group.name, Group.id)
     )
-    return [GroupNumbers(*row) for row in found.tuples()]
+    return [GroupNumbers(*row) for row in found]
 
 
 # ── Feed ────────────────────────────────────────────────────────────────────────────────────────────────────────────

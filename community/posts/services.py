@@ -41,7 +41,7 @@ class PostRefused(Refusal):
     """A remark of the lint that stops a post; `field` is the input it concerns."""
 
     status = 422
-    label = _l("%(sentence)s")
+    label = "%(sentence)s"
 
     def __init__(self, finding: rules.Finding) -> None:
         super().__init__(sentence=sentence(finding))
@@ -281,7 +281,7 @@ def publish_due() -> int:
         select(PostGroup.post_id, PostGroup.group_id)
         .where(PostGroup.post_id.in_(due))
         .order_by(PostGroup.post_id, PostGroup.group_id)
-    ).tuples():
+    ):
         groups[post_id].append(group_id)
     publish_all([PostPublished(post_id=post_id, group_ids=ids) for post_id, ids in groups.items()])
     return len(due)
