@@ -6,5 +6,7 @@ from flask import Flask
 
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables."""
-    from . import models  # noqa: F401
+    """Load the room's tables, jobs and subscribers, and open its pages, its API and its commands."""
+    from . import cli, events, jobs, models, subscribers  # noqa: F401
+
+    app.cli.add_command(cli.group)

@@ -13,12 +13,17 @@ customer numbers have five digits and may be missing. Three things were learnt f
 """
 
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
+
+from ..models import OrderState
+from . import drafts, sheet
+from .drafts import Buyer, CancelDraft, Entry, LineDraft, OrderDraft, RejectedDraft, ReturnedDraft
 
 LONDON = ZoneInfo("Europe/London")
 
@@ -39,6 +44,10 @@ LONGEST = {INVOICE: 20, SKU: 40, TITLE: 200, COUNTRY: 60}
 MOST_PIECES = 1_000_000
 HIGHEST_PRICE = Decimal(1_000_000)
 LONGEST_INVOICE = timedelta(days=1)
+
+# The set knows no parcels; an order arrives so long after its invoice, and is complete so long after that.
+DELIVERED_AFTER = timedelta(days=3)
+COMPLETED_AFTER = timedelta(days=7)
 
 
 class LineKind(StrEnum):
@@ -267,6 +276,104 @@ def parse(rows: Iterable[Sequence[str]]) -> Iterator[InvoiceDraft | SetAside | R
             reader.take(number, row, gathered)
     for invoice in gathered.values():
         yield _finished(invoice)
+
+
+def recognises(heading: Sequence[str]) -> bool:
+    """Whether a heading is this format's, columns repeated or not."""
+    try:
+        columns_of(heading)
+    except HeadingUnknown as unknown:
+        return not unknown.missing
+    return True
+
+
+def missing_columns(heading: Sequence[str]) -> list[str]:
+    """The columns that a heading lacks."""
+    try:
+        columns_of(heading)
+    except HeadingUnknown as unknown:
+        return list(unknown.missing)
+    return []
+
+
+def entries(file: sheet.Sheet, now: datetime) -> Iterator[Entry]:
+    """Every invoice of a file once, as orders, cancellations, book-keeping and refusals.
+
+    `now` (aware UTC) decides how far an order has come: it arrives three days after its invoice and is complete seven days
+    later; one that has not arrived carries its expected delivery. A dearer discount than goods gives a sum of zero.
+    Refuses with `FileUnreadable` when columns are missing or repeated.
+    """
+    try:
+        columns_of(file.heading)
+    except HeadingUnknown as unknown:
+        wrong = sheet.Wrong.COLUMNS_MISSING if unknown.missing else sheet.Wrong.COLUMNS_REPEATED
+        raise sheet.FileUnreadable(wrong, columns=", ".join(unknown.missing or unknown.repeated)) from None
+    lines = array("L")
+
+    def cells() -> Iterator[list[str]]:
+        for row in file.all_rows():
+            lines.append(row.line)
+            yield row.cells
+
+    for invoice in parse(cells()):
+        match invoice:
+            case RefusedInvoice():
+                faults = (drafts.Fault(lines[f.line_no - 1], f.column, f.reason, f.value) for f in invoice.faults)
+                yield RejectedDraft(invoice.external_id, tuple(faults))
+            case SetAside():
+                yield drafts.AsideDraft(invoice.external_id, len(invoice.line_numbers), invoice.why)
+            case InvoiceDraft() if invoice.cancels:
+                yield _cancellation(invoice)
+            case _:
+                yield _order(invoice, now)
+
+
+def _order(invoice: InvoiceDraft, now: datetime) -> OrderDraft:
+    delivered_at = invoice.placed_at + DELIVERED_AFTER
+    completed_at = delivered_at + COMPLETED_AFTER
+    if delivered_at > now:
+        state, version = OrderState.SHIPPED, invoice.placed_at
+    elif completed_at > now:
+        state, version = OrderState.DELIVERED, delivered_at
+    else:
+        state, version = OrderState.COMPLETED, completed_at
+    number = str(invoice.customer_id) if invoice.customer_id is not None else None
+    paid = max(0, invoice.amount_fen())
+    return OrderDraft(
+        external_id=invoice.external_id,
+        state=state,
+        placed_at=invoice.placed_at,
+        paid_at=invoice.placed_at,
+        delivered_at=delivered_at,
+        completed_at=completed_at if state is OrderState.COMPLETED else None,
+        version_at=version,
+        paid_amount=paid,
+        postage=min(paid, max(0, invoice.amount_fen(LineKind.POSTAGE))),
+        discount=max(0, -invoice.amount_fen(LineKind.DISCOUNT)),
+        buyer=Buyer(number=number, city=invoice.country) if number else None,
+        buyer_key=number,
+        lines=tuple(
+            LineDraft(line.sku, line.title, line.quantity, line.unit_price_fen, goods=line.kind is LineKind.GOODS)
+            for line in invoice.lines
+            if line.kind not in (LineKind.POSTAGE, LineKind.DISCOUNT)
+        ),
+        rows=len(invoice.lines),
+    )
+
+
+def _cancellation(invoice: InvoiceDraft) -> CancelDraft:
+    return CancelDraft(
+        external_id=invoice.external_id,
+        at=invoice.placed_at,
+        buyer_key=str(invoice.customer_id) if invoice.customer_id is not None else None,
+        lines=tuple(
+            ReturnedDraft(line.sku, line.quantity, line.unit_price_fen)
+            for line in invoice.lines
+            # A sale typed in by hand can be given back; postage, fees and discounts belong to no product.
+            if line.quantity > 0 and (line.kind is LineKind.GOODS or line.sku == "M")
+        ),
+        rows=len(invoice.lines),
+    )
 
 
 def allot(quantity: int, left: Sequence[int]) -> tuple[list[int], int]:

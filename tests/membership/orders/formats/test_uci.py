@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from membership.orders import uci
-from membership.orders.uci import (
+from membership.orders.formats import uci
+from membership.orders.formats.uci import (
     DraftLine,
     Fault,
     HeadingUnknown,
@@ -27,7 +27,7 @@ from membership.orders.uci import (
     parse,
 )
 
-DEMO = Path(uci.__file__).parent / "demo" / "online_retail_ii.csv.gz"
+DEMO = Path(uci.__file__).parents[1] / "demo" / "online_retail_ii.csv.gz"
 HEADING = list(uci.COLUMNS)
 
 

@@ -1,0 +1,47 @@
+"""The verbs of orders, by family."""
+
+from __future__ import annotations
+
+from .intake import RefundDraft, Taken, person_of, take_in
+from .runs import (
+    FormatUnknown,
+    RunNotWaiting,
+    SourceInvalid,
+    abandoned,
+    check_source,
+    forget_files,
+    keep,
+    preview,
+    put_away,
+    run_inline,
+    sample,
+    start,
+    work,
+)
+from .single import deliver_due, record, record_many, refund
+from .summaries import refresh_members
+
+__all__ = [
+    "FormatUnknown",
+    "RefundDraft",
+    "RunNotWaiting",
+    "SourceInvalid",
+    "Taken",
+    "abandoned",
+    "check_source",
+    "deliver_due",
+    "forget_files",
+    "keep",
+    "person_of",
+    "preview",
+    "put_away",
+    "record",
+    "record_many",
+    "refresh_members",
+    "refund",
+    "run_inline",
+    "sample",
+    "start",
+    "take_in",
+    "work",
+]

@@ -1,0 +1,505 @@
+"""Takes reports of orders in: many at once, in a fixed number of statements, the same end whatever arrives first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, text, update
+
+from kernel import clock
+from kernel.db import db
+from kernel.events import Event, publish_all
+from membership.members import queries as member_queries
+from membership.members import rules as member_rules
+from membership.members import services as members
+from membership.members.models import Channel
+from membership.products import services as products
+
+from .. import rules
+from ..events import OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused
+from ..formats.drafts import AsideDraft, Buyer, CancelDraft, OrderDraft
+from ..models import Order, OrderState, Refund
+from . import returns, summaries
+
+# Whoever writes orders does so alone, until its commit: batches of a thousand orders that touch the same members, products
+# and orders in different sequences would otherwise lock each other out. A batch takes a fraction of a second.
+WRITERS_LOCK = 730_114_101
+
+SALES_CHANNELS = {
+    channel.value: channel
+    for channel in (Channel.TAOBAO, Channel.TMALL, Channel.DOUYIN, Channel.SHOP, Channel.COUNTER, Channel.WECHAT)
+}
+# There a nickname is an account; elsewhere two people may share one.
+NICKNAME_IS_ACCOUNT = (Channel.TAOBAO, Channel.TMALL)
+
+
+@dataclass(frozen=True)
+class RefundDraft:
+    """A single refund as a feed reports it, perhaps before its order. `amount` in 分."""
+
+    external_id: str
+    order_external_id: str
+    amount: int
+    at: datetime
+
+
+Report = OrderDraft | CancelDraft | AsideDraft | RefundDraft
+
+
+@dataclass
+class Taken:
+    """What came of reports: for each, in their order, `new`, `changed` or `duplicate`; and the sums."""
+
+    outcomes: list[str] = field(default_factory=list)
+    accepted: int = 0
+    duplicate: int = 0
+    orders_new: int = 0
+    orders_changed: int = 0
+    members_new: int = 0
+    order_ids: dict[str, int] = field(default_factory=dict)
+    member_ids: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """An order as it was before this batch."""
+
+    id: int
+    external_id: str
+    member_id: int | None
+    state: OrderState
+    refunded_amount: int
+    version: tuple[datetime, str]
+
+
+def person_of(source: str, buyer: Buyer | None) -> members.Person | None:
+    """The person behind a buyer, or None when nothing says who it is. Masked names are nobody's."""
+    if buyer is None:
+        return None
+    channel = SALES_CHANNELS.get(source)
+    keys: list[tuple[Channel, str]] = []
+    number = buyer.number
+    if number is None and channel in NICKNAME_IS_ACCOUNT:
+        number = buyer.nickname or None
+    if number and "*" not in number:
+        keys.append((channel, number) if channel is not None else (Channel.SHOP, f"{source}:{number}"))
+    if buyer.phone:
+        keys.append((Channel.PHONE, buyer.phone))
+    if buyer.email:
+        keys.append((Channel.EMAIL, buyer.email))
+    if not keys:
+        return None
+    return members.Person(
+        identities=tuple(keys),
+        name=buyer.name,
+        nickname=buyer.nickname or ("" if buyer.name else buyer.number or ""),
+        source=source,
+        city=buyer.city,
+        address=buyer.address,
+    )
+
+
+def lock_writers() -> None:
+    """Wait until nobody else writes orders; held until the transaction ends."""
+    db.session.execute(select(func.pg_advisory_xact_lock(WRITERS_LOCK)))
+
+
+def take_in(source: str, reports: Sequence[Report], run_id: int | None = None) -> Taken:
+    """Take reports of one source in, in the caller's transaction.
+
+    An order that is new or newer than what is known is accepted and written with its lines; an equal or older one is a
+    duplicate. Cancellations and refunds find their orders whichever comes first. Members' sums follow. With `run_id` (a
+    file) only what happened in the last fourteen days, or to orders known before, is published one by one.
+    """
+    taken = Taken(outcomes=["duplicate"] * len(reports))
+    if not reports:
+        return taken
+    db.session.flush()
+    lock_writers()
+    before, winners = _judge(source, reports, taken)
+    owners = _members(source, winners, taken)
+    written = _write_orders(source, winners, owners, run_id)
+    taken.order_ids = {external_id: before[external_id].id for external_id in before} | written
+    _write_lines(source, winners, before, written)
+    touched = set(written.values())
+    touched |= _take_refunds(source, reports, taken, run_id)
+    touched |= _link_refunds(source, written)
+    changed_buyers = {d.buyer_key for d in winners.values() if d.buyer_key and d.external_id in before}
+    purchases = {(d.buyer_key, line.sku) for d in winners.values() if d.buyer_key for line in d.lines}
+    touched |= returns.take_in(source, reports, taken.outcomes, purchases, changed_buyers, run_id)
+    _sum_up(taken, reports)
+    _settle(source, touched, before, winners, taken, run_id)
+    return taken
+
+
+def _judge(
+    source: str, reports: Sequence[Report], taken: Taken
+) -> tuple[dict[str, _Before], dict[str, OrderDraft]]:
+    """Which orders are known, and the report of each that is newer than all others; outcomes are filled in."""
+    numbers = sorted({one.external_id for one in reports if isinstance(one, OrderDraft)})
+    before: dict[str, _Before] = {}
+    if numbers:
+        rows = db.session.execute(
+            select(
+                Order.id,
+                Order.external_id,
+                Order.member_id,
+                Order.state,
+                Order.refunded_amount,
+                Order.version_at,
+                Order.version_mark,
+            ).where(Order.source == source, Order.external_id == func.any(numbers))
+        )
+        before = {
+            row.external_id: _Before(
+                row.id, row.external_id, row.member_id, row.state, row.refunded_amount, (row.version_at, row.version_mark)
+            )
+            for row in rows
+        }
+    newest = {number: known.version for number, known in before.items()}
+    winners: dict[str, OrderDraft] = {}
+    for place, one in enumerate(reports):
+        if not isinstance(one, OrderDraft):
+            continue
+        version = version_of(one)
+        known = newest.get(one.external_id)
+        if known is None or version > known:
+            newest[one.external_id] = version
+            winners[one.external_id] = one
+            taken.outcomes[place] = "new" if known is None else "changed"
+    return before, winners
+
+
+def version_of(draft: OrderDraft) -> tuple[datetime, str]:
+    """What decides which of two reports of an order is the newer."""
+    buyer = draft.buyer
+    content = [
+        draft.payment,
+        draft.placed_at,
+        draft.paid_at,
+        draft.shipped_at,
+        draft.delivered_at,
+        draft.completed_at,
+        draft.closed_at,
+        draft.paid_amount,
+        draft.postage,
+        draft.discount,
+        [buyer.number, buyer.phone, buyer.email, buyer.nickname] if buyer else None,
+        [[line.sku, line.title, line.quantity, line.unit_price, line.amount] for line in draft.lines],
+    ]
+    return draft.version_at, rules.version_mark(draft.state, draft.refunded_amount, content)
+
+
+def _members(source: str, winners: dict[str, OrderDraft], taken: Taken) -> dict[str, int]:
+    """The member of each accepted order that has one."""
+    people = {number: person_of(source, draft.buyer) for number, draft in sorted(winners.items())}
+    known = {number: person for number, person in people.items() if person is not None}
+    if not known:
+        return {}
+    keys = {
+        number: [member_rules.canonical_identity(*key) for key in person.identities] for number, person in known.items()
+    }
+    owners = member_queries.owners_of({key for found in keys.values() for key in found})
+    ids = dict(zip(known, members.find_or_make_many(list(known.values())), strict=True))
+    strangers = {ids[number] for number, found in keys.items() if not any(key in owners for key in found)}
+    taken.members_new = len(strangers - set(owners.values()))
+    return ids
+
+
+_ORDERS = text(
+    """
+    INSERT INTO "order" AS o (
+        source, external_id, member_id, state, payment, placed_at, paid_at, shipped_at, delivered_at, completed_at,
+        closed_at, paid_amount, postage, discount, reported_refund, refunded_amount, buyer, version_at, version_mark,
+        run_id, created_at)
+    SELECT :source, external_id, member_id, state, payment, placed_at, paid_at, shipped_at, delivered_at, completed_at,
+           closed_at, paid_amount, postage, discount, refund, LEAST(refund, paid_amount), buyer, version_at, version_mark,
+           CAST(:run_id AS bigint), :now
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t (
+        external_id text, member_id bigint, state text, payment text, placed_at timestamptz, paid_at timestamptz,
+        shipped_at timestamptz, delivered_at timestamptz, completed_at timestamptz, closed_at timestamptz,
+        paid_amount bigint, postage bigint, discount bigint, refund bigint, buyer text, version_at timestamptz,
+        version_mark text)
+    ORDER BY external_id COLLATE "C"
+    ON CONFLICT (source, external_id) DO UPDATE SET
+        member_id = excluded.member_id, state = excluded.state, payment = excluded.payment,
+        placed_at = excluded.placed_at, paid_at = excluded.paid_at, shipped_at = excluded.shipped_at,
+        delivered_at = excluded.delivered_at, completed_at = excluded.completed_at, closed_at = excluded.closed_at,
+        paid_amount = excluded.paid_amount, postage = excluded.postage, discount = excluded.discount,
+        reported_refund = excluded.reported_refund, buyer = excluded.buyer, version_at = excluded.version_at,
+        version_mark = excluded.version_mark, run_id = excluded.run_id
+    WHERE (o.version_at, o.version_mark COLLATE "C") < (excluded.version_at, excluded.version_mark COLLATE "C")
+    RETURNING id, external_id
+    """
+)
+
+
+def _write_orders(
+    source: str, winners: dict[str, OrderDraft], owners: dict[str, int], run_id: int | None
+) -> dict[str, int]:
+    """Write the accepted orders; the id of each."""
+    if not winners:
+        return {}
+    rows = [_row(draft, owners.get(number)) for number, draft in winners.items()]
+    written = db.session.execute(
+        _ORDERS,
+        {"source": source, "run_id": run_id, "now": clock.now(), "rows": json.dumps(rows, ensure_ascii=False)},
+    )
+    return {external_id: order_id for order_id, external_id in written.tuples()}
+
+
+def _row(draft: OrderDraft, member_id: int | None) -> dict[str, Any]:
+    version, mark = version_of(draft)
+    arrived_at = draft.delivered_at or draft.completed_at
+    completed_at = draft.completed_at
+    if draft.state is OrderState.COMPLETED and completed_at is None:
+        # Some feeds say that an order is complete and not since when: it was by the last moment they do name.
+        completed_at = draft.version_at
+    return {
+        "external_id": draft.external_id,
+        "member_id": member_id,
+        "state": draft.state,
+        "payment": draft.payment,
+        "placed_at": _iso(draft.placed_at),
+        "paid_at": _iso(rules.paid_at_for(draft.state, draft.payment, draft.placed_at, draft.paid_at, arrived_at)),
+        "shipped_at": _iso(draft.shipped_at),
+        "delivered_at": _iso(draft.delivered_at),
+        "completed_at": _iso(completed_at),
+        "closed_at": _iso(draft.closed_at),
+        "paid_amount": draft.paid_amount,
+        "postage": draft.postage,
+        "discount": draft.discount,
+        "refund": draft.refunded_amount,
+        "buyer": draft.buyer_key,
+        "version_at": _iso(version),
+        "version_mark": mark,
+    }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at is not None else None
+
+
+_LINES = text(
+    """
+    INSERT INTO order_line (
+        order_id, position, product_id, sku, title, quantity, unit_price, amount, refunded_quantity)
+    SELECT order_id, position, product_id, sku, title, quantity, unit_price, amount, 0
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t (
+        order_id bigint, position bigint, product_id bigint, sku text, title text, quantity bigint, unit_price bigint,
+        amount bigint)
+    """
+)
+
+
+def _write_lines(
+    source: str, winners: dict[str, OrderDraft], before: dict[str, _Before], written: dict[str, int]
+) -> None:
+    seen: dict[str, products.ProductSeen] = {}
+    for draft in winners.values():
+        for line in draft.lines:
+            if line.goods:
+                found = seen.get(line.sku)
+                # The fullest title and the highest price say most about a product.
+                title = max(line.title, found.title if found else "", key=lambda words: (len(words), words))
+                seen[line.sku] = products.ProductSeen(title, max(line.unit_price, found.price if found else 0))
+    ids = products.find_or_make_many(source, seen)
+    replaced = [order_id for number, order_id in written.items() if number in before]
+    if replaced:
+        db.session.execute(text("DELETE FROM order_line WHERE order_id = ANY(:ids)"), {"ids": replaced})
+    rows = [
+        {
+            "order_id": written[number],
+            "position": position,
+            "product_id": ids.get(line.sku) if line.goods else None,
+            "sku": line.sku,
+            "title": line.title,
+            "quantity": line.quantity,
+            "unit_price": line.unit_price,
+            "amount": line.amount,
+        }
+        for number, draft in winners.items()
+        if number in written
+        for position, line in enumerate(draft.lines, start=1)
+    ]
+    if rows:
+        db.session.execute(_LINES, {"rows": json.dumps(rows, ensure_ascii=False)})
+
+
+_REFUNDS = text(
+    """
+    INSERT INTO refund (source, external_id, order_external_id, order_id, amount, at, run_id)
+    SELECT :source, t.external_id, t.order_external_id, o.id, t.amount, t.at, CAST(:run_id AS bigint)
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t (
+        external_id text, order_external_id text, amount bigint, at timestamptz)
+    LEFT JOIN "order" o ON o.source = :source AND o.external_id = t.order_external_id
+    ORDER BY t.external_id COLLATE "C"
+    ON CONFLICT (source, external_id) DO NOTHING
+    RETURNING external_id, order_id
+    """
+)
+
+
+def _take_refunds(source: str, reports: Sequence[Report], taken: Taken, run_id: int | None) -> set[int]:
+    """Write single refunds; the orders they belong to, as far as these are known."""
+    first: dict[str, int] = {}
+    for place, one in enumerate(reports):
+        if isinstance(one, RefundDraft):
+            first.setdefault(one.external_id, place)
+    if not first:
+        return set()
+    rows = [
+        {
+            "external_id": one.external_id,
+            "order_external_id": one.order_external_id,
+            "amount": one.amount,
+            "at": one.at.isoformat(),
+        }
+        for one in (reports[place] for place in first.values())
+        if isinstance(one, RefundDraft)
+    ]
+    written = db.session.execute(_REFUNDS, {"source": source, "run_id": run_id, "rows": json.dumps(rows)}).all()
+    for row in written:
+        taken.outcomes[first[row.external_id]] = "new"
+    return {row.order_id for row in written if row.order_id is not None}
+
+
+def _link_refunds(source: str, written: dict[str, int]) -> set[int]:
+    """Give refunds that waited for their order to it."""
+    if not written:
+        return set()
+    rows = db.session.scalars(
+        update(Refund)
+        .where(
+            Refund.source == source,
+            Refund.order_id.is_(None),
+            Refund.order_external_id == func.any(list(written)),
+            Order.source == source,
+            Order.external_id == Refund.order_external_id,
+        )
+        .values(order_id=Order.id)
+        .returning(Refund.order_id)
+        .execution_options(synchronize_session=False)
+    )
+    return {order_id for order_id in rows if order_id is not None}
+
+
+def _sum_up(taken: Taken, reports: Sequence[Report]) -> None:
+    for one, outcome in zip(reports, taken.outcomes, strict=True):
+        lines = 1 if isinstance(one, RefundDraft) else one.rows
+        if outcome == "duplicate":
+            taken.duplicate += lines
+        else:
+            taken.accepted += lines
+            if isinstance(one, OrderDraft):
+                taken.orders_new += outcome == "new"
+                taken.orders_changed += outcome == "changed"
+
+
+_SETTLE = text(
+    """
+    WITH sums AS (
+        SELECT o.id, LEAST(o.paid_amount, GREATEST(o.reported_refund, COALESCE(sum(r.amount), 0))) AS refunded
+        FROM "order" o LEFT JOIN refund r ON r.order_id = o.id
+        WHERE o.id = ANY(:ids) GROUP BY o.id
+    )
+    UPDATE "order" o SET refunded_amount = sums.refunded, run_id = COALESCE(CAST(:run_id AS bigint), o.run_id)
+    FROM sums WHERE o.id = sums.id AND o.refunded_amount <> sums.refunded
+    """
+)
+
+
+def _settle(
+    source: str,
+    touched: set[int],
+    before: dict[str, _Before],
+    winners: dict[str, OrderDraft],
+    taken: Taken,
+    run_id: int | None,
+) -> None:
+    """Work out what was refunded of the touched orders, bring their members' sums up to date, and publish what happened."""
+    if not touched:
+        return
+    known = {one.id: one for one in before.values()}
+    others = [order_id for order_id in touched if order_id not in known]
+    was = {one.id: one.refunded_amount for one in known.values()}
+    if others:
+        fresh = {taken.order_ids[number] for number in winners if number not in before and number in taken.order_ids}
+        rows = db.session.execute(select(Order.id, Order.refunded_amount).where(Order.id == func.any(others)))
+        was |= {row.id: 0 if row.id in fresh else row.refunded_amount for row in rows}
+    db.session.execute(_SETTLE, {"ids": sorted(touched), "run_id": run_id})
+    now_rows = db.session.execute(
+        select(
+            Order.id,
+            Order.external_id,
+            Order.member_id,
+            Order.state,
+            Order.placed_at,
+            Order.paid_at,
+            Order.delivered_at,
+            Order.completed_at,
+            Order.paid_amount,
+            Order.postage,
+            Order.refunded_amount,
+            Order.version_at,
+            select(func.max(Refund.at)).where(Refund.order_id == Order.id).scalar_subquery().label("refunded_at"),
+        ).where(Order.id == func.any(sorted(touched)))
+    ).all()
+    taken.member_ids = {row.member_id for row in now_rows if row.member_id is not None}
+    taken.member_ids |= {
+        one.member_id for number, one in before.items() if number in winners and one.member_id is not None
+    }
+    summaries.refresh_members(taken.member_ids)
+    for row in db.session.identity_map.values():
+        if isinstance(row, Order) and row.id in touched:
+            db.session.expire(row)
+    publish_all(_events(source, now_rows, known, was, run_id))
+
+
+def _events(
+    source: str, rows: Iterable[Any], known: dict[int, _Before], was: dict[int, int], run_id: int | None
+) -> list[Event]:
+    now = clock.now()
+    events: list[Event] = []
+    for row in sorted(rows, key=lambda one: one.id):
+        before = known.get(row.id)
+        fresh = run_id is None or row.version_at >= now - rules.FRESH
+        if run_id is None and row.paid_at is not None and (before is None or before.state is OrderState.PLACED):
+            events.append(
+                OrderRecorded(
+                    order_id=row.id,
+                    member_id=row.member_id,
+                    source=source,
+                    external_id=row.external_id,
+                    amount=row.paid_amount,
+                )
+            )
+        arrived_before = before is not None and before.state in rules.ARRIVED_STATES
+        if row.state in rules.ARRIVED_STATES and not arrived_before:
+            at = row.delivered_at or (row.completed_at if row.completed_at != row.paid_at else None)
+            if at is None and (before is not None or fresh):
+                # The feed names no moment: what is known is that the parcel had arrived when this report came.
+                at = now
+            if at is not None and now - rules.FRESH <= at <= now + rules.AHEAD:
+                events.append(OrderDelivered(order_id=row.id, member_id=row.member_id, delivered_at=min(at, now)))
+        refused_before = before is not None and before.state is OrderState.REFUSED
+        if row.state is OrderState.REFUSED and not refused_before and fresh:
+            events.append(OrderRefused(order_id=row.id, member_id=row.member_id))
+        more = row.refunded_amount - was.get(row.id, 0)
+        refund_fresh = row.refunded_at is not None and row.refunded_at >= now - rules.FRESH
+        if more > 0 and (fresh or refund_fresh or before is not None):
+            events.append(
+                OrderRefunded(
+                    order_id=row.id,
+                    member_id=row.member_id,
+                    amount=more,
+                    full=rules.wholly_refunded(row.paid_amount, row.postage, row.refunded_amount),
+                    source=source,
+                    external_id=row.external_id,
+                )
+            )
+    return events

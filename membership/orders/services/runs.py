@@ -1,0 +1,415 @@
+"""Imports: a file is kept, looked through, and taken in batch by batch; whoever is killed is followed by somebody else.
+
+A batch (about two thousand lines, no order split) is one transaction with everything that follows from it and the place in
+the file. A run is worked on under a lease: its holder renews it with each batch, and a holder who has lost it writes
+nothing any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from flask import current_app
+from psycopg import errors as pg
+from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.exc import OperationalError
+
+from kernel import audit, clock
+from kernel.db import changed, db, transaction
+from kernel.errors import Refusal
+from kernel.events import publish
+from kernel.i18n import lazy_gettext as _l
+
+from .. import formats
+from ..events import OrdersImported
+from ..formats import FileUnreadable, Sheet
+from ..formats.drafts import Entry, Fault, RejectedDraft
+from ..models import ImportReject, ImportRun, RunState
+from . import intake
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS = 2_000
+LEASE = timedelta(seconds=120)
+# A worker gives a long run back after so long, so that it does not hold its queue for itself.
+SLICE_SECONDS = 240
+TRIES = 5
+KEEP_FILES = timedelta(days=30)
+
+Progress = Callable[[int, int], object]
+
+
+class SourceInvalid(Refusal):
+    status = 422
+    label = _l("A source is 1 to 32 small letters, digits, - and _, such as taobao or own-shop.")
+
+
+class FormatUnknown(Refusal):
+    status = 422
+    label = _l("There is no such format. Known: %(known)s.")
+
+
+class RunNotWaiting(Refusal):
+    label = _l("This file has been started or put away already.")
+
+
+class LeaseLost(Exception):
+    """Somebody else works on the run by now."""
+
+
+def check_source(source: str) -> str:
+    """A source's name as it is stored; refuses with `SourceInvalid`."""
+    plain = source.strip().lower()
+    if not 1 <= len(plain) <= 32 or not plain.isascii() or not plain.replace("-", "").replace("_", "").isalnum():
+        raise SourceInvalid
+    return plain
+
+
+def folder() -> Path:
+    """Where files lie while they are taken in; shared by all machines."""
+    found = Path(current_app.extensions["settings"].files_dir) / "imports"
+    found.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def keep(
+    stream: IO[bytes], filename: str, source: str, wanted: str = formats.AUTO, staff_id: int | None = None
+) -> ImportRun:
+    """Keep a file and look it through: the run waits for `start`, or has failed with what is wrong with the file.
+
+    Refuses with `SourceInvalid` and `FormatUnknown`; a file that cannot be read is no refusal but a failed run, so that it
+    stays in the list with its reason.
+    """
+    source = check_source(source)
+    if wanted != formats.AUTO and wanted not in formats.FORMATS:
+        raise FormatUnknown(known=", ".join((formats.AUTO, *formats.FORMATS)))
+    key = secrets.token_urlsafe(12)
+    path = folder() / key
+    half = path.with_suffix(".part")
+    try:
+        with half.open("wb") as out:
+            shutil.copyfileobj(stream, out, 1 << 20)
+        half.rename(path)
+    finally:
+        half.unlink(missing_ok=True)
+    run = ImportRun(
+        source=source,
+        format=wanted,
+        filename=_shown(filename),
+        file_key=key,
+        size=path.stat().st_size,
+        staff_id=staff_id,
+        created_at=clock.now(),
+        checkpoint={},
+    )
+    try:
+        sheet, found = formats.examined(path, wanted)
+        # A reader may refuse the heading for reasons of its own; it says so before its first order.
+        next(found.entries(sheet, run.created_at), None)
+    except FileUnreadable as refused:
+        run.state = RunState.FAILED
+        run.failure = refused.stored
+        run.finished_at = clock.now()
+        path.unlink(missing_ok=True)
+    else:
+        run.state = RunState.WAITING
+        run.format = found.key
+        run.encoding = sheet.encoding
+        run.rows_total = sheet.rows_total
+        run.checkpoint = {"heading": sheet.heading, "delimiter": sheet.delimiter, "entries": 0, "tries": 0}
+    db.session.add(run)
+    db.session.flush()
+    return run
+
+
+def _shown(filename: str) -> str:
+    """The last part of a file's name, without what no page can show."""
+    name = filename.replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in name if c.isprintable())[:200] or "file.csv"
+
+
+def sheet_of(run: ImportRun) -> Sheet:
+    """The run's file, as it was found to be readable."""
+    return Sheet(
+        folder() / run.file_key,
+        run.encoding,
+        run.checkpoint["delimiter"],
+        list(run.checkpoint["heading"]),
+        run.rows_total,
+    )
+
+
+def preview(run: ImportRun, size: int = 8) -> list[list[str]]:
+    """The first rows of a waiting run's file, as they stand there; empty when the file is gone."""
+    if not (folder() / run.file_key).exists():
+        return []
+    return [row.cells[:60] for row in islice(sheet_of(run).rows(), size)]
+
+
+def sample(run: ImportRun, size: int = 5) -> list[Entry]:
+    """The first orders of a waiting run as they were understood."""
+    if not (folder() / run.file_key).exists():
+        return []
+    entries = formats.FORMATS[run.format].entries(sheet_of(run), run.created_at)
+    return list(islice(entries, size))
+
+
+def start(run_id: int) -> None:
+    """Let a waiting run begin; a worker takes it up. Refuses with `RunNotWaiting` when it is not waiting any more."""
+    from ..jobs import take_in_file
+
+    _begin(run_id)
+    take_in_file.later(run_id=run_id)
+
+
+def _begin(run_id: int) -> None:
+    now = clock.now()
+    began = changed(
+        db.session.execute(
+            update(ImportRun)
+            .where(ImportRun.id == run_id, ImportRun.state == RunState.WAITING)
+            .values(state=RunState.RUNNING, started_at=now, lease_until=now)
+            .execution_options(synchronize_session=False)
+        )
+    )
+    if not began:
+        raise RunNotWaiting
+    audit.record("import.started", "import", run_id)
+
+
+def put_away(run_id: int) -> None:
+    """Drop a run that has not been started, with its file. Refuses with `RunNotWaiting`."""
+    key = db.session.scalar(
+        delete(ImportRun)
+        .where(ImportRun.id == run_id, ImportRun.state == RunState.WAITING)
+        .returning(ImportRun.file_key)
+        .execution_options(synchronize_session=False)
+    )
+    if key is None:
+        raise RunNotWaiting
+    (folder() / key).unlink(missing_ok=True)
+
+
+def work(run_id: int, progress: Progress | None = None, seconds: float | None = None) -> bool:
+    """Take a run's file in from where it stands, in transactions of its own; returns whether it came to its end.
+
+    Does nothing when somebody else holds the run. `progress` is called with (lines done, lines in all) after each batch.
+    After `seconds` the run is given back, unfinished.
+    """
+    token = secrets.token_hex(8)
+    with transaction():
+        run = _claim(run_id, token)
+    if run is None:
+        return False
+    began = time.monotonic()
+    done = run.rows_in
+    try:
+        entries = formats.FORMATS[run.format].entries(sheet_of(run), run.created_at)
+        at = run.checkpoint["entries"]
+        next(islice(entries, at, at), None)
+        for batch in _batches(entries):
+            at += len(batch)
+            _take_batch(run, token, batch, at)
+            done += sum(entry.rows for entry in batch)
+            if progress is not None:
+                progress(done, run.rows_total)
+            if seconds is not None and time.monotonic() - began > seconds:
+                with transaction():
+                    _renew(run.id, token, lease_until=clock.now(), checkpoint={**run.checkpoint, "entries": at, "tries": 0})
+                return False
+        with transaction():
+            _finish(run.id, token)
+    except LeaseLost:
+        log.warning("import %s is somebody else's by now", run_id)
+        return False
+    except (FileUnreadable, FileNotFoundError) as error:
+        failure = error.stored if isinstance(error, FileUnreadable) else {"code": "file_gone"}
+        with transaction():
+            _fail(run.id, token, failure)
+        return True
+    return True
+
+
+def _claim(run_id: int, token: str) -> ImportRun | None:
+    """The run with its lease ours, or None when it is held, waiting, or over. One that failed too often is given up."""
+    now = clock.now()
+    run = db.session.scalar(
+        select(ImportRun)
+        .where(
+            ImportRun.id == run_id,
+            ImportRun.state == RunState.RUNNING,
+            or_(ImportRun.lease_until.is_(None), ImportRun.lease_until <= now),
+        )
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    if run is None:
+        return None
+    tries = run.checkpoint.get("tries", 0) + 1
+    if tries > TRIES:
+        run.state = RunState.FAILED
+        run.failure = {"code": "gave_up", "line": run.rows_in + 1}
+        run.finished_at = now
+        return None
+    run.checkpoint = {**run.checkpoint, "tries": tries}
+    run.lease_token = token
+    run.lease_until = now + LEASE
+    return run
+
+
+def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    rows = 0
+    for entry in entries:
+        batch.append(entry)
+        rows += entry.rows
+        if rows >= BATCH_ROWS:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
+
+
+def _take_batch(run: ImportRun, token: str, batch: list[Entry], at: int) -> None:
+    """One batch in one transaction; a deadlock with other work on the same members is tried again."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            with transaction():
+                _write_batch(run, token, batch, at)
+            return
+        except OperationalError as error:
+            if not isinstance(error.orig, pg.DeadlockDetected) or attempt == TRIES:
+                raise
+            log.warning("import %s met a deadlock; again", run.id)
+
+
+def _write_batch(run: ImportRun, token: str, batch: list[Entry], at: int) -> None:
+    rejected = [entry for entry in batch if isinstance(entry, RejectedDraft)]
+    reports = [entry for entry in batch if not isinstance(entry, RejectedDraft)]
+    taken = intake.take_in(run.source, reports, run.id)
+    faults = [fault for entry in rejected for fault in entry.faults]
+    if faults:
+        db.session.execute(insert(ImportReject), [_reject(run.id, fault) for fault in faults])
+    _renew(
+        run.id,
+        token,
+        lease_until=clock.now() + LEASE,
+        checkpoint={**run.checkpoint, "entries": at, "tries": 0},
+        rows_in=ImportRun.rows_in + taken.accepted + taken.duplicate + len(faults),
+        accepted=ImportRun.accepted + taken.accepted,
+        duplicate=ImportRun.duplicate + taken.duplicate,
+        rejected=ImportRun.rejected + len(faults),
+        orders_new=ImportRun.orders_new + taken.orders_new,
+        orders_changed=ImportRun.orders_changed + taken.orders_changed,
+        members_new=ImportRun.members_new + taken.members_new,
+    )
+
+
+def _reject(run_id: int, fault: Fault) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "line": fault.line,
+        "column": _storable(fault.column),
+        "reason": str(fault.reason),
+        "value": _storable(fault.value),
+        "row": [_storable(cell)[:500] for cell in fault.row],
+    }
+
+
+def _storable(text: str) -> str:
+    return text.replace("\x00", "\ufffd")
+
+
+def _renew(run_id: int, token: str, **values: Any) -> None:
+    """Write to a run that is ours; raises `LeaseLost` when it is not any more."""
+    ours = changed(
+        db.session.execute(
+            update(ImportRun)
+            .where(ImportRun.id == run_id, ImportRun.lease_token == token, ImportRun.state == RunState.RUNNING)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+    )
+    if not ours:
+        raise LeaseLost
+
+
+def _finish(run_id: int, token: str) -> None:
+    _renew(run_id, token, state=RunState.DONE, finished_at=clock.now(), lease_token=None, lease_until=None)
+    run = db.session.scalars(
+        select(ImportRun).where(ImportRun.id == run_id).execution_options(populate_existing=True)
+    ).one()
+    publish(
+        OrdersImported(
+            run_id=run.id, source=run.source, orders_new=run.orders_new, orders_changed=run.orders_changed
+        )
+    )
+
+
+def _fail(run_id: int, token: str, failure: dict[str, Any]) -> None:
+    _renew(
+        run_id,
+        token,
+        state=RunState.FAILED,
+        failure=failure,
+        finished_at=clock.now(),
+        lease_token=None,
+        lease_until=None,
+    )
+
+
+def abandoned() -> list[int]:
+    """The runs that nobody works on though they are running: their lease ran out."""
+    return list(
+        db.session.scalars(
+            select(ImportRun.id)
+            .where(ImportRun.state == RunState.RUNNING, ImportRun.lease_until <= clock.now())
+            .order_by(ImportRun.id)
+            .limit(20)
+        )
+    )
+
+
+def forget_files() -> int:
+    """Remove the files of runs that ended, or were left waiting, thirty days ago; returns how many were there."""
+    before: datetime = clock.now() - KEEP_FILES
+    keys = db.session.scalars(
+        select(ImportRun.file_key).where(
+            ImportRun.created_at < before, ImportRun.state.in_([RunState.DONE, RunState.FAILED, RunState.WAITING])
+        )
+    ).all()
+    gone = 0
+    for key in keys:
+        path = folder() / key
+        if path.exists():
+            path.unlink()
+            gone += 1
+    return gone
+
+
+def run_inline(
+    path: Path, source: str, wanted: str = formats.AUTO, progress: Progress | None = None, filename: str | None = None
+) -> int:
+    """Take a file in from beginning to end in this process (the command line, the demo); returns the run's id.
+
+    Refuses with `FileUnreadable`, `SourceInvalid`, `FormatUnknown`. Opens transactions of its own; when it is killed, a
+    worker goes on with the run.
+    """
+    with transaction(), path.open("rb") as stream:
+        run = keep(stream, filename or path.name, source, wanted)
+        run_id, failure = run.id, run.failure
+        if failure is None:
+            _begin(run_id)
+    if failure is not None:
+        values = {key: value for key, value in failure.items() if key != "code"}
+        raise FileUnreadable(formats.Wrong(failure["code"]), **values)
+    work(run_id, progress)
+    return run_id

@@ -1,0 +1,18 @@
+"""What orders do when something else happens."""
+
+from __future__ import annotations
+
+from kernel.db import db
+from kernel.events import subscribe
+from membership.members import services as members
+
+from . import queries
+from .events import OrdersImported
+
+
+@subscribe(OrdersImported)
+def reassess_stages_of_run(event: OrdersImported) -> None:
+    """Members whose orders a file changed may be at another stage of life."""
+    ids = [row for row in db.session.scalars(queries.members_of_run(event.run_id)) if row is not None]
+    if ids:
+        members.reassess_stages(ids)

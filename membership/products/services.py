@@ -1,0 +1,61 @@
+"""Products come to be known through the lines of orders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, text
+
+from kernel import clock
+from kernel.db import db
+
+from .models import Product
+
+
+@dataclass(frozen=True)
+class ProductSeen:
+    """A product as an order line names it; `price` is one piece in 分."""
+
+    title: str
+    price: int
+
+
+_INSERT = text(
+    """
+    INSERT INTO product (source, sku, title, category, list_price, created_at)
+    SELECT :source, sku, title, '', price, :now
+    FROM unnest(CAST(:skus AS text[]), CAST(:titles AS text[]), CAST(:prices AS bigint[])) AS t (sku, title, price)
+    ORDER BY sku COLLATE "C"
+    ON CONFLICT (source, sku) DO NOTHING
+    """
+)
+
+
+def find_or_make_many(source: str, seen: Mapping[str, ProductSeen]) -> dict[str, int]:
+    """The ids of many products of a source by SKU, made where they are new. What is already known is left as it is, so that
+    no file undoes what staff wrote."""
+    if not seen:
+        return {}
+    known = _ids(source, list(seen))
+    fresh = sorted(seen.keys() - known.keys())
+    if fresh:
+        db.session.execute(
+            _INSERT,
+            {
+                "source": source,
+                "skus": fresh,
+                "titles": [seen[sku].title for sku in fresh],
+                "prices": [seen[sku].price or None for sku in fresh],
+                "now": clock.now(),
+            },
+        )
+        known |= _ids(source, fresh)
+    return known
+
+
+def _ids(source: str, skus: list[str]) -> dict[str, int]:
+    rows = db.session.execute(
+        select(Product.sku, Product.id).where(Product.source == source, Product.sku == func.any(skus))
+    )
+    return dict(rows.tuples().all())
