@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
+from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from .db import rollback
@@ -42,6 +43,11 @@ class Refusal(Exception):
         text = str(self.label)
         return text % self.values if self.values else text
 
+    @property
+    def members(self) -> dict[str, Any]:
+        """What a problem document says beside code and sentence, for programs."""
+        return {}
+
     def __str__(self) -> str:
         return self.message
 
@@ -73,6 +79,10 @@ class InputInvalid(Refusal):
     @property
     def message(self) -> str:
         return " ".join(f"{place}: {sentence}" for place, sentence in self.errors) or str(self.label)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        return {"errors": [{"param": place, "detail": sentence} for place, sentence in self.errors]}
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> Response:
@@ -121,13 +131,13 @@ def init_app(app: Flask) -> None:
     @app.errorhandler(Refusal)
     def refuse(refusal: Refusal) -> Any:
         if wants_problem():
-            more = (
-                {"errors": [{"param": p, "detail": d} for p, d in refusal.errors]}
-                if isinstance(refusal, InputInvalid)
-                else {}
-            )
-            return problem(refusal.status, refusal.code, refusal.message, **more)
+            return problem(refusal.status, refusal.code, refusal.message, **refusal.members)
         return _page(refusal.status, str(refusal.title or ""), refusal.message, refusal.next_step, refusal.icon)
+
+    @app.errorhandler(CSRFError)
+    def forged(_error: CSRFError) -> Any:
+        title, message = STATUS_TEXT[403]
+        return _page(403, str(title), str(message), None, "lock")
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Any:

@@ -122,6 +122,8 @@ class Client(FlaskClient):
 
     def open(self, *args: Any, **kwargs: Any) -> Any:
         settle()
+        # A streamed answer is read to its end within its own context.
+        kwargs.setdefault("buffered", True)
         response = Context().run(super().open, *args, **kwargs)
         if database.session.registry.has():
             database.session.expire_all()
