@@ -6,5 +6,7 @@ from flask import Flask
 
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables."""
-    from . import models  # noqa: F401
+    """Load the room's tables, events and jobs, open its pages, and fill the places that other rooms offer."""
+    from . import labels, models, portal  # noqa: F401
+
+    app.register_blueprint(portal.bp)

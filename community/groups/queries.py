@@ -240,3 +240,24 @@ def waiting_list(group_id: int) -> Select[Waiting, Member]:
             ),
         )
     )
+
+
+def was_in(group_id: int, member_id: int) -> bool:
+    """Whether a member has had a seat in a group before."""
+    return bool(
+        db.session.scalar(
+            select(exists().where(Seat.group_id == group_id, Seat.member_id == member_id, Seat.state == SeatState.LEFT))
+        )
+    )
+
+
+def sub_group_number(seat: Seat) -> int:
+    return db.session.scalar(select(SubGroup.number).where(SubGroup.id == seat.sub_group_id)) or 1
+
+
+def taken_seats(group: Group) -> int:
+    """How many people are in a group: its counter without the seats that are only held."""
+    held = db.session.scalar(
+        select(func.count()).where(Seat.group_id == group.id, Seat.state == SeatState.HELD)
+    )
+    return max(0, group.seated - (held or 0))

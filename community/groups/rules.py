@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import enum
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -63,6 +66,62 @@ class NotQualified(Refusal):
     def __init__(self, misses: Sequence[Miss] = (), whys: str = "", **values: Any) -> None:
         super().__init__(whys=whys, **values)
         self.misses = tuple(misses)
+
+
+class Moved(Refusal):
+    title = _l("Somebody was faster")
+    label = _l("The group has changed its state in the meantime. Nothing was changed; look at it again.")
+
+
+class CapacityLowered(Refusal):
+    status = 422
+    field = "capacity"
+    label = _l("The capacity can only be raised; it is %(capacity)s now.")
+
+
+class SizeFixed(Refusal):
+    status = 422
+    field = "seats_each"
+    label = _l("The size of the sub-groups is fixed once the first has opened.")
+
+
+class TooManySubGroups(Refusal):
+    status = 422
+    field = "seats_each"
+    label = _l("That would be more than %(most)s sub-groups. Make them larger.")
+
+
+class AnnouncementRefused(Refusal):
+    """Words that the platform refuses stand in an announcement; `findings` lists them."""
+
+    status = 422
+    field = "announcement"
+    label = _l("%(sentence)s")
+
+    def __init__(self, findings: Sequence[Finding], sentence: str) -> None:
+        super().__init__(sentence=sentence)
+        self.findings = tuple(findings)
+
+
+class LinkUnknown(Refusal):
+    status = 404
+    title = _l("This link does not work")
+    label = _l("The link is incomplete or was changed on its way. Ask for it again, or copy the whole of it.")
+    icon = "link-off"
+
+
+class LinkRevoked(Refusal):
+    status = 410
+    title = _l("This link is not in use any more")
+    label = _l("The shop has withdrawn it. Ask for a new one.")
+    icon = "link-off"
+
+
+class TooManyNewcomers(Refusal):
+    status = 429
+    title = _l("Very many people are joining from here")
+    label = _l("Please try again in an hour, or say who you are with the number of one of your orders.")
+    icon = "clock"
 
 
 class NotAMember(Refusal):
@@ -210,3 +269,64 @@ def joinable(facts: Facts, kind: GroupKind, join_rule: Mapping[str, Any]) -> lis
     if mode == "any" and len(misses) < len(rules):
         return []
     return misses
+
+
+def rule_mistakes(kind: GroupKind, join_rule: Mapping[str, Any]) -> list[str]:
+    """Which rule a group of this kind lacks: `tier` for a vip group, `tag` for an interest group."""
+    kinds = {rule["kind"] for rule in join_rule.get("rules", ())}
+    wanted = {GroupKind.VIP: "tier", GroupKind.INTEREST: "tag"}.get(kind)
+    return [wanted] if wanted and wanted not in kinds else []
+
+
+# ── Announcements ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Ground(enum.StrEnum):
+    """Why a platform refuses words in a group's announcement."""
+
+    LINK = "link"
+    FREE = "free"
+    LURE = "lure"
+    REVIEW = "review"
+    ELSEWHERE = "elsewhere"
+    SUPERLATIVE = "superlative"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Words of an announcement that may not stand there, and why."""
+
+    words: str
+    ground: Ground
+
+
+_LINK = re.compile(
+    r"(?:https?://|www\.)\S+|(?<![\w.@-])(?:[a-z0-9-]+\.)+(?:com|cn|net|org|io|me|cc|top|shop|xyz|vip|link|app|site|club|store)"
+    r"(?:\.cn)?(?:/\S*)?(?![\w-])",
+    re.I,
+)
+# Spaces between the characters hide nothing, so each word is looked for with any between them.
+_WORDS: dict[Ground, tuple[str, ...]] = {
+    Ground.FREE: ("免单", "[0零〇]元(?:购|拿|抢)", "白送"),
+    Ground.LURE: ("转发(?:有奖|抽奖|领)", "集赞", "砍价免", "拉人头", "裂变"),
+    Ground.REVIEW: ("刷单", "刷信誉", "好评(?:返现|有礼|红包)", "返现好评", "五星好评"),
+    Ground.ELSEWHERE: ("加我?(?:微信|v信|薇信|vx|wx|qq)", "微信号", "扫码(?:加|进)"),
+    Ground.SUPERLATIVE: ("国家级", "世界级", "最高级", "最佳", "最低价", "全网(?:最低|第一)", "第一品牌", "史上最低"),
+}
+_PATTERNS = {
+    ground: re.compile("|".join(re.sub(r"([\u4e00-\u9fff\]])(?=[\u4e00-\u9fff(\[])", r"\1\\s*", word) for word in words), re.I)
+    for ground, words in _WORDS.items()
+}
+
+
+def lint_announcement(announcement: str) -> list[Finding]:
+    """What a platform would refuse in an announcement: links, and words that it takes for luring, in their order.
+
+    Full-width letters, spaces between the characters and invisible ones hide nothing. The superlatives are those of article 9 of China's
+    advertising law.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKC", announcement) if unicodedata.category(c) != "Cf")
+    found = [(match.start(), Finding(match.group(), Ground.LINK)) for match in _LINK.finditer(plain)]
+    for ground, pattern in _PATTERNS.items():
+        found += [(match.start(), Finding(match.group(), ground)) for match in pattern.finditer(plain)]
+    return [finding for _start, finding in sorted(found, key=lambda pair: pair[0])]

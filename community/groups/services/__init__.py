@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-from .invitations import invitation_path, read_invitation
+from .doors import Door, Page, invitation_of, link_of, look, masked_name, note_opening, waiting_gift
+from .editing import (
+    GroupDraft,
+    add_link,
+    create,
+    delete_session,
+    edit,
+    get_link,
+    get_session,
+    restore_link,
+    revoke_link,
+    save_cover,
+    save_session,
+    write_announcement,
+)
+from .entry import Way, enter, make_newcomer, misses, new_visit, welcome
+from .invitations import Invitation, invitation_path, read_invitation
+from .lifecycle import catch_up, change_state, due
+from .posters import poster
 from .seats import (
     Held,
     Joined,
@@ -20,19 +38,50 @@ from .seats import (
 )
 
 __all__ = [
+    "Door",
+    "GroupDraft",
     "Held",
+    "Invitation",
     "Joined",
+    "Page",
     "Waiting",
+    "Way",
+    "add_link",
+    "catch_up",
+    "change_state",
+    "create",
+    "delete_session",
+    "due",
+    "edit",
+    "enter",
+    "get_link",
+    "get_session",
     "hold",
+    "invitation_of",
     "invitation_path",
     "join",
     "join_many",
     "leave",
+    "link_of",
+    "look",
+    "masked_name",
     "let_back",
+    "make_newcomer",
+    "misses",
     "mute",
+    "new_visit",
+    "note_opening",
     "note_visit",
+    "poster",
     "read_invitation",
     "remove",
+    "restore_link",
+    "revoke_link",
+    "save_cover",
+    "save_session",
     "set_role",
     "settle",
+    "waiting_gift",
+    "welcome",
+    "write_announcement",
 ]

@@ -120,6 +120,14 @@ END_SEATS = text(
 END_WAITING = text(
     "UPDATE waiting SET state = 'lapsed', ended_at = :now WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'queued'"
 )
+HOLDS = text(
+    "SELECT id, group_id, sub_group_id, member_id, state, role, held_until, barred FROM seat "
+    "WHERE group_id = :group AND state = 'held'"
+)
+DISSOLVE_QUEUE = text(
+    "UPDATE waiting SET state = 'lapsed', ended_at = :now FROM member "
+    "WHERE member.id = waiting.member_id AND group_id = :group AND state = 'queued' RETURNING waiting.member_id, member.locale"
+)
 COUNT_LINKS = text(
     "UPDATE join_link SET joined = joined + n FROM unnest(CAST(:ids AS bigint[]), CAST(:counts AS bigint[])) AS counted (id, n) "
     "WHERE join_link.id = counted.id"
@@ -243,6 +251,7 @@ class Book:
         self._lapsed_invitations: list[tuple[int, int]] = []
         self._links: Counter[int] = Counter()
         self._events: list[Event] = []
+        self._notices: list[dict[str, Any]] = []
         self._answers: list[tuple[Answer, _Seat]] = []
         self._open()
 
@@ -351,6 +360,32 @@ class Book:
         for row in rows:
             self._unqueue(self.groups[group_id], row.id)
         return bool(rows)
+
+    def dissolve(self, group_id: int, body: Any) -> None:
+        """End every hold and the waiting list of a group that closes, and tell those who waited."""
+        group = self.groups[group_id]
+        for row in self._run(HOLDS, group=group_id).all():
+            sub_group = self._by_sub_group[row.sub_group_id][1]
+            self.end(_Seat(group, sub_group, row.member_id, SeatState.HELD, row.id), SeatState.LAPSED, "closed")
+        gone = self._run(DISSOLVE_QUEUE, group=group_id, now=self.now).all()
+        group.queued -= len(gone)
+        group.queue_change -= len(gone)
+        for row in gone:
+            with forced_locale(row.locale):
+                self._tell(group, row.member_id, "group.closed", _("“%(group)s” has closed", group=group.name), str(body))
+
+    def _tell(self, group: _Group, member_id: int, kind: str, title: str, body: str) -> None:
+        """Keep a notice for `write`: not through `kernel.notices.tell`, which needs the session."""
+        self._notices.append(
+            {
+                "member_id": member_id,
+                "kind": kind,
+                "title": title,
+                "body": body,
+                "path": f"/groups/{group.public_id}",
+                "created_at": self.now,
+            }
+        )
 
     def _unqueue(self, group: _Group, waiting_id: int) -> None:
         self._unqueued.append((group, waiting_id))
@@ -563,7 +598,7 @@ class Book:
             self._expect(result, len(self._taken))
             for seat, ask in self._taken:
                 seat.source, seat.staff_id, seat.inviter_id = ask.source or seat.source, ask.staff_id, ask.inviter_id
-        for seat in [*self._fresh, *(seat for seat, _ in self._taken)]:
+        for seat in [*self._fresh, *(taken for taken, _ask in self._taken)]:
             if seat.state is SeatState.TAKEN:
                 self._events.append(
                     MemberJoinedGroup(
@@ -611,26 +646,22 @@ class Book:
             ]
 
     def _write_notices(self) -> None:
-        """Tell the invited. Written here and not through `kernel.notices.tell`, which needs the session."""
         taken = {(s.group.id, s.member_id) for s in self._fresh if s.state is SeatState.TAKEN}
-        rows = []
         for group, member_id, _number, _waiting_id, until, locale in self._invited:
             if (group.id, member_id) in taken:
                 continue
             with forced_locale(locale):
-                rows.append(
-                    {
-                        "member_id": member_id,
-                        "kind": "group.seat_free",
-                        "title": _("A seat in “%(group)s” is yours", group=group.name),
-                        "body": _("It is kept for you until %(until)s. One tap takes it.", until=date_time(until)),
-                        "path": f"/groups/{group.public_id}",
-                        "created_at": self.now,
-                    }
+                self._tell(
+                    group,
+                    member_id,
+                    "group.seat_free",
+                    _("A seat in “%(group)s” is yours", group=group.name),
+                    _("It is kept for you until %(until)s. One tap takes it.", until=date_time(until)),
                 )
-        if rows:
-            ids = self.connection.execute(insert(Notice).returning(Notice.id, sort_by_parameter_order=True), rows)
-            self._events += [NoticeWritten(notice_id=notice_id) for notice_id in ids.scalars()]
+        if self._notices:
+            statement = insert(Notice).returning(Notice.id, sort_by_parameter_order=True)
+            ids = self.connection.execute(statement, self._notices).scalars()
+            self._events += [NoticeWritten(notice_id=notice_id) for notice_id in ids]
 
 
 def run_batch(connection: Connection, asks: Sequence[Ask]) -> list[Answer]:

@@ -1,0 +1,231 @@
+"""Input of the groups' pages."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask_wtf.file import FileField
+from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, ValidationError
+
+from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
+from kernel.i18n import gettext as _
+from kernel.i18n import lazy_gettext as _l
+from membership.members.rules import PhoneInvalid, canonical_phone
+
+from . import labels, rules
+from .models import Group, GroupKind
+from .services import GroupDraft
+
+DEMO_COVERS = ("demo/tea.png", "demo/table.png", "demo/shelf.png", "demo/parcels.png")
+
+
+def strip(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
+
+class JoinForm(Form):
+    """The one tap, with what it may carry."""
+
+    marketing = BooleanField(_l("Yes, tell me about offers"))
+    password = StringField(_l("The group's password"), [Optional(), Length(max=60)], filters=[strip])
+    phone = StringField(_l("Your phone number"), [Optional(), Length(max=40)], filters=[strip])
+
+
+class NewcomerForm(JoinForm):
+    """The same for somebody whom nobody knows yet."""
+
+    phone = StringField(_l("Your phone number"), [DataRequired(), Length(max=40)], filters=[strip])
+
+    def validate_phone(self, field: StringField) -> None:
+        try:
+            canonical_phone(field.data or "")
+        except PhoneInvalid as refusal:
+            raise ValidationError(str(refusal)) from None
+
+
+class GroupForm(Form):
+    """A group, with the fields that its kind has."""
+
+    name = StringField(_l("Name"), [DataRequired(), Length(max=40)], filters=[strip])
+    intro = TextAreaField(_l("What this group is"), [Length(max=300)], filters=[strip])
+    announcement = TextAreaField(_l("Announcement"), [Length(max=300)], filters=[strip])
+    welcome_post = TextAreaField(_l("Welcome"), [Length(max=1000)], filters=[strip])
+    cover = FileField(_l("Cover"))
+    demo_cover = RadioField(_l("Or one of these"), validate_choice=False)
+    capacity = IntegerField(_l("Seats in all"), [InputRequired(), NumberRange(1, rules.LARGEST_CAPACITY)], default=5000)
+    seats_each = IntegerField(
+        _l("Seats in each sub-group"), [InputRequired(), NumberRange(1, rules.LARGEST_CAPACITY)], default=500
+    )
+    hold_minutes = IntegerField(_l("A held seat is kept for"), [InputRequired(), NumberRange(1, 1440)], default=10)
+    invite_hours = IntegerField(
+        _l("A seat offered from the waiting list is kept for"), [InputRequired(), NumberRange(1, 168)], default=24
+    )
+    opens_at = LocalDateTimeField(_l("Opens"), [Optional()])
+    closes_at = LocalDateTimeField(_l("Closes"), [Optional()])
+    successor_id = SelectField(_l("Group offered when it closes"), coerce=int, default=0)
+    welcome_gift_id = SelectField(_l("Welcome gift"), coerce=int, default=0)
+    open_to_new = BooleanField(_l("Let people join who are new to the shop, with their phone number alone"))
+    mode = RadioField(
+        _l("When there are several"), choices=[(key, label) for key, label in labels.MODES.items()], default="all"
+    )
+    rank = SelectField(_l("From which tier"), coerce=int, default=0)
+    spend = YuanField(_l("Has spent at least"), [Optional()])
+    orders = OptionalIntegerField(_l("Has ordered at least"), [Optional(), NumberRange(1, 10_000)])
+    sku = StringField(_l("Has bought the product"), [Length(max=100)], filters=[strip])
+    tag = StringField(_l("Has the tag"), [Length(max=40)], filters=[strip])
+    password = StringField(_l("Knows the password"), [Length(max=60)], filters=[strip])
+    invitation = BooleanField(_l("Has a personal invitation"))
+
+    def __init__(
+        self,
+        kind: GroupKind,
+        gifts: list[tuple[int, str]],
+        groups: list[tuple[int, str]],
+        ranks: list[tuple[int, str]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.welcome_gift_id.choices = [(0, _("None")), *gifts]
+        self.successor_id.choices = [(0, _("None")), *groups]
+        self.rank.choices = [(0, _("Any")), *ranks]
+        self.demo_cover.choices = [(key, key) for key in DEMO_COVERS]
+
+    def validate_closes_at(self, field: LocalDateTimeField) -> None:
+        if self.kind is not GroupKind.FLASH:
+            return
+        if field.data is None:
+            raise ValidationError(_("A flash group closes by the clock: say when."))
+        if self.opens_at.data is not None and field.data <= self.opens_at.data:
+            raise ValidationError(_("It closes after it opens."))
+
+    def validate_rank(self, field: SelectField) -> None:
+        if self.kind is GroupKind.VIP and not field.data:
+            raise ValidationError(_("A VIP group is joined from a tier upward: choose it."))
+
+    def validate_tag(self, field: StringField) -> None:
+        if self.kind is GroupKind.INTEREST and not field.data:
+            raise ValidationError(_("An interest group is for people with a tag: name it."))
+
+    def validate_seats_each(self, field: IntegerField) -> None:
+        if self.capacity.data and field.data and -(-self.capacity.data // field.data) > rules.MOST_SUB_GROUPS:
+            raise ValidationError(str(rules.TooManySubGroups(most=rules.MOST_SUB_GROUPS)))
+
+    def validate_announcement(self, field: TextAreaField) -> None:
+        sentences = [labels.lint_sentence(finding) for finding in rules.lint_announcement(field.data or "")]
+        if sentences:
+            raise ValidationError(" ".join(sentences))
+
+    @property
+    def join_rule(self) -> dict[str, Any]:
+        """The rules of entry as they are stored."""
+        found: list[dict[str, Any]] = []
+        if self.rank.data:
+            found.append({"kind": "tier", "rank": self.rank.data})
+        if self.spend.data:
+            found.append({"kind": "spend", "fen": self.spend.data})
+        if self.orders.data:
+            found.append({"kind": "orders", "count": self.orders.data})
+        if self.sku.data:
+            found.append({"kind": "product", "sku": self.sku.data})
+        if self.tag.data:
+            found.append({"kind": "tag", "tag": " ".join(self.tag.data.split())})
+        if self.password.data:
+            found.append({"kind": "password", "password": unicodedata.normalize("NFKC", self.password.data)})
+        if self.invitation.data:
+            found.append({"kind": "invitation"})
+        return {"mode": self.mode.data or "all", "rules": found} if found else {}
+
+    def draft(self, cover: str | None, titles: dict[str, str], owner_id: int | None) -> GroupDraft:
+        """What was typed, as the service takes it; `titles` names products."""
+        rule = self.join_rule
+        for one in rule.get("rules", ()):
+            if one["kind"] == "product" and one["sku"] in titles:
+                one["title"] = titles[one["sku"]]
+        flash = self.kind is GroupKind.FLASH
+        return GroupDraft(
+            name=self.name.data or "",
+            intro=self.intro.data or "",
+            announcement=self.announcement.data or "",
+            welcome_post=self.welcome_post.data or "",
+            capacity=self.capacity.data or 1,
+            seats_each=self.seats_each.data or 1,
+            hold_minutes=self.hold_minutes.data or 10,
+            invite_hours=self.invite_hours.data or 24,
+            opens_at=self.opens_at.data,
+            closes_at=self.closes_at.data if flash else None,
+            join_rule=rule,
+            open_to_new=bool(self.open_to_new.data),
+            welcome_gift_id=self.welcome_gift_id.data or None,
+            successor_id=(self.successor_id.data or None) if flash else None,
+            owner_id=owner_id,
+            cover=cover or (self.demo_cover.data if self.demo_cover.data in DEMO_COVERS else None),
+        )
+
+
+def values_of(group: Group) -> dict[str, Any]:
+    """A group as the form's fields show it."""
+    values: dict[str, Any] = {
+        name: getattr(group, name)
+        for name in (
+            "name", "intro", "announcement", "welcome_post", "capacity", "seats_each", "hold_minutes", "invite_hours",
+            "opens_at", "closes_at", "open_to_new",
+        )
+    }  # fmt: skip
+    values["welcome_gift_id"] = group.welcome_gift_id or 0
+    values["successor_id"] = group.successor_id or 0
+    values["demo_cover"] = group.cover if group.cover in DEMO_COVERS else None
+    values["mode"] = group.join_rule.get("mode", "all")
+    fields = {"tier": ("rank", "rank"), "spend": ("spend", "fen"), "orders": ("orders", "count"), "product": ("sku", "sku")}
+    for rule in group.join_rule.get("rules", ()):
+        field, key = fields.get(rule["kind"], (rule["kind"], rule["kind"]))
+        values[field] = rule.get(key, True)
+    return values
+
+
+class LinkForm(Form):
+    """A further join link."""
+
+    name = StringField(_l("Name"), [DataRequired(), Length(max=40)], filters=[strip])
+    source = StringField(_l("Source"), [DataRequired(), Length(max=40)], filters=[strip])
+
+
+class SessionForm(Form):
+    """A live session."""
+
+    title = StringField(_l("Title"), [DataRequired(), Length(max=60)], filters=[strip])
+    starts_at = LocalDateTimeField(_l("Starts"), [InputRequired()])
+    ends_at = LocalDateTimeField(_l("Ends"), [InputRequired()])
+    watch_url = StringField(_l("Where to watch"), [Length(max=500)], filters=[strip])
+    replay_url = StringField(_l("Recording"), [Length(max=500)], filters=[strip])
+
+    def validate_ends_at(self, field: LocalDateTimeField) -> None:
+        if field.data and self.starts_at.data and field.data <= self.starts_at.data:
+            raise ValidationError(_("It ends after it starts."))
+
+    def validate_watch_url(self, field: StringField) -> None:
+        if field.data and (urlsplit(field.data).scheme not in ("http", "https") or not urlsplit(field.data).netloc):
+            raise ValidationError(_("Write a whole address that begins with https:// or http://."))
+
+    validate_replay_url = validate_watch_url
+
+
+class RemoveForm(Form):
+    """Taking a member's seat back."""
+
+    reason = StringField(_l("Reason"), [DataRequired(), Length(max=200)], filters=[strip])
+    barred = BooleanField(_l("May not come back"))
+
+
+class AnnouncementForm(Form):
+    """The announcement alone."""
+
+    announcement = TextAreaField(_l("Announcement"), [Length(max=300)], filters=[strip])
+
+    def validate_announcement(self, field: TextAreaField) -> None:
+        sentences = [labels.lint_sentence(finding) for finding in rules.lint_announcement(field.data or "")]
+        if sentences:
+            raise ValidationError(" ".join(sentences))

@@ -1,0 +1,216 @@
+"""How groups, their states, their rules and their ways in are called, and the sentences of the timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kernel.events import describes
+from kernel.i18n import current_locale, ngettext
+from kernel.i18n import gettext as _
+from kernel.i18n import lazy_gettext as _l
+from kernel.money import short_yuan, yuan
+from membership.members.models import Member
+from membership.tiers import labels as tier_labels
+from membership.tiers import queries as tiers
+from membership.tiers import rules as tier_rules
+
+from . import queries, rules
+from .events import GroupClosed, GroupOpened, MemberInvitedFromQueue, MemberJoinedGroup, MemberLeftGroup, MemberQueued
+from .models import Group, GroupKind, GroupState, SeatRole, SeatState, WaitingState
+
+KINDS = {
+    GroupKind.FLASH: _l("Flash group"),
+    GroupKind.LIVE: _l("Live group"),
+    GroupKind.VIP: _l("VIP group"),
+    GroupKind.REGULAR: _l("Regular group"),
+    GroupKind.MEMBER: _l("Members' group"),
+    GroupKind.INTEREST: _l("Interest group"),
+}
+KIND_LINES = {
+    GroupKind.FLASH: _l("Opens and closes by the clock, with a countdown; leads on to a regular group when it closes."),
+    GroupKind.LIVE: _l("Sessions with reminders a day and ten minutes before."),
+    GroupKind.VIP: _l("Joined from a tier upward."),
+    GroupKind.REGULAR: _l("Open to everybody, always there."),
+    GroupKind.MEMBER: _l("For people who have enrolled as members of the shop."),
+    GroupKind.INTEREST: _l("For people with a tag, such as tea or running."),
+}
+KIND_ICONS = {
+    GroupKind.FLASH: "bolt",
+    GroupKind.LIVE: "broadcast",
+    GroupKind.VIP: "crown",
+    GroupKind.REGULAR: "messages",
+    GroupKind.MEMBER: "id",
+    GroupKind.INTEREST: "heart",
+}
+STATES = {
+    GroupState.DRAFT: _l("Draft"),
+    GroupState.WARM_UP: _l("Warm-up"),
+    GroupState.OPEN: _l("Open"),
+    GroupState.PAUSED: _l("Paused"),
+    GroupState.CLOSED: _l("Closed"),
+    GroupState.ARCHIVED: _l("Archived"),
+}
+SEAT_STATES = {
+    SeatState.HELD: _l("Held"),
+    SeatState.TAKEN: _l("Joined"),
+    SeatState.LEFT: _l("Left"),
+    SeatState.REMOVED: _l("Removed"),
+    SeatState.MOVED: _l("Moved"),
+    SeatState.LAPSED: _l("Lapsed"),
+}
+WAITING_STATES = {
+    WaitingState.QUEUED: _l("Waiting"),
+    WaitingState.INVITED: _l("Invited"),
+    WaitingState.SEATED: _l("Seated"),
+    WaitingState.LAPSED: _l("Lapsed"),
+}
+ROLES = {SeatRole.OWNER: _l("Owner"), SeatRole.ADMIN: _l("Admin"), SeatRole.MEMBER: _l("Member")}
+GROUNDS = {
+    rules.Ground.LINK: _l("announcements carry no links; put the link into a post"),
+    rules.Ground.FREE: _l("the platform takes it for luring with free orders"),
+    rules.Ground.LURE: _l("the platform takes it for buying shares and recruits"),
+    rules.Ground.REVIEW: _l("paying for orders or reviews is forbidden"),
+    rules.Ground.ELSEWHERE: _l("the platform forbids leading its customers elsewhere"),
+    rules.Ground.SUPERLATIVE: _l("advertising law forbids superlatives"),
+}
+MODES = {"all": _l("All of these"), "any": _l("One of these is enough")}
+
+
+def lint_sentence(finding: rules.Finding) -> str:
+    """`“免单”: the platform takes it for luring with free orders.`"""
+    return str(_("“%(words)s”: %(reason)s.", words=finding.words, reason=GROUNDS[finding.ground]))
+
+
+# ── Rules of entry ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rank_name(rank: int) -> str:
+    """A tier as members know it: its name and, where that says something else, its number."""
+    name = tier_labels.tier_name(rank)
+    return name if f"VIP{rank}" in name.upper() else f"VIP{rank} {name}"
+
+
+def rule_sentence(rule: Mapping[str, Any]) -> str:
+    """What a rule asks, in a few words: `VIP3 or above`, `¥100 spent`."""
+    match rule["kind"]:
+        case "enrolled":
+            return str(_("Enrolled as a member"))
+        case "tier":
+            return str(_("%(tier)s or above", tier=rank_name(rule["rank"])))
+        case "spend":
+            return str(_("%(amount)s spent in the shop", amount=short_yuan(rule["fen"])))
+        case "orders":
+            return ngettext("%(num)s order placed", "%(num)s orders placed", rule["count"])
+        case "product":
+            return str(_("Bought “%(product)s”", product=rule.get("title") or rule["sku"]))
+        case "tag":
+            return str(_("Interested in “%(tag)s”", tag=rule["tag"]))
+        case "password":
+            return str(_("Knows the group's password"))
+        case "invitation":
+            return str(_("Has a personal invitation"))
+        case _:
+            return str(rule["kind"])
+
+
+def _way_to_tier(rank: int, member: Member | None) -> str:
+    """`¥38.00 or 1 order to VIP3`, from the very explanation that the member's own page shows."""
+    level = tiers.policy().level(rank)
+    if member is None or level is None:
+        return str(_("Join the shop's members and collect orders."))
+    explained = tiers.explanation(member.id)
+    missing = tier_labels.missing_text(tier_rules.missing_to(explained.policy, level, explained.totals))
+    if not missing:
+        return str(_("Your tier is being counted: come back in a moment."))
+    return str(_("%(missing)s to %(tier)s.", missing=missing, tier=rank_name(rank)))
+
+
+def way(miss: rules.Miss, member: Member | None) -> str:
+    """The shortest way to meet a rule, as a sentence to the member."""
+    match miss.kind:
+        case "enrolled":
+            return str(_("Become a member: it costs nothing and takes one tap."))
+        case "tier":
+            return _way_to_tier(miss.rule["rank"], member)
+        case "spend":
+            return str(_("%(amount)s more.", amount=yuan(miss.missing or 0)))
+        case "orders":
+            return ngettext("%(num)s more order.", "%(num)s more orders.", miss.missing or 0)
+        case "product":
+            return str(_("Order it once; the group is open to you from then on."))
+        case "tag":
+            return str(_("Tell the shop that you care about it; it can let you in."))
+        case "password":
+            return str(_("Type the password that the shop gave out."))
+        case "invitation":
+            return str(_("Ask the shop, or a friend of the shop, for an invitation of your own."))
+        case _:
+            return str(_("Ask the shop."))
+
+
+def misses_sentence(group: Group, misses: Sequence[rules.Miss], member: Member | None) -> str:
+    """Everything that is missing, in one or two sentences."""
+    parts = [f"{rule_sentence(miss.rule)}{': ' if current_locale() == 'en' else ':'}{way(miss, member)}" for miss in misses]
+    if group.join_rule.get("mode") == "any" and len(parts) > 1:
+        parts.insert(0, str(_("One of these is enough.")))
+    return " ".join(parts) if current_locale() == "en" else "".join(parts)
+
+
+# ── The timeline ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _name(group_id: int) -> str:
+    group = queries.find_group(group_id)
+    return group.name if group is not None else "–"
+
+
+@describes(MemberJoinedGroup)
+def joined(event: MemberJoinedGroup) -> str:
+    if event.source:
+        return str(_("Joined the group “%(group)s” (from %(source)s)", group=_name(event.group_id), source=source_name(event.source)))
+    return str(_("Joined the group “%(group)s”", group=_name(event.group_id)))
+
+
+@describes(MemberLeftGroup)
+def left(event: MemberLeftGroup) -> str:
+    if event.reason == "left":
+        return str(_("Left the group “%(group)s”", group=_name(event.group_id)))
+    return str(_("Was removed from the group “%(group)s”: %(reason)s", group=_name(event.group_id), reason=event.reason))
+
+
+@describes(MemberQueued)
+def queued(event: MemberQueued) -> str:
+    return str(_("Is number %(number)s on the waiting list of “%(group)s”", number=event.number, group=_name(event.group_id)))
+
+
+@describes(MemberInvitedFromQueue)
+def invited(event: MemberInvitedFromQueue) -> str:
+    return str(_("Was offered a seat in “%(group)s” from the waiting list", group=_name(event.group_id)))
+
+
+@describes(GroupOpened)
+def opened(event: GroupOpened) -> str:
+    return str(_("The group “%(group)s” opened", group=_name(event.group_id)))
+
+
+@describes(GroupClosed)
+def closed(event: GroupClosed) -> str:
+    return str(_("The group “%(group)s” closed", group=_name(event.group_id)))
+
+
+SOURCES = {
+    "link": _l("the group's link"),
+    "invitation": _l("a personal invitation"),
+    "waiting-list": _l("the waiting list"),
+    "call": _l("a call-back"),
+    "successor": _l("the group before"),
+    "group-page": _l("the group's page"),
+    "console": _l("the console"),
+    "demo": _l("the demo shop"),
+}
+
+
+def source_name(source: str) -> str:
+    """Where somebody came from, in words where it is one of ours."""
+    return str(SOURCES.get(source, source))

@@ -1,0 +1,238 @@
+"""Pages for members: the two ways in, the group, and the way out. GET changes nothing; a tap is a POST."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import flash, redirect, render_template, request, url_for
+
+from kernel import clock, visitors
+from kernel.auth import member_only, public
+from kernel.errors import NotFound
+from kernel.http import client_address
+from kernel.i18n import gettext as _
+from membership.gifts import services as gifts
+from membership.members import queries as members
+from membership.members import services as member_services
+from membership.members.models import Member
+
+from . import labels, queries, rules, services
+from .forms import JoinForm, NewcomerForm
+from .models import Group, JoinLink
+from .services import Page, Way
+
+bp = APIBlueprint("groups_portal", __name__, template_folder="templates", enable_openapi=False)
+
+STATUS = {Page.CLOSED: 410}
+
+
+def _visitor() -> Member | None:
+    """The person of this browser, if it is bound to one."""
+    member_id = visitors.member_id()
+    return members.find_member(member_id) if member_id is not None else None
+
+
+def _show(door: services.Door, form: JoinForm, action: str, status: int | None = None, **values: Any) -> Any:
+    """The page that fits what somebody found at the door."""
+    return render_template(
+        f"groups/door_{door.page.value}.html",
+        door=door,
+        group=door.group,
+        form=form,
+        action=action,
+        labels=labels,
+        rules_of=rules.rules_of,
+        **values,
+    ), status or STATUS.get(door.page, 200)
+
+
+def _group_page(group: Group) -> Any:
+    return redirect(url_for(".show", public_id=group.public_id), 303)
+
+
+def _seat(group: Group, member: Member, way: Way, form: JoinForm, together: bool = False) -> Any:
+    """Do the tap, bind this browser, and go on to the group's page."""
+    if request.form.get("enrol") == "1":
+        member_services.enrol(member.id, way.source)
+    taken = services.enter(group, member, way, form.password.data or "", bool(form.marketing.data), together)
+    visitors.bind(member.id)
+    if isinstance(taken, services.Joined):
+        flash(_("You are in.") if taken.fresh else _("You were in already."), "positive")
+    return _group_page(group)
+
+
+# ── A personal invitation ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _invited(token: str) -> tuple[Group, Member, Way]:
+    invitation = services.read_invitation(token)
+    group, member = services.invitation_of(invitation)
+    return group, member, Way(invitation.source or "invitation", staff_id=invitation.staff_id, invited=True)
+
+
+@bp.get("/g/<token>")
+@public("a personal invitation: the token is the right to use it")
+def invitation(token: str) -> Any:
+    group, member, way = _invited(token)
+    visitor = _visitor()
+    if visitor is not None and visitor.id == member.id and queries.in_group(member.id, group.id):
+        return redirect(url_for(".show", public_id=group.public_id))
+    other = visitor if visitor is not None and visitor.id != member.id else None
+    return _show(
+        services.look(group, member, way),
+        JoinForm(formdata=None),
+        url_for(".accept", token=token),
+        invited=member,
+        other=other,
+        masked_name=services.masked_name,
+    )
+
+
+@bp.post("/g/<token>")
+@public("a personal invitation: the token is the right to use it")
+def accept(token: str) -> Any:
+    group, member, way = _invited(token)
+    form = JoinForm()
+    visitor = _visitor()
+    if request.form.get("as") == "me" and visitor is not None and visitor.id != member.id:
+        # Somebody passed their invitation on: the friend comes in as who they are, and thanks to whom is remembered.
+        way = Way(way.source, inviter_id=member.id, staff_id=way.staff_id)
+        member = visitor
+    door = services.look(group, member, way)
+    if not _may_enter(door, form, way):
+        return _show(door, form, url_for(".accept", token=token), 403, invited=member, other=None, masked_name=services.masked_name)
+    return _seat(group, member, way, form)
+
+
+def _may_enter(door: services.Door, form: JoinForm, way: Way) -> bool:
+    """Whether the rules let somebody in with what they typed; else the fault stands beside the field."""
+    if door.page not in (Page.JOIN, Page.NOT_QUALIFIED) or door.member is None:
+        return True
+    form.validate()
+    missing = services.misses(door.member, door.group, way, form.password.data or "")
+    if request.form.get("enrol") == "1":
+        missing = [miss for miss in missing if miss.kind != "enrolled"]
+    if missing and any(miss.kind == "password" for miss in missing):
+        form.refuse("password", _("This is not the group's password. Ask whoever sent you here."))
+    return not missing
+
+
+# ── A public link ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _way_of(link: JoinLink) -> Way:
+    return Way(link.source, staff_id=link.staff_id, link=link)
+
+
+@bp.get("/j/<token>")
+@public("a public way into a group")
+def link(token: str) -> Any:
+    found, group = services.link_of(token)
+    if request.method == "GET" and "prefetch" not in request.headers.get("Sec-Purpose", ""):
+        services.note_opening(found)
+    door = services.look(group, _visitor(), _way_of(found))
+    if door.page is Page.INSIDE:
+        return redirect(url_for(".show", public_id=group.public_id))
+    return _show(
+        door, JoinForm(formdata=None), url_for(".follow", token=token), visit=services.new_visit(), here=request.path
+    )
+
+
+@bp.post("/j/<token>")
+@public("a public way into a group")
+def follow(token: str) -> Any:
+    found, group = services.link_of(token)
+    way, member = _way_of(found), _visitor()
+    here = url_for(".follow", token=token)
+    if member is None:
+        return _newcomer(group, way, here)
+    form = JoinForm()
+    door = services.look(group, member, way)
+    if not _may_enter(door, form, way):
+        return _show(door, form, here, 403, visit="", here=here)
+    return _seat(group, member, way, form)
+
+
+def _newcomer(group: Group, way: Way, here: str) -> Any:
+    """Somebody whom nobody knows: in with a phone where the group is open to new people, else who they are first."""
+    form = NewcomerForm()
+    door = services.look(group, None, way)
+    if door.page is not Page.WHO or not door.newcomers:
+        return redirect(url_for("members_portal.sign_in", next=here), 303)
+    visit = request.form.get("visit", "")
+    if not form.validate():
+        return _show(door, form, here, 422, visit=visit, here=here)
+    member = services.make_newcomer(form.phone.data or "", visit, way.source, client_address())
+    if services.misses(member, group, way, form.password.data or "") and request.form.get("enrol") != "1":
+        form.refuse("password", _("This is not the group's password. Ask whoever sent you here."))
+        return _show(door, form, here, 403, visit=visit, here=here)
+    return _seat(group, member, way, form, together=True)
+
+
+# ── The group ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _me() -> Member:
+    """The person of this browser; the route's policy guarantees one."""
+    found = _visitor()
+    if found is None:
+        raise NotFound
+    return found
+
+
+@bp.get("/groups/<public_id>")
+@member_only()
+def show(public_id: str) -> Any:
+    group, member = queries.get_by_public_id(public_id), _me()
+    door = services.look(group, member, Way("group-page"))
+    if door.seat is None:
+        was_in = queries.was_in(group.id, member.id)
+        return _show(door, JoinForm(formdata=None), url_for(".join", public_id=public_id), was_in=was_in)
+    services.note_visit(door.seat, clock.now())
+    gift = services.waiting_gift(group, member.id)
+    return render_template(
+        "groups/group.html",
+        door=door,
+        group=group,
+        member=member,
+        seat=door.seat,
+        gift=gift,
+        gift_path=gifts.path_of(gift[0]) if gift else None,
+        sub_group=queries.sub_group_number(door.seat),
+        people=queries.taken_seats(group),
+        muted=door.seat.muted_until is not None and door.seat.muted_until > clock.now(),
+        labels=labels,
+        now=clock.now,
+    )
+
+
+@bp.post("/groups/<public_id>/join")
+@member_only()
+def join(public_id: str) -> Any:
+    group, member, way = queries.get_by_public_id(public_id), _me(), Way("group-page")
+    form = JoinForm()
+    door = services.look(group, member, way)
+    if not _may_enter(door, form, way):
+        return _show(door, form, url_for(".join", public_id=public_id), 403, was_in=False)
+    return _seat(group, member, way, form)
+
+
+@bp.post("/groups/<public_id>/leave")
+@member_only()
+def leave(public_id: str) -> Any:
+    group = queries.get_by_public_id(public_id)
+    services.leave(group.id, _me().id)
+    flash(_("You have left. Nothing of this group reaches you any more."), "positive")
+    return _group_page(group)
+
+
+@bp.post("/groups/<public_id>/mute")
+@member_only()
+def mute(public_id: str) -> Any:
+    group = queries.get_by_public_id(public_id)
+    quiet = request.form.get("quiet") == "1"
+    services.mute(group.id, _me().id, clock.now() + timedelta(days=3650) if quiet else None)
+    flash(_("No reminders of this group any more.") if quiet else _("Reminders are on again."), "positive")
+    return _group_page(group)

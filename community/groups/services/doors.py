@@ -1,0 +1,201 @@
+"""The page before a group: everything that it shows to somebody who came by a link, read without changing a thing."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, text
+
+from kernel.db import db
+from kernel.group_commit import GroupCommit
+from kernel.staff.models import Staff
+from membership.gifts.models import Gift, GiftClaim, GiftState
+from membership.members import queries as members
+from membership.members.models import Member
+from membership.members.rules import masked_phone
+
+from .. import queries, rules
+from ..models import Group, GroupState, JoinLink, LiveSession, Seat
+from .entry import Way, misses
+from .invitations import Invitation
+
+
+class Page(enum.StrEnum):
+    """Which page somebody is shown at a group's door."""
+
+    INSIDE = "inside"
+    JOIN = "join"
+    KEPT = "kept"
+    QUEUED = "queued"
+    WHO = "who"
+    NOT_QUALIFIED = "not_qualified"
+    NOT_YET = "not_yet"
+    PAUSED = "paused"
+    CLOSED = "closed"
+
+
+# What somebody can do on the page itself to meet a rule.
+ASKABLE = ("enrolled", "password")
+
+
+@dataclass(frozen=True)
+class Door:
+    """What stands at a group's door for one visitor."""
+
+    page: Page
+    group: Group
+    state: GroupState
+    member: Member | None
+    left: int
+    misses: tuple[rules.Miss, ...] = ()
+    seat: Seat | None = None
+    hold: Seat | None = None
+    place: queries.Place | None = None
+    gift: Gift | None = None
+    staff: Staff | None = None
+    inviter: Member | None = None
+    successor: Group | None = None
+    session: LiveSession | None = None
+    newcomers: bool = False
+
+    @property
+    def asks_password(self) -> bool:
+        return any(miss.kind == "password" for miss in self.misses)
+
+    @property
+    def asks_enrolment(self) -> bool:
+        return any(miss.kind == "enrolled" for miss in self.misses)
+
+
+def _on_the_spot(group: Group, found: list[rules.Miss]) -> bool:
+    """Whether what is missing can be given on the page: a password, or becoming a member."""
+    able = [miss.kind in ASKABLE for miss in found]
+    return any(able) if group.join_rule.get("mode") == "any" else all(able)
+
+
+def _page(
+    group: Group,
+    state: GroupState,
+    member: Member | None,
+    seat: Seat | None,
+    hold: Seat | None,
+    place: queries.Place | None,
+    found: list[rules.Miss],
+) -> Page:
+    if seat is not None:
+        return Page.INSIDE
+    if state in (GroupState.DRAFT, GroupState.WARM_UP):
+        return Page.NOT_YET
+    if state in (GroupState.CLOSED, GroupState.ARCHIVED):
+        return Page.CLOSED
+    if hold is not None:
+        return Page.KEPT
+    if place is not None:
+        return Page.QUEUED
+    if state is GroupState.PAUSED:
+        return Page.PAUSED
+    if member is None:
+        return Page.WHO
+    if found and not _on_the_spot(group, found):
+        return Page.NOT_QUALIFIED
+    return Page.JOIN
+
+
+def look(group: Group, member: Member | None, way: Way) -> Door:
+    """What a visitor finds at a group's door; a member of whom nothing is known is None."""
+    state = queries.state_of(group)
+    seat = hold = place = None
+    found: list[rules.Miss] = []
+    if member is not None:
+        seat = queries.find_seat(group.id, member.id)
+        if seat is None:
+            hold = queries.find_hold(group.id, member.id)
+            place = queries.find_place(group.id, member.id) if hold is None else None
+            found = misses(member, group, way) if hold is None and place is None else []
+    page = _page(group, state, member, seat, hold, place, found)
+    successor = queries.find_group(group.successor_id) if group.successor_id else None
+    if successor is not None and queries.state_of(successor) is not GroupState.OPEN:
+        successor = None
+    return Door(
+        page=page,
+        group=group,
+        state=state,
+        member=member,
+        left=queries.seats_left(group),
+        misses=tuple(found),
+        seat=seat,
+        hold=hold,
+        place=place,
+        gift=_gift(group),
+        staff=db.session.get(Staff, way.staff_id) if way.staff_id else None,
+        inviter=members.find_member(way.inviter_id) if way.inviter_id else None,
+        successor=successor,
+        session=queries.next_session(group.id),
+        newcomers=group.open_to_new and rules.open_to_all(group.kind, group.join_rule),
+    )
+
+
+def _gift(group: Group) -> Gift | None:
+    gift = db.session.get(Gift, group.welcome_gift_id) if group.welcome_gift_id else None
+    return gift if gift is not None and gift.active else None
+
+
+def waiting_gift(group: Group, member_id: int) -> tuple[GiftClaim, Gift] | None:
+    """The welcome gift that waits for a member or is on its way to them, with what it is."""
+    row = db.session.execute(
+        select(GiftClaim, Gift)
+        .join(Gift, Gift.id == GiftClaim.gift_id)
+        .where(
+            GiftClaim.member_id == member_id,
+            GiftClaim.benefit == f"welcome:{group.id}",
+            GiftClaim.state.not_in([GiftState.FORFEITED, GiftState.CANCELLED, GiftState.DELIVERED, GiftState.RETURNED]),
+        )
+    ).first()
+    return (row[0], row[1]) if row is not None else None
+
+
+def invitation_of(invitation: Invitation) -> tuple[Group, Member]:
+    """The group and the person of an invitation. Refuses with `LinkRevoked` when either is gone."""
+    group = queries.find_group(invitation.group_id)
+    member = members.find_member(invitation.member_id)
+    if group is None or member is None or member.erased_at is not None:
+        raise rules.LinkRevoked
+    return group, member
+
+
+def link_of(token: str) -> tuple[JoinLink, Group]:
+    """A public join link and its group. Refuses with `LinkInvalid` and `LinkRevoked`."""
+    link = queries.find_link(token)
+    if link is None:
+        raise rules.LinkUnknown
+    if link.revoked_at is not None:
+        raise rules.LinkRevoked
+    return link, queries.get_group(link.group_id)
+
+
+def masked_name(member: Member) -> str:
+    """Enough of a name that the invited know themselves, and nobody else learns much: `林**`, `138****0000`."""
+    name = member.nickname or member.name
+    return f"{name[0]}**" if name else masked_phone(member.phone)
+
+
+# ── How often a link was opened ─────────────────────────────────────────────────────────────────────────────────────
+
+COUNT_OPENINGS = text(
+    "UPDATE join_link SET opened = opened + n FROM (SELECT id, count(*) AS n FROM unnest(CAST(:ids AS bigint[])) AS asked (id) "
+    "GROUP BY id ORDER BY id) AS counted WHERE join_link.id = counted.id"
+)
+
+
+def _count(connection: Connection, link_ids: list[int]) -> list[None]:
+    connection.execute(COUNT_OPENINGS, {"ids": list(link_ids)})
+    return [None] * len(link_ids)
+
+
+openings: GroupCommit[int, None] = GroupCommit("openings", _count)  # type: ignore[arg-type]
+
+
+def note_opening(link: JoinLink) -> None:
+    """Count that a link was opened. Many at once are one statement; the page's own transaction holds no lock for it."""
+    openings.submit(link.id, timeout=2.0)

@@ -1,0 +1,177 @@
+"""Coming in: the way somebody came by, whether the rules let them, the one tap that seats them, and their welcome."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import exists, select
+
+from kernel import clock
+from kernel.db import db
+from kernel.i18n import gettext as _
+from membership.gifts import services as gifts
+from membership.gifts.models import GiftClaim
+from membership.limits import services as limits
+from membership.members import queries as members
+from membership.members import services as member_services
+from membership.members.models import Channel, Contact, Member, MemberTag, Purpose, Tag
+from membership.members.rules import canonical_phone
+from membership.members.services.rights import address_hash
+from membership.orders.models import Order, OrderLine
+from membership.orders.rules import PAID_STATES
+
+from .. import labels, queries, rules
+from ..models import Group, JoinLink
+from . import seats
+
+# The version of the words beside the box, kept with the consent.
+CONSENT_TEXT = "group-join-1"
+CONSENT_CHANNELS = (Contact.INBOX, Contact.SMS, Contact.EMAIL)
+# From one network address, people whom nobody knows, an hour.
+NEWCOMERS_AN_HOUR = 60
+_VISIT = re.compile(r"[A-Za-z0-9_-]{16,64}")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How somebody came: where from, through whom, and whether they were personally invited."""
+
+    source: str = ""
+    inviter_id: int | None = None
+    staff_id: int | None = None
+    link: JoinLink | None = None
+    invited: bool = False
+
+
+def facts_of(member: Member, group: Group, invited: bool = False, password: str = "") -> rules.Facts:
+    """What the rules of a group want to know of a member, and nothing more."""
+    _mode, asked = rules.rules_of(group.kind, group.join_rule)
+    products = [rule["sku"] for rule in asked if rule["kind"] == "product"]
+    tags = [rule["tag"] for rule in asked if rule["kind"] == "tag"]
+    return rules.Facts(
+        enrolled=member.enrolled_at is not None,
+        rank=member.rank,
+        spend=member.spend,
+        orders=member.orders_count,
+        products=_bought(member.id, products) if products else frozenset(),
+        tags=_tags(member.id, tags) if tags else frozenset(),
+        invited=invited,
+        password=password,
+    )
+
+
+def _bought(member_id: int, skus: Sequence[str]) -> frozenset[str]:
+    """Which of the products are in an order of the member that was paid for and not sent back."""
+    rows = db.session.scalars(
+        select(OrderLine.sku)
+        .join(Order, Order.id == OrderLine.order_id)
+        .where(
+            Order.member_id == member_id,
+            Order.paid_at.is_not(None),
+            Order.state.in_(PAID_STATES),
+            OrderLine.sku.in_(skus),
+            OrderLine.quantity > OrderLine.refunded_quantity,
+        )
+        .distinct()
+    )
+    return frozenset(rows)
+
+
+def _tags(member_id: int, names: Sequence[str]) -> frozenset[str]:
+    rows = db.session.scalars(
+        select(Tag.name).where(
+            Tag.name.in_(names), exists().where(MemberTag.tag_id == Tag.id, MemberTag.member_id == member_id)
+        )
+    )
+    return frozenset(rows)
+
+
+def misses(member: Member, group: Group, way: Way, password: str = "") -> list[rules.Miss]:
+    """What keeps a member out of a group. Nothing does when a seat or a number is theirs already."""
+    if not group.join_rule.get("rules") and not rules.rules_of(group.kind, group.join_rule)[1]:
+        return []
+    found = rules.joinable(facts_of(member, group, way.invited, password), group.kind, group.join_rule)
+    if found and (
+        queries.find_seat(group.id, member.id)
+        or queries.find_hold(group.id, member.id)
+        or queries.find_place(group.id, member.id)
+    ):
+        return []
+    return found
+
+
+def enter(
+    group: Group, member: Member, way: Way, password: str = "", marketing: bool = False, together: bool = False
+) -> seats.Joined | seats.Waiting:
+    """The one tap: a seat or a number, enrolment, the consent as ticked, and the welcome.
+
+    Double taps, two tabs and the back button end in the same seat. `together` is for a member whom this very transaction
+    made. Refuses with `NotQualified` and as `seats.join` does; then nothing was written.
+    """
+    found = misses(member, group, way, password)
+    if found:
+        raise rules.NotQualified(found, labels.misses_sentence(group, found, member))
+    taken = seats.join(
+        group.id,
+        member.id,
+        way.source,
+        inviter_id=way.inviter_id,
+        staff_id=way.staff_id,
+        link_id=way.link.id if way.link else None,
+        together=together,
+    )
+    if marketing:
+        for channel in CONSENT_CHANNELS:
+            member_services.give_consent(
+                member.id, channel, Purpose.MARKETING, source=f"group:{group.id}", text_version=CONSENT_TEXT
+            )
+    if isinstance(taken, seats.Joined):
+        welcome(group, member.id, way.source)
+    return taken
+
+
+def welcome(group: Group, member_id: int, source: str) -> GiftClaim | None:
+    """Enrol a member who has taken a seat, and offer the group's gift. Doing it again changes nothing.
+
+    It happens with the tap, so that the gift waits on the next page, and once more by the event, should a crash have come
+    between the seat and it.
+    """
+    member_services.enrol(member_id, source or f"group:{group.id}")
+    if group.welcome_gift_id is None:
+        return None
+    return gifts.offer_gift(group.welcome_gift_id, member_id, benefit=f"welcome:{group.id}", group_id=group.id)
+
+
+def new_visit() -> str:
+    """A word for one showing of the page to somebody whom nobody knows: tapping twice on it is one person."""
+    return secrets.token_urlsafe(16)
+
+
+def make_newcomer(phone: str, visit: str, source: str, network: str) -> Member:
+    """A lead for a person who gives only a phone: not verified, so never somebody's account.
+
+    Whoever types the phone of a known person becomes a lead beside them: without proof nobody gets hold of an account, and
+    nobody learns from the answer whose phone is known. `visit` is the word of the page (see `new_visit`), `network` the
+    visitor's address. Refuses with `PhoneInvalid`, `TooManyNewcomers`.
+    """
+    canonical = canonical_phone(phone)
+    if not _VISIT.fullmatch(visit):
+        visit = new_visit()
+    identities: list[tuple[Channel, str]] = [(Channel.SHOP, f"visit-{visit}")]
+    known = members.find_by_identity(*identities[0])
+    if known is not None:
+        return known
+    hour = clock.local(clock.now()).strftime("%Y-%m-%dT%H")
+    try:
+        limits.take([("group.newcomer", address_hash(network)[:32], hour, 1, NEWCOMERS_AN_HOUR)])
+    except limits.LimitReached:
+        raise rules.TooManyNewcomers from None
+    if members.find_by_phone(canonical) is None:
+        identities.append((Channel.PHONE, canonical))
+    member, _made = member_services.find_or_make(
+        identities, nickname=_("Guest %(tail)s", tail=canonical[-4:]), source=source
+    )
+    return member

@@ -1,0 +1,127 @@
+"""A group's poster: cover, name, what it is, and the QR code of a join link, as a PNG to print or to send."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+
+import segno
+from flask import current_app
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+
+from kernel import links, shop
+from kernel.i18n import ROOT
+from kernel.i18n import gettext as _
+
+from .. import labels
+from ..models import Group, JoinLink
+
+SIZE = (1080, 1520)
+PAPER, INK, QUIET, ACCENT = "#fbf7f2", "#2b2320", "#7a6c64", "#c8402f"
+MARGIN = 72
+QR_SIDE = 400
+# Fonts that hold Chinese, the first that is there wins; a poster without one leaves Chinese lines out.
+FONT_FOLDERS = (
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "/System/Library/Fonts",
+    "/Library/Fonts",
+    "C:/Windows/Fonts",
+)
+FONT_FILES = (
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansSC-Regular.otf",
+    "SourceHanSansSC-Regular.otf",
+    "PingFang.ttc",
+    "msyh.ttc",
+    "wqy-microhei.ttc",
+    "wqy-zenhei.ttc",
+    "simhei.ttf",
+    "DroidSansFallbackFull.ttf",
+)
+
+
+@cache
+def chinese_font() -> str | None:
+    """The path of a font with Chinese characters on this machine, or None."""
+    there = {path.name: path for folder in FONT_FOLDERS if Path(folder).is_dir() for path in Path(folder).rglob("*.[to]t[fc]")}
+    return next((str(there[name]) for name in FONT_FILES if name in there), None)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    path = chinese_font()
+    return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
+
+
+def _drawable(words: str) -> str:
+    if chinese_font():
+        return words
+    return words if words.isascii() else ""
+
+
+def _lines(draw: ImageDraw.ImageDraw, words: str, size: int, width: int, most: int) -> list[str]:
+    """Words cut into at most so many lines that fit; an overlong last line ends in an ellipsis."""
+    font = _font(size)
+    lines: list[str] = []
+    rest = " ".join(words.split())
+    while rest and len(lines) < most:
+        cut = len(rest)
+        while cut > 1 and draw.textlength(rest[:cut], font=font) > width:
+            cut -= 1
+        if cut < len(rest) and rest[cut - 1].isascii() and " " in rest[:cut].strip():
+            cut = rest.rindex(" ", 0, cut) + 1
+        lines.append(rest[:cut].strip())
+        rest = rest[cut:].strip()
+    if rest and lines:
+        lines[-1] = lines[-1][:-1] + "…"
+    return lines
+
+
+def _cover(group: Group) -> Image.Image | None:
+    if not group.cover:
+        return None
+    if group.cover.startswith("demo/"):
+        path = ROOT / "static" / "img" / group.cover
+    else:
+        path = Path(current_app.extensions["settings"].files_dir) / group.cover[:2] / group.cover
+    try:
+        return Image.open(path).convert("RGB")
+    except (OSError, UnidentifiedImageError):
+        return None
+
+
+def poster(group: Group, link: JoinLink) -> bytes:
+    """The poster of a group for one of its links, as PNG (1080 × 1520 pixels)."""
+    sheet = Image.new("RGB", SIZE, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    cover = _cover(group)
+    if cover is not None:
+        sheet.paste(ImageOps.fit(cover, (SIZE[0], 608)), (0, 0))
+    else:
+        draw.rectangle((0, 0, SIZE[0], 608), fill=ACCENT)
+    y = 608 + 56
+    kind = _drawable(str(labels.KINDS[group.kind]))
+    draw.text((MARGIN, y), kind, font=_font(34), fill=ACCENT)
+    y += 56
+    for line in _lines(draw, _drawable(group.name), 72, SIZE[0] - 2 * MARGIN, 2):
+        draw.text((MARGIN, y), line, font=_font(72), fill=INK)
+        y += 92
+    for line in _lines(draw, _drawable(group.intro), 36, SIZE[0] - 2 * MARGIN, 3):
+        draw.text((MARGIN, y), line, font=_font(36), fill=QUIET)
+        y += 54
+    code = io.BytesIO()
+    made = segno.make(links.absolute(f"/j/{link.token}"), error="m", micro=False)
+    made.save(code, kind="png", scale=12, border=2, light=PAPER)
+    square = Image.open(code).convert("RGB").resize((QR_SIDE, QR_SIDE), Image.Resampling.NEAREST)
+    bottom = SIZE[1] - MARGIN - QR_SIDE
+    sheet.paste(square, (MARGIN, bottom))
+    x = MARGIN + QR_SIDE + 48
+    for offset, (words, size, colour) in enumerate(
+        ((_("Scan to join"), 48, INK), (shop.shop_name(), 36, QUIET))
+    ):
+        for line in _lines(draw, _drawable(str(words)), size, SIZE[0] - x - MARGIN, 2):
+            draw.text((x, bottom + QR_SIDE // 2 - 60 + 84 * offset), line, font=_font(size), fill=colour)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
