@@ -41,13 +41,18 @@ def test_check_a7_cookies_on_an_https_site(https_app: Flask) -> None:
     assert seen
     for cookie in seen:
         assert cookie.startswith("__Host-"), cookie
-        assert "Secure" in cookie and "HttpOnly" in cookie and "SameSite=Lax" in cookie and "Path=/" in cookie
+        assert "Secure" in cookie
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+        assert "Path=/" in cookie
 
 
 def test_cookies_on_a_plain_site_are_plain(app: Flask, client: FlaskClient) -> None:
     for cookie in cookies_of(client.get("/console/sign-in")):
-        assert not cookie.startswith("__Host-") and "Secure" not in cookie
-        assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
+        assert not cookie.startswith("__Host-")
+        assert "Secure" not in cookie
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
 
 
 def writing_calls(app: Flask) -> list[tuple[str, str]]:
