@@ -22,7 +22,7 @@ class ShopSetting(db.Model):
 def get(key: str, default: Any = None) -> Any:
     """A setting, or the default when it was never set."""
     if "shop_settings" not in g:
-        g.shop_settings = dict(db.session.execute(select(ShopSetting.key, ShopSetting.value)).tuples().all())
+        g.shop_settings = {row.key: row.value for row in db.session.execute(select(ShopSetting.key, ShopSetting.value))}
     return g.shop_settings.get(key, default)
 
 
