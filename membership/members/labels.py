@@ -47,7 +47,7 @@ CONTACTS = {
 }
 # The same, said to the person.
 CONTACTS_FOR_THEM = {
-    Contact.INBOX: _l("Messages on my page"),
+    Contact.INBOX: _l("Messages on your page"),
     Contact.EMAIL: _l("E-mails"),
     Contact.SMS: _l("Text messages"),
     Contact.CALL: _l("Phone calls"),

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, false, func, literal, literal_column, or_, select, text, union
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 
 from kernel import clock, shop
 from kernel.db import db
@@ -121,7 +121,7 @@ def rights(member_id: int) -> dict[tuple[Contact, Purpose], Consent]:
     rows = db.session.scalars(
         select(Consent)
         .where(Consent.member_id == member_id)
-        .distinct(Consent.channel, Consent.purpose)
+        .ext(distinct_on(Consent.channel, Consent.purpose))
         .order_by(Consent.channel, Consent.purpose, Consent.id.desc())
     )
     return {(row.channel, row.purpose): row for row in rows}

@@ -21,6 +21,7 @@ Key = tuple[Channel, str]
 # What files and people put between digits; everything invisible goes by its Unicode category.
 _SEPARATORS = re.compile(r"[\s()\[\]./'’‘`´\"_·-]")
 _PHONE = re.compile(r"\+?\d{5,20}")
+_CHINESE_MOBILE = re.compile(r"(?:86)?(1\d{10})")
 _CANONICAL = re.compile(r"\+[1-9]\d{6,14}")
 _EMAIL = re.compile(r"[^@\s,;<>\"]{1,64}@[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+")
 
@@ -57,13 +58,16 @@ def canonical_phone(text: str, region: str = "CN") -> str:
             digits = "+" + digits[2:]
         if not _PHONE.fullmatch(digits):
             raise PhoneInvalid
-        if not digits.startswith("+") and region == "CN" and re.fullmatch(r"861\d{10}", digits):
-            digits = "+" + digits
+        if region == "CN" and (mobile := _CHINESE_MOBILE.fullmatch(digits)):
+            # Said outright, because `phonenumbers` takes the beginning of some for a carrier's dialling prefix.
+            digits = "+86" + mobile[1]
     try:
         number = phonenumbers.parse(digits, region)
     except phonenumbers.NumberParseException:
         raise PhoneInvalid from None
-    if not phonenumbers.is_possible_number(number):
+    # The same guess would cut a number that is too long down to one that fits.
+    cut = region == "CN" and digits[0] != "+" and str(number.national_number) != digits.lstrip("0")
+    if cut or not phonenumbers.is_possible_number(number):
         raise PhoneInvalid
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
