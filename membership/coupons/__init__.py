@@ -6,5 +6,8 @@ from flask import Flask
 
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables, jobs and services."""
-    from . import jobs, models, services  # noqa: F401
+    """Load the room's tables, jobs and services, and open its pages."""
+    from . import api, jobs, models, portal, services, subscribers, timeline  # noqa: F401
+
+    app.register_blueprint(portal.bp)
+    app.register_blueprint(api.bp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from kernel.errors import Refusal
 from kernel.i18n import lazy_gettext as _l
@@ -39,7 +39,12 @@ TRANSITIONS: frozenset[tuple[CouponState | None, CouponState]] = frozenset(
 
 
 class ClaimRefused(Refusal):
-    """A claim was not granted; each reason is a class of its own."""
+    """A claim was not granted; each reason is a class of its own, with the step that helps."""
+
+    step: tuple[str, Any] = ("/me/coupons", _l("My coupons"))
+
+    def __init__(self, *, next_step: tuple[str, Any] | None = None, **values: Any) -> None:
+        super().__init__(next_step=next_step or self.step, **values)
 
 
 class SoldOut(ClaimRefused):
@@ -79,14 +84,21 @@ class OfferPaused(ClaimRefused):
 
 class TierTooLow(ClaimRefused):
     title = _l("This one is for a higher tier")
-    label = _l("It is for %(tier)s and above. %(missing)s")
-    icon = "lock"
+    label = _l("It is for %(tier)s and above, and %(missing)s more would take you there.")
+    plain = _l("It is for %(tier)s and above.")
+    icon = "crown"
+    step = ("/me/", _l("See my tier"))
+
+    @property
+    def message(self) -> str:
+        return super().message if self.values.get("missing") else str(self.plain) % self.values
 
 
 class NotInGroup(ClaimRefused):
     title = _l("This one is for the members of a group")
     label = _l("Only people in the group can claim and use this coupon. Join the group first, then open this link again.")
     icon = "users"
+    step = ("/me/", _l("My page"))
 
 
 class ClaimantUnknown(ClaimRefused):
@@ -94,6 +106,15 @@ class ClaimantUnknown(ClaimRefused):
     title = _l("This link does not work any more")
     label = _l("The person that it was made for is no longer with the shop.")
     icon = "link-off"
+    step = ("/me/", _l("My page"))
+
+
+class TooManyNewcomers(ClaimRefused):
+    status = 429
+    title = _l("Very many people at once")
+    label = _l("Many people have claimed from this network in the last hour. Wait a little, or sign in.")
+    icon = "clock"
+    step = ("/me/sign-in", _l("Sign in"))
 
 
 # ── Claiming ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,6 +197,15 @@ class AlreadyRedeemed(RedeemRefused):
     title = _l("Used already")
     label = _l("This coupon was used on order %(order)s (%(source)s) at %(at)s.")
 
+    @property
+    def members(self) -> dict[str, Any]:
+        instant = self.values["instant"]
+        return {
+            "order": self.values["order"],
+            "source": self.values["source"],
+            "redeemed_at": instant.isoformat() if instant else None,
+        }
+
 
 class Reserved(RedeemRefused):
     title = _l("Held by another order")
@@ -214,6 +244,10 @@ class Transferred(RedeemRefused):
 class BelowMinimum(RedeemRefused):
     title = _l("Below the minimum")
     label = _l("The goods it counts for come to %(eligible)s, and it needs %(minimum)s: %(missing)s more.")
+
+    @property
+    def members(self) -> dict[str, Any]:
+        return {"missing": self.values["fen"]}
 
 
 class WrongProduct(RedeemRefused):
@@ -331,8 +365,9 @@ def discount_on(terms: Terms, basket: Basket) -> Discount:
     eligible = eligible_amount(terms, basket)
     if eligible < terms.min_spend:
         raise BelowMinimum(
-            eligible=yuan(eligible), minimum=yuan(terms.min_spend), missing=yuan(terms.min_spend - eligible)
-        )
+            eligible=yuan(eligible), minimum=yuan(terms.min_spend), missing=yuan(terms.min_spend - eligible),
+            fen=terms.min_spend - eligible,
+        )  # fmt: skip
     left = max(0, min(eligible, basket.amount - basket.taken))
     goods = postage = 0
     item = ""

@@ -1,7 +1,7 @@
 """The verbs of coupons: offers, claiming, granting, one coupon's states, the checkout."""
 
 from .checkout import best_of, redeem, release, reserve, roll_back, roll_back_order, validate
-from .claims import Claimed, claim, group_membership
+from .claims import Claimed, claim, claim_with_phone, group_membership, note_link_reuse
 from .grants import grant, grant_many
 from .offers import (
     Draft,
@@ -19,7 +19,7 @@ from .offers import (
 from .states import freeze, revoke, sweep, transfer, unfreeze
 
 __all__ = [
-    "Claimed", "Draft", "best_of", "claim", "create", "edit", "find_link", "freeze", "get_offer", "grant", "grant_many",
-    "group_membership", "make_link", "personal_path", "raise_stock", "read_personal", "redeem", "release", "reserve",
+    "Claimed", "Draft", "best_of", "claim", "claim_with_phone", "create", "edit", "find_link", "freeze", "get_offer", "grant", "grant_many",
+    "group_membership", "make_link", "note_link_reuse", "personal_path", "raise_stock", "read_personal", "redeem", "release", "reserve",
     "revoke", "revoke_link", "roll_back", "roll_back_order", "set_state", "sweep", "transfer", "unfreeze", "validate",
 ]  # fmt: skip

@@ -45,6 +45,8 @@ class Redeemed:
     version: OfferVersion
     offer_name: str
     replayed: bool
+    # What all coupons on the order take off together.
+    taken: int
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,12 @@ def _refuse_state(coupon: Coupon, now: datetime, source: str, external_id: str) 
             )
             if live is not None:
                 raise rules.AlreadyRedeemed(
-                    order=live.order_external_id, source=live.source, at=date_time(live.redeemed_at)
+                    order=live.order_external_id,
+                    source=live.source,
+                    at=date_time(live.redeemed_at),
+                    instant=live.redeemed_at,
                 )
-            raise rules.AlreadyRedeemed(order="–", source="–", at=date_time(coupon.redeemed_at))
+            raise rules.AlreadyRedeemed(order="–", source="–", at=date_time(coupon.redeemed_at), instant=None)
         case CouponState.RESERVED if (coupon.reserved_source, coupon.reserved_order) != (source, external_id):
             raise rules.Reserved(until=date_time(coupon.reserved_until))
         case CouponState.EXPIRED:
@@ -224,7 +229,8 @@ def redeem(code: str, source: str, order: str, basket: rules.Basket) -> Redeemed
         )
     )
     if known is not None:
-        return Redeemed(known, coupon, version, name, replayed=True)
+        others = _live_on(source, order, but=coupon.id)
+        return Redeemed(known, coupon, version, name, True, known.discount + sum(r.discount for r, _ in others))
     _refuse_state(coupon, now, source, order)
     _refuse_terms(coupon, version, source)
     others = _live_on(source, order, but=coupon.id)
@@ -260,7 +266,9 @@ def redeem(code: str, source: str, order: str, basket: rules.Basket) -> Redeemed
             discount=discount.total,
         )
     )
-    return Redeemed(redemption, coupon, version, name, replayed=False)
+    return Redeemed(
+        redemption, coupon, version, name, False, discount.total + sum(r.discount for r, _ in others)
+    )
 
 
 def roll_back(code: str, source: str, order: str, reason: str = "") -> tuple[Redemption, Coupon]:

@@ -17,12 +17,18 @@ from flask import current_app
 from sqlalchemy import BigInteger, Connection, Date, DateTime, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from kernel import clock, events, visitors
+from kernel import audit, clock, events, visitors
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.group_commit import GroupCommit
 from kernel.i18n import date_time
 from kernel.ports import Port
+from membership.limits import services as limits
+from membership.members import services as members
+from membership.members.models import Channel
+from membership.tiers import labels as tier_labels
+from membership.tiers import queries as tiers
+from membership.tiers import rules as tier_rules
 
 from .. import codes, rules
 from ..events import CouponClaimed
@@ -425,6 +431,37 @@ def _refusal(refused: Refused, member_id: int) -> rules.ClaimRefused:
     if refused.kind is rules.NotYet:
         return rules.NotYet(opens=date_time(refused.value) if refused.value is not None else "")
     if refused.kind is rules.TierTooLow:
-        return rules.TierTooLow(tier=f"VIP{refused.value}", missing="")
+        return rules.TierTooLow(tier=tier_labels.tier_name(refused.value), missing=_missing(member_id, refused.value))
     return refused.kind()
 
+
+
+def _missing(member_id: int, rank: int) -> str:
+    """What the member's orders lack of a rank, in words; empty when the level is off or only a review is missing."""
+    level = tiers.policy().level(rank)
+    if level is None:
+        return ""
+    return tier_labels.missing_text(tier_rules.missing_to(tiers.policy(), level, tiers.explanation(member_id).totals))
+
+
+NETWORK_CLAIMS = 60
+
+
+def claim_with_phone(offer_id: int, phone: str, source: str, network: str) -> Claimed:
+    """Claim for a phone (E.164) that nobody has proved to own: its member, or a new unverified lead.
+
+    The browser is not bound, and a coupon that is not fresh must not be shown: both would tell whose phone it is.
+    At most 60 claims an hour come from one network address. Refuses as `claim` does, and with `TooManyNewcomers`.
+    """
+    hour = str(int(clock.now().timestamp()) // 3_600)
+    try:
+        limits.take([("coupon.newcomers", network, hour, 1, NETWORK_CLAIMS)])
+    except limits.LimitReached:
+        raise rules.TooManyNewcomers from None
+    member, _created = members.find_or_make([(Channel.PHONE, phone)], source=source)
+    return claim(offer_id, member.id, source)
+
+
+def note_link_reuse(coupon_id: int) -> None:
+    """Somebody opened a personal link on a browser that is not its owner's, after it was used."""
+    audit.record("coupon.link_reused", "coupon", coupon_id)

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from kernel import events
 from kernel.events import EventRecord
+from kernel.i18n import forced_locale
 from membership.coupons import rules, services
 from membership.coupons.models import Coupon, CouponEvent, CouponState, Offer, OfferState
 from membership.coupons.services import claims
@@ -129,9 +130,10 @@ def test_claim_window_is_half_open(clock: Any, make_member: Callable, make_offer
 
 def test_tier_too_low_is_refused_with_the_tier_that_is_needed(make_member: Callable, make_offer: Callable) -> None:
     offer = make_offer(min_rank=3)
-    with pytest.raises(rules.TierTooLow) as refused:
+    with forced_locale("en"), pytest.raises(rules.TierTooLow) as refused:
         services.claim(offer.id, make_member(rank=2).id)
-    assert "VIP3" in refused.value.message
+    with forced_locale("en"):
+        assert refused.value.message == "It is for VIP and above, and ¥2,000.00 or 8 orders more would take you there."
     assert services.claim(offer.id, make_member(rank=3).id).fresh
 
 

@@ -1,0 +1,159 @@
+"""Input of the pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.validators import InputRequired, Length, NumberRange, Optional
+
+from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
+from kernel.i18n import gettext as _
+from kernel.i18n import lazy_gettext as _l
+from membership.members.rules import PhoneInvalid, canonical_phone
+
+from . import labels
+from .models import CouponKind
+from .services.offers import Draft
+
+
+class PhoneForm(Form):
+    """A new person says a phone, so that the coupon has an owner."""
+
+    phone = StringField(_l("Your mobile number"), [InputRequired(), Length(max=40)])
+    canonical = ""
+
+    def validate_phone(self, field: StringField) -> None:
+        try:
+            self.canonical = canonical_phone(field.data or "")
+        except PhoneInvalid as refusal:
+            raise ValueError(str(refusal)) from None
+
+
+class OfferForm(Form):
+    """An offer with its terms. What belongs to another kind than the chosen one is left out."""
+
+    name = StringField(_l("Name"), [InputRequired(), Length(max=60)])
+    kind = RadioField(_l("What it does"), choices=list(labels.KINDS.items()), default=CouponKind.AMOUNT.value)
+    value = YuanField(_l("Takes off"))
+    percent = StringField(_l("Share that is paid"), [Length(max=8)])
+    discount_cap = YuanField(_l("At most"))
+    price = YuanField(_l("One piece costs"))
+    item_title = StringField(_l("What is put into the parcel"), [Length(max=60)])
+    min_spend = YuanField(_l("From"))
+    skus = TextAreaField(_l("Only for these goods"), [Length(max=4000)])
+    validity = RadioField(
+        _l("Can be used"),
+        choices=[("days", _l("for some days from the claim")), ("dates", _l("between two dates"))],
+        default="days",
+    )
+    valid_days = OptionalIntegerField(_l("Days from the claim"), [Optional(), NumberRange(1, 3650)])
+    usable_from = LocalDateTimeField(_l("Usable from"))
+    usable_until = LocalDateTimeField(_l("Usable until"))
+    stock = OptionalIntegerField(_l("Pieces"), [Optional(), NumberRange(1, 100_000_000)])
+    per_member = OptionalIntegerField(_l("Each member may have"), [Optional(), NumberRange(1, 1000)], default=1)
+    per_day = OptionalIntegerField(_l("A day, all together"), [Optional(), NumberRange(1, 100_000_000)])
+    claim_from = LocalDateTimeField(_l("Can be claimed from"))
+    claim_until = LocalDateTimeField(_l("Can be claimed until"))
+    min_rank = SelectField(_l("Tier"), coerce=int, default=0)
+    group_id = SelectField(_l("Group"), coerce=int, default=0)
+    open_to_new = BooleanField(_l("People the shop does not know yet may claim it with their phone"))
+    stack_group = StringField(_l("Goes together with others of another kind"), [Length(max=40)])
+    terms = TextAreaField(_l("More terms, as members read them"), [Length(max=500)])
+
+    def __init__(self, groups: list[tuple[int, str]], tiers: list[tuple[int, str]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.group_id.choices = [(0, _("Everybody")), *groups]
+        self.min_rank.choices = [(0, _("Every tier")), *tiers]
+
+    def validate_percent(self, field: StringField) -> None:
+        if self.kind.data == CouponKind.PERCENT.value and self.per_mille is None:
+            raise ValueError(_("Write the share that is paid in percent, such as 85 for 8.5折."))
+
+    @property
+    def per_mille(self) -> int | None:
+        """`85` or `8.5折` → 850; None for anything else."""
+        text = (self.percent.data or "").strip().replace("％", "%")
+        scale = 100 if text.endswith("折") else 10
+        try:
+            value = round(float(text.rstrip("折%").strip()) * scale)
+        except (ValueError, OverflowError):
+            return None
+        return value if 10 <= value <= 990 else None
+
+    @property
+    def draft(self) -> Draft:
+        """What was typed, as the service takes it."""
+        kind = CouponKind(self.kind.data)
+        days = self.validity.data == "days"
+        value = {
+            CouponKind.AMOUNT: self.value.data,
+            CouponKind.PERCENT: self.per_mille,
+            CouponKind.FIXED_PRICE: self.price.data,
+        }.get(kind)
+        capped = kind in (CouponKind.PERCENT, CouponKind.FREE_SHIPPING)
+        return Draft(
+            name=self.name.data or "",
+            kind=kind,
+            value=value or 0,
+            discount_cap=self.discount_cap.data if capped else None,
+            min_spend=self.min_spend.data or 0,
+            skus=[sku for line in (self.skus.data or "").splitlines() for sku in line.replace("，", ",").split(",") if sku.strip()],
+            item_title=(self.item_title.data or "") if kind == CouponKind.GIFT_ITEM else "",
+            valid_days=self.valid_days.data if days else None,
+            usable_from=None if days else self.usable_from.data,
+            usable_until=None if days else self.usable_until.data,
+            min_rank=self.min_rank.data or 0,
+            group_id=self.group_id.data or None,
+            stack_group=(self.stack_group.data or "").strip(),
+            terms=(self.terms.data or "").strip(),
+            stock=self.stock.data,
+            per_member=self.per_member.data,
+            per_day=self.per_day.data,
+            claim_from=self.claim_from.data,
+            claim_until=self.claim_until.data,
+            open_to_new=bool(self.open_to_new.data),
+        )
+
+    def fill(self, draft: Draft) -> None:
+        """Show an offer that is there."""
+        for name in (
+            "name", "discount_cap", "min_spend", "item_title", "valid_days", "usable_from", "usable_until", "stock",
+            "per_member", "per_day", "claim_from", "claim_until", "min_rank", "open_to_new", "stack_group", "terms",
+        ):  # fmt: skip
+            self[name].data = getattr(draft, name)
+        self.kind.data = draft.kind.value
+        self.value.data = draft.value if draft.kind == CouponKind.AMOUNT else None
+        self.price.data = draft.value if draft.kind == CouponKind.FIXED_PRICE else None
+        self.percent.data = f"{draft.value / 10:g}" if draft.kind == CouponKind.PERCENT else ""
+        self.min_spend.data = draft.min_spend or None
+        self.skus.data = "\n".join(draft.skus)
+        self.validity.data = "days" if draft.valid_days is not None else "dates"
+        self.group_id.data = draft.group_id or 0
+
+
+class StockForm(Form):
+    more = IntegerField(_l("More pieces"), [InputRequired(), NumberRange(1, 100_000_000)])
+
+
+class LinkForm(Form):
+    name = StringField(_l("Where will it be shown?"), [InputRequired(), Length(max=60)])
+
+
+class ReasonForm(Form):
+    reason = StringField(_l("Reason"), [InputRequired(), Length(max=200)])
+
+
+class GrantForm(Form):
+    offer_id = SelectField(_l("Offer"), coerce=int)
+
+    def __init__(self, offers: list[tuple[int, str]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.offer_id.choices = offers
+
+
+class RedeemForm(Form):
+    """The counter redeems a coupon without a till program."""
+
+    order = StringField(_l("Receipt or order number"), [InputRequired(), Length(max=60)])
+    amount = YuanField(_l("What the goods cost"), [InputRequired()])
