@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, not_, or_, sel
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
-from community.groups.models import Group, Seat, SeatState
+from community.groups import queries as groups
+from community.groups.models import Group
 from kernel import clock
 from kernel.db import db
 from kernel.errors import NotFound
@@ -49,14 +50,6 @@ def _bought(rule: rules.BoughtRule) -> ColumnElement[bool]:
     return found if rule.ever else not_(found)
 
 
-def _in_group(group_id: int) -> ColumnElement[bool]:
-    return (
-        exists()
-        .where(Seat.member_id == Member.id, Seat.group_id == group_id, Seat.state == SeatState.TAKEN)
-        .correlate(Member)
-    )
-
-
 def _between(column: Any, low: int, high: int | None) -> ColumnElement[bool]:
     return column >= low if high is None else and_(column >= low, column <= high)
 
@@ -68,12 +61,12 @@ def clause(rule: Any) -> ColumnElement[bool]:
             return Member.rank.in_(sorted(set(rule.ranks)))
         case rules.LastOrderRule():
             since, until = rules.order_window(rule, clock.today())
-            before = Member.last_order_at < until
-            return before if since is None else and_(Member.last_order_at >= since, before)
+            before = Member.last_order_at < clock.at(until)
+            return before if since is None else and_(Member.last_order_at >= clock.at(since), before)
         case rules.BoughtRule():
             return _bought(rule)
         case rules.GroupRule():
-            inside = _in_group(rule.group_id)
+            inside = groups.in_group_expression(rule.group_id)
             return inside if rule.inside else not_(inside)
         case rules.TagRule():
             carried = (
@@ -128,7 +121,7 @@ def count(definition: rules.Definition, *more: ColumnElement[bool]) -> Reach:
 def _estimate(statement: Select[Any]) -> int:
     compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"render_postcompile": True})
     connection = db.session.connection()
-    plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params).scalar()
+    plan: Any = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params).scalar()
     plan = json.loads(plan) if isinstance(plan, str) else plan
     return int(plan[0]["Plan"]["Plan Rows"])
 

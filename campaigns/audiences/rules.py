@@ -5,12 +5,11 @@ A definition is JSON, `{"rules": [{"kind": "tier", "ranks": [2, 3]}, …]}`; not
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kernel import clock
 from kernel.errors import Refusal
 from kernel.i18n import lazy_gettext as _l
 from membership.members.models import Contact
@@ -158,14 +157,13 @@ def parse(definition: dict[str, Any]) -> Definition:
         raise AudienceInvalid from None
 
 
-def order_window(rule: LastOrderRule, today: date) -> tuple[datetime | None, datetime]:
-    """The half-open interval `[from, until)` of instants in which the last order lies; no beginning when it is open."""
-    until = clock.day_bounds(today - timedelta(days=rule.from_days))[1]
-    since = None if rule.to_days is None else clock.day_bounds(today - timedelta(days=rule.to_days))[0]
-    return since, until
+def order_window(rule: LastOrderRule, today: date) -> tuple[date | None, date]:
+    """The business dates `[since, until)` on which the last order lies; no first one when the window is open."""
+    until = today - timedelta(days=rule.from_days) + timedelta(days=1)
+    return None if rule.to_days is None else today - timedelta(days=rule.to_days), until
 
 
-def bought_since(definition: Definition, today: date) -> datetime | None:
-    """From which instant on an order takes a member out again: the end of the window that the audience asks for."""
+def bought_since(definition: Definition, today: date) -> date | None:
+    """From which date on an order takes a member out again: the end of the window that the audience asks for."""
     rule = definition.first("last_order")
     return order_window(rule, today)[1] if rule is not None else None

@@ -87,19 +87,3 @@ class ContactLedger(db.Model):
         CheckConstraint("total >= 0 AND day_total >= 0 AND day_total <= total", name="counts"),
         {"postgresql_with": {"fillfactor": 80}},
     )
-
-
-class NoticeMail(db.Model):
-    """A service notice that goes by e-mail, such as a one-time code. It is handed over at least once."""
-
-    __tablename__ = "notice_mail"
-    notice_id: Mapped[int] = mapped_column(ForeignKey("notice.id", ondelete="CASCADE"), primary_key=True)
-    due_at: Mapped[datetime]
-    attempts: Mapped[int] = mapped_column(default=0)
-    sent_at: Mapped[datetime | None]
-    given_up_at: Mapped[datetime | None]
-    error: Mapped[str | None]
-
-    __table_args__ = (
-        Index("ix_notice_mail_due", "due_at", postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL")),
-    )

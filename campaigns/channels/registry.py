@@ -3,13 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
+
+from flask import current_app
+
+from kernel import shop
+from membership.members.models import Contact
 
 from .adapters import Adapter
+from .adapters.email import Email, Server, parse_url
 from .adapters.inbox import Inbox
+from .adapters.webhook import Hook, Webhook
 from .models import Account, ChannelKind
+from .sealing import unseal
 
-_makers: dict[ChannelKind, Callable[[Account], Adapter]] = {ChannelKind.INBOX: lambda account: Inbox()}
+
+def server_of(account: Account) -> Server:
+    """The mail server of an account: its own settings, or those of the environment."""
+    settings = current_app.extensions["settings"]
+    site = urlsplit(settings.site_url).hostname or "localhost"
+    said = account.settings
+    if said.get("environment"):
+        server = parse_url(settings.smtp_url or "", site)
+        return server if server.sender_name else replace(server, sender_name=shop.shop_name())
+    return Server(
+        host=said["host"],
+        port=said["port"],
+        sender=said["sender"],
+        sender_name=said.get("sender_name") or shop.shop_name(),
+        security=said["security"],
+        username=said.get("username", ""),
+        password=unseal(account.secret),
+        reply_to=said.get("reply_to", ""),
+        timeout_seconds=said.get("timeout_seconds", 15.0),
+        site=site,
+    )
+
+
+def hook_of(account: Account) -> Hook:
+    """The webhook of an account."""
+    said = account.settings
+    return Hook(
+        url=said["url"],
+        secret=unseal(account.secret),
+        contact=Contact(said.get("contact", Contact.SMS.value)),
+        idempotent=said.get("idempotent", False),
+        timeout_seconds=said.get("timeout_seconds", 10.0),
+        batch_size=said.get("batch_size", 50),
+    )
+
+
+_makers: dict[ChannelKind, Callable[[Account], Adapter]] = {
+    ChannelKind.INBOX: lambda account: Inbox(),
+    ChannelKind.EMAIL: lambda account: Email(server_of(account)),
+    ChannelKind.WEBHOOK: lambda account: Webhook(hook_of(account)),
+}
 _kept: dict[int, tuple[Any, Adapter]] = {}
 
 

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from kernel import clock
-
 BREAKER = 20
 FIRST_BACKOFF = timedelta(seconds=15)
 LONGEST_BACKOFF = timedelta(minutes=10)
@@ -29,30 +27,30 @@ class Quiet:
     until: time = time(8, 0)
 
 
-def quiet_end(now: datetime, quiet: Quiet) -> datetime | None:
-    """When the quiet hours that hold at `now` end (aware UTC), or None when it is not quiet."""
-    local = clock.local(now)
-    wall, today = local.time(), local.date()
+def quiet_end(wall: datetime, quiet: Quiet) -> datetime | None:
+    """When the quiet hours that hold at an instant on the shop's wall clock end, or None when it is not quiet.
+
+    `wall` is aware, in the shop's time zone, and so is the answer.
+    """
+    at, today = wall.timetz().replace(tzinfo=None), wall.date()
     if quiet.since == quiet.until:
         return None
     if quiet.since < quiet.until:
-        inside = quiet.since <= wall < quiet.until
-        day = today
+        inside, day = quiet.since <= at < quiet.until, today
     else:
-        inside = wall >= quiet.since or wall < quiet.until
-        day = today + timedelta(days=1) if wall >= quiet.since else today
-    return clock.at(day, quiet.until.hour, quiet.until.minute) if inside else None
+        inside = at >= quiet.since or at < quiet.until
+        day = today + timedelta(days=1) if at >= quiet.since else today
+    return datetime.combine(day, quiet.until, tzinfo=wall.tzinfo) if inside else None
 
 
-def next_quiet(now: datetime, quiet: Quiet) -> datetime | None:
-    """When it will next become quiet, or None when it never does; `now` itself when it is quiet already."""
+def next_quiet(wall: datetime, quiet: Quiet) -> datetime | None:
+    """When it next becomes quiet, or None when it never does; `wall` itself when it is quiet already."""
     if quiet.since == quiet.until:
         return None
-    if quiet_end(now, quiet) is not None:
-        return now
-    today = clock.local(now).date()
-    start = clock.at(today, quiet.since.hour, quiet.since.minute)
-    return start if start > now else clock.at(today + timedelta(days=1), quiet.since.hour, quiet.since.minute)
+    if quiet_end(wall, quiet) is not None:
+        return wall
+    start = datetime.combine(wall.date(), quiet.since, tzinfo=wall.tzinfo)
+    return start if start > wall else start + timedelta(days=1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import BigInteger, Date, bindparam, case, func, select, update
@@ -107,10 +107,10 @@ def note_accepted(account_id: int) -> None:
     )
 
 
-def note_errors(account_id: int, errors: int, reason: str, down: bool = False) -> bool:
+def note_errors(account_id: int, errors: int, reason: str, down: bool = False, after: timedelta | None = None) -> bool:
     """Count errors in a row; at twenty the account is paused with the reason. Returns whether it is paused now.
 
-    With `down` the account could not be reached at all and rests for a while, longer each time.
+    With `down` the account could not be reached at all and rests for a while, longer each time or as long as `after` says.
     """
     now = clock.now()
     row = db.session.execute(
@@ -122,7 +122,7 @@ def note_errors(account_id: int, errors: int, reason: str, down: bool = False) -
     ).one()
     values: dict[str, Any] = {}
     if down:
-        values["retry_at"] = now + rules.backoff(row.errors_in_row)
+        values["retry_at"] = now + (after or rules.backoff(row.errors_in_row))
     if row.errors_in_row >= rules.BREAKER and row.paused_at is None:
         values["paused_at"] = now
         values["pause_reason"] = reason[:500]
@@ -155,6 +155,11 @@ def quiet_hours() -> rules.Quiet:
         time.fromisoformat(shop.get("quiet.from", standard.since.isoformat("minutes"))),
         time.fromisoformat(shop.get("quiet.until", standard.until.isoformat("minutes"))),
     )
+
+
+def quiet_until(now: datetime) -> datetime | None:
+    """When the quiet hours that hold at an instant end, or None when it is not quiet."""
+    return rules.quiet_end(clock.local(now), quiet_hours())
 
 
 _members = bindparam("member_ids", type_=ARRAY(BigInteger))

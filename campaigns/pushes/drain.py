@@ -26,6 +26,7 @@ from campaigns.channels.models import Account
 from kernel import clock
 from kernel.db import db, transaction
 from membership.coupons.models import Offer, OfferVersion
+from membership.coupons.services.grants import grant_many
 
 from . import ledger, rules
 from .ledger import Lease, LeaseLost
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 # A job hands over for so long and then lets others have their turn.
 BUDGET_SECONDS = 12.0
+# What a lease lasts beyond the longest that handing over one batch can take.
+MARGIN = timedelta(seconds=5)
 # Shorter waits for tokens are sat out; for longer ones the slice is given back.
 LONGEST_WAIT = 2.0
 
@@ -64,7 +67,7 @@ class Work:
     @property
     def hold(self) -> timedelta:
         """How long a lease lasts between two signs of life."""
-        return self.adapter.abilities.longest + timedelta(seconds=5)
+        return self.adapter.abilities.longest + MARGIN
 
     @property
     def intent(self) -> Any:
@@ -76,7 +79,7 @@ class Work:
 
     def quiet_until(self) -> datetime | None:
         """When sending may go on if it must be quiet now, else None."""
-        return None if self.adapter.abilities.silent else channel_rules.quiet_end(clock.now(), self.quiet)
+        return None if self.adapter.abilities.silent else channel_rules.quiet_end(clock.local(clock.now()), self.quiet)
 
 
 def load(run_id: int) -> Work | None:
@@ -219,8 +222,23 @@ class Sending:
             db.session.execute(select(Offer.id).where(Offer.id == self.work.granted_offer_id).with_for_update())
 
     def grant(self, rows: list[ledger.Claimed]) -> list[ledger.Claimed]:
-        """Put each member's coupon into their hands in the transaction that claims the delivery."""
-        return rows
+        """Put each member's coupon into their hands in the transaction that claims the delivery.
+
+        Keyed by the delivery: however often it is claimed, it brings one coupon. Who can be given none is not written to.
+        """
+        offer_id = self.work.granted_offer_id
+        if offer_id is None or not rows:
+            return rows
+        keys = [(row.member_id, f"delivery:{row.id}") for row in rows]
+        coupons = grant_many(offer_id, keys, f"push:{self.work.run_id}")
+        without = [row.id for row in rows if row.member_id not in coupons]
+        if without:
+            ledger.free_contacts(without)
+            ledger.fence(self.held, self.work.hold, unsent=len(without))
+            ledger.end(without, DeliveryState.CLAIMED, DeliveryState.SUPPRESSED, "no_coupon")
+        given = {row.id: coupons[row.member_id][0] for row in rows if row.member_id in coupons}
+        ledger.attach_coupons(given)
+        return [row for row in rows if row.id in given]
 
     def rendered(self, rows: Sequence[ledger.Claimed]) -> tuple[list[Message], dict[int, int]]:
         """The messages of claimed deliveries; one that cannot be written comes to its end with the reason."""
@@ -312,8 +330,8 @@ class Sending:
 
     def note(self, handed: dict[int, Outcome], attempts: dict[int, int], state: DeliveryState) -> None:
         """Write the outcomes of a batch down, under the lease."""
-        now = clock.now()
-        verdicts = {i: rules.verdict(outcome, attempts[i], now) for i, outcome in handed.items()}
+        now, idempotent = clock.now(), self.work.adapter.abilities.idempotent
+        verdicts = {i: rules.verdict(outcome, attempts[i], now, idempotent) for i, outcome in handed.items()}
         ledger.record(self.held, self.work.hold, verdicts, state)
 
     def judge(self, outcomes: Sequence[Outcome]) -> None:
@@ -335,6 +353,6 @@ class Sending:
         self.troubled = True
         down = last.down
         with transaction():
-            paused = channels.note_errors(self.work.account_id, 1 if down else errors, last.reason, down)
+            paused = channels.note_errors(self.work.account_id, 1 if down else errors, last.reason, down, last.after)
         if down or paused:
             raise Stop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from flask import current_app
 from redis import RedisError
@@ -12,7 +12,6 @@ from sqlalchemy import func, or_, select, update
 
 from campaigns.audiences.rules import AudienceInvalid
 from campaigns.channels import registry
-from campaigns.channels import rules as channel_rules
 from campaigns.channels import services as channels
 from campaigns.channels.models import Account
 from kernel import clock, jobs
@@ -101,6 +100,13 @@ def _queue_is_full() -> bool:
         return False
 
 
+def _may_send(account: Account, now: datetime, quiet: bool) -> bool:
+    """Whether anything can be handed over through an account at this moment."""
+    if account.paused_at is not None or channels.rests_until(account, now) is not None:
+        return False
+    return not quiet or registry.adapter_of(account).abilities.silent
+
+
 @every(3)
 @job(own_transactions=True)
 def wake() -> None:
@@ -115,7 +121,7 @@ def wake() -> None:
         return
     with transaction():
         now = clock.now()
-        quiet = channel_rules.quiet_end(now, channels.quiet_hours()) is not None
+        quiet = channels.quiet_until(now) is not None
         live = db.session.execute(
             select(Run.id, Run.state, Account)
             .join(Push, Push.id == Run.push_id)
@@ -137,9 +143,8 @@ def wake() -> None:
                 close.later(run_id=run_id)
             elif services.finish(run_id):
                 continue
-            elif account.paused_at is None and channels.rests_until(account, now) is None:
-                if not quiet or registry.adapter_of(account).abilities.silent:
-                    wake_run(run_id)
+            elif _may_send(account, now, quiet):
+                wake_run(run_id)
 
 
 @every(10)

@@ -112,8 +112,8 @@ def fan_out_statement(definition: audience_rules.Definition, contact: Contact) -
         .returning(Delivery.member_id, Delivery.slice_number)
         .cte("inserted")
     )
-    stretches = (
-        select(run_id, inserted.c.slice_number, literal("ready", Text), func.count(), 0, 0, 0)
+    stretches: Any = (
+        select(run_id, inserted.c.slice_number, literal("ready", Text), func.count(), *(literal(0),) * 3)
         .where(inserted.c.slice_number > 0)
         .group_by(inserted.c.slice_number)
     )
@@ -347,6 +347,18 @@ def claim(held: Lease, hold: timedelta, statement: Any, wanted: int, bought_sinc
         len(found),
         ended,
     )
+
+
+_pairs = select(
+    func.unnest(_ids).label("id"), func.unnest(bindparam("coupons", type_=ARRAY(BigInteger))).label("coupon_id")
+).subquery("pairs")
+_COUPONS = update(_delivery).where(_delivery.c.id == _pairs.c.id).values(coupon_id=_pairs.c.coupon_id)
+
+
+def attach_coupons(given: Mapping[int, int]) -> None:
+    """Write which coupon went with which delivery."""
+    if given:
+        db.session.execute(_COUPONS, {"ids": list(given), "coupons": list(given.values())})
 
 
 # ── Intent and outcome ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,8 +11,11 @@ from campaigns.channels.adapters import Message
 from kernel import links, shop
 from kernel.i18n import LOCALES, forced_locale
 from kernel.i18n import gettext as _
+from membership.coupons import labels as coupon_labels
 from membership.coupons.models import Offer, OfferVersion
 from membership.members.models import Contact
+from membership.members.services import unsubscribe_path
+from membership.tiers import labels as tier_labels
 
 from . import rules
 from .models import Push
@@ -39,13 +42,20 @@ class Wording:
     target: str | None
     contact: Contact
 
+    # What stands above the unsubscribe link of an e-mail.
+    farewell: Mapping[str, str] = field(default_factory=dict)
+
+    def language(self, locale: str) -> str:
+        """The language in which a member is written to."""
+        return locale if locale in self.constants else LOCALES[0]
+
     @cached_property
     def names(self) -> frozenset[str]:
         return rules.names_in((*self.subject, *self.body))
 
     def values(self, delivery_id: int, nickname: str, rank: int, locale: str) -> dict[str, str]:
         """A member's values of the placeholders."""
-        language = locale if locale in self.constants else LOCALES[0]
+        language = self.language(locale)
         values = dict(self.constants[language])
         if nickname:
             values["nickname"] = rules.one_line(nickname)
@@ -56,50 +66,44 @@ class Wording:
             values["link"] = links.absolute(click_path(delivery_id, LINK))
         return values
 
-    def message(self, row: Any, unsubscribe: str | None = None) -> Message:
+    def message(self, row: Any) -> Message:
         """The message of a claimed delivery. Raises `rules.RenderFailed`."""
         values = self.values(row.id, row.nickname, row.rank, row.locale)
+        body, unsubscribe = rules.render(self.body, values), None
+        if self.contact is Contact.EMAIL:
+            unsubscribe = links.absolute(unsubscribe_path(row.member_id, self.contact))
+            body = f"{body.rstrip()}\n\n{self.farewell[self.language(row.locale)]}\n{unsubscribe}\n"
         return Message(
             key=f"delivery:{row.id}",
             delivery_id=row.id,
             member_id=row.member_id,
             address=row.address,
             subject=rules.one_line(rules.render(self.subject, values)),
-            body=rules.render(self.body, values),
+            body=body,
             unsubscribe=unsubscribe,
             path=click_path(row.id, self.target) if self.target else None,
         )
-
-
-def coupon_words(version: OfferVersion) -> str:
-    """What a coupon is worth in one or two words of the present language."""
-    from kernel.money import short_yuan
-
-    match version.kind.value:
-        case "amount" | "fixed_price":
-            return short_yuan(version.value)
-        case "percent":
-            return str(
-                _("%(percent)s%% off", percent=f"{100 - version.value / 10:g}", tenths=f"{version.value / 100:g}")
-            )
-        case "free_shipping":
-            return str(_("Free shipping"))
-        case _:
-            return version.item_title
 
 
 def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, version: OfferVersion | None) -> Wording:
     """Prepare a push's texts once for all its members."""
     constants: dict[str, dict[str, str]] = {}
     tiers: dict[str, tuple[str, ...]] = {}
+    farewell: dict[str, str] = {}
     for locale in LOCALES:
         with forced_locale(locale):
             # A nickname that is not there is no reason to say nothing.
             values = {"shop": shop.shop_name(), "nickname": str(_("dear member"))}
             if offer is not None and version is not None:
-                values |= {"coupon_name": offer.name, "coupon_value": coupon_words(version)}
+                values |= {"coupon_name": offer.name, "coupon_value": coupon_labels.face(version)}
             constants[locale] = values
-            tiers[locale] = (str(_("member")), *(f"VIP{rank}" for rank in range(1, 5)))
+            farewell[locale] = str(
+                _(
+                    "You get this mail because you agreed to hear from %(shop)s. Unsubscribe with one tap:",
+                    shop=shop.shop_name(),
+                )
+            )
+            tiers[locale] = tuple(tier_labels.tier_name(rank) if rank else str(_("member")) for rank in range(5))
     return Wording(
         push.id,
         run_id,
@@ -109,4 +113,5 @@ def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, vers
         tiers,
         COUPON if push.offer_id else LINK if push.link_url else None,
         contact,
+        farewell,
     )

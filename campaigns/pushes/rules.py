@@ -151,11 +151,12 @@ class Verdict:
     later: datetime | None = None
 
 
-def verdict(outcome: Outcome, attempts: int, now: datetime) -> Verdict:
+def verdict(outcome: Outcome, attempts: int, now: datetime, idempotent: bool = False) -> Verdict:
     """What follows from an outcome for a delivery that had so many attempts before.
 
     Refused for good: failed. Not taken: ready again, later each time, and failed after five tries; a channel that could
-    not be reached at all costs no try. In doubt: unknown, and never offered again by itself.
+    not be reached at all costs no try. In doubt: unknown, and never offered again by itself, unless the channel keeps each
+    key once (`idempotent`).
     """
     reason = one_line(outcome.reason)[:300] or None
     match outcome.status:
@@ -163,7 +164,7 @@ def verdict(outcome: Outcome, attempts: int, now: datetime) -> Verdict:
             return Verdict(DeliveryState.ACCEPTED, provider_id=outcome.provider_id)
         case Status.REJECTED:
             return Verdict(DeliveryState.FAILED, reason or "rejected")
-        case Status.UNKNOWN:
+        case Status.UNKNOWN if not idempotent or attempts + 1 >= ATTEMPTS:
             return Verdict(DeliveryState.UNKNOWN, reason or "no_answer")
         case _ if outcome.down:
             return Verdict(DeliveryState.READY, reason)

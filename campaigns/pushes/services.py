@@ -81,7 +81,7 @@ def start(run: Run) -> bool:
     """Freeze whom a scheduled run can reach and begin to write its deliveries. Returns whether this call did it."""
     now = clock.now()
     push = db.session.get_one(Push, run.push_id)
-    definition = audience_rules.parse(push.audience)
+    window_end = audience_rules.bought_since(audience_rules.parse(push.audience), clock.today())
     started = db.session.execute(
         update(Run)
         .where(Run.id == run.id, Run.state == RunState.SCHEDULED, Run.scheduled_at <= now)
@@ -89,7 +89,7 @@ def start(run: Run) -> bool:
             state=RunState.MATERIALISING,
             started_at=now,
             woken_at=now,
-            bought_since=audience_rules.bought_since(definition, clock.today()) or now,
+            bought_since=min(clock.at(window_end), now) if window_end is not None else now,
             through_id=select(func.coalesce(func.max(Member.id), 0)).scalar_subquery(),
         )
         .execution_options(synchronize_session=False)

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from membership.members.models import Contact
 
@@ -71,7 +71,8 @@ class Abilities:
 
 
 class Adapter(Protocol):
-    abilities: ClassVar[Abilities] | Abilities
+    @property
+    def abilities(self) -> Abilities: ...
 
     def submit(self, batch: Sequence[Message]) -> list[Outcome]:
         """Hand a batch over; one outcome a message, in order. Never raises for what the other side does."""

@@ -1,0 +1,34 @@
+"""The demo shop's repurchase push: real workers send it to those who agreed, as soon as the shop is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import select
+
+from campaigns.channels import services as channels
+from campaigns.pushes import services as pushes
+from kernel.db import db
+from kernel.demo import Progress, Step
+from kernel.staff.models import Staff
+from membership.coupons.models import Offer
+
+
+def steps() -> Iterator[Step]:
+    """What this floor brings, in order."""
+    yield Step("push", "A repurchase push", 1, _schedule_push)
+
+
+def _schedule_push(progress: Progress) -> None:
+    offer_id = db.session.scalar(select(Offer.id).order_by(Offer.id).limit(1))
+    marketer = db.session.scalar(select(Staff.id).where(Staff.email == "marketer@shop.example"))
+    _push, run = pushes.draft(
+        marketer,
+        name="30–180 天没回来的老朋友",
+        account_id=channels.inbox_account().id,
+        audience={"rules": [{"kind": "last_order", "from_days": 30, "to_days": 180}]},
+        subject="{nickname}，好久不见",
+        body="给你留了一张券：{coupon_value}，十四天内都能用。\n{coupon_link}",
+        offer_id=offer_id,
+    )
+    pushes.schedule(run)
