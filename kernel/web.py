@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.server import Server
+from granian.server import MPServer as Server
 
 from . import embedded
 from .config import ROOT, Settings
@@ -21,7 +22,9 @@ from .db import db
 
 THREADS = 16
 # Connections that a process takes at once. Idle ones of browsers count too, so that it is far above the threads.
-BACKPRESSURE = 512
+BACKPRESSURE = 1024
+# How long a connection may be silent before its next request.
+IDLE_MILLISECONDS = 15_000
 KILL_SECONDS = 20
 
 
@@ -30,6 +33,7 @@ def serve(settings: Settings, host: str, port: int, app: Flask | None = None) ->
 
     With `app` (Linux) the processes share the parent's loaded application; otherwise each loads `wsgi.py`.
     """
+    raise_file_limit()
     server = Server(
         target="wsgi:app",
         address=host,
@@ -40,7 +44,9 @@ def serve(settings: Settings, host: str, port: int, app: Flask | None = None) ->
         backpressure=BACKPRESSURE,
         backlog=1024,
         websockets=False,
-        http1_settings=HTTP1Settings(header_read_timeout=15_000),
+        # Only so does the limit hold for a connection that never says anything: waiting for either version has none.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=IDLE_MILLISECONDS),
         respawn_failed_workers=True,
         workers_kill_timeout=KILL_SECONDS,
         working_dir=ROOT,
@@ -50,6 +56,15 @@ def serve(settings: Settings, host: str, port: int, app: Flask | None = None) ->
         server.serve()
     else:
         server.serve(target_loader=loader(app, server), wrap_loader=False)
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many connections as it may take; many systems give 1,024 at first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * BACKPRESSURE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def loader(app: Flask, server: Server) -> Callable[[], Any]:
