@@ -11,6 +11,8 @@ def init() -> None:
     grant("groups.view", *EVERYONE)
     grant("groups.edit", Role.MANAGER)
     grant("groups.moderate", Role.MANAGER, Role.ASSISTANT)
+    # A personal link opens a member's pages on whatever phone it is tapped on, so not everybody may make one.
+    grant("groups.invite", Role.MANAGER, Role.MARKETER, Role.SERVICE, Role.ASSISTANT)
     grant("posts.view", *EVERYONE)
     grant("posts.edit", Role.MANAGER, Role.MARKETER, Role.ASSISTANT)
     grant("calls.view", *EVERYONE)

@@ -100,7 +100,7 @@ def _unpack(cursor: str | None, columns: list[ColumnElement[Any]]) -> tuple[str,
     return direction, values
 
 
-def keyset(statement: Select[Any], order: Sequence[Any], cursor: str | None = None, size: int = 50) -> Page:
+def keyset(statement: Select[*tuple[Any, ...]], order: Sequence[Any], cursor: str | None = None, size: int = 50) -> Page:
     """One page of `size` rows by keyset.
 
     `order` lists columns, each plain (ascending) or `.desc()`, none of them nullable (coalesce first), the last unique.
@@ -166,7 +166,7 @@ class Count:
         return self.n > 0
 
 
-def capped_count(statement: Select[Any], cap: int = 10_000) -> Count:
+def capped_count(statement: Select[*tuple[Any, ...]], cap: int = 10_000) -> Count:
     """How many rows a statement has, counted no further than the cap."""
     inner = (
         statement.order_by(None).with_only_columns(literal(1).label("one"), maintain_column_froms=True).limit(cap + 1)
