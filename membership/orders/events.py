@@ -29,6 +29,14 @@ class OrderDelivered(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrderCompleted(Event):
+    """An order reported singly is complete: nothing can be sent back any more."""
+
+    order_id: int
+    member_id: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrderRefused(Event):
     """The parcel was refused at the door (拒签)."""
 

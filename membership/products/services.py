@@ -58,4 +58,4 @@ def _ids(source: str, skus: list[str]) -> dict[str, int]:
     rows = db.session.execute(
         select(Product.sku, Product.id).where(Product.source == source, Product.sku == func.any(skus))
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())

@@ -6,5 +6,5 @@ from flask import Flask
 
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables."""
-    from . import models  # noqa: F401
+    """Load the room's tables, jobs and subscribers."""
+    from . import events, jobs, labels, models, subscribers  # noqa: F401

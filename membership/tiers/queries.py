@@ -56,7 +56,7 @@ def head_counts() -> dict[int, int]:
         .where(Member.merged_into_id.is_(None), Member.erased_at.is_(None))
         .group_by(Member.rank)
     )
-    return dict.fromkeys((0, *rules.RANKS), 0) | dict(rows.tuples())
+    return dict.fromkeys((0, *rules.RANKS), 0) | dict(rows.all())
 
 
 def standing_of(member_id: int) -> MemberTier | None:

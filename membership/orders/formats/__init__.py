@@ -19,21 +19,21 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: whether a heading is its own, what a heading lacks, and its reader."""
+    """A kind of file: whether a heading is its own, a check that refuses a heading that lacks something, and its reader."""
 
     key: str
     label: Any
     recognises: Callable[[Sequence[str]], bool]
-    missing_columns: Callable[[Sequence[str]], list[str]]
+    check: Callable[[Sequence[str]], None]
     entries: Callable[[Sheet, datetime], Iterator[Entry]]
 
 
 FORMATS = {
     one.key: one
     for one in (
-        Format("siyu", _l("Siyu order file"), siyu.recognises, siyu.missing_columns, siyu.entries),
-        Format("taobao", _l("Taobao / Tmall order export"), taobao.recognises, taobao.missing_columns, taobao.entries),
-        Format("uci", _l("UCI Online Retail II"), uci.recognises, uci.missing_columns, uci.entries),
+        Format("siyu", _l("Siyu order file"), siyu.recognises, siyu.check, siyu.entries),
+        Format("taobao", _l("Taobao / Tmall order export"), taobao.recognises, taobao.check, taobao.entries),
+        Format("uci", _l("UCI Online Retail II"), uci.recognises, uci.check, uci.entries),
     )
 }
 
@@ -50,12 +50,8 @@ def detect(heading: Sequence[str]) -> Format:
 def examined(path: Path, wanted: str = AUTO) -> tuple[Sheet, Format]:
     """Read a file once through and settle its format; refuses with `FileUnreadable` what is wrong with it as a whole."""
     found = sheet.examine(path)
-    if wanted == AUTO:
-        return found, detect(found.heading)
-    one = FORMATS[wanted]
-    missing = one.missing_columns(found.heading)
-    if missing:
-        raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(missing))
+    one = detect(found.heading) if wanted == AUTO else FORMATS[wanted]
+    one.check(found.heading)
     return found, one
 
 

@@ -64,10 +64,14 @@ def recognises(heading: Sequence[str]) -> bool:
     return {"order_no", "state", "sku"} <= found.keys()
 
 
-def missing_columns(heading: Sequence[str]) -> list[str]:
-    """The required columns that a heading lacks."""
-    found, _repeated = places(heading, SPELLINGS)
-    return [name for name in REQUIRED if name not in found]
+def check(heading: Sequence[str]) -> None:
+    """Refuses with `FileUnreadable` a heading in which columns are missing or repeated."""
+    found, repeated = places(heading, SPELLINGS)
+    missing = [name for name in REQUIRED if name not in found]
+    if missing:
+        raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(missing))
+    if repeated:
+        raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))
 
 
 def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
@@ -103,12 +107,8 @@ class _Gathered:
 
 class _Reader:
     def __init__(self, heading: Sequence[str], now: datetime) -> None:
-        self.places, repeated = places(heading, SPELLINGS)
-        missing = [name for name in REQUIRED if name not in self.places]
-        if repeated:
-            raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))
-        if missing:
-            raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(missing))
+        check(heading)
+        self.places, _repeated = places(heading, SPELLINGS)
         self.width = len(heading)
         self.now = now
         self.shared: dict[str, Callable[[str, str], Any]] = {

@@ -93,11 +93,14 @@ def recognises(heading: Sequence[str]) -> bool:
     return layout_of(heading) is not None
 
 
-def missing_columns(heading: Sequence[str]) -> list[str]:
-    """What the nearest layout lacks in a heading."""
-    found, _repeated = places(heading, SPELLINGS)
-    lacks = [[name for name in layout if name not in found] for layout in LAYOUTS]
-    return min(lacks, key=len)
+def check(heading: Sequence[str]) -> None:
+    """Refuses with `FileUnreadable` a heading that lacks columns of the layout it comes nearest to, or repeats some."""
+    found, repeated = places(heading, SPELLINGS)
+    missing = min(([name for name in layout if name not in found] for layout in LAYOUTS), key=len)
+    if missing:
+        raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(missing))
+    if repeated:
+        raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))
 
 
 def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
@@ -105,12 +108,9 @@ def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
 
     Refuses with `FileUnreadable` when columns are missing or repeated.
     """
-    found, repeated = places(sheet.heading, SPELLINGS)
-    layout = layout_of(sheet.heading)
-    if repeated:
-        raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))
-    if layout is None:
-        raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(missing_columns(sheet.heading)))
+    check(sheet.heading)
+    found, _repeated = places(sheet.heading, SPELLINGS)
+    layout = layout_of(sheet.heading) or LIST
     width = len(sheet.heading)
     alike: Counter[bytes] = Counter()
     for row in sheet.rows():

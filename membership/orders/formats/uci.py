@@ -287,13 +287,13 @@ def recognises(heading: Sequence[str]) -> bool:
     return True
 
 
-def missing_columns(heading: Sequence[str]) -> list[str]:
-    """The columns that a heading lacks."""
+def check(heading: Sequence[str]) -> None:
+    """Refuses with `FileUnreadable` a heading in which columns are missing or repeated."""
     try:
         columns_of(heading)
     except HeadingUnknown as unknown:
-        return list(unknown.missing)
-    return []
+        wrong = sheet.Wrong.COLUMNS_MISSING if unknown.missing else sheet.Wrong.COLUMNS_REPEATED
+        raise sheet.FileUnreadable(wrong, columns=", ".join(unknown.missing or unknown.repeated)) from None
 
 
 def entries(file: sheet.Sheet, now: datetime) -> Iterator[Entry]:
@@ -303,11 +303,7 @@ def entries(file: sheet.Sheet, now: datetime) -> Iterator[Entry]:
     later; one that has not arrived carries its expected delivery. A dearer discount than goods gives a sum of zero.
     Refuses with `FileUnreadable` when columns are missing or repeated.
     """
-    try:
-        columns_of(file.heading)
-    except HeadingUnknown as unknown:
-        wrong = sheet.Wrong.COLUMNS_MISSING if unknown.missing else sheet.Wrong.COLUMNS_REPEATED
-        raise sheet.FileUnreadable(wrong, columns=", ".join(unknown.missing or unknown.repeated)) from None
+    check(file.heading)
     lines = array("L")
 
     def cells() -> Iterator[list[str]]:

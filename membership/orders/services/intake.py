@@ -20,7 +20,7 @@ from membership.members.models import Channel
 from membership.products import services as products
 
 from .. import rules
-from ..events import OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused
+from ..events import OrderCompleted, OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused
 from ..formats.drafts import AsideDraft, Buyer, CancelDraft, OrderDraft
 from ..models import Order, OrderState, Refund
 from . import returns, summaries
@@ -249,7 +249,7 @@ def _write_orders(
         _ORDERS,
         {"source": source, "run_id": run_id, "now": clock.now(), "rows": json.dumps(rows, ensure_ascii=False)},
     )
-    return {external_id: order_id for order_id, external_id in written.tuples()}
+    return {external_id: order_id for order_id, external_id in written}
 
 
 def _row(draft: OrderDraft, member_id: int | None) -> dict[str, Any]:
@@ -486,6 +486,9 @@ def _events(
                 at = now
             if at is not None and now - rules.FRESH <= at <= now + rules.AHEAD:
                 events.append(OrderDelivered(order_id=row.id, member_id=row.member_id, delivered_at=min(at, now)))
+        completed_before = before is not None and before.state is OrderState.COMPLETED
+        if run_id is None and row.state is OrderState.COMPLETED and not completed_before:
+            events.append(OrderCompleted(order_id=row.id, member_id=row.member_id))
         refused_before = before is not None and before.state is OrderState.REFUSED
         if row.state is OrderState.REFUSED and not refused_before and fresh:
             events.append(OrderRefused(order_id=row.id, member_id=row.member_id))

@@ -141,7 +141,7 @@ def _write_entries(source: str, reports: Sequence[Any], outcomes: list[str], run
         )
     written = db.session.execute(_ENTRIES, _of(source, run_id=run_id, rows=json.dumps(rows, ensure_ascii=False)))
     lines = []
-    for entry_id, number in written.tuples():
+    for entry_id, number in written:
         outcomes[first[number]] = "new"
         one = reports[first[number]]
         if isinstance(one, CancelDraft) and one.buyer_key is not None:

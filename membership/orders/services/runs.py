@@ -112,8 +112,6 @@ def keep(
     )
     try:
         sheet, found = formats.examined(path, wanted)
-        # A reader may refuse the heading for reasons of its own; it says so before its first order.
-        next(found.entries(sheet, run.created_at), None)
     except FileUnreadable as refused:
         run.state = RunState.FAILED
         run.failure = refused.stored

@@ -1,0 +1,34 @@
+"""Tiers follow orders."""
+
+from __future__ import annotations
+
+from kernel.db import db
+from kernel.events import subscribe
+from membership.orders import queries as orders
+from membership.orders.events import OrderCompleted, OrderRecorded, OrderRefunded, OrdersImported
+
+from . import services
+
+
+@subscribe(OrdersImported)
+def reassess_members_of_run(event: OrdersImported) -> None:
+    """Everybody whose orders a file changed."""
+    services.reassess([row for row in db.session.scalars(orders.members_of_run(event.run_id)) if row is not None])
+
+
+@subscribe(OrderRecorded)
+def reassess_after_order(event: OrderRecorded) -> None:
+    if event.member_id is not None:
+        services.reassess([event.member_id])
+
+
+@subscribe(OrderCompleted)
+def reassess_after_completion(event: OrderCompleted) -> None:
+    if event.member_id is not None:
+        services.reassess([event.member_id])
+
+
+@subscribe(OrderRefunded)
+def reassess_after_refund(event: OrderRefunded) -> None:
+    if event.member_id is not None:
+        services.reassess([event.member_id])
