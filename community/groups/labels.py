@@ -51,6 +51,15 @@ STATES = {
     GroupState.CLOSED: _l("Closed"),
     GroupState.ARCHIVED: _l("Archived"),
 }
+# What a change of state has done, said after it.
+STATE_SENTENCES = {
+    GroupState.DRAFT: _l("The group is a draft again; its links show nothing of it."),
+    GroupState.WARM_UP: _l("The group is announced: its links show what is coming."),
+    GroupState.OPEN: _l("The group is open: people can join."),
+    GroupState.PAUSED: _l("Nobody new comes in until you go on."),
+    GroupState.CLOSED: _l("The group is closed. Its people can still read it."),
+    GroupState.ARCHIVED: _l("The group is archived and no longer in the list."),
+}
 SEAT_STATES = {
     SeatState.HELD: _l("Held"),
     SeatState.TAKEN: _l("Joined"),

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, exists, func, or_, select
 
 from kernel import clock
 from kernel.db import db
 from kernel.errors import NotFound
+from membership.gifts.models import Gift
 from membership.members.models import Member
+from membership.products.models import Product
 
 from .models import (
     Group,
+    GroupKind,
     GroupState,
     JoinLink,
     LiveSession,
@@ -25,6 +30,8 @@ from .models import (
 )
 from .rules import state_at
 
+# From here on a group counts as nearly full.
+NEARLY_FULL_PERCENT = 92
 
 def find_group(group_id: int) -> Group | None:
     return db.session.get(Group, group_id)
@@ -261,3 +268,246 @@ def taken_seats(group: Group) -> int:
         select(func.count()).where(Seat.group_id == group.id, Seat.state == SeatState.HELD)
     )
     return max(0, group.seated - (held or 0))
+
+
+# ── The console's lists ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def state_expression() -> ColumnElement[str]:
+    """SQL: the state of a group by the clock, as `rules.state_at` says it."""
+    now = clock.now()
+    running = Group.state.in_([GroupState.WARM_UP, GroupState.OPEN, GroupState.PAUSED])
+    return case(
+        (and_(running, Group.closes_at <= now), GroupState.CLOSED.value),
+        (and_(Group.state == GroupState.WARM_UP, Group.opens_at <= now), GroupState.OPEN.value),
+        else_=cast(Group.state, Text),
+    )
+
+
+@dataclass(frozen=True)
+class GroupFilter:
+    """What the list of groups is narrowed to; empty means no narrowing, but archived groups show only when asked for."""
+
+    q: str = ""
+    kind: str = ""
+    state: str = ""
+    full: bool = False
+    waiting: bool = False
+
+
+SORTS: dict[str, Any] = {
+    "name": Group.name,
+    "seats": Group.seated,
+    "waiting": Group.queued,
+    "active": Group.active_week,
+    "created": Group.created_at,
+}
+
+
+def listing(wanted: GroupFilter) -> Select[Group]:
+    """The groups that a filter lets through."""
+    statement = select(Group)
+    if wanted.q:
+        statement = statement.where(Group.name.icontains(wanted.q, autoescape=True))
+    if wanted.kind in list(GroupKind):
+        statement = statement.where(Group.kind == wanted.kind)
+    if wanted.state in list(GroupState):
+        statement = statement.where(state_expression() == wanted.state)
+    else:
+        statement = statement.where(Group.state != GroupState.ARCHIVED)
+    if wanted.full:
+        statement = statement.where(Group.seated * 100 >= Group.capacity * NEARLY_FULL_PERCENT)
+    if wanted.waiting:
+        statement = statement.where(Group.queued > 0)
+    return statement
+
+
+def order_of(sort: str) -> list[Any]:
+    """The order that a list's address asks for (`seats`, `-seats`); newest first when it asks for none."""
+    backwards, key = sort.startswith("-"), sort.removeprefix("-")
+    if key not in SORTS:
+        return [Group.created_at.desc(), Group.id.desc()]
+    return [SORTS[key].desc(), Group.id.desc()] if backwards else [SORTS[key], Group.id]
+
+
+@dataclass(frozen=True)
+class Consequences:
+    """How many people a change of state concerns."""
+
+    taken: int
+    held: int
+    queued: int
+
+
+def consequences(group: Group) -> Consequences:
+    taken = taken_seats(group)
+    return Consequences(taken=taken, held=max(0, group.seated - taken - lapsed_holds(group.id)), queued=group.queued)
+
+
+ROSTER_STATES = {"taken": SeatState.TAKEN, "held": SeatState.HELD, "left": SeatState.LEFT, "removed": SeatState.REMOVED}
+
+
+def people(group_id: int, state: SeatState, q: str = "", sub_group: int | None = None) -> Select[Seat, Member, int]:
+    """The stays of one state in a group, each with the member and the sub-group's number."""
+    statement = (
+        select(Seat, Member, SubGroup.number)
+        .join(Member, Member.id == Seat.member_id)
+        .join(SubGroup, SubGroup.id == Seat.sub_group_id)
+        .where(Seat.group_id == group_id, Seat.state == state)
+    )
+    if state is SeatState.HELD:
+        statement = statement.where(Seat.held_until > clock.now())
+    if q:
+        statement = statement.where(
+            or_(
+                Member.name.icontains(q, autoescape=True),
+                Member.nickname.icontains(q, autoescape=True),
+                Member.phone.endswith(q, autoescape=True),
+            )
+        )
+    if sub_group is not None:
+        statement = statement.where(SubGroup.number == sub_group)
+    return statement
+
+
+def joined_since(group_id: int, days: int) -> int:
+    """How many people took a seat in the last so many days."""
+    since = clock.now() - timedelta(days=days)
+    return db.session.scalar(select(func.count()).where(Seat.group_id == group_id, Seat.joined_at >= since)) or 0
+
+
+def joined_by_day(group_id: int, days: int = 14) -> list[tuple[date, int]]:
+    """How many people joined on each of the last business days, oldest first."""
+    first = clock.today() - timedelta(days=days - 1)
+    on = func.date(func.timezone(str(clock.ZONE), Seat.joined_at))
+    rows = db.session.execute(
+        select(on, func.count())
+        .where(Seat.group_id == group_id, Seat.joined_at >= clock.day_bounds(first)[0])
+        .group_by(on)
+    ).tuples()
+    counts: dict[date, int] = dict(rows.all())
+    return [(first + timedelta(days=n), counts.get(first + timedelta(days=n), 0)) for n in range(days)]
+
+
+def sources_of(group_id: int, limit: int = 20) -> list[tuple[str, int]]:
+    """Where the people of a group came from, the most frequent first."""
+    rows = db.session.execute(
+        select(Seat.source, func.count())
+        .where(Seat.group_id == group_id, Seat.joined_at.is_not(None))
+        .group_by(Seat.source)
+        .order_by(func.count().desc(), Seat.source)
+        .limit(limit)
+    ).tuples()
+    return list(rows.all())
+
+
+def barred_people(group_id: int) -> list[tuple[Seat, Member]]:
+    """Who may not come back to a group."""
+    rows = db.session.execute(
+        select(Seat, Member)
+        .join(Member, Member.id == Seat.member_id)
+        .where(Seat.group_id == group_id, Seat.barred)
+        .order_by(Seat.id.desc())
+        .limit(200)
+    ).tuples()
+    return list(rows.all())
+
+
+def product_title(sku: str) -> str | None:
+    """The title of a product, or None when no feed has named it."""
+    return db.session.scalar(select(Product.title).where(Product.sku == sku).order_by(Product.id).limit(1))
+
+
+def products(limit: int = 200) -> list[tuple[str, str]]:
+    """Products to choose from, by title, as (sku, title)."""
+    rows = db.session.execute(select(Product.sku, Product.title).order_by(Product.title, Product.sku).limit(limit)).tuples()
+    return list(rows.all())
+
+
+def gifts() -> list[tuple[int, str]]:
+    """Gifts that are given now, to choose from."""
+    rows = db.session.execute(select(Gift.id, Gift.name).where(Gift.active).order_by(Gift.name, Gift.id)).tuples()
+    return list(rows.all())
+
+
+def groups_with_lapsed_holds() -> Sequence[int]:
+    """The groups in which the clock has ended a hold that is not written down yet."""
+    return db.session.scalars(
+        select(Seat.group_id)
+        .where(Seat.state == SeatState.HELD, Seat.held_until <= clock.now())
+        .distinct()
+        .order_by(Seat.group_id)
+    ).all()
+
+
+# ── The brief ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def nearly_full() -> Sequence[Group]:
+    """Open groups with hardly a seat left, the fullest first."""
+    return db.session.scalars(
+        select(Group)
+        .where(
+            state_expression() == GroupState.OPEN.value, Group.seated * 100 >= Group.capacity * NEARLY_FULL_PERCENT
+        )
+        .order_by((Group.seated * 1000 / Group.capacity).desc(), Group.id)
+        .limit(10)
+    ).all()
+
+
+def closing_within(hours: int) -> Sequence[Group]:
+    """Groups that the clock closes within so many hours, the next first."""
+    now = clock.now()
+    return db.session.scalars(
+        select(Group)
+        .where(
+            Group.state.in_([GroupState.OPEN, GroupState.PAUSED]),
+            Group.closes_at > now,
+            Group.closes_at <= now + timedelta(hours=hours),
+        )
+        .order_by(Group.closes_at, Group.id)
+        .limit(10)
+    ).all()
+
+
+def with_waiting_list() -> Sequence[Group]:
+    """Groups in which people wait, the longest list first."""
+    return db.session.scalars(
+        select(Group)
+        .where(Group.queued > 0, Group.state.in_([GroupState.OPEN, GroupState.PAUSED]))
+        .order_by(Group.queued.desc(), Group.id)
+        .limit(10)
+    ).all()
+
+
+def joined_between(since: datetime, until: datetime) -> int:
+    """How many seats were taken in an interval `[since, until)`."""
+    return db.session.scalar(select(func.count()).where(Seat.joined_at >= since, Seat.joined_at < until)) or 0
+
+
+def found_by_name(words: str, limit: int = 8) -> Sequence[Group]:
+    """Groups whose name holds some words, archived ones last."""
+    return db.session.scalars(
+        select(Group)
+        .where(Group.name.icontains(words, autoescape=True))
+        .order_by((Group.state == GroupState.ARCHIVED), Group.created_at.desc(), Group.id.desc())
+        .limit(limit)
+    ).all()
+
+
+def waits_of(member_id: int) -> list[tuple[Waiting, Group]]:
+    """The waiting lists on which a member has a number, or from which a seat is kept for them."""
+    rows = db.session.execute(
+        select(Waiting, Group)
+        .join(Group, Group.id == Waiting.group_id)
+        .where(
+            Waiting.member_id == member_id,
+            or_(
+                Waiting.state == WaitingState.QUEUED,
+                and_(Waiting.state == WaitingState.INVITED, Waiting.invited_until > clock.now()),
+            ),
+            Group.state.in_([GroupState.OPEN, GroupState.PAUSED]),
+        )
+        .order_by(Waiting.id.desc())
+    ).tuples()
+    return list(rows.all())

@@ -73,28 +73,31 @@ class Moved(Refusal):
     label = _l("The group has changed its state in the meantime. Nothing was changed; look at it again.")
 
 
-class CapacityLowered(Refusal):
+class DraftRefused(Refusal):
+    """Something in a group's form does not go; `field` is the input that it concerns."""
+
     status = 422
+    field = "name"
+
+
+class CapacityLowered(DraftRefused):
     field = "capacity"
     label = _l("The capacity can only be raised; it is %(capacity)s now.")
 
 
-class SizeFixed(Refusal):
-    status = 422
+class SizeFixed(DraftRefused):
     field = "seats_each"
     label = _l("The size of the sub-groups is fixed once the first has opened.")
 
 
-class TooManySubGroups(Refusal):
-    status = 422
+class TooManySubGroups(DraftRefused):
     field = "seats_each"
     label = _l("That would be more than %(most)s sub-groups. Make them larger.")
 
 
-class AnnouncementRefused(Refusal):
+class AnnouncementRefused(DraftRefused):
     """Words that the platform refuses stand in an announcement; `findings` lists them."""
 
-    status = 422
     field = "announcement"
     label = _l("%(sentence)s")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .doors import Door, Page, invitation_of, link_of, look, masked_name, note_opening, waiting_gift
+from .doors import Door, Page, gift_of, invitation_of, link_of, look, masked_name, note_opening, waiting_gift
 from .editing import (
     GroupDraft,
     add_link,
@@ -15,12 +15,15 @@ from .editing import (
     revoke_link,
     save_cover,
     save_session,
+    try_cover,
+    try_edit,
     write_announcement,
 )
 from .entry import Way, enter, make_newcomer, misses, new_visit, welcome
 from .invitations import Invitation, invitation_path, read_invitation
 from .lifecycle import catch_up, change_state, due
-from .posters import poster
+from .posters import chinese_font, poster, qr_file
+from .reminders import Moment, Reminder, count_active, due_reminders, remind
 from .seats import (
     Held,
     Joined,
@@ -43,19 +46,25 @@ __all__ = [
     "Held",
     "Invitation",
     "Joined",
+    "Moment",
     "Page",
+    "Reminder",
     "Waiting",
     "Way",
     "add_link",
     "catch_up",
     "change_state",
+    "chinese_font",
+    "count_active",
     "create",
     "delete_session",
     "due",
+    "due_reminders",
     "edit",
     "enter",
     "get_link",
     "get_session",
+    "gift_of",
     "hold",
     "invitation_of",
     "invitation_path",
@@ -73,7 +82,9 @@ __all__ = [
     "note_opening",
     "note_visit",
     "poster",
+    "qr_file",
     "read_invitation",
+    "remind",
     "remove",
     "restore_link",
     "revoke_link",
@@ -81,6 +92,8 @@ __all__ = [
     "save_session",
     "set_role",
     "settle",
+    "try_cover",
+    "try_edit",
     "waiting_gift",
     "welcome",
     "write_announcement",

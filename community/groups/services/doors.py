@@ -127,7 +127,7 @@ def look(group: Group, member: Member | None, way: Way) -> Door:
         seat=seat,
         hold=hold,
         place=place,
-        gift=_gift(group),
+        gift=gift_of(group),
         staff=db.session.get(Staff, way.staff_id) if way.staff_id else None,
         inviter=members.find_member(way.inviter_id) if way.inviter_id else None,
         successor=successor,
@@ -136,7 +136,8 @@ def look(group: Group, member: Member | None, way: Way) -> Door:
     )
 
 
-def _gift(group: Group) -> Gift | None:
+def gift_of(group: Group) -> Gift | None:
+    """The welcome gift of a group, while it is given."""
     gift = db.session.get(Gift, group.welcome_gift_id) if group.welcome_gift_id else None
     return gift if gift is not None and gift.active else None
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kernel import audit, clock
 from kernel.db import db
-from kernel.errors import NotFound
+from kernel.errors import NotFound, Refusal
 from kernel.files import FORMATS, LARGEST_PIXELS, FileRefused, save_picture
 
 from .. import labels, queries, rules
@@ -60,6 +60,14 @@ def save_cover(stream: IO[bytes]) -> str:
     picture.save(buffer, "PNG")
     buffer.seek(0)
     return save_picture(buffer)
+
+
+def try_cover(stream: IO[bytes]) -> tuple[str | None, Refusal | None]:
+    """`save_cover`, with the refusal as a value for the form to show."""
+    try:
+        return save_cover(stream), None
+    except FileRefused as refusal:
+        return None, refusal
 
 
 def _check(draft: GroupDraft) -> None:
@@ -124,6 +132,15 @@ def edit(group: Group, draft: GroupDraft) -> None:
     fields = sorted(name for name, value in wanted.items() if value != before[name])
     if fields:
         audit.record("group.edited", "group", group.id, after={"fields": fields})
+
+
+def try_edit(group: Group, draft: GroupDraft) -> rules.DraftRefused | None:
+    """`edit`, with the refusal as a value for the form to show beside its field; then nothing was changed."""
+    try:
+        edit(group, draft)
+    except rules.DraftRefused as refusal:
+        return refusal
+    return None
 
 
 def write_announcement(group: Group, announcement: str) -> None:

@@ -125,3 +125,11 @@ def poster(group: Group, link: JoinLink) -> bytes:
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def qr_file(link: JoinLink) -> str:
+    """The QR code of a link as an SVG document of its own, black on white, to be printed."""
+    out = io.BytesIO()
+    made = segno.make(links.absolute(f"/j/{link.token}"), error="m", micro=False)
+    made.save(out, kind="svg", scale=10, border=4, light="#ffffff")
+    return out.getvalue().decode()

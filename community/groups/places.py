@@ -1,0 +1,137 @@
+"""What groups show and answer in other rooms: cards on a member's pages, the brief, the search, and who is in a group."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import render_template, url_for
+from markupsafe import Markup
+from sqlalchemy import ColumnElement
+
+from kernel import clock, today
+from kernel.auth import may
+from kernel.i18n import gettext as _
+from kernel.i18n import ngettext
+from kernel.ports import fill_slot
+from kernel.today import Hit, Number, Task
+from membership.coupons import services as coupons
+from membership.members import queries as members
+from membership.members.models import Member
+
+from . import labels, queries
+
+
+def _piece(template: str, **values: Any) -> Markup:
+    # A template escapes its own values.
+    return Markup(render_template(template, **values))  # noqa: S704
+
+
+def member_side(member: Member) -> Markup:
+    """The groups of a member, on the console's page about them (slot `member.side`)."""
+    if not may("groups.view"):
+        return Markup("")
+    return _piece("groups/_member_side.html", stays=queries.stays_of(member.id), labels=labels)
+
+
+def member_actions(member: Member) -> Markup:
+    """The button that leads to a personal invitation (slot `member.actions`)."""
+    if not may("groups.invite") or member.erased_at is not None:
+        return Markup("")
+    return _piece("groups/_member_actions.html", member=member)
+
+
+def me_cards(member: Member) -> Markup:
+    """My groups, on the member's own page (slot `me.cards`)."""
+    seats, waiting = queries.groups_of(member.id), queries.waits_of(member.id)
+    if not seats and not waiting:
+        return Markup("")
+    return _piece(
+        "groups/_me_cards.html",
+        seats=seats,
+        waiting=waiting,
+        sessions=queries.next_sessions([group.id for _seat, group in seats]),
+        labels=labels,
+    )
+
+
+def brief_tasks() -> list[Task]:
+    """What groups need today: room, a successor, an end of waiting."""
+    if not may("groups.view"):
+        return []
+    found: list[Task] = []
+    for group in queries.closing_within(24):
+        url = url_for("groups_console.show", group_id=group.id)
+        text = _("“%(group)s” closes within a day", group=group.name)
+        about = _("Nothing follows it yet: choose the group that goes on.") if group.successor_id is None else ""
+        found.append(Task(80 if about else 60, text, url, _("Look at it"), "bolt", about))
+    for group in queries.with_waiting_list():
+        text = ngettext(
+            "%(num)s person waits for a seat in “%(group)s”",
+            "%(num)s people wait for a seat in “%(group)s”",
+            group.queued,
+            group=group.name,
+        )
+        url = url_for("groups_console.waiting_list", group_id=group.id)
+        found.append(Task(75, text, url, _("See the list"), "hourglass", _("More capacity seats them at once.")))
+    waiting = {group.id for group in queries.with_waiting_list()}
+    for group in queries.nearly_full():
+        if group.id in waiting:
+            continue
+        left = queries.seats_left(group)
+        text = ngettext("%(num)s seat left in “%(group)s”", "%(num)s seats left in “%(group)s”", left, group=group.name)
+        endpoint = "groups_console.edit" if may("groups.edit") else "groups_console.show"
+        found.append(Task(70, text, url_for(endpoint, group_id=group.id), _("Raise the capacity"), "users"))
+    return found
+
+
+def brief_numbers() -> list[Number]:
+    """Who joined in the last seven days, against the seven before."""
+    if not may("groups.view"):
+        return []
+    now, week = clock.now(), timedelta(days=7)
+    return [
+        Number(
+            _("Joined a group"),
+            queries.joined_between(now - week, now + timedelta(seconds=1)),
+            queries.joined_between(now - 2 * week, now - week),
+            url_for("groups_console.index"),
+        )
+    ]
+
+
+def find(words: str) -> list[Hit]:
+    """Groups for the search over everything."""
+    if not may("groups.view"):
+        return []
+    return [
+        Hit(
+            labels.KINDS[group.kind],
+            group.name,
+            url_for("groups_console.show", group_id=group.id),
+            labels.STATES[queries.state_of(group)],
+        )
+        for group in queries.found_by_name(words)
+    ]
+
+
+def group_choices() -> list[tuple[int, str]]:
+    """Groups to filter members by."""
+    return [(group.id, group.name) for group in queries.all_groups()]
+
+
+def in_group(group_id: int) -> ColumnElement[bool]:
+    return queries.in_group_expression(group_id)
+
+
+def init() -> None:
+    """Put everything into its place."""
+    fill_slot("member.side", order=40)(member_side)
+    fill_slot("member.actions", order=20)(member_actions)
+    fill_slot("me.cards", order=40)(me_cards)
+    today.tasks.fill(brief_tasks)
+    today.numbers.fill(brief_numbers)
+    today.search.fill(find)
+    members.group_choices.fill(group_choices)
+    members.in_group.fill(in_group)
+    coupons.group_membership.fill(queries.in_group)

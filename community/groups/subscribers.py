@@ -1,0 +1,16 @@
+"""What groups do when something happened elsewhere, or a moment before."""
+
+from __future__ import annotations
+
+from kernel.events import subscribe
+
+from . import queries, services
+from .events import MemberJoinedGroup
+
+
+@subscribe(MemberJoinedGroup)
+def welcome_member(event: MemberJoinedGroup) -> None:
+    """Make sure that nobody who was seated misses their enrolment and their gift."""
+    group = queries.find_group(event.group_id)
+    if group is not None and queries.in_group(event.member_id, event.group_id):
+        services.welcome(group, event.member_id, event.source)
