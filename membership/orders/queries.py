@@ -85,7 +85,7 @@ def qualifying(member_ids: Sequence[int] | None = None) -> Select[Any]:
 
     Set-wise: without `member_ids` it covers everybody. Whoever asks compares `at` with their own window.
     """
-    statement = select(
+    statement: Select[Any] = select(
         Order.member_id,
         Order.id.label("order_id"),
         qualifies_at().label("at"),
@@ -97,14 +97,15 @@ def qualifying(member_ids: Sequence[int] | None = None) -> Select[Any]:
     return statement
 
 
-def members_of_run(run_id: int) -> Select[tuple[int | None]]:
+def members_of_run(run_id: int) -> list[int]:
     """The ids of the members whose orders or refunds an import changed."""
-    return union(
-        select(Order.member_id).where(Order.run_id == run_id, Order.member_id.is_not(None)),
-        select(Order.member_id)
-        .join(Refund, Refund.order_id == Order.id)
-        .where(Refund.run_id == run_id, Order.member_id.is_not(None)),
-    )  # type: ignore[return-value]
+    rows = db.session.scalars(
+        union(
+            select(Order.member_id).where(Order.run_id == run_id),
+            select(Order.member_id).join(Refund, Refund.order_id == Order.id).where(Refund.run_id == run_id),
+        )
+    )
+    return sorted(row for row in rows if row is not None)
 
 
 def get_run(run_id: int) -> ImportRun:

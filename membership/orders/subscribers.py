@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kernel.db import db
 from kernel.events import subscribe
 from membership.members import services as members
 
@@ -13,6 +12,6 @@ from .events import OrdersImported
 @subscribe(OrdersImported)
 def reassess_stages_of_run(event: OrdersImported) -> None:
     """Members whose orders a file changed may be at another stage of life."""
-    ids = [row for row in db.session.scalars(queries.members_of_run(event.run_id)) if row is not None]
+    ids = queries.members_of_run(event.run_id)
     if ids:
         members.reassess_stages(ids)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kernel.db import db
 from kernel.events import subscribe
 from membership.orders import queries as orders
 from membership.orders.events import OrderCompleted, OrderRecorded, OrderRefunded, OrdersImported
@@ -13,7 +12,7 @@ from . import services
 @subscribe(OrdersImported)
 def reassess_members_of_run(event: OrdersImported) -> None:
     """Everybody whose orders a file changed."""
-    services.reassess([row for row in db.session.scalars(orders.members_of_run(event.run_id)) if row is not None])
+    services.reassess(orders.members_of_run(event.run_id))
 
 
 @subscribe(OrderRecorded)

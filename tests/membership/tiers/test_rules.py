@@ -14,8 +14,8 @@ from membership.tiers.models import Downgrade, Metric, RefundEffect, Window
 from membership.tiers.rules import (
     STANDARD,
     CountedOrder,
-    Mistake,
     Missing,
+    Mistake,
     Standing,
     Totals,
     Why,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from flask import g
@@ -222,7 +223,7 @@ def test_inv_t7_each_change_begins_where_the_last_ended(db, clock, run_jobs):
     run_jobs()
     steps = changes(db, member_id)
     assert steps == [(0, 2, "earned"), (2, 4, "manual"), (4, 0, "manual_ended"), (0, 3, "earned")]
-    assert all(before[1] == after[0] for before, after in zip(steps, steps[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(steps))
 
 
 def test_inv_t4_and_t5_over_the_years(db, clock, run_jobs):
@@ -295,7 +296,7 @@ def test_equal_policy_makes_no_version(db, run_jobs):
 
 def test_unsound_policy_is_refused_and_changes_nothing(db):
     with pytest.raises(services.PolicyInvalid) as refused:
-        services.save_policy(replace(STANDARD, levels=STANDARD.levels[::3][::-1][:1] + (replace(STANDARD.levels[0], spend=0),)))
+        services.save_policy(replace(STANDARD, levels=(replace(STANDARD.levels[0], spend=0), *STANDARD.levels[1:])))
     assert Mistake.SPEND_RANGE in {one.mistake for one in refused.value.mistakes}
     assert db.session.scalars(select(TierPolicy)).all() == []
 
