@@ -102,9 +102,9 @@ def absolute(path: str) -> str:
 
 
 def qr_svg(address: str) -> str:
-    """A QR code (ISO/IEC 18004, error correction M) as SVG markup that takes the colour of its text."""
+    """A QR code (ISO/IEC 18004, error correction M) as SVG markup, black on whatever lies behind it."""
     return segno.make(address, error="m", micro=False).svg_inline(
-        scale=1, border=2, omitsize=True, svgclass="qr", lineclass=None, dark="currentColor"
+        scale=1, border=2, omitsize=True, svgclass="qr", lineclass=None, dark="#000"
     )
 
 
