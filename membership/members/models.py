@@ -177,7 +177,7 @@ class SignInCode(db.Model):
     id: Mapped[pk]
     # Empty for an address that nobody here has: the row is made all the same, so that both look alike from outside.
     member_id: Mapped[int | None]
-    nonce: Mapped[str]
+    nonce: Mapped[str] = mapped_column(unique=True)
     tries: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]

@@ -213,9 +213,9 @@ class MemberFilter:
 
 SORTS: dict[str, list[Any]] = {
     "": [Member.created_at.desc(), Member.id.desc()],
-    "last_order": [LAST_ORDER.asc(), Member.id.asc()],
+    "last_order": [LAST_ORDER, Member.id],
     "-last_order": [LAST_ORDER.desc(), Member.id.desc()],
-    "spend": [Member.spend.asc(), Member.id.asc()],
+    "spend": [Member.spend, Member.id],
     "-spend": [Member.spend.desc(), Member.id.desc()],
 }
 

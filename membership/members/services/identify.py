@@ -111,7 +111,7 @@ def identify(member: Member, means: str) -> None:
 def code_of(row: SignInCode) -> str:
     """The six digits of a row: HMAC-SHA256 under the shop's key, cut as RFC 4226 does."""
     secret: bytes = current_app.extensions["settings"].secret_key
-    digest = hmac.digest(secret, f"sign-in code {row.id} {row.nonce}".encode(), "sha256")
+    digest = hmac.digest(secret, f"sign-in code {row.nonce}".encode(), "sha256")
     offset = digest[-1] & 15
     return f"{(int.from_bytes(digest[offset : offset + 4]) & 0x7FFFFFFF) % 1_000_000:06}"
 
@@ -136,15 +136,15 @@ def ask_code(email: str, network: str) -> str:
     db.session.add(row)
     db.session.flush()
     send_sign_in_code.later(code_id=row.id, locale=current_locale())
-    return links.make("sign-in-code", row.id, expires_at=row.expires_at + WINDOW)
+    return links.make("sign-in-code", row.nonce, expires_at=row.expires_at + WINDOW)
 
 
-def read_code_token(token: str) -> int:
-    """The row behind the page where a code is typed. Refuses with `LinkInvalid` and `LinkExpired`."""
+def read_code_token(token: str) -> str:
+    """The nonce of the row behind the page where a code is typed. Refuses with `LinkInvalid` and `LinkExpired`."""
     parts = links.read("sign-in-code", token)
-    if len(parts) != 1 or not parts[0].isdigit():
+    if len(parts) != 1:
         raise links.LinkInvalid
-    return int(parts[0])
+    return parts[0]
 
 
 def by_code(token: str, code: str) -> Member | None:
@@ -152,12 +152,12 @@ def by_code(token: str, code: str) -> Member | None:
 
     Each call is a try. Refuses with `LinkInvalid` and `LinkExpired`.
     """
-    row_id = read_code_token(token)
+    nonce = read_code_token(token)
     now = clock.now()
     row = db.session.scalar(
         update(SignInCode)
         .where(
-            SignInCode.id == row_id,
+            SignInCode.nonce == nonce,
             SignInCode.tries < CODE_TRIES,
             SignInCode.used_at.is_(None),
             SignInCode.expires_at > now,
