@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import threading
+from types import FrameType
 
 from flask import Flask
 from rq import SimpleWorker
@@ -25,6 +26,12 @@ GRACE_SECONDS = 20
 
 class Worker(SimpleWorker):
     """RQ's simple worker that never outlives its grace."""
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        # Between two jobs RQ stops by raising out of this handler, which code that guards itself against every exception
+        # can swallow. With the note the loop ends at its next turn all the same.
+        self._stop_requested = True
+        super().request_stop(signum, frame)
 
     def handle_warm_shutdown_request(self) -> None:
         super().handle_warm_shutdown_request()
