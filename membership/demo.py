@@ -1,0 +1,216 @@
+"""The demo shop's customers: real, anonymous orders under invented people, a tier policy, coupons and a gift."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, text
+
+from kernel import clock, shop
+from kernel.auth import Role
+from kernel.db import db, transaction
+from kernel.demo import Progress, Step
+from kernel.staff import services as staff
+from membership.coupons import services as coupons
+from membership.coupons.models import CouponKind, OfferState
+from membership.coupons.rules import Basket
+from membership.gifts import services as gifts
+from membership.gifts.models import GiftKind
+from membership.members import invented
+from membership.members import services as members
+from membership.members.models import Channel, Contact, CustomerType, MemberIdentity
+from membership.orders import services as orders
+from membership.tiers import services as tiers
+from membership.tiers.rules import STANDARD, Level
+
+FILE = Path(__file__).parent / "orders" / "demo" / "online_retail_ii.csv.gz"
+SOURCE = "shop"
+# Who agreed to hear of offers: the same two in five on every machine.
+CONSENT_SHARE = 0.4
+STAFF = (
+    ("小满", "manager@shop.example", Role.MANAGER, "小编小满"),
+    ("谷雨", "marketer@shop.example", Role.MARKETER, ""),
+    ("立夏", "service@shop.example", Role.SERVICE, "客服立夏"),
+    ("白露", "assistant@shop.example", Role.ASSISTANT, "小助手白露"),
+    ("霜降", "viewer@shop.example", Role.VIEWER, ""),
+)
+
+
+def steps() -> Iterator[Step]:
+    """What this floor brings, in order."""
+    yield Step("staff", "Staff of each role", 1, _add_staff)
+    yield Step("tiers", "Tiers VIP1–VIP4", 0.2, _set_tiers)
+    yield Step("people", "People", 2, _invent_people)
+    yield Step("orders", "Orders", 30, _import_orders, own_transactions=True)
+    yield Step("consents", "Consents", 1, _give_consents)
+    yield Step("offers", "Coupons and a gift", 1, _make_offers)
+    yield Step("claims", "Coupons claimed and used", 2, _claim_coupons)
+
+
+def rows() -> Iterator[list[str]]:
+    """The rows of the file, heading first."""
+    with gzip.open(FILE, "rt", encoding="utf-8", newline="") as file:
+        yield from csv.reader(file, strict=True)
+
+
+def customer_numbers() -> list[int]:
+    """Every customer number of the file, in order."""
+    heading, *lines = rows()
+    column = heading.index("Customer ID")
+    return sorted({int(float(line[column])) for line in lines if line[column]})
+
+
+def share_of(number: int, purpose: str) -> float:
+    """A number from 0 to 1 that follows from a customer number: who does what in the demo is the same everywhere."""
+    return int.from_bytes(hashlib.sha256(f"{purpose} {number}".encode()).digest()[:4], "big") / 2**32
+
+
+def members_by_number() -> dict[int, int]:
+    """Which member a customer number has become."""
+    found = db.session.execute(
+        select(MemberIdentity.external_id, MemberIdentity.member_id).where(MemberIdentity.channel == Channel.SHOP)
+    ).tuples()
+    return {int(number): member_id for number, member_id in found if number.isdecimal()}
+
+
+def _add_staff(progress: Progress) -> None:
+    shop.put("shop.name", "一间杂货铺")
+    shop.put("shop.demo", True)
+    for i, (name, email, role, signature) in enumerate(STAFF):
+        if staff.find_staff(email) is None:
+            # Nobody knows these passwords; the owner gives a new one on the staff page.
+            staff.add(name, email, role, staff.random_password(), signature)
+        progress(i / len(STAFF))
+
+
+def _set_tiers(progress: Progress) -> None:
+    levels = (
+        Level(1, "普通会员", "Member", 1_00, 1, 990, "生日问候"),
+        Level(2, "高级会员", "Advanced", 800_00, 4, 980, "全场 9.8 折；会员专享券"),
+        Level(3, "VIP会员", "VIP", 2_000_00, 8, 950, "全场 9.5 折；专属会员群；优先客服"),
+        Level(4, "至尊VIP", "Supreme VIP", 5_000_00, 15, 900, "全场 9 折；包邮；生日礼物"),
+    )
+    tiers.save_policy(replace(STANDARD, levels=levels))
+
+
+def _invent_people(progress: Progress) -> None:
+    numbers = customer_numbers()
+    people = []
+    for number in numbers:
+        place = invented.address_for(number)
+        people.append(
+            members.Person(
+                identities=(
+                    (Channel.SHOP, str(number)),
+                    (Channel.PHONE, invented.phone_for(number)),
+                    (Channel.EMAIL, invented.email_for(number)),
+                ),
+                name=invented.name_for(number),
+                nickname=invented.nickname_for(number),
+                source=SOURCE,
+                city=place.city,
+                address=f"{place.province}{place.city}{place.street}",
+            )
+        )
+    ids = members.find_or_make_many(people)
+    progress(0.7)
+    types = list(CustomerType)
+    db.session.execute(
+        text(
+            "UPDATE member SET birthday = p.birthday, hobbies = p.hobby, customer_type = p.type, email = p.email "
+            "FROM unnest(CAST(:ids AS bigint[]), CAST(:birthdays AS date[]), CAST(:hobbies AS text[]), "
+            "CAST(:types AS text[]), CAST(:emails AS text[])) AS p (id, birthday, hobby, type, email) WHERE member.id = p.id"
+        ),
+        {
+            "ids": ids,
+            "birthdays": [invented.birthday_for(n) for n in numbers],
+            "hobbies": [invented.hobby_for(n) for n in numbers],
+            "types": [types[int(share_of(n, "type") * len(types))].value for n in numbers],
+            "emails": [invented.email_for(n) for n in numbers],
+        },
+    )
+
+
+def write_shifted(path: Path) -> None:
+    """Write the order file with its dates moved by whole days, so that the last order was yesterday."""
+    heading, *lines = rows()
+    column = heading.index("InvoiceDate")
+    layout = "%Y-%m-%d %H:%M:%S"
+    newest = max(datetime.strptime(line[column], layout) for line in lines)  # noqa: DTZ007  The file's own wall clock.
+    shift = (clock.today() - timedelta(days=1)) - newest.date()
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(heading)
+        for line in lines:
+            moved = datetime.strptime(line[column], layout) + shift  # noqa: DTZ007
+            writer.writerow([*line[:column], moved.strftime(layout), *line[column + 1 :]])
+
+
+def _import_orders(progress: Progress) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "online_retail_ii.csv"
+        write_shifted(file)
+        orders.run_inline(file, SOURCE, "uci", lambda done, total: progress(0.9 * done / max(total, 1)))
+    with transaction():
+        # They have been customers since their first order, not since the demo was loaded.
+        oldest = clock.now() - timedelta(days=400)
+        db.session.execute(text("UPDATE member SET created_at = coalesce(first_order_at, :oldest)"), {"oldest": oldest})
+        tiers.reassess()
+        members.reassess_stages()
+
+
+def _give_consents(progress: Progress) -> None:
+    agreed = [member for number, member in members_by_number().items() if share_of(number, "consent") < CONSENT_SHARE]
+    for i, channel in enumerate((Contact.INBOX, Contact.EMAIL)):
+        members.give_consent_many(agreed, channel, source="demo", text_version="demo-1")
+        progress((i + 1) / 2)
+
+
+def _make_offers(progress: Progress) -> None:
+    common: dict[str, Any] = {"per_member": 1, "valid_days": 14}
+    coupons.create(
+        coupons.Draft(
+            name="回家看看券", kind=CouponKind.AMOUNT, value=20_00, min_spend=99_00, stock=1_000,
+            terms="签收后回访时送出，每人一张。", **common,
+        ),
+        OfferState.ACTIVE,
+    )  # fmt: skip
+    coupons.create(
+        coupons.Draft(
+            name="高级会员 8.5 折", kind=CouponKind.PERCENT, value=850, discount_cap=200_00, min_rank=2, stock=300,
+            terms="高级会员及以上可领，最多减 200 元。", **common,
+        ),
+        OfferState.ACTIVE,
+    )  # fmt: skip
+    gifts.create(
+        gifts.Draft(
+            name="帆布袋一只", kind=GiftKind.PHYSICAL, description="入群就有，填好地址就寄出，邮费我们出。",
+            picture="demo/shelf.png", stock=500, value=18_00, claim_days=30,
+        )
+    )  # fmt: skip
+
+
+def _claim_coupons(progress: Progress) -> None:
+    """Some members have claimed their coupon and a few have used it, on orders that are really theirs."""
+    offer_id = db.session.scalar(text("SELECT min(id) FROM offer"))
+    claimants = [m for number, m in sorted(members_by_number().items()) if share_of(number, "claim") < 0.06]
+    granted = coupons.grant_many(offer_id, [(m, f"demo:{m}") for m in claimants], source="call")
+    progress(0.5)
+    usable = db.session.execute(
+        text(
+            'SELECT DISTINCT ON (member_id) member_id, external_id, paid_amount - postage FROM "order" '
+            "WHERE member_id = ANY(:ids) AND paid_amount - postage >= 9900 AND refunded_amount = 0 "
+            "ORDER BY member_id, placed_at DESC"
+        ),
+        {"ids": claimants},
+    ).all()
+    for member_id, external_id, amount in usable[: len(claimants) // 3]:
+        coupons.redeem(granted[member_id][1], SOURCE, external_id, Basket(amount=amount))
