@@ -24,7 +24,10 @@ PARTS = ("web", "worker", "ticker")
 
 def init_app(app: Flask) -> None:
     """Add the kernel's commands."""
-    for command in (staff, backup_command, restore_command):
+    # Imported here, since the launcher needs this module before it has time for the database's.
+    from .demo import demo
+
+    for command in (staff, backup_command, restore_command, demo):
         app.cli.add_command(command)
 
 
