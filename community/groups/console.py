@@ -309,7 +309,7 @@ def _people_page(group: Group) -> str:
 def export_people(group_id: int) -> Any:
     group = queries.get_group(group_id)
     audit.record("group.exported", "group", group.id, after={"members": group.seated})
-    header = [_("Member"), _("Phone"), _("Tier"), _("Sub-group"), _("Role"), _("Source"), _("Joined")]
+    header = [_("Member"), _("Phone"), _("Tier"), _("Sub-group"), _("Role"), _("Source"), _("Joined at")]
     return csv_response(f"group-{group.id}.csv", header, _rows_of_people(group.id))
 
 

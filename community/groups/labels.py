@@ -62,7 +62,7 @@ STATE_SENTENCES = {
 }
 SEAT_STATES = {
     SeatState.HELD: _l("Held"),
-    SeatState.TAKEN: _l("Joined"),
+    SeatState.TAKEN: _l("In the group"),
     SeatState.LEFT: _l("Left"),
     SeatState.REMOVED: _l("Removed"),
     SeatState.MOVED: _l("Moved"),
@@ -74,7 +74,7 @@ WAITING_STATES = {
     WaitingState.SEATED: _l("Seated"),
     WaitingState.LAPSED: _l("Lapsed"),
 }
-ROLES = {SeatRole.OWNER: _l("Owner"), SeatRole.ADMIN: _l("Admin"), SeatRole.MEMBER: _l("Member")}
+ROLES = {SeatRole.OWNER: _l("Group owner"), SeatRole.ADMIN: _l("Group admin"), SeatRole.MEMBER: _l("Group member")}
 GROUNDS = {
     rules.Ground.LINK: _l("announcements carry no links; put the link into a post"),
     rules.Ground.FREE: _l("the platform takes it for luring with free orders"),

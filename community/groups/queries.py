@@ -398,7 +398,7 @@ def sources_of(group_id: int, limit: int = 20) -> list[tuple[str, int]]:
         .order_by(func.count().desc(), Seat.source)
         .limit(limit)
     ).tuples()
-    return list(rows.all())
+    return [(first, second) for first, second in rows]
 
 
 def barred_people(group_id: int) -> list[tuple[Seat, Member]]:
@@ -410,7 +410,7 @@ def barred_people(group_id: int) -> list[tuple[Seat, Member]]:
         .order_by(Seat.id.desc())
         .limit(200)
     ).tuples()
-    return list(rows.all())
+    return [(first, second) for first, second in rows]
 
 
 def product_title(sku: str) -> str | None:
@@ -421,13 +421,13 @@ def product_title(sku: str) -> str | None:
 def products(limit: int = 200) -> list[tuple[str, str]]:
     """Products to choose from, by title, as (sku, title)."""
     rows = db.session.execute(select(Product.sku, Product.title).order_by(Product.title, Product.sku).limit(limit)).tuples()
-    return list(rows.all())
+    return [(first, second) for first, second in rows]
 
 
 def gifts() -> list[tuple[int, str]]:
     """Gifts that are given now, to choose from."""
     rows = db.session.execute(select(Gift.id, Gift.name).where(Gift.active).order_by(Gift.name, Gift.id)).tuples()
-    return list(rows.all())
+    return [(first, second) for first, second in rows]
 
 
 def groups_with_lapsed_holds() -> Sequence[int]:
@@ -510,4 +510,4 @@ def waits_of(member_id: int) -> list[tuple[Waiting, Group]]:
         )
         .order_by(Waiting.id.desc())
     ).tuples()
-    return list(rows.all())
+    return [(first, second) for first, second in rows]
