@@ -222,7 +222,7 @@ def binaries_for(account: pwd.struct_passwd, binaries: Path) -> Path:
     def runs(folder: Path) -> bool:
         # The second needs the shared libraries beside it, too.
         for program in ("postgres", "initdb"):
-            command = [folder / program, "--version"]
+            command = [str(folder / program), "--version"]
             as_account: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
             try:
                 done = subprocess.run(command, capture_output=True, cwd="/", **as_account)
