@@ -1,0 +1,473 @@
+"""Pages for staff: the calls to make, a call with the customer's past, the scripts, and the funnel."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import flash, redirect, render_template, request, url_for
+
+from community.groups import queries as groups
+from kernel import clock
+from kernel.auth import acting_staff, may, staff
+from kernel.i18n import gettext as _
+from kernel.i18n import ngettext
+from kernel.pages import capped_count, csv_response, keyset, url_with
+from membership.members import labels as member_labels
+from membership.members import queries as members
+from membership.members.models import CustomerType, Member
+from membership.members.rules import masked_phone
+
+from . import labels, queries, rules, services
+from .forms import CallForm, InviteForm, OutcomeForm, ScriptForm
+from .models import CallReason, CallState, CallTask
+
+bp = APIBlueprint("desk_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
+
+
+def _chosen(kind: type[Any], name: str) -> Any:
+    """An enum value from the query string, or None for none and for nonsense."""
+    text = request.args.get(name, "")
+    return kind(text) if text in {member.value for member in kind} else None
+
+
+# ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _view() -> str:
+    wanted = request.args.get("due", "today")
+    return wanted if wanted in labels.DUES else "today"
+
+
+def _words() -> str:
+    return request.args.get("q", "").strip()[:100]
+
+
+def _assignee() -> int | None:
+    match request.args.get("who"):
+        case "me":
+            return acting_staff().id
+        case "nobody":
+            return 0
+        case _:
+            return None
+
+
+def _listing(view: str) -> Any:
+    return queries.listing(_words(), view, _chosen(CallState, "state"), _chosen(CallReason, "reason"), _assignee())
+
+
+def _chips() -> list[tuple[str, str, str]]:
+    chips = []
+    if state := _chosen(CallState, "state"):
+        chips.append(("state", state.value, _("State: %(state)s", state=labels.STATES[state])))
+    if reason := _chosen(CallReason, "reason"):
+        chips.append(("reason", reason.value, _("Reason: %(reason)s", reason=labels.REASONS[reason])))
+    if (who := request.args.get("who")) in ("me", "nobody"):
+        chips.append(("who", who, _("Mine") if who == "me" else _("Nobody's yet")))
+    if words := _words():
+        chips.append(("q", words, _("Search: %(words)s", words=words)))
+    return chips
+
+
+@bp.get("/calls")
+@staff("calls.view")
+def index() -> Any:
+    view = _view()
+    found = _listing(view)
+    page = keyset(found, queries.order_of(request.args.get("sort", ""), view), request.args.get("cursor"))
+    today, overdue = queries.waiting()
+    tallies = {"today": today + overdue, "overdue": overdue}
+    return render_template(
+        "desk/index.html",
+        page=page,
+        rows=[row[:3] for row in page.rows],
+        count=capped_count(found),
+        view=view,
+        views=[
+            (label, url_with(due=None if key == "today" else key), view == key, tallies.get(key))
+            for key, label in labels.DUES.items()
+        ],
+        chosen=_chips(),
+        labels=labels,
+        day=clock.day_bounds(clock.today()),
+    )
+
+
+@bp.get("/calls.csv")
+@staff("calls.view")
+def export() -> Any:
+    view = _view()
+    rows = queries.export(_listing(view), queries.order_of(request.args.get("sort", ""), view))
+    header = [
+        _("Customer"),
+        _("Phone"),
+        _("Reason"),
+        _("State"),
+        _("Due"),
+        _("Taken by"),
+        _("Tries"),
+        _("What was said"),
+    ]
+    shown = may("members.reveal") and may("members.export")
+    return csv_response(
+        "calls.csv",
+        header,
+        [
+            (
+                member.shown_name,
+                (member.phone or "") if shown else masked_phone(member.phone),
+                labels.REASONS[task.reason],
+                labels.STATES[task.state],
+                clock.local(task.due_at).strftime("%Y-%m-%d %H:%M"),
+                name or "",
+                task.tries,
+                task.outcome_note,
+            )
+            for task, member, name in rows
+        ],
+    )
+
+
+@bp.post("/calls/take")
+@staff("calls.handle")
+def take_many() -> Any:
+    wanted = [int(text) for text in request.form.getlist("ids") if text.isdecimal() and len(text) < 19][:500]
+    mine = services.take_many(wanted, acting_staff().id)
+    flash(
+        ngettext("%(num)d call is yours now.", "%(num)d calls are yours now.", mine), "positive" if mine else "caution"
+    )
+    if left := len(set(wanted)) - mine:
+        flash(
+            ngettext(
+                "%(num)d belongs to somebody else or is done.", "%(num)d belong to somebody else or are done.", left
+            ),
+            "info",
+        )
+    return redirect(url_for(".index", who="me"))
+
+
+# ── A call ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _groups_for(member_id: int) -> list[Any]:
+    taken = {group.id for _seat, group in groups.groups_of(member_id)}
+    return [group for group in groups.open_groups() if group.id not in taken]
+
+
+def _call_page(
+    task: CallTask,
+    outcome: OutcomeForm | None = None,
+    invite: InviteForm | None = None,
+    status: int = 200,
+    revealed: bool = False,
+) -> Any:
+    member = members.get_member(task.member_id)
+    who = acting_staff()
+    if outcome is None:
+        outcome = OutcomeForm(
+            formdata=None,
+            tries=task.tries,
+            customer_type=member.customer_type.value if member.customer_type else "",
+            retry_at=_next_try(),
+        )
+    open_groups = _groups_for(member.id)
+    if invite is None:
+        invite = InviteForm(formdata=None, group=task.invited_group_id)
+    invite.group.choices = [(group.id, group.name) for group in open_groups]
+    words = services.words_for(task, member, who)
+    chosen_type = _chosen(CustomerType, "type") or member.customer_type
+    this, earlier, others = queries.purchases_of(task)
+    return render_template(
+        "desk/show.html",
+        task=task,
+        member=member,
+        revealed=revealed,
+        live=task.state in rules.LIVE,
+        mine=task.assignee_id in (None, who.id),
+        names=queries.names([task.assignee_id, task.closed_by_id, task.opened_by_id, task.invited_by_id]),
+        this=this,
+        earlier=earlier,
+        others=others,
+        scripts=[
+            (script.title, rules.fill(script.body, words))
+            for script in queries.fitting_scripts(task.reason, chosen_type, who.role)
+        ],
+        chosen_type=chosen_type,
+        opening=labels.opening(who, words, member.locale),
+        closing=labels.closing(who, member.locale),
+        outcome=outcome,
+        invite=invite,
+        open_groups=open_groups,
+        invitation=services.invitation(task, member, who) if may("calls.handle") else None,
+        labels=labels,
+        member_labels=member_labels,
+    ), status
+
+
+def _next_try() -> datetime:
+    """A while from now, within the hours in which people may be called."""
+    later = clock.local(clock.now() + timedelta(hours=3)).replace(minute=0, second=0, microsecond=0)
+    return rules.within_hours(later)
+
+
+@bp.get("/calls/<int:task_id>")
+@staff("calls.view")
+def show(task_id: int) -> Any:
+    return _call_page(queries.get_task(task_id))
+
+
+@bp.post("/calls/<int:task_id>/take")
+@staff("calls.handle")
+def take(task_id: int) -> Any:
+    text = request.form.get("from", "")
+    services.take(task_id, acting_staff().id, int(text) if text.isdecimal() and len(text) < 19 else None)
+    flash(_("The call is yours."), "positive")
+    return redirect(url_for(".show", task_id=task_id))
+
+
+@bp.post("/calls/<int:task_id>/phone")
+@staff("calls.handle")
+def phone(task_id: int) -> Any:
+    """Whoever is to call sees the number: the call becomes theirs, and that they looked is kept in the audit trail."""
+    services.take(task_id, acting_staff().id)
+    services.note_reveal(task_id)
+    return _call_page(queries.get_task(task_id), revealed=True)
+
+
+@bp.post("/calls/<int:task_id>/release")
+@staff("calls.handle")
+def release(task_id: int) -> Any:
+    services.release(task_id, acting_staff().id)
+    flash(_("Given back: anybody may take it."), "positive")
+    return redirect(url_for(".show", task_id=task_id))
+
+
+@bp.post("/calls/<int:task_id>/outcome")
+@staff("calls.handle")
+def outcome(task_id: int) -> Any:
+    form = OutcomeForm()
+    if not form.validate():
+        return _call_page(queries.get_task(task_id), outcome=form, status=422)
+    try:
+        services.record_outcome(task_id, acting_staff(), form.result, form.tries.data or 0)
+    except services.RetryTimeRefused as refusal:
+        form.refuse("retry_at", refusal)
+        return _call_page(queries.get_task(task_id), outcome=form, status=422)
+    if form.result.state == CallState.REACHED:
+        flash(_("Recorded. Now choose the group that suits them."), "positive")
+        return redirect(url_for(".show", task_id=task_id, _anchor="invite"))
+    flash(_("Recorded."), "positive")
+    return redirect(url_for(".index"))
+
+
+@bp.post("/calls/<int:task_id>/invite")
+@staff("calls.handle")
+def invite(task_id: int) -> Any:
+    task = queries.get_task(task_id)
+    form = InviteForm()
+    form.group.choices = [(group.id, group.name) for group in _groups_for(task.member_id)]
+    if not form.validate():
+        return _call_page(task, invite=form, status=422)
+    try:
+        services.invite(task_id, form.group.data, acting_staff().id)
+    except (services.GroupNotOpen, services.InGroupAlready) as refusal:
+        form.refuse("group", refusal)
+        return _call_page(task, invite=form, status=422)
+    flash(_("The personal link is ready to be sent."), "positive")
+    return redirect(url_for(".show", task_id=task_id, _anchor="invite"))
+
+
+def _member(text: str | None) -> Member:
+    return members.get_member(int(text) if text and text.isdecimal() and len(text) < 19 else 0)
+
+
+@bp.get("/calls/new")
+@staff("calls.handle")
+def new() -> Any:
+    member = _member(request.args.get("member"))
+    if (task := queries.live_task(member.id)) is not None:
+        flash(_("There is a call to make already; here it is."), "info")
+        return redirect(url_for(".show", task_id=task.id))
+    form = CallForm(formdata=None, member=str(member.id), due_at=_next_try())
+    return render_template("desk/new.html", form=form, member=member)
+
+
+@bp.post("/calls/new")
+@staff("calls.handle")
+def new_post() -> Any:
+    form = CallForm()
+    member = _member(form.member.data)
+    if form.validate() and form.due_at.data is not None:
+        try:
+            task_id = services.open_by_hand(
+                member.id, CallReason(form.reason.data), form.due_at.data, form.about.data or "", acting_staff().id
+            )
+        except services.RetryTimeRefused as refusal:
+            form.refuse("due_at", refusal)
+        else:
+            flash(_("It is in the list of calls."), "positive")
+            return redirect(url_for(".show", task_id=task_id))
+    return render_template("desk/new.html", form=form, member=member), 422
+
+
+def member_button(member: Member, **_values: Any) -> str:
+    """The button “call back” on a member's page (slot `member.actions`)."""
+    return render_template("desk/_member_button.html", member=member) if may("calls.handle") else ""
+
+
+def member_calls(member: Member, **_values: Any) -> str:
+    """A member's calls beside their page (slot `member.side`)."""
+    if not may("calls.view"):
+        return ""
+    return render_template("desk/_member_calls.html", member=member, tasks=queries.tasks_of(member.id), labels=labels)
+
+
+# ── Scripts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _script_chips() -> list[tuple[str, str, str]]:
+    chips = []
+    if reason := _chosen(CallReason, "reason"):
+        chips.append(("reason", reason.value, _("Reason: %(reason)s", reason=labels.REASONS[reason])))
+    if kind := _chosen(CustomerType, "type"):
+        chips.append(("type", kind.value, _("Type: %(type)s", type=member_labels.CUSTOMER_TYPES[kind])))
+    if words := _words():
+        chips.append(("q", words, _("Search: %(words)s", words=words)))
+    return chips
+
+
+@bp.get("/scripts")
+@staff("calls.view")
+def scripts() -> Any:
+    found = queries.scripts(_words(), _chosen(CallReason, "reason"), _chosen(CustomerType, "type"))
+    page = keyset(found, queries.script_order(), request.args.get("cursor"))
+    fragment = request.headers.get("HX-Request") == "true"
+    return render_template(
+        "desk/_scripts.html" if fragment else "desk/scripts.html",
+        page=page,
+        count=capped_count(found),
+        chosen=_script_chips(),
+        labels=labels,
+        member_labels=member_labels,
+    )
+
+
+@bp.post("/scripts/starters")
+@staff("scripts.edit")
+def starters() -> Any:
+    made = services.ensure_scripts()
+    flash(
+        _("The scripts are there. Make them yours.") if made else _("They were given to this shop before."),
+        "positive" if made else "info",
+    )
+    return redirect(url_for(".scripts"))
+
+
+def _script_page(form: ScriptForm, script: Any = None, status: int = 200) -> Any:
+    return render_template("desk/script.html", form=form, script=script), status
+
+
+@bp.get("/scripts/new")
+@staff("scripts.edit")
+def new_script() -> Any:
+    return _script_page(ScriptForm())
+
+
+@bp.post("/scripts/new")
+@staff("scripts.edit")
+def new_script_post() -> Any:
+    form = ScriptForm()
+    if form.validate():
+        try:
+            services.add_script(form.draft)
+        except services.PlaceUnknown as refusal:
+            form.refuse("body", refusal)
+        else:
+            flash(_("The script is in the library."), "positive")
+            return redirect(url_for(".scripts"))
+    return _script_page(form, status=422)
+
+
+@bp.get("/scripts/<int:script_id>")
+@staff("calls.view")
+def edit_script(script_id: int) -> Any:
+    script = queries.get_script(script_id)
+    return _script_page(ScriptForm().show(script), script)
+
+
+@bp.post("/scripts/<int:script_id>")
+@staff("scripts.edit")
+def edit_script_post(script_id: int) -> Any:
+    script, form = queries.get_script(script_id), ScriptForm()
+    if form.validate():
+        try:
+            services.edit_script(script_id, form.draft)
+        except services.PlaceUnknown as refusal:
+            form.refuse("body", refusal)
+        else:
+            flash(_("Saved."), "positive")
+            return redirect(url_for(".scripts"))
+    return _script_page(form, script, 422)
+
+
+@bp.post("/scripts/<int:script_id>/delete")
+@staff("scripts.edit")
+def delete_script(script_id: int) -> Any:
+    services.delete_script(script_id)
+    flash(_("The script is deleted."), "positive")
+    return redirect(url_for(".scripts"))
+
+
+# ── The funnel ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _date(name: str, otherwise: date) -> date:
+    try:
+        found = date.fromisoformat(request.args.get(name, ""))
+    except ValueError:
+        return otherwise
+    return found if 2000 <= found.year < 2100 else otherwise
+
+
+def _period() -> tuple[date, date]:
+    """The days from and to (both included) that were asked for; the last thirty when nothing sensible was."""
+    last = _date("to", clock.today())
+    first = _date("from", last - timedelta(days=29))
+    return (first, last) if first <= last else (last, first)
+
+
+def _instants(first: date, last: date) -> tuple[datetime, datetime]:
+    return clock.at(first), clock.at(last + timedelta(days=1))
+
+
+@bp.get("/funnel")
+@staff("calls.view")
+def funnel() -> Any:
+    first, last = _period()
+    since, until = _instants(first, last)
+    found = queries.funnel(since, until)
+    today = clock.today()
+    return render_template(
+        "desk/funnel.html",
+        funnel=found,
+        steps=labels.funnel_rows(found),
+        agents=queries.agents(since, until),
+        first=first,
+        last=last,
+        quick=[(days, today - timedelta(days=days - 1)) for days in (7, 30, 90)],
+        today=today,
+    )
+
+
+@bp.get("/funnel.csv")
+@staff("calls.view")
+def funnel_export() -> Any:
+    first, last = _period()
+    rows = labels.funnel_rows(queries.funnel(*_instants(first, last)))
+    return csv_response(
+        f"funnel-{first}-{last}.csv",
+        [_("Step"), _("Members"), _("Of the step before"), _("Of all delivered")],
+        [(row["label"], row["value"], row["share"], row["of_all"]) for row in rows],
+    )
