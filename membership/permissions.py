@@ -13,6 +13,8 @@ def init() -> None:
     grant("members.edit", Role.MANAGER, Role.SERVICE, Role.ASSISTANT)
     grant("members.merge", Role.MANAGER, Role.SERVICE)
     grant("members.export", Role.MANAGER, Role.MARKETER)
+    grant("products.view", *EVERYONE)
+    grant("products.edit", Role.MANAGER, Role.MARKETER)
     grant("orders.view", *EVERYONE)
     grant("orders.import", Role.MANAGER)
     grant("tiers.view", *EVERYONE)

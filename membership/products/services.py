@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select, text
 
-from kernel import clock
+from kernel import audit, clock
 from kernel.db import db
+from kernel.errors import Refusal
+from kernel.i18n import lazy_gettext as _l
 
 from .models import Product
 
@@ -19,6 +21,11 @@ class ProductSeen:
 
     title: str
     price: int
+
+
+class CostAbovePrice(Refusal):
+    status = 422
+    label = _l("The cost is above the list price. Look at both once more.")
 
 
 _INSERT = text(
@@ -59,3 +66,21 @@ def _ids(source: str, skus: list[str]) -> dict[str, int]:
         select(Product.sku, Product.id).where(Product.source == source, Product.sku == func.any(skus))
     )
     return dict(rows.all())
+
+
+def edit(product: Product, title: str, category: str, list_price: int | None, cost: int | None, days: int | None) -> bool:
+    """Write down what a product is, costs and how many days it lasts; returns whether anything changed.
+
+    Prices are 分. Refuses with `CostAbovePrice` a cost above the list price.
+    """
+    if list_price is not None and cost is not None and cost > list_price:
+        raise CostAbovePrice
+    wanted = {"title": title, "category": category, "list_price": list_price, "cost": cost, "days_of_use": days}
+    before = {key: getattr(product, key) for key, value in wanted.items() if getattr(product, key) != value}
+    if not before:
+        return False
+    for key in before:
+        setattr(product, key, wanted[key])
+    audit.record("product.edited", "product", product.id, before=before, after={key: wanted[key] for key in before})
+    db.session.flush()
+    return True
