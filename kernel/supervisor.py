@@ -328,11 +328,7 @@ class Supervisor:
             for part in self.parts:
                 self._watch(part, now)
             if demo is not None and (code := demo.poll()) is not None:
-                say(
-                    "The demo shop is there. Ctrl-C stops Siyu."
-                    if code == 0
-                    else "The demo shop was not loaded; the next start tries again."
-                )
+                say("Ctrl-C stops Siyu." if code == 0 else "The demo shop was not loaded; the next start tries again.")
                 if code == 0:
                     self._demo_mark.unlink(missing_ok=True)
                 demo = None
