@@ -44,7 +44,7 @@ def shelf(db):
 
 
 def skus_on(page):
-    return re.findall(r'<small>([^<]+)</small>', page.get_data(as_text=True))
+    return re.findall(r'</a><small>([^<]+)</small>', page.get_data(as_text=True))
 
 
 def test_what_is_known_is_left_as_staff_wrote_it(db, shelf):
