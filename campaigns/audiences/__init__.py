@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
+from kernel import navigation
+from kernel.i18n import lazy_gettext as _l
+
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables."""
-    from . import models  # noqa: F401
+    """Open the room."""
+    from . import console, models  # noqa: F401
+
+    app.register_blueprint(console.bp)
+    navigation.add("campaigns", _l("Audiences"), "audiences_console.index", "audiences.view", order=20)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from flask import Flask
 
+from kernel import navigation
+from kernel.i18n import lazy_gettext as _l
+
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables and subscribers."""
-    from . import models, subscribers  # noqa: F401
+    """Open the room."""
+    from . import brief, console, jobs, models, portal, subscribers  # noqa: F401
+
+    brief.init()
+    app.register_blueprint(console.bp)
+    app.register_blueprint(portal.bp)
+    navigation.add("campaigns", _l("Channels"), "channels_console.index", "channels.view", order=30)
+    navigation.add("campaigns", _l("Contact budget"), "channels_console.budget", "channels.view", order=40)

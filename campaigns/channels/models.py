@@ -39,6 +39,11 @@ class Account(db.Model):
     retry_at: Mapped[datetime | None]
     paused_at: Mapped[datetime | None]
     pause_reason: Mapped[str | None]
+    tested_at: Mapped[datetime | None]
+    tested_to: Mapped[str | None]
+    # What the other side said to the latest test; null while it is on its way.
+    test_outcome: Mapped[str | None]
+    test_passed: Mapped[bool | None]
     created_at: Mapped[datetime]
 
     __table_args__ = (

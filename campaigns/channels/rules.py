@@ -53,6 +53,16 @@ def next_quiet(wall: datetime, quiet: Quiet) -> datetime | None:
     return start if start > wall else start + timedelta(days=1)
 
 
+def quiet_map(quiet: Quiet) -> list[bool]:
+    """For each of the 24 hours of a day whether any part of it is quiet."""
+    if quiet.since == quiet.until:
+        return [False] * 24
+    since, until = quiet.since.hour, quiet.until.hour + (1 if quiet.until.minute else 0)
+    if quiet.since < quiet.until:
+        return [since <= hour < until for hour in range(24)]
+    return [hour >= since or hour < until for hour in range(24)]
+
+
 @dataclass(frozen=True)
 class Draught:
     """What was taken from a token bucket: how many, what is left, and in how many seconds the next one is there."""

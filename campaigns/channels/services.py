@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
+from flask import current_app
 from sqlalchemy import BigInteger, Date, bindparam, case, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from kernel import audit, clock, shop
 from kernel.db import changed, db
+from kernel.errors import NotFound
 from kernel.i18n import gettext as _
 
 from . import rules
+from .adapters import Message, Outcome, Status
+from .adapters.email import Email, parse_url
 from .models import Account, ChannelKind, ContactLedger, InboxMessage
+from .sealing import seal
+
+_LINK = re.compile(r"https?://[^\s<>\"'，。！？；：、）】》]+")
 
 # ── The inbox ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -31,6 +42,32 @@ def inbox_account() -> Account:
             .on_conflict_do_nothing()
         )
         found = db.session.scalars(select(Account).where(Account.kind == ChannelKind.INBOX)).one()
+    return found
+
+
+def accounts() -> Sequence[Account]:
+    """Every account, the inbox first; a mail server that the environment names has one too."""
+    inbox_account()
+    if current_app.extensions["settings"].smtp_url:
+        environment_account()
+    return db.session.scalars(select(Account).order_by(Account.kind != ChannelKind.INBOX, Account.id)).all()
+
+
+def environment_account() -> Account:
+    """The account of the mail server that `SMTP_URL` names."""
+    found = db.session.scalar(select(Account).where(Account.settings["environment"].as_boolean()))
+    if found is None:
+        found = Account(name="SMTP_URL", kind=ChannelKind.EMAIL, settings={"environment": True}, created_at=clock.now())
+        db.session.add(found)
+        db.session.flush()
+    return found
+
+
+def get_account(account_id: int) -> Account:
+    """One account; refuses with `NotFound`."""
+    found = db.session.get(Account, account_id)
+    if found is None:
+        raise NotFound
     return found
 
 
@@ -56,6 +93,113 @@ def mark_read(member_id: int, message_ids: Iterable[int] | None = None) -> int:
     if message_ids is not None:
         statement = statement.where(InboxMessage.id.in_(list(message_ids)))
     return changed(db.session.execute(statement))
+
+
+def in_parts(text: str) -> list[tuple[str, str | None]]:
+    """A message's text in pieces: (words, None), and (address, address) for each link in it."""
+    pieces: list[tuple[str, str | None]] = []
+    at = 0
+    for found in _LINK.finditer(text):
+        if found.start() > at:
+            pieces.append((text[at : found.start()], None))
+        pieces.append((found[0], found[0]))
+        at = found.end()
+    if at < len(text):
+        pieces.append((text[at:], None))
+    return pieces
+
+
+# ── Accounts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def save_account(
+    kind: ChannelKind,
+    name: str,
+    settings: dict[str, Any],
+    rate_per_second: int | None,
+    secret: str | None,
+    account: Account | None = None,
+) -> Account:
+    """Set an account up, or change one; a secret of None keeps the present one. The secret never goes into the audit."""
+    before = {"name": account.name, **account.settings} if account is not None else None
+    if account is None:
+        account = Account(kind=kind, created_at=clock.now())
+        db.session.add(account)
+    account.name = " ".join(name.split())
+    account.settings = settings
+    account.rate_per_second = rate_per_second
+    if secret is not None:
+        account.secret = seal(secret)
+    db.session.flush()
+    audit.record("channel_account.saved", "channel_account", account.id, before, {"name": account.name, **settings})
+    return account
+
+
+def pause_account(account: Account, reason: str) -> None:
+    """Send nothing over an account until it is let go on."""
+    if account.paused_at is None:
+        account.paused_at, account.pause_reason = clock.now(), reason
+        audit.record("channel_account.paused", "channel_account", account.id, after={"reason": reason})
+
+
+def resume_account(account: Account) -> None:
+    """Let an account go on, with its errors forgotten."""
+    account.paused_at = account.pause_reason = account.retry_at = None
+    account.errors_in_row = 0
+    audit.record("channel_account.resumed", "channel_account", account.id)
+
+
+def ask_test(account: Account, address: str) -> None:
+    """Note that a test is to be sent; a job sends it."""
+    account.tested_at, account.tested_to = clock.now(), address
+    account.test_outcome = account.test_passed = None
+    audit.record("channel_account.tested", "channel_account", account.id)
+
+
+def test_key(account: Account) -> str:
+    """The key of an account's latest test."""
+    return f"test:{account.id}.{int(account.tested_at.timestamp()) if account.tested_at else 0}"
+
+
+def note_test(account_id: int, outcome: Outcome) -> None:
+    """Write down what became of a test. One that was taken ends a rest, but no pause: somebody decides that."""
+    account = get_account(account_id)
+    account.test_passed = outcome.status is Status.ACCEPTED
+    account.test_outcome = str(outcome.reason or outcome.provider_id or outcome.status.value)[:500]
+    if account.test_passed:
+        account.retry_at = None
+        if account.paused_at is None:
+            account.errors_in_row = 0
+
+
+class MailFailed(Exception):
+    """The mail server did not take a message."""
+
+
+def mail_code(address: str, code: str) -> None:
+    """Send a one-time sign-in code to an address, over the mail server of the environment.
+
+    Raises `MailFailed` when it is not taken; no transaction may be open, for the mail server may be slow.
+    """
+    site = urlsplit(current_app.extensions["settings"].site_url).hostname or "localhost"
+    server = parse_url(current_app.extensions["settings"].smtp_url or "", site)
+    name = shop.shop_name()
+    message = Message(
+        key=f"code:{secrets.token_hex(12)}",
+        delivery_id=0,
+        member_id=0,
+        address=address,
+        subject=str(_("%(code)s is your code for %(shop)s", code=code, shop=name)),
+        body=str(
+            _("Your code is %(code)s. It is good for 10 minutes. If you did not ask for it, do nothing.", code=code)
+        ),
+        kind="code",
+    )
+    adapter = Email(replace(server, sender_name=server.sender_name or name))
+    outcome = adapter.submit([message])[0]
+    adapter.close()
+    if outcome.status is not Status.ACCEPTED:
+        raise MailFailed(outcome.reason)
 
 
 # ── Rates ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,6 +301,26 @@ def quiet_hours() -> rules.Quiet:
     )
 
 
+def holdout_percent() -> float:
+    """How many percent of all members are held out of every push."""
+    return float(shop.get("holdout.percent", 5))
+
+
+def set_budget(per_day: int | None, per_month: int | None, quiet_from: str, quiet_until: str, holdout: float) -> None:
+    """Set the contact budget (None is no cap), the quiet hours (`22:00`) and the hold-out (percent)."""
+    values = {
+        "contact.per_day": per_day,
+        "contact.per_month": per_month,
+        "quiet.from": quiet_from,
+        "quiet.until": quiet_until,
+        "holdout.percent": holdout,
+    }
+    before = {key: shop.get(key) for key in values}
+    for key, value in values.items():
+        shop.put(key, value)
+    audit.record("contact_budget.changed", "shop", None, before, values)
+
+
 def quiet_until(now: datetime) -> datetime | None:
     """When the quiet hours that hold at an instant end, or None when it is not quiet."""
     return rules.quiet_end(clock.local(now), quiet_hours())
@@ -244,6 +408,11 @@ def release_contacts(taken: Mapping[int, date]) -> None:
 def shown_name(account: Account) -> str:
     """An account's name as staff read it."""
     return str(_("Inbox on the member's page")) if account.kind == ChannelKind.INBOX else account.name
+
+
+def makes_no_sound(account: Account) -> bool:
+    """Whether quiet hours do not concern an account."""
+    return account.kind == ChannelKind.INBOX
 
 
 def rests_until(account: Account, now: datetime) -> datetime | None:

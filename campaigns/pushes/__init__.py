@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from flask import Flask
 
+from kernel import navigation
+from kernel.i18n import lazy_gettext as _l
+
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables and jobs."""
-    from . import jobs, models  # noqa: F401
+    """Open the room."""
+    from . import brief, console, jobs, models  # noqa: F401
+
+    brief.init()
+    app.register_blueprint(console.bp)
+    navigation.add("campaigns", _l("Pushes"), "pushes_console.index", "pushes.view", order=10)

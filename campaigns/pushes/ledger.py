@@ -68,6 +68,11 @@ class Planned:
     done: bool
 
 
+def held_out(salt: Any, cut: Any) -> Any:
+    """`rules.held_out` as SQL over `member`: the hash of salt and id lies below the bound."""
+    return func.sha256(func.convert_to(salt + cast(Member.id, Text), literal("UTF8", Text)), type_=LargeBinary) < cut
+
+
 def fan_out_statement(definition: audience_rules.Definition, contact: Contact) -> Any:
     """One statement that writes the next chunk: deliveries of everybody in the audience, and the slices of those to be sent.
 
@@ -75,9 +80,7 @@ def fan_out_statement(definition: audience_rules.Definition, contact: Contact) -
     """
     address = ADDRESS.get(contact)
     has_address = true() if address is None else address.is_not(None)
-    held = func.sha256(
-        func.convert_to(bindparam("salt", type_=Text) + cast(Member.id, Text), literal("UTF8", Text)), type_=LargeBinary
-    ) < bindparam("cut", type_=LargeBinary)
+    held = held_out(bindparam("salt", type_=Text), bindparam("cut", type_=LargeBinary))
     picked = (
         select(
             Member.id.label("member_id"),
@@ -563,3 +566,22 @@ def close_slices(run_id: int, to: DeliveryState, limit: int) -> int:
         db.session.execute(_COUNT, {"slice_id": slice_id, "more_unsent": ended, "more_unknown": 0})
         settle(slice_id, run_id, number)
     return len(found)
+
+
+def reopen_unknown(run_id: int) -> int:
+    """Make the doubtful deliveries of a run ready again, slice by slice; returns how many there were."""
+    found = db.session.execute(
+        select(Slice.id, Slice.number)
+        .where(Slice.run_id == run_id, Slice.unknown > 0, Slice.state != "leased")
+        .order_by(Slice.number)
+        .with_for_update()
+    ).all()
+    people = 0
+    for slice_id, number in found:
+        ids = list(ids_in(run_id, number, DeliveryState.UNKNOWN))
+        free_contacts(ids)
+        again = end(ids, DeliveryState.UNKNOWN, DeliveryState.READY, "resent")
+        db.session.execute(_COUNT, {"slice_id": slice_id, "more_unsent": 0, "more_unknown": -again})
+        settle(slice_id, run_id, number)
+        people += again
+    return people

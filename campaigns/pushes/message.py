@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from campaigns.channels import registry
 from campaigns.channels.adapters import Message
+from campaigns.channels.models import Account
 from kernel import links, shop
+from kernel.db import db
+from kernel.errors import Refusal
 from kernel.i18n import LOCALES, forced_locale
 from kernel.i18n import gettext as _
 from membership.coupons import labels as coupon_labels
 from membership.coupons.models import Offer, OfferVersion
-from membership.members.models import Contact
+from membership.members.models import Contact, Member
 from membership.members.services import unsubscribe_path
 from membership.tiers import labels as tier_labels
 
@@ -115,3 +119,30 @@ def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, vers
         contact,
         farewell,
     )
+
+
+@dataclass(frozen=True)
+class Example:
+    """Who an example is written to; the same fields as a claimed delivery."""
+
+    id: int
+    member_id: int
+    nickname: str
+    rank: int
+    locale: str
+    address: str
+
+
+def preview(fields: Mapping[str, Any], account: Account, member: Member | None) -> Message | None:
+    """A push's message as a real member would get it; None while its words cannot be read. Its links lead nowhere."""
+    push = Push(**fields)
+    contact = registry.adapter_of(account).abilities.contact
+    offer = db.session.get(Offer, push.offer_id) if push.offer_id else None
+    version = db.session.get(OfferVersion, offer.version_id) if offer is not None and offer.version_id else None
+    someone = Example(0, member.id if member else 0, "", 0, LOCALES[0], "")
+    if member is not None:
+        someone = Example(0, member.id, member.nickname or member.name, member.rank, member.locale, member.email or "")
+    try:
+        return wording(push, 0, contact, offer, version).message(someone)
+    except (Refusal, rules.RenderFailed):
+        return None

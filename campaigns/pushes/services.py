@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
+import hmac
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import exists, func, select, update
 
 from campaigns.audiences import rules as audience_rules
 from campaigns.channels import registry
+from campaigns.channels import services as channels
 from campaigns.channels.models import Account
 from kernel import audit, clock, shop
 from kernel.db import changed, db
@@ -66,6 +68,31 @@ def draft(staff_id: int | None, **fields: Any) -> tuple[Push, Run]:
     return push, run
 
 
+def change(push: Push, run: Run, **fields: Any) -> None:
+    """Change a draft. Refuses with `TooLate` once it is more than that."""
+    if run.state is not RunState.DRAFT:
+        raise TooLate
+    for name, value in fields.items():
+        setattr(push, name, value)
+    db.session.flush()
+    audit.record("push.changed", "push", push.id, after={"name": push.name})
+
+
+def copy(push: Push, staff_id: int | None, name: str) -> Push:
+    """Draft a push with the audience and the words of another."""
+    kept = ("contact_class", "account_id", "audience", "subject", "body", "link_url", "offer_id", "coupon_mode")
+    more = ("rate_per_second", "stop_when_bought", "attribution_days")
+    return draft(staff_id, name=name, **{field: getattr(push, field) for field in (*kept, *more)})[0]
+
+
+def set_moment(run: Run, at: datetime | None, life: timedelta = DEFAULT_LIFE) -> None:
+    """Note on a draft when it is meant to start; nothing starts by that alone."""
+    if run.state is not RunState.DRAFT:
+        raise TooLate
+    run.scheduled_at = at
+    run.expires_at = at + life if at is not None else None
+
+
 # ── Going ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -75,6 +102,12 @@ def schedule(run: Run, at: datetime | None = None, life: timedelta = DEFAULT_LIF
     start = max(at or now, now)
     move(run, RunState.SCHEDULED, scheduled_at=start, expires_at=start + life)
     audit.record("push.scheduled", "push", run.push_id, after={"at": start.isoformat()})
+
+
+def unschedule(run: Run) -> None:
+    """Make a scheduled push a draft again."""
+    move(run, RunState.DRAFT)
+    audit.record("push.unscheduled", "push", run.push_id)
 
 
 def start(run: Run) -> bool:
@@ -98,12 +131,15 @@ def start(run: Run) -> bool:
 
 
 def holdout() -> tuple[float, str]:
-    """The hold-out in force: its percentage, and the salt of this quarter (made on first use)."""
-    salt = shop.get("holdout.salt")
-    if not salt:
-        salt = secrets.token_hex(16)
-        shop.put("holdout.salt", salt)
-    return float(shop.get("holdout.percent", 5)), f"{salt}:{rules.quarter_of(clock.today())}:"
+    """The hold-out in force: its percentage, and the salt of this quarter.
+
+    The salt comes from the shop's key (the oldest one kept, so that changing the key does not mix the groups up), or from
+    the setting `holdout.salt`.
+    """
+    settings = current_app.extensions["settings"]
+    oldest = (settings.secret_key, *settings.previous_secret_keys)[-1]
+    salt = shop.get("holdout.salt") or hmac.digest(oldest, b"hold-out", "sha256").hex()[:32]
+    return channels.holdout_percent(), f"{salt}:{rules.quarter_of(clock.today())}:"
 
 
 def fan_out(run_id: int) -> ledger.Planned:
@@ -134,6 +170,21 @@ def cancel(run: Run) -> None:
     """End a push for good; what was not sent yet is not sent."""
     move(run, RunState.CANCELLED, **({"finished_at": clock.now()} if run.started_at is None else {}))
     audit.record("push.cancelled", "push", run.push_id)
+
+
+def resend_unknown(run: Run) -> int:
+    """Offer the messages in doubt again, because somebody decided to; some people may get them twice. Returns how many.
+
+    Refuses with `TooLate` a run that was cancelled, has expired or stands still.
+    """
+    if run.state is RunState.COMPLETED:
+        now = clock.now()
+        move(run, RunState.RUNNING, finished_at=None, tally=None, expires_at=now + DEFAULT_LIFE)
+    elif run.state is not RunState.RUNNING:
+        raise TooLate
+    people = ledger.reopen_unknown(run.id)
+    audit.record("push.resent", "push", run.push_id, after={"people": people})
+    return people
 
 
 # ── Upkeep: what the ticker's jobs do ───────────────────────────────────────────────────────────────────────────────

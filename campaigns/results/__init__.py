@@ -6,5 +6,7 @@ from flask import Flask
 
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables."""
-    from . import models  # noqa: F401
+    """Open the room."""
+    from . import models, portal, subscribers  # noqa: F401
+
+    app.register_blueprint(portal.bp)

@@ -1,0 +1,62 @@
+"""What the room says elsewhere: on the console's first page, on the member's page, and the sign-in codes it sends."""
+
+from __future__ import annotations
+
+from flask import render_template, url_for
+from markupsafe import Markup
+
+from kernel import today
+from kernel.auth import may
+from kernel.i18n import forced_locale
+from kernel.i18n import gettext as _
+from kernel.ports import fill_slot
+from membership.members.models import Member
+from membership.members.services.identify import send_code
+
+from . import labels, queries, services
+
+
+def tasks() -> list[today.Task]:
+    """Channels that stand still."""
+    if not may("channels.view"):
+        return []
+    return [
+        today.Task(
+            weight=90,
+            text=_(
+                "The channel %(name)s: %(state)s", name=services.shown_name(account), state=labels.health(account)[1]
+            ),
+            url=url_for("channels_console.edit", account_id=account.id),
+            action=_("Look at it"),
+            icon="plug",
+            about=labels.health(account)[2],
+        )
+        for account in queries.troubled()
+    ]
+
+
+def unread_card(member: Member) -> Markup:
+    """The newest unread messages, at the top of the member's page."""
+    latest = queries.latest(member.id)
+    if not latest:
+        return Markup("")
+    return Markup(render_template("channels/_unread.html", latest=latest, unread=queries.unread(member.id)))  # noqa: S704
+
+
+def messages_row(member: Member) -> Markup:
+    """The way to the messages, with how many are unread."""
+    return Markup(render_template("channels/_row.html", unread=queries.unread(member.id)))  # noqa: S704
+
+
+def email_code(address: str, code: str, locale: str) -> None:
+    """Send a one-time code by e-mail, over the mail server of the environment."""
+    with forced_locale(locale):
+        services.mail_code(address, code)
+
+
+def init() -> None:
+    """Fill the ports and slots of the floors below."""
+    today.tasks.fill(tasks)
+    fill_slot("me.cards", order=5)(unread_card)
+    fill_slot("me.nav", order=10)(messages_row)
+    send_code.fill(email_code)

@@ -1,0 +1,363 @@
+"""Pages for pushes: the list, the four steps, what is running, what came of it, and who was not sent to and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import flash, redirect, render_template, request, url_for
+
+from campaigns.audiences import labels as audience_labels
+from campaigns.audiences import queries as audiences
+from campaigns.audiences import rules as audience_rules
+from campaigns.audiences.fields import RulesForm
+from campaigns.channels import rules as channel_rules
+from campaigns.channels import services as channels
+from campaigns.results import queries as results
+from kernel import clock
+from kernel.auth import acting_staff, holds, staff
+from kernel.errors import Forbidden
+from kernel.i18n import gettext as _
+from kernel.i18n import ngettext
+from kernel.pages import capped_count, csv_response, keyset
+
+from . import labels, message, queries, rules, services
+from .forms import CheckForm, PushForm, values_of
+from .models import Delivery, DeliveryState, Push, Run, RunState
+
+bp = APIBlueprint(
+    "pushes_console", __name__, url_prefix="/console/pushes", template_folder="templates", enable_openapi=False
+)
+
+
+# ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@bp.get("")
+@staff("pushes.view")
+def index() -> Any:
+    said = request.args.get("state", "")
+    state = RunState(said) if said in list(RunState) else None
+    wanted = request.args.get("q", "").replace("\x00", "").strip()[:100]
+    statement = queries.listed(wanted, state)
+    page = keyset(statement, [Run.id.desc()], request.args.get("cursor"))
+    runs = [run for run, _push in page.rows]
+    return render_template(
+        "pushes/index.html",
+        page=page,
+        count=capped_count(statement),
+        progress=queries.progress_of(runs),
+        credits=results.credits_of([run.id for run in runs]),
+        labels=labels,
+        state=state,
+        filtered=bool(state or wanted),
+    )
+
+
+# ── The four steps ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@bp.get("/new")
+@staff("pushes.edit")
+def new() -> Any:
+    chosen = request.args.get("audience_id", type=int)
+    definition = (
+        audience_rules.parse(audiences.get_audience(chosen).definition) if chosen else audience_rules.Definition()
+    )
+    return _steps(PushForm(definition=definition), None, None)
+
+
+@bp.post("/new")
+@staff("pushes.edit")
+def new_post() -> Any:
+    form = PushForm()
+    return _written(form, None, None)
+
+
+@bp.get("/<int:push_id>/edit")
+@staff("pushes.edit")
+def edit(push_id: int) -> Any:
+    push, run = queries.get_push(push_id)
+    if run.state is not RunState.DRAFT:
+        return redirect(url_for(".show", push_id=push_id))
+    form = PushForm(definition=audience_rules.parse(push.audience), offer=push.offer_id, **values_of(push, run))
+    return _steps(form, push, run)
+
+
+@bp.post("/<int:push_id>/edit")
+@staff("pushes.edit")
+def edit_post(push_id: int) -> Any:
+    push, run = queries.get_push(push_id)
+    return _written(PushForm(offer=push.offer_id), push, run)
+
+
+@bp.post("/check")
+@staff("pushes.edit")
+def check() -> Any:
+    form = CheckForm()
+    form.validate()
+    return render_template("pushes/_check.html", **_judged(form))
+
+
+def _written(form: PushForm, push: Push | None, run: Run | None) -> Any:
+    act = request.form.get("act", "save")
+    well = form.validate()
+    if act == "schedule" and not holds(acting_staff().role, "pushes.send"):
+        raise Forbidden
+    if not well:
+        return _steps(form, push, run), 422
+    if act == "check":
+        return _steps(form, push, run)
+    if push is None or run is None:
+        push, run = services.draft(acting_staff().id, **form.fields())
+    else:
+        services.change(push, run, **form.fields())
+    at = form.scheduled_at.data if form.moment.data == "at" else None
+    if act != "schedule":
+        services.set_moment(run, at, form.lifetime)
+        flash(_("The draft is saved."), "positive")
+        return redirect(url_for(".edit", push_id=push.id))
+    services.schedule(run, at, form.lifetime)
+    flash(_("The push is on its way.") if at is None else _("The push is scheduled."), "positive")
+    return redirect(url_for(".show", push_id=push.id))
+
+
+def _steps(form: PushForm, push: Push | None, run: Run | None) -> Any:
+    return render_template(
+        "pushes/edit.html",
+        form=form,
+        push=push,
+        run=run,
+        saved=audiences.saved(),
+        labels=labels,
+        rules=rules,
+        **_judged(form),
+    )
+
+
+_WHOM = frozenset(name for name in RulesForm.__dict__ if not name.startswith("_")) | {"account_id"}
+
+
+def _judged(form: PushForm) -> dict[str, Any]:
+    """What the page shows of a push while it is being written: whom it reaches, how it looks, when it arrives."""
+    whom_well = not any(field.errors for field in form if field.name in _WHOM)
+    definition = form.definition() if whom_well else audience_rules.Definition()
+    account = form.account
+    found = queries.check(definition, account) if whom_well else None
+    person = queries.somebody(definition, account) if whom_well else None
+    return {
+        "form": form,
+        "check": found,
+        "sentences": audience_labels.sentences(definition) if whom_well else [],
+        "sample": audiences.sample(definition) if whom_well else [],
+        "account": account,
+        "account_name": channels.shown_name(account),
+        "person": person,
+        "preview": message.preview(form.fields(), account, person) if whom_well else None,
+        **_timing(form, found),
+    }
+
+
+def _timing(form: PushForm, found: queries.Check | None) -> dict[str, Any]:
+    start = form.scheduled_at.data if form.moment.data == "at" and form.scheduled_at.data else clock.now()
+    account, quiet = form.account, channels.quiet_hours()
+    silent = channels.makes_no_sound(account)
+    held = None if silent else channel_rules.quiet_end(clock.local(start), quiet)
+    rates = [rate for rate in (account.rate_per_second, form.rate_per_second.data) if rate]
+    return {
+        "start": start,
+        "held_until": held,
+        "hours": [] if silent else channel_rules.quiet_map(quiet),
+        "start_hour": clock.local(start).hour,
+        "seconds": found.sent / min(rates) if found and rates else None,
+        "caps": channels.budget(),
+        "holdout": services.holdout()[0],
+    }
+
+
+# ── One push ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@bp.get("/<int:push_id>")
+@staff("pushes.view")
+def show(push_id: int) -> Any:
+    push, run = queries.get_push(push_id)
+    account = queries.account_of(push)
+    return render_template(
+        "pushes/show.html",
+        push=push,
+        run=run,
+        account=account,
+        account_name=channels.shown_name(account),
+        offer=queries.offer_of(push),
+        sentences=audience_labels.sentences(audience_rules.parse(push.audience)),
+        outcomes=queries.outcomes(run) if run.started_at else [],
+        report=results.report(run, push) if run.started_at else None,
+        labels=labels,
+        S=DeliveryState,
+        **_live(run, account),
+    )
+
+
+@bp.get("/<int:push_id>/progress")
+@staff("pushes.view")
+def progress(push_id: int) -> Any:
+    push, run = queries.get_push(push_id)
+    return render_template(
+        "pushes/_progress.html", push=push, run=run, labels=labels, **_live(run, queries.account_of(push))
+    )
+
+
+def _live(run: Run, account: Any) -> dict[str, Any]:
+    """The bar: counts, the rate since this page was opened, and what holds the run up if something does."""
+    now, found = clock.now(), queries.progress(run)
+    done, since = request.args.get("done", type=int), request.args.get("since", type=int)
+    if done is None or since is None:
+        done, since = found.done, int(now.timestamp())
+    begun = datetime.fromtimestamp(min(max(since, 0), 2**32), UTC)
+    rate, left = rules.time_left(found.done - done, found.total - done, begun, now)
+    quiet = None if channels.makes_no_sound(account) else channels.quiet_until(now)
+    return {
+        "progress": found,
+        "rate": rate,
+        "left": left,
+        "base": {"done": done, "since": since},
+        "holds_until": quiet if run.state is RunState.RUNNING else None,
+        "rests_until": channels.rests_until(account, now),
+        "account_paused": account.paused_at is not None,
+    }
+
+
+@bp.post("/<int:push_id>/unschedule")
+@staff("pushes.send")
+def unschedule(push_id: int) -> Any:
+    _push, run = queries.get_push(push_id)
+    services.unschedule(run)
+    flash(_("The push is a draft again. Nothing has been sent."), "positive")
+    return redirect(url_for(".edit", push_id=push_id))
+
+
+@bp.post("/<int:push_id>/pause")
+@staff("pushes.send")
+def pause(push_id: int) -> Any:
+    _push, run = queries.get_push(push_id)
+    services.pause(run)
+    flash(_("The push stands still. What was already handed over cannot be called back."), "caution")
+    return redirect(url_for(".show", push_id=push_id))
+
+
+@bp.post("/<int:push_id>/resume")
+@staff("pushes.send")
+def resume(push_id: int) -> Any:
+    _push, run = queries.get_push(push_id)
+    services.resume(run)
+    flash(_("The push goes on."), "positive")
+    return redirect(url_for(".show", push_id=push_id))
+
+
+@bp.post("/<int:push_id>/cancel")
+@staff("pushes.send")
+def cancel(push_id: int) -> Any:
+    _push, run = queries.get_push(push_id)
+    services.cancel(run)
+    flash(_("The push is cancelled. What was not sent yet will not be sent."), "positive")
+    return redirect(url_for(".show", push_id=push_id))
+
+
+@bp.post("/<int:push_id>/resend")
+@staff("pushes.send")
+def resend(push_id: int) -> Any:
+    _push, run = queries.get_push(push_id)
+    people = services.resend_unknown(run)
+    flash(ngettext("%(num)d message is offered again.", "%(num)d messages are offered again.", people), "caution")
+    return redirect(url_for(".show", push_id=push_id))
+
+
+@bp.post("/<int:push_id>/copy")
+@staff("pushes.edit")
+def copy(push_id: int) -> Any:
+    push, _run = queries.get_push(push_id)
+    fresh = services.copy(push, acting_staff().id, _("Copy of %(name)s", name=push.name)[:80])
+    flash(_("Here is a draft with the same audience and the same words."), "positive")
+    return redirect(url_for(".edit", push_id=fresh.id))
+
+
+# ── Who, and why not ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _wanted() -> tuple[DeliveryState | None, str | None, bool]:
+    said = request.args.get("state", "")
+    state = DeliveryState(said) if said in list(DeliveryState) else None
+    return state, request.args.get("reason", "").replace("\x00", "")[:300] or None, said == "unsent"
+
+
+@bp.get("/<int:push_id>/deliveries")
+@staff("pushes.view")
+def deliveries(push_id: int) -> Any:
+    push, run = queries.get_push(push_id)
+    statement = queries.deliveries(run.id, *_wanted())
+    return render_template(
+        "pushes/deliveries.html",
+        push=push,
+        run=run,
+        page=keyset(statement, [Delivery.id], request.args.get("cursor")),
+        count=capped_count(statement),
+        outcomes=queries.outcomes(run),
+        labels=labels,
+        state=request.args.get("state", ""),
+        reason=request.args.get("reason", ""),
+    )
+
+
+@bp.get("/<int:push_id>/deliveries.csv")
+@staff("pushes.view")
+def deliveries_csv(push_id: int) -> Any:
+    _push, run = queries.get_push(push_id)
+    header = [_("Member no."), _("Member"), _("What became of it"), _("Sent at"), _("Clicked at")]
+    return csv_response(f"push-{push_id}-deliveries.csv", header, _lines(run, *_wanted()))
+
+
+def _lines(run: Run, *wanted: Any) -> Iterator[list[Any]]:
+    for delivery, member in queries.streamed(queries.deliveries(run.id, *wanted).order_by(Delivery.id)):
+        yield [
+            member.id,
+            member.shown_name,
+            labels.outcome(delivery.state, delivery.reason),
+            _instant(delivery.accepted_at),
+            _instant(delivery.clicked_at),
+        ]
+
+
+def _instant(value: datetime | None) -> str:
+    return clock.local(value).strftime("%Y-%m-%d %H:%M:%S") if value else ""
+
+
+@bp.get("/<int:push_id>/results.csv")
+@staff("results.view")
+def results_csv(push_id: int) -> Any:
+    push, run = queries.get_push(push_id)
+    return csv_response(f"push-{push_id}-results.csv", [_("What"), _("Number")], _result_lines(push, run))
+
+
+def _result_lines(push: Push, run: Run) -> Iterator[list[Any]]:
+    report = results.report(run, push)
+    yield [_("Planned"), run.planned]
+    for outcome in queries.outcomes(run):
+        yield [labels.outcome(outcome.state, outcome.reason), outcome.people]
+    yield [_("Clicked"), report.clicked]
+    yield [_("Coupons taken"), report.claimed]
+    yield [_("Coupons used"), report.redeemed]
+    for name, credit in ((_("Direct"), report.direct), (_("Influenced"), report.influenced)):
+        yield [_("%(name)s: orders", name=name), credit.orders]
+        yield [_("%(name)s: money net of refunds, yuan", name=name), f"{credit.money / 100:.2f}"]
+    for name, found, scale in (
+        (_("Incremental: orders"), report.extra_orders, 1),
+        (_("Incremental: money, yuan"), report.extra_money, 100),
+    ):
+        known = found is not None and report.enough
+        yield [name, f"{found.value / scale:.2f}" if known and found is not None else _("not enough data")]
+        if known and found is not None:
+            yield [_("%(name)s, 95 %% interval from", name=name), f"{found.low / scale:.2f}"]
+            yield [_("%(name)s, 95 %% interval to", name=name), f"{found.high / scale:.2f}"]
