@@ -1,0 +1,502 @@
+"""The desk's pages: each works, refuses what it must, and reading changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from community.desk import services
+from community.desk.models import CallReason, CallState, CallTask, Script
+from community.desk.starter import STARTERS
+from kernel import clock as kernel_clock
+from kernel.audit import AuditEntry
+from kernel.auth import Role
+from kernel.events import EventRecord, describe
+from membership.members import queries as members
+from membership.members.models import Contact, CustomerType
+from tests.community.desk.conftest import task_of
+
+DAY = timedelta(days=1)
+
+
+def wall(instant):
+    return kernel_clock.local(instant).strftime("%Y-%m-%dT%H:%M")
+
+
+def typed(**values):
+    return {
+        "tries": "0",
+        "outcome": "reached",
+        "note": "很满意",
+        "satisfaction": "5",
+        "customer_type": "",
+        "offers": "",
+        **values,
+    }
+
+
+@pytest.fixture
+def agent(staff_client):
+    """A browser of customer service."""
+    return staff_client("service")
+
+
+@pytest.fixture
+def due(clock, db, call, make_member):
+    """A call that is due today, to 小满."""
+    task = call(make_member("小满", phone="+8613800000001"))
+    task.due_at = clock.now() + timedelta(hours=2)
+    db.session.flush()
+    return task
+
+
+# ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_list_shows_who_is_to_be_called_with_masked_phones(agent, due):
+    page = agent.get("/console/calls").text
+    assert all(text in page for text in ("小满", "签收回访", "待回访", f"/console/calls/{due.id}"))
+    assert "13800000001" not in page
+
+
+def test_an_empty_list_is_friendly(agent):
+    assert "empty-state" in agent.get("/console/calls").text
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("", True),
+        ("?due=later", False),
+        ("?due=closed", False),
+        ("?due=all&reason=delivered", True),
+        ("?reason=refused_parcel", False),
+        ("?state=open", True),
+        ("?state=retry", False),
+        ("?who=me", False),
+        ("?who=nobody", True),
+        ("?q=小满", True),
+        ("?q=0001", True),
+        ("?q=没有", False),
+        ("?due=x&reason=x&state=x&who=x&sort=x&cursor=x", True),
+        ("?sort=-due", True),
+        ("?sort=name", True),
+        ("?sort=-tries", True),
+        ("?sort=opened", True),
+    ],
+)
+def test_the_list_is_filtered_searched_and_sorted(agent, due, query, shown):
+    answer = agent.get(f"/console/calls{query}")
+    assert answer.status_code == 200
+    assert (f"/console/calls/{due.id}" in answer.text) is shown
+
+
+@pytest.mark.parametrize("sort", ["due", "-due", "name", "tries", "-opened"])
+def test_every_sort_pages_through_all_calls_once(agent, call, sort):
+    ids = {str(call().id) for _ in range(53)}
+    seen, url = [], f"/console/calls?due=all&sort={sort}"
+    while url:
+        page = agent.get(url).text
+        seen += [i for i in ids if f'/console/calls/{i}"' in page]
+        url = page.partition('rel="next" href="')[2].partition('"')[0].replace("&amp;", "&")
+    assert sorted(seen) == sorted(ids)
+
+
+def test_the_list_comes_as_a_file_with_masked_phones(agent, due):
+    answer = agent.get("/console/calls.csv", buffered=True)
+    rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+    assert rows[1][0] == "小满"
+    assert "*" in rows[1][1]
+    assert rows[1][2:7] == ["签收回访", "待回访", "2026-03-03 14:00", "", "0"]
+
+
+def test_many_are_taken_from_the_list(db, agent, call, make_staff):
+    free, hers = call(), call()
+    services.take(hers.id, make_staff(Role.ASSISTANT).id)
+    answer = agent.post("/console/calls/take", data={"ids": [free.id, hers.id, "x", "9" * 30]})
+    assert answer.location == "/console/calls?who=me"
+    assert task_of(db, free.id).assignee_id != task_of(db, hers.id).assignee_id
+    assert agent.post("/console/calls/take").status_code == 302
+
+
+# ── A call ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_call_shows_the_past_and_the_script_that_fits(db, clock, agent, due, delivered):
+    member = members.get_member(due.member_id)
+    member.customer_type = CustomerType.HAGGLER
+    earlier = delivered(member, clock.now() - 90 * DAY)
+    page = agent.get(f"/console/calls/{due.id}").text
+    assert "白茶礼盒" in page
+    assert earlier.external_id in page
+    assert "到货回访 · 爱比价的客户" in page
+    assert "小满" in page
+    assert not {"{nickname}", "{product}", "{shop}", "{agent}"} & set(page.split())
+    assert "13800000001" not in page
+
+
+def test_another_type_shows_another_script(agent, due):
+    page = agent.get(f"/console/calls/{due.id}?type=irritable").text
+    assert "到货回访 · 性子急的客户" in page
+
+
+@pytest.mark.parametrize(
+    ("role", "voice"), [("service", "耽误您一分钟"), ("assistant", "您好呀"), ("manager", "想听听您的使用感受")]
+)
+def test_the_script_speaks_in_the_voice_of_the_role(staff_client, due, role, voice):
+    assert voice in staff_client(role).get(f"/console/calls/{due.id}").text
+
+
+def test_an_english_speaking_customer_is_greeted_in_english(db, agent, due):
+    members.get_member(due.member_id).locale = "en"
+    assert "Do you have a minute?" in agent.get(f"/console/calls/{due.id}").text
+
+
+def test_the_number_shows_to_who_takes_the_call_and_that_is_kept(db, agent, due):
+    page = agent.post(f"/console/calls/{due.id}/phone")
+    assert (page.status_code, "+8613800000001" in page.text) == (200, True)
+    assert task_of(db, due.id).assignee_id is not None
+    assert db.session.scalar(select(func.count()).where(AuditEntry.action == "member.revealed")) == 1
+
+
+def test_the_number_does_not_show_to_a_second_one(db, agent, due, make_staff):
+    services.take(due.id, make_staff(Role.ASSISTANT, name="吴").id)
+    answer = agent.post(f"/console/calls/{due.id}/phone")
+    assert (answer.status_code, "13800000001" in answer.text, "吴" in answer.text) == (409, False, True)
+
+
+def test_recording_a_call(db, agent, due):
+    answer = agent.post(
+        f"/console/calls/{due.id}/outcome", data=typed(customer_type="rational", offers="yes", ways=["inbox", "sms"])
+    )
+    assert answer.location == f"/console/calls/{due.id}#invite"
+    task = task_of(db, due.id)
+    assert (task.state, task.outcome_note, task.satisfaction) == (CallState.REACHED, "很满意", 5)
+    assert members.get_member(task.member_id).customer_type == CustomerType.RATIONAL
+    assert members.has_consent(task.member_id, Contact.SMS)
+    assert "很满意" in agent.get(f"/console/calls/{due.id}").text
+
+
+def test_calling_again(db, clock, agent, due):
+    at = clock.now() + DAY
+    answer = agent.post(f"/console/calls/{due.id}/outcome", data=typed(outcome="retry", retry_at=wall(at)))
+    assert answer.location == "/console/calls"
+    assert (task_of(db, due.id).state, task_of(db, due.id).due_at) == (CallState.RETRY, at)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"outcome": ""}, "outcome"),
+        ({"outcome": "open"}, "outcome"),
+        ({"outcome": "retry"}, "retry_at"),
+        ({"outcome": "retry", "retry_at": "tomorrow"}, "retry_at"),
+        ({"outcome": "retry", "retry_at": "2026-03-03T11:59"}, "retry_at"),
+        ({"outcome": "retry", "retry_at": "2027-03-03T11:59"}, "retry_at"),
+        ({"note": "字" * 2001}, "note"),
+        ({"satisfaction": "6"}, "satisfaction"),
+        ({"customer_type": "x"}, "customer_type"),
+        ({"offers": "perhaps"}, "offers"),
+        ({"offers": "yes"}, "ways"),
+        ({"ways": ["pigeon"]}, "ways"),
+        ({"tries": ""}, "tries"),
+        ({"tries": "-1"}, "tries"),
+    ],
+)
+def test_what_is_wrong_stands_beside_its_field_and_what_was_typed_stays(db, clock, agent, due, values, field):
+    answer = agent.post(f"/console/calls/{due.id}/outcome", data=typed(**{"note": "留着我", **values}))
+    assert answer.status_code == 422
+    assert f'href="#{field}"' in answer.text
+    assert ("留着我" in answer.text) or "note" in values
+    assert task_of(db, due.id).state == CallState.OPEN
+
+
+def test_two_agents_on_one_call_the_second_reads_who_was_faster(db, agent, staff_client, due):
+    agent.post(f"/console/calls/{due.id}/outcome", data=typed())
+    answer = staff_client("assistant").post(
+        f"/console/calls/{due.id}/outcome", data=typed(outcome="refused", note="别的")
+    )
+    assert answer.status_code == 409
+    assert "Service" in answer.text
+    assert task_of(db, due.id).outcome_note == "很满意"
+
+
+def test_a_call_somebody_else_has_offers_to_take_it_over(db, agent, due, make_staff):
+    wu = make_staff(Role.ASSISTANT, name="吴")
+    services.take(due.id, wu.id)
+    page = agent.get(f"/console/calls/{due.id}").text
+    assert "从吴接手" in page
+    assert 'name="outcome"' not in page
+    assert agent.post(f"/console/calls/{due.id}/take").status_code == 409
+    assert agent.post(f"/console/calls/{due.id}/take", data={"from": wu.id}).status_code == 302
+    assert agent.post(f"/console/calls/{due.id}/release").status_code == 302
+    assert task_of(db, due.id).assignee_id is None
+
+
+def test_after_reaching_them_a_group_is_chosen_and_the_link_is_ready(db, agent, due, make_group):
+    group = make_group("茶友群")
+    agent.post(f"/console/calls/{due.id}/outcome", data=typed())
+    assert "茶友群" in agent.get(f"/console/calls/{due.id}").text
+    answer = agent.post(f"/console/calls/{due.id}/invite", data={"group": group.id})
+    assert answer.location == f"/console/calls/{due.id}#invite"
+    page = agent.get(f"/console/calls/{due.id}").text
+    assert page.count("http://localhost/g/") >= 3
+    assert "<svg" in page.partition('class="qr"')[2]
+    assert task_of(db, due.id).invited_group_id == group.id
+
+
+@pytest.mark.parametrize("group", ["", "x", "999999"])
+def test_a_group_must_be_chosen_from_those_that_are_open(db, agent, due, make_group, group):
+    make_group()
+    agent.post(f"/console/calls/{due.id}/outcome", data=typed())
+    answer = agent.post(f"/console/calls/{due.id}/invite", data={"group": group})
+    assert (answer.status_code, task_of(db, due.id).invited_group_id) == (422, None)
+
+
+def test_nobody_is_invited_before_they_were_reached(db, agent, due, make_group):
+    assert agent.post(f"/console/calls/{due.id}/invite", data={"group": make_group().id}).status_code == 409
+
+
+def test_a_call_is_opened_by_hand_from_the_members_page(db, clock, agent, make_member):
+    ann = make_member("小满")
+    assert f"/console/calls/new?member={ann.id}" in agent.get(f"/console/members/{ann.id}").text
+    assert "小满" in agent.get(f"/console/calls/new?member={ann.id}").text
+    values = {"member": ann.id, "reason": "follow_up", "due_at": wall(clock.now() + DAY), "about": "问尺码"}
+    answer = agent.post("/console/calls/new", data=values)
+    [task] = db.session.scalars(select(CallTask))
+    assert (answer.location, task.reason, task.about) == (f"/console/calls/{task.id}", CallReason.FOLLOW_UP, "问尺码")
+    assert "问尺码" in agent.get(answer.location).text
+    assert agent.get(f"/console/calls/new?member={ann.id}").location == f"/console/calls/{task.id}"
+    assert agent.post("/console/calls/new", data=values).status_code == 409
+    assert "再次跟进" in agent.get(f"/console/members/{ann.id}").text
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"due_at": ""}, "due_at"),
+        ({"due_at": "2026-03-03T11:59"}, "due_at"),
+        ({"reason": "x"}, "reason"),
+        ({"about": "字" * 501}, "about"),
+    ],
+)
+def test_a_call_by_hand_is_refused_field_by_field(db, clock, agent, make_member, values, field):
+    answer = agent.post(
+        "/console/calls/new",
+        data={
+            "member": make_member().id,
+            "reason": "follow_up",
+            "due_at": wall(clock.now() + DAY),
+            "about": "留着我",
+            **values,
+        },
+    )
+    assert (answer.status_code, f'href="#{field}"' in answer.text) == (422, True)
+    assert db.session.scalar(select(func.count()).select_from(CallTask)) == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["calls/999999", "calls/new?member=999999", "calls/new", "calls/new?member=x", "scripts/999999"]
+)
+def test_what_is_not_there_is_not_found(agent, path):
+    assert agent.get(f"/console/{path}").status_code == 404
+
+
+WRITES = [
+    "calls/take",
+    "calls/new",
+    "calls/{}/take",
+    "calls/{}/release",
+    "calls/{}/phone",
+    "calls/{}/outcome",
+    "calls/{}/invite",
+]
+
+
+@pytest.mark.parametrize("role", ["viewer", "marketer"])
+@pytest.mark.parametrize("path", WRITES)
+def test_who_does_not_handle_calls_is_refused(db, staff_client, due, role, path):
+    assert staff_client(role).post(f"/console/{path.format(due.id)}", data=typed(ids=due.id)).status_code == 403
+    task = task_of(db, due.id)
+    assert (task.state, task.assignee_id) == (CallState.OPEN, None)
+
+
+def test_a_viewer_reads_without_number_link_or_buttons(db, agent, staff_client, due, make_group):
+    group = make_group()
+    agent.post(f"/console/calls/{due.id}/outcome", data=typed())
+    agent.post(f"/console/calls/{due.id}/invite", data={"group": group.id})
+    page = staff_client("viewer").get(f"/console/calls/{due.id}").text
+    assert "13800000001" not in page
+    assert "/g/" not in page
+    assert f"/console/calls/{due.id}/invite" not in page
+
+
+def test_reading_changes_nothing(db, agent, due):
+    db.session.commit()
+    before = db.session.execute(select(CallTask.state, CallTask.assignee_id, CallTask.tries)).all()
+    scripts = db.session.scalar(select(func.count()).select_from(Script))
+    for path in (
+        "calls",
+        "calls.csv",
+        f"calls/{due.id}",
+        "scripts",
+        "funnel",
+        "funnel.csv",
+        f"calls/new?member={due.member_id}",
+    ):
+        assert agent.get(f"/console/{path}", buffered=True).status_code in (200, 302)
+    assert db.session.execute(select(CallTask.state, CallTask.assignee_id, CallTask.tries)).all() == before
+    assert db.session.scalar(select(func.count()).select_from(Script)) == scripts
+
+
+# ── Scripts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_empty_library_offers_the_starters_and_reading_makes_none(db, agent):
+    assert "/console/scripts/starters" in agent.get("/console/scripts").text
+    assert db.session.scalar(select(func.count()).select_from(Script)) == 0
+    agent.post("/console/scripts/starters")
+    agent.post("/console/scripts/starters")
+    assert db.session.scalar(select(func.count()).select_from(Script)) == len(STARTERS)
+    assert "拒收回访 · 爱比价的客户" in agent.get("/console/scripts").text
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("?q=门牌号", True),
+        ("?q=没有的词", False),
+        ("?reason=wrong_address", True),
+        ("?reason=delivered", False),
+        ("?type=haggler", False),
+        ("?type=x&reason=x", True),
+    ],
+)
+def test_the_library_is_searched_and_filtered(db, agent, query, shown):
+    agent.post("/console/scripts/starters")
+    assert (">地址核对</a></h2>" in agent.get(f"/console/scripts{query}").text) is shown
+
+
+def test_searching_while_typing_gets_the_list_alone(db, agent):
+    agent.post("/console/scripts/starters")
+    page = agent.get("/console/scripts?q=快递", headers={"HX-Request": "true"}).text
+    assert page.lstrip().startswith('<div id="scripts">')
+    assert "<html" not in page
+
+
+def test_a_script_is_written_edited_and_deleted(db, agent):
+    values = {
+        "title": "加急",
+        "reason": "delivered",
+        "customer_type": "pressing",
+        "voice": "service",
+        "body": "{nickname}，马上办",
+    }
+    assert agent.post("/console/scripts/new", data=values).location == "/console/scripts"
+    [script] = db.session.scalars(select(Script))
+    assert (script.reason, script.customer_type, script.voice) == (
+        CallReason.DELIVERED,
+        CustomerType.PRESSING,
+        "service",
+    )
+    assert "{nickname}，马上办" in agent.get(f"/console/scripts/{script.id}").text
+    agent.post(f"/console/scripts/{script.id}", data={**values, "title": "加急 2", "reason": ""})
+    db.session.refresh(script)
+    assert (script.title, script.reason) == ("加急 2", None)
+    assert agent.post(f"/console/scripts/{script.id}/delete").status_code == 302
+    assert db.session.scalar(select(func.count()).select_from(Script)) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"title": ""}, "title"),
+        ({"title": "题" * 61}, "title"),
+        ({"body": ""}, "body"),
+        ({"body": "{price}"}, "body"),
+        ({"reason": "x"}, "reason"),
+        ({"customer_type": "x"}, "customer_type"),
+        ({"voice": "x"}, "voice"),
+    ],
+)
+@pytest.mark.parametrize("edit", [False, True])
+def test_a_script_is_refused_field_by_field(db, agent, values, field, edit):
+    path = "/console/scripts/new"
+    if edit:
+        path = f"/console/scripts/{services.add_script(services.ScriptDraft('旧', '旧')).id}"
+    answer = agent.post(
+        path, data={"title": "留着我", "reason": "", "customer_type": "", "voice": "", "body": "好", **values}
+    )
+    assert (answer.status_code, f'href="#{field}"' in answer.text) == (422, True)
+    assert [s.title for s in db.session.scalars(select(Script))] == (["旧"] if edit else [])
+
+
+@pytest.mark.parametrize("role", ["viewer", "marketer", "assistant"])
+def test_who_does_not_keep_the_scripts_is_refused(db, staff_client, role):
+    script = services.add_script(services.ScriptDraft("题", "好"))
+    browser = staff_client(role)
+    values = {"title": "改", "reason": "", "customer_type": "", "voice": "", "body": "改"}
+    for path in ("scripts/new", "scripts/starters", f"scripts/{script.id}", f"scripts/{script.id}/delete"):
+        assert browser.post(f"/console/{path}", data=values).status_code == 403
+    assert browser.get(f"/console/scripts/{script.id}").status_code == 200
+    assert [s.title for s in db.session.scalars(select(Script))] == ["题"]
+
+
+# ── The funnel and the brief ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_funnel_shows_its_steps(agent, due):
+    agent.post(f"/console/calls/{due.id}/outcome", data=typed())
+    page = agent.get("/console/funnel").text
+    assert all(text in page for text in ("包裹签收", "已接通", "已邀请进群", "Service"))
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["?from=2020-01-01&to=2020-01-02", "?from=2026-03-09&to=2026-03-01", "?from=x&to=9999-99-99", "?from=1999-01-01"],
+)
+def test_any_period_is_answered(agent, due, query):
+    assert agent.get(f"/console/funnel{query}").status_code == 200
+
+
+def test_the_funnel_comes_as_a_file(agent, due):
+    rows = list(csv.reader(io.StringIO(agent.get("/console/funnel.csv", buffered=True).text.removeprefix("\ufeff"))))
+    assert rows[1] == ["包裹签收", "1", "", "100.0%"]
+    assert len(rows) == 8
+
+
+def test_the_brief_names_calls_of_today_and_overdue_ones(db, clock, agent, due, call):
+    call().due_at = clock.now() - DAY
+    page = agent.get("/console/").text
+    assert "今天有 1 个回访" in page
+    assert "1 个回访已逾期" in page
+    assert "第二单" in page
+
+
+def test_pages_read_in_english(agent, due):
+    agent.set_cookie("lang", "en")
+    for path, words in (
+        ("calls", "Call-backs"),
+        (f"calls/{due.id}", "What to say"),
+        ("scripts", "Scripts"),
+        ("funnel", "After-sale funnel"),
+    ):
+        assert words in agent.get(f"/console/{path}").text
+
+
+def test_calls_and_invitations_read_on_the_timeline(app, db, agent, due, make_group):
+    group = make_group("茶友群")
+    agent.post(f"/console/calls/{due.id}/outcome", data=typed())
+    agent.post(f"/console/calls/{due.id}/invite", data={"group": group.id})
+    names = ("CallTaskOpened", "CallClosed", "MemberInvited")
+    records = db.session.scalars(select(EventRecord).where(EventRecord.name.in_(names)).order_by(EventRecord.id)).all()
+    with app.test_request_context():
+        assert [str(describe(r)) for r in records] == [
+            f'待回访：<a href="/console/calls/{due.id}">签收回访</a>',
+            f'回访：<a href="/console/calls/{due.id}">已接通</a>',
+            "回访后受邀进群「茶友群」",
+        ]
