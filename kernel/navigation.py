@@ -23,8 +23,22 @@ class Item:
         return url_for(self.endpoint)
 
     @property
+    def blueprint(self) -> str:
+        return self.endpoint.rpartition(".")[0]
+
+    @property
+    def reach(self) -> int:
+        """How much of the present address lies under this page's own."""
+        url = self.url
+        return len(url) if f"{request.path}/".startswith(f"{url}/") else 0
+
+    @property
     def active(self) -> bool:
-        return request.endpoint is not None and request.endpoint.rpartition(".")[0] == self.endpoint.rpartition(".")[0]
+        """Whether the reader is on this page or one under it; of pages of one blueprint the nearest."""
+        if request.endpoint is None or request.endpoint.rpartition(".")[0] != self.blueprint:
+            return False
+        kin = [item for section in SECTIONS for item in section.items if item.blueprint == self.blueprint]
+        return self.reach == max(item.reach for item in kin)
 
 
 @dataclass

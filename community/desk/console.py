@@ -321,7 +321,10 @@ def member_calls(member: Member, **_values: Any) -> str:
     """A member's calls beside their page (slot `member.side`)."""
     if not may("calls.view"):
         return ""
-    return render_template("desk/_member_calls.html", member=member, tasks=queries.tasks_of(member.id), labels=labels)
+    # On the page of a call itself the others are shown.
+    shown = (request.view_args or {}).get("task_id")
+    tasks = [task for task in queries.tasks_of(member.id) if task.id != shown]
+    return render_template("desk/_member_calls.html", member=member, tasks=tasks, labels=labels)
 
 
 # ── Scripts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
