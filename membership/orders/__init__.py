@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from flask import Flask
 
+from kernel import navigation, today
+from kernel.i18n import lazy_gettext as _l
+
 
 def init_app(app: Flask) -> None:
     """Load the room's tables, jobs and subscribers, and open its pages, its API and its commands."""
-    from . import cli, events, jobs, models, subscribers  # noqa: F401
+    from . import api, brief, cli, console, events, jobs, labels, models, subscribers  # noqa: F401
 
+    app.register_blueprint(console.bp)
+    app.register_blueprint(console.imports_bp)
+    app.register_blueprint(api.bp)
     app.cli.add_command(cli.group)
+    navigation.add("members", _l("Orders"), "orders_console.index", "orders.view", order=20)
+    navigation.add("members", _l("Order files"), "imports_console.index", "orders.import", order=30)
+    today.search.fill(brief.find)
+    today.running.fill(brief.running)
+    today.tasks.fill(brief.tasks)

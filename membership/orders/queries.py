@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, null, select, union
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, null, or_, select, union
 
+from kernel import clock
 from kernel.db import db
 from kernel.errors import NotFound
+from kernel.pages import Count, Page, capped_count, keyset
+from membership.members.models import Member
 
 from . import rules
-from .models import ImportRun, Order, OrderLine, OrderState, Refund
+from .models import ImportReject, ImportRun, Order, OrderLine, OrderState, Refund, ReturnedLine, RunState
 
 
 def find_order(source: str, external_id: str) -> Order | None:
@@ -80,12 +84,12 @@ def qualifies_at() -> ColumnElement[datetime | None]:
     )
 
 
-def qualifying(member_ids: Sequence[int] | None = None) -> Select[Any]:
+def qualifying(member_ids: Sequence[int] | None = None) -> Select[*tuple[Any, ...]]:
     """Every order that counts for tiers at some instant: columns `member_id`, `order_id`, `at`, `spend` (分), `whole`.
 
     Set-wise: without `member_ids` it covers everybody. Whoever asks compares `at` with their own window.
     """
-    statement: Select[Any] = select(
+    statement: Select[*tuple[Any, ...]] = select(
         Order.member_id,
         Order.id.label("order_id"),
         qualifies_at().label("at"),
@@ -119,3 +123,89 @@ def get_run(run_id: int) -> ImportRun:
 def runs(limit: int = 50) -> Sequence[ImportRun]:
     """The latest imports, newest first."""
     return db.session.scalars(select(ImportRun).order_by(ImportRun.id.desc()).limit(limit)).all()
+
+
+def rejects_of(run_id: int, cursor: str | None = None, size: int = 50) -> Page:
+    """The rejected lines of an import, in the order of the file."""
+    return keyset(select(ImportReject).where(ImportReject.run_id == run_id), [ImportReject.id], cursor, size)
+
+
+def all_rejects_of(run_id: int) -> Iterator[ImportReject]:
+    """Every rejected line of an import, streamed."""
+    rows = select(ImportReject).where(ImportReject.run_id == run_id).order_by(ImportReject.id)
+    yield from db.session.scalars(rows.execution_options(yield_per=1_000))
+
+
+def unmatched_returns() -> int:
+    """How many lines of cancellations have found no earlier purchase yet."""
+    return db.session.scalar(select(func.count()).where(ReturnedLine.unmatched > 0)) or 0
+
+
+def running_runs() -> Sequence[ImportRun]:
+    """The imports that are under way."""
+    return db.session.scalars(select(ImportRun).where(ImportRun.state == RunState.RUNNING).order_by(ImportRun.id)).all()
+
+
+def waiting_runs() -> Sequence[ImportRun]:
+    """The files that somebody uploaded and nobody started."""
+    return db.session.scalars(select(ImportRun).where(ImportRun.state == RunState.WAITING).order_by(ImportRun.id)).all()
+
+
+def sources() -> list[str]:
+    """Every source that orders came from, by name."""
+    return list(db.session.scalars(select(Order.source).distinct().order_by(Order.source)))
+
+
+@dataclass(frozen=True)
+class OrderFilter:
+    """What a list of orders is narrowed to. `q` is the beginning of an order number, or the tail of a phone; days are the
+    shop's, `until` included."""
+
+    q: str = ""
+    source: str = ""
+    state: OrderState | None = None
+    since: date | None = None
+    until: date | None = None
+    refunded: bool = False
+    nobody: bool = False
+
+
+def sought(words: str) -> ColumnElement[bool]:
+    """Orders whose number begins with the words, or whose member's phone ends with them."""
+    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    found: ColumnElement[bool] = Order.external_id.like(f"{escaped}%")
+    if words.isascii() and words.isdigit() and 4 <= len(words) <= 11:
+        found = or_(found, Order.member_id.in_(select(Member.id).where(Member.phone.like(f"%{words}"))))
+    return found
+
+
+def matching(wanted: OrderFilter) -> Select[*tuple[Any, ...]]:
+    """Orders with their members (or None), unordered."""
+    statement: Select[*tuple[Any, ...]] = select(Order, Member).outerjoin(Member, Member.id == Order.member_id)
+    if wanted.q:
+        statement = statement.where(sought(wanted.q))
+    if wanted.source:
+        statement = statement.where(Order.source == wanted.source)
+    if wanted.state is not None:
+        statement = statement.where(Order.state == wanted.state)
+    if wanted.since is not None:
+        statement = statement.where(Order.placed_at >= clock.at(wanted.since))
+    if wanted.until is not None:
+        statement = statement.where(Order.placed_at < clock.at(wanted.until + timedelta(days=1)))
+    if wanted.refunded:
+        statement = statement.where(Order.refunded_amount > 0)
+    if wanted.nobody:
+        statement = statement.where(Order.member_id.is_(None))
+    return statement
+
+
+def page_of(wanted: OrderFilter, cursor: str | None) -> tuple[Page, Count]:
+    """One page of orders, newest first, and how many there are."""
+    statement = matching(wanted)
+    return keyset(statement, [Order.placed_at.desc(), Order.id.desc()], cursor), capped_count(statement)
+
+
+def export_of(wanted: OrderFilter) -> Iterator[Any]:
+    """Every order that matches with its member (or None), newest first, streamed."""
+    statement = matching(wanted).order_by(Order.placed_at.desc(), Order.id.desc())
+    yield from db.session.execute(statement.execution_options(yield_per=1_000))

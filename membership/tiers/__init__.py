@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
+from kernel import navigation
+from kernel.i18n import lazy_gettext as _l
+
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables, jobs and subscribers."""
-    from . import events, jobs, labels, models, subscribers  # noqa: F401
+    """Load the room's tables, jobs and subscribers, and open its pages."""
+    from . import console, events, jobs, labels, models, portal, subscribers  # noqa: F401
+
+    app.register_blueprint(console.bp)
+    navigation.add("members", _l("Tiers"), "tiers_console.index", "tiers.view", order=40)

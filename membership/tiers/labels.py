@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from kernel.i18n import current_locale
+from typing import Any
+
+from kernel.events import describes
+from kernel.i18n import current_locale, day, ngettext
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from kernel.money import yuan
 
 from . import queries
+from .events import TierChanged
 from .models import Downgrade, Metric, RefundEffect, Window
-from .rules import Level, Missing, Mistake, Why
+from .queries import Explanation
+from .rules import Level, Missing, Mistake, Policy, Totals, Why
 
 METRICS = {
     Metric.ANY: _l("Spend or number of orders, whichever is reached first"),
@@ -67,9 +73,6 @@ def tier_name(rank: int) -> str:
 
 def missing_text(missing: Missing) -> str:
     """`¥38.00 or 1 order`: what is missing, as part of a sentence."""
-    from kernel.i18n import ngettext
-    from kernel.money import yuan
-
     parts = []
     if missing.spend:
         parts.append(yuan(missing.spend))
@@ -90,3 +93,80 @@ def discount_text(per_mille: int) -> str:
         off = 1000 - per_mille
         return f"{off // 10}% off" if off % 10 == 0 else f"{off / 10:.1f}% off"
     return f"{per_mille / 100:.2f}".rstrip("0").rstrip(".") + "折"
+
+
+def rank_word(rank: int) -> str:
+    """`VIP3`, or words for having none."""
+    return f"VIP{rank}" if rank else str(_("no tier"))
+
+
+def threshold_text(policy: Policy, level: Level) -> str:
+    """`¥500.00 or 3 orders`: what a level asks for."""
+    return missing_text(
+        Missing(
+            rank=level.rank,
+            spend=level.spend if policy.asks_spend else None,
+            orders=level.orders if policy.asks_orders else None,
+            either=policy.metric is Metric.ANY,
+        )
+    )
+
+
+def window_text(policy: Policy) -> str:
+    """From when orders count, as part of a sentence."""
+    if policy.window is Window.ROLLING:
+        return str(ngettext("of the last day", "of the last %(num)s days", policy.rolling_days or 0))
+    if policy.window is Window.CALENDAR:
+        return str(_("of this calendar year"))
+    return str(_("of all time"))
+
+
+def totals_text(sums: Totals) -> str:
+    """`¥462.00 in 2 orders`."""
+    orders = ngettext("%(num)s order", "%(num)s orders", sums.orders)
+    return str(_("%(spend)s in %(orders)s", spend=yuan(sums.spend), orders=orders))
+
+
+def next_text(told: Explanation) -> str:
+    """`¥38.00 or 1 order to VIP3`."""
+    if told.missing is None:
+        return str(_("The highest tier there is"))
+    missing = missing_text(told.missing)
+    if not missing:
+        return str(_("%(tier)s follows with the next review", tier=rank_word(told.missing.rank)))
+    return str(_("%(missing)s to %(tier)s", missing=missing, tier=rank_word(told.missing.rank)))
+
+
+def kept_text(told: Explanation) -> str:
+    """Until when the tier holds, and what is missing for keeping it; empty where there is nothing to lose."""
+    if told.rank == 0:
+        return ""
+    if told.manual_rank is not None and told.manual_rank > told.own_rank:
+        if told.manual_until is None:
+            return str(_("set by hand"))
+        return str(_("set by hand until %(day)s", day=day(told.manual_until)))
+    if told.valid_until is None:
+        return ""
+    kept = str(_("kept until %(day)s", day=day(told.valid_until)))
+    lacks = missing_text(told.to_keep) if told.to_keep is not None else ""
+    if not lacks:
+        return kept
+    return _both(kept, str(_("%(missing)s more by then keep it longer", missing=lacks)))
+
+
+def _both(first: str, second: str) -> str:
+    return str(_("%(first)s; %(second)s", first=first, second=second))
+
+
+def sentence(told: Explanation) -> str:
+    """`¥38.00 or 1 order to VIP3; kept until 1 Mar 2027`: where a member stands, in one sentence."""
+    ahead, kept = next_text(told), kept_text(told)
+    return _both(ahead, kept) if kept else ahead
+
+
+@describes(TierChanged)
+def _changed(event: TierChanged) -> Any:
+    why = WHYS[Why(event.reason)]
+    if event.to_rank > event.from_rank:
+        return _("Rose from %(before)s to %(after)s: %(why)s", before=rank_word(event.from_rank), after=rank_word(event.to_rank), why=why)
+    return _("Fell from %(before)s to %(after)s: %(why)s", before=rank_word(event.from_rank), after=rank_word(event.to_rank), why=why)

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from kernel import clock
 from kernel.db import db
+from kernel.staff.models import Staff
 from membership.members import queries as members
 from membership.members.models import Member
 from membership.orders import queries as orders
@@ -47,6 +48,16 @@ def policy() -> rules.Policy:
 def versions(limit: int = 20) -> Sequence[TierPolicy]:
     """The policy's versions, newest first."""
     return db.session.scalars(select(TierPolicy).order_by(TierPolicy.id.desc()).limit(limit)).all()
+
+
+def authors() -> dict[int, str]:
+    """Who saved the policy's versions: names by staff id."""
+    return dict(db.session.execute(select(Staff.id, Staff.name)).all())
+
+
+def member(member_id: int) -> Member:
+    """The member whom an explanation is about; refuses with `NotFound`."""
+    return members.get_member(member_id)
 
 
 def head_counts() -> dict[int, int]:

@@ -6,12 +6,13 @@ import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-
-from kernel import clock
+from zoneinfo import ZoneInfo
 
 from .models import Downgrade, Metric, RefundEffect, Window
 
 RANKS = (1, 2, 3, 4)
+# Years begin by the shop's clock (`kernel.clock.ZONE`).
+ZONE = ZoneInfo("Asia/Shanghai")
 # The tier alone gives no more than 30 % off (7折).
 LOWEST_DISCOUNT = 700
 FULL_PRICE = 1000
@@ -113,7 +114,7 @@ def window_start(policy: Policy, as_at: datetime) -> datetime | None:
         case Window.ROLLING:
             return as_at - timedelta(days=policy.rolling_days or 0)
         case Window.CALENDAR:
-            return clock.at(clock.local(as_at).date().replace(month=1, day=1))
+            return datetime(as_at.astimezone(ZONE).year, 1, 1, tzinfo=ZONE)
         case _:
             return None
 

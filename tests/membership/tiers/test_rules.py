@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel import clock
 from membership.tiers import rules
 from membership.tiers.models import Downgrade, Metric, RefundEffect, Window
 from membership.tiers.rules import (
@@ -64,6 +65,10 @@ def test_metric_chooses_what_counts(metric, rank):
 )
 def test_window_begins(window, start):
     assert window_start(replace(STANDARD, window=window), NOW) == start
+
+
+def test_years_begin_by_the_shop_clock():
+    assert rules.ZONE == clock.ZONE
 
 
 def test_orders_outside_the_window_do_not_count():

@@ -1,0 +1,148 @@
+"""Names of states, formats and faults in the reader's language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kernel.events import describes
+from kernel.i18n import gettext as _
+from kernel.i18n import lazy_gettext as _l
+from kernel.money import yuan
+
+from .events import OrderCompleted, OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused
+from .formats import sheet
+from .formats.drafts import Reason
+from .formats.uci import Reason as UciReason
+from .formats.uci import WhySetAside
+from .models import OrderState, Payment, RunState
+
+# Order states as staff read them; what the buyer reads is in `membership.members.labels`.
+STATES = {
+    OrderState.PLACED: _l("Not paid yet"),
+    OrderState.PAID: _l("Paid, to be sent"),
+    OrderState.SHIPPED: _l("On its way"),
+    OrderState.DELIVERED: _l("Delivered"),
+    OrderState.COMPLETED: _l("Completed"),
+    OrderState.CLOSED: _l("Closed"),
+    OrderState.REFUSED: _l("Refused at the door"),
+}
+STATE_TONES = {
+    OrderState.PLACED: "neutral",
+    OrderState.PAID: "info",
+    OrderState.SHIPPED: "info",
+    OrderState.DELIVERED: "positive",
+    OrderState.COMPLETED: "positive",
+    OrderState.CLOSED: "neutral",
+    OrderState.REFUSED: "negative",
+}
+PAYMENTS = {Payment.ONLINE: _l("Paid online"), Payment.ON_DELIVERY: _l("Cash on delivery")}
+RUN_STATES = {
+    RunState.WAITING: _l("Not started"),
+    RunState.RUNNING: _l("Under way"),
+    RunState.DONE: _l("Done"),
+    RunState.FAILED: _l("File refused"),
+}
+RUN_TONES = {
+    RunState.WAITING: "caution",
+    RunState.RUNNING: "running",
+    RunState.DONE: "positive",
+    RunState.FAILED: "negative",
+}
+ENCODINGS = {
+    "utf-8": "UTF-8",
+    "utf-8-sig": "UTF-8 (BOM)",
+    "gb18030": "GB18030 / GBK",
+    "utf-16": "UTF-16",
+    "utf-32": "UTF-32",
+}
+FAILURES = {
+    **{wrong.value: sentence for wrong, sentence in sheet.SENTENCES.items()},
+    "file_gone": _l("The file is not there any more. Upload it again; what was taken in already stays."),
+    "gave_up": _l("Taking it in failed several times at line %(line)s. What came before is taken in; the fault has been noted."),
+}
+
+REASONS: dict[str, Any] = {
+    Reason.WIDTH: _l("The line does not have as many columns as the heading"),
+    Reason.EMPTY: _l("The cell is empty"),
+    Reason.UNSTORABLE: _l("The text holds a character that cannot be stored"),
+    Reason.TOO_LONG: _l("The text is too long"),
+    Reason.NUMBER_FORM: _l("The order number was changed by a spreadsheet program (1.23E+17): export the column as text"),
+    Reason.AMOUNT_FORM: _l("Not an amount in yuan with at most two decimals"),
+    Reason.AMOUNT_BELOW_ZERO: _l("The amount is below zero"),
+    Reason.AMOUNT_ABSURD: _l("The amount is beyond ¥100,000,000"),
+    Reason.QUANTITY_FORM: _l("Not a whole number"),
+    Reason.QUANTITY_RANGE: _l("The quantity is not between 1 and 1,000,000"),
+    Reason.MOMENT_FORM: _l("Not a date and time such as 2026-03-01 10:30"),
+    Reason.MOMENT_ABSURD: _l("Not a likely date"),
+    Reason.MOMENT_AHEAD: _l("The moment lies in the future"),
+    Reason.MOMENT_ORDER: _l("The moment lies before the order was placed"),
+    Reason.STATE_UNKNOWN: _l("The state is not one of those that this format knows"),
+    Reason.PAYMENT_UNKNOWN: _l("The payment is neither online nor on_delivery"),
+    Reason.PHONE_FORM: _l("Not a whole phone number"),
+    Reason.EMAIL_FORM: _l("Not an e-mail address"),
+    Reason.REFUND_TOO_LARGE: _l("More was refunded than was paid"),
+    Reason.POSTAGE_TOO_LARGE: _l("The postage is more than was paid"),
+    Reason.LINES_DIFFER: _l("Lines of one order say different things here"),
+    Reason.TOO_MANY_LINES: _l("One order has more than 2,000 lines"),
+    Reason.OTHER_LINE: _l("Another line of this order is refused"),
+    UciReason.INVOICE_EMPTY: _l("The invoice number is missing"),
+    UciReason.INVOICE_FORM: _l("The invoice number is not digits, C and digits, or A and digits"),
+    UciReason.SKU_EMPTY: _l("The stock code is missing"),
+    UciReason.QUANTITY_FORM: _l("Quantity is not a whole number"),
+    UciReason.QUANTITY_ZERO: _l("Quantity is zero"),
+    UciReason.QUANTITY_BELOW_ZERO: _l("Quantity is below zero on an invoice that is not a cancellation"),
+    UciReason.QUANTITY_ABSURD: _l("Quantity is beyond one million"),
+    UciReason.DATE_FORM: _l("InvoiceDate is not written as 2010-12-01 08:26:00"),
+    UciReason.DATE_ABSURD: _l("InvoiceDate is not a likely date"),
+    UciReason.DATE_SPREAD: _l("Lines of one invoice are more than a day apart"),
+    UciReason.PRICE_FORM: _l("Price is not a number with a decimal point"),
+    UciReason.PRICE_BELOW_ZERO: _l("Price is below zero"),
+    UciReason.PRICE_ABSURD: _l("Price is beyond one million"),
+    UciReason.CUSTOMER_FORM: _l("Customer ID is not a number"),
+    UciReason.CUSTOMER_CHANGES: _l("Lines of one invoice name different customers"),
+    UciReason.OTHER_LINE: _l("Another line of this invoice is refused"),
+    WhySetAside.BAD_DEBT: _l("An adjustment of bad debt, not a sale"),
+    WhySetAside.STOCK_CORRECTION: _l("A correction of stock without customer or price, not a sale"),
+    WhySetAside.BOOKKEEPING: _l("Only fees or corrections, not a sale"),
+}
+
+
+def reason_text(reason: str) -> str:
+    """Why a line was rejected, in the reader's language."""
+    return str(REASONS.get(reason, reason))
+
+
+def failure_text(failure: dict[str, Any] | None) -> str:
+    """What is wrong with a file as a whole, in the reader's language."""
+    if not failure:
+        return ""
+    sentence = str(FAILURES.get(failure["code"], failure["code"]))
+    values = {key: value for key, value in failure.items() if key != "code"}
+    return sentence % values if values else sentence
+
+
+@describes(OrderRecorded)
+def _recorded(event: OrderRecorded) -> str:
+    return _("Ordered for %(amount)s (%(number)s)", amount=yuan(event.amount), number=event.external_id)
+
+
+@describes(OrderDelivered)
+def _delivered(event: OrderDelivered) -> str:
+    return _("The parcel arrived")
+
+
+@describes(OrderCompleted)
+def _completed(event: OrderCompleted) -> str:
+    return _("The order is complete")
+
+
+@describes(OrderRefused)
+def _refused(event: OrderRefused) -> str:
+    return _("Refused the parcel at the door")
+
+
+@describes(OrderRefunded)
+def _refunded(event: OrderRefunded) -> str:
+    if event.full:
+        return _("Got the whole order %(number)s back: %(amount)s", number=event.external_id, amount=yuan(event.amount))
+    return _("Got %(amount)s of order %(number)s back", number=event.external_id, amount=yuan(event.amount))

@@ -1,0 +1,105 @@
+"""Input of the pages about tiers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from wtforms import BooleanField, DecimalField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.validators import DataRequired, InputRequired, Length, Optional
+
+from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
+from kernel.i18n import lazy_gettext as _l
+
+from . import labels, rules
+from .models import Downgrade, Metric, RefundEffect, Window
+
+
+class PolicyForm(Form):
+    """The policy; the fields of each level follow below as `on_1`, `name_1` and so on."""
+
+    metric = RadioField(_l("What is counted"), choices=list(labels.METRICS.items()), coerce=Metric)
+    window = RadioField(_l("From when"), choices=list(labels.WINDOWS.items()), coerce=Window)
+    rolling_days = OptionalIntegerField(_l("How many days"), [Optional()])
+    valid_days = IntegerField(_l("A tier holds for"), [InputRequired()])
+    grace_days = IntegerField(_l("and is kept after its end for"), [InputRequired()])
+    downgrade = RadioField(_l("When it has ended and is not reached again"), choices=list(labels.DOWNGRADES.items()), coerce=Downgrade)
+    refund_effect = RadioField(
+        _l("When refunds take away what reached it"), choices=list(labels.REFUND_EFFECTS.items()), coerce=RefundEffect
+    )
+
+    @classmethod
+    def of(cls, policy: rules.Policy) -> PolicyForm:
+        """The form filled with a policy; levels that are off are filled with the standard ones."""
+        values: dict[str, Any] = {
+            name: getattr(policy, name)
+            for name in ("metric", "window", "rolling_days", "valid_days", "grace_days", "downgrade", "refund_effect")
+        }
+        for rank in rules.RANKS:
+            level = policy.level(rank) or rules.STANDARD.level(rank)
+            if level is not None:
+                values |= {
+                    f"on_{rank}": policy.level(rank) is not None,
+                    f"name_{rank}": level.name,
+                    f"name_en_{rank}": level.name_en,
+                    f"spend_{rank}": level.spend,
+                    f"orders_{rank}": level.orders,
+                    f"discount_{rank}": (Decimal(level.discount) / 10).normalize(),
+                    f"benefits_{rank}": level.benefits,
+                }
+        return cls(data=values)
+
+    @property
+    def policy(self) -> rules.Policy:
+        """What was typed, as a policy that may still hold mistakes."""
+        levels = [
+            rules.Level(
+                rank=rank,
+                name=(self[f"name_{rank}"].data or "").strip(),
+                name_en=(self[f"name_en_{rank}"].data or "").strip(),
+                spend=self[f"spend_{rank}"].data or 0,
+                orders=self[f"orders_{rank}"].data or 0,
+                discount=int((self[f"discount_{rank}"].data or Decimal(0)) * 10),
+                benefits=" ".join((self[f"benefits_{rank}"].data or "").split()),
+            )
+            for rank in rules.RANKS
+            if self[f"on_{rank}"].data
+        ]
+        return rules.Policy(
+            metric=self.metric.data,
+            window=self.window.data,
+            rolling_days=self.rolling_days.data if self.window.data is Window.ROLLING else None,
+            valid_days=self.valid_days.data,
+            grace_days=self.grace_days.data,
+            downgrade=self.downgrade.data,
+            refund_effect=self.refund_effect.data,
+            levels=tuple(levels),
+        )
+
+    def show(self, mistakes: list[rules.PolicyMistake]) -> None:
+        """Put the rules' mistakes beside the fields they concern."""
+        for one in mistakes:
+            field = f"{one.field}_{one.rank}" if one.rank else "on_1" if one.field == "levels" else one.field
+            self.refuse(field, labels.MISTAKES[one.mistake])
+
+
+for _rank in rules.RANKS:
+    setattr(PolicyForm, f"on_{_rank}", BooleanField(_l("VIP%(rank)s is given", rank=_rank)))
+    setattr(PolicyForm, f"name_{_rank}", StringField(_l("Name"), [Length(max=20)]))
+    setattr(PolicyForm, f"name_en_{_rank}", StringField(_l("Name in English"), [Length(max=30)]))
+    setattr(PolicyForm, f"spend_{_rank}", YuanField(_l("From a spend of")))
+    setattr(PolicyForm, f"orders_{_rank}", OptionalIntegerField(_l("From so many orders"), [Optional()]))
+    setattr(PolicyForm, f"discount_{_rank}", DecimalField(_l("Members pay, of the price"), [Optional()], places=None))
+    setattr(PolicyForm, f"benefits_{_rank}", TextAreaField(_l("What it gives"), [Length(max=200)]))
+
+
+class ManualTierForm(Form):
+    rank = SelectField(_l("Tier"), coerce=int)
+    reason = StringField(_l("Reason"), [DataRequired(), Length(max=300)])
+    until = LocalDateTimeField(_l("Until"))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        from . import queries
+
+        self.rank.choices = [(level.rank, f"VIP{level.rank} {labels.level_name(level)}") for level in queries.policy().levels]
