@@ -6,13 +6,15 @@ import base64
 import csv
 import io
 import json
+from collections import namedtuple
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Response, request, stream_with_context
-from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import desc_op
 
@@ -46,8 +48,6 @@ class Page:
 
 
 def _query(arguments: Any) -> str:
-    from urllib.parse import urlencode
-
     return urlencode([(k, v) for k, values in arguments.lists() for v in values])
 
 
@@ -124,14 +124,12 @@ def keyset(statement: Select[*tuple[Any, ...]], order: Sequence[Any], cursor: st
             )
         if all(descending) or not any(descending):
             # A row comparison lets the index start at the place; the branches below cannot.
-            from sqlalchemy import tuple_
-
             here = tuple_(*columns)
             there = tuple_(*[literal(v, c.type) for c, v in zip(columns, said[1], strict=True)])
             statement = statement.where(here < there if descending[0] != back else here > there)
         else:
             statement = statement.where(or_(*branches))
-    width = len(statement.selected_columns) if not statement.column_descriptions else len(statement.column_descriptions)
+    width = len(statement.column_descriptions)
     marked = statement.add_columns(*[c.label(f"keyset_{i}") for i, c in enumerate(columns)])
     marked = marked.order_by(None).order_by(
         *[c.desc() if d != back else c.asc() for c, d in zip(columns, descending, strict=True)]
@@ -142,7 +140,9 @@ def keyset(statement: Select[*tuple[Any, ...]], order: Sequence[Any], cursor: st
     if back:
         rows.reverse()
     keys = [list(row[width:]) for row in rows]
-    shown = [row[0] if width == 1 else row for row in rows]
+    # The columns that only order the list are not the reader's: a row is what the statement selected, by place and name.
+    shape = namedtuple("Row", [d["name"] or "_" for d in statement.column_descriptions], rename=True)  # type: ignore[misc]
+    shown = [row[0] if width == 1 else shape(*row[:width]) for row in rows]
     has_next = more if not back else True
     has_previous = (said is not None) if not back else more
     return Page(
