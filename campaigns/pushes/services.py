@@ -33,11 +33,6 @@ class TooLate(Refusal):
     title = _l("Too late for this")
 
 
-class PushIncomplete(Refusal):
-    status = 422
-    label = _l("The push is not ready to be sent: %(what)s")
-
-
 def move(run: Run, to: RunState, **values: Any) -> None:
     """Take a run into its next state if that may follow the present one and nobody was quicker; refuses with `TooLate`."""
     if not rules.may_follow(run.state, to):
