@@ -28,6 +28,10 @@ class Checks(SelectMultipleField):
     option_widget = CheckboxInput()
 
 
+def _word(value: str | None) -> str:
+    return value or ""
+
+
 def _whole(value: str | None) -> int | None:
     return int(value) if value else None
 
@@ -51,10 +55,15 @@ class RulesForm(Form):
     tags = Checks(_l("Carries one of the tags"), coerce=int)
     no_tags = Checks(_l("Carries none of the tags"), coerce=int)
     enrolled = SelectField(
-        _l("Joined as a member"), choices=[("", _l("either")), ("yes", _l("yes")), ("no", _l("not yet"))]
+        _l("Joined as a member"),
+        coerce=_word,
+        default="",
+        choices=[("", _l("either")), ("yes", _l("yes")), ("no", _l("not yet"))],
     )
     consent = SelectField(
         _l("Agreed to offers by"),
+        coerce=_word,
+        default="",
         choices=[
             ("", _l("any way or none")),
             ("inbox", _l("inbox")),

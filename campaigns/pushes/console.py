@@ -127,7 +127,6 @@ def _written(form: PushForm, push: Push | None, run: Run | None) -> Any:
 def _steps(form: PushForm, push: Push | None, run: Run | None) -> Any:
     return render_template(
         "pushes/edit.html",
-        form=form,
         push=push,
         run=run,
         saved=audiences.saved(),
