@@ -7,6 +7,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import Response, redirect, render_template, request
 
+from community.groups import queries as groups
 from community.groups.models import Group
 from kernel import clock, links, visitors
 from kernel.auth import member_only, public, safe_next
@@ -47,7 +48,7 @@ def _places(purpose: str, token: str) -> tuple[int, int]:
 def _member_in(group: Group) -> int:
     """The member of this browser, who must have a seat in the group. Refuses with `Forbidden`."""
     member_id = visitors.member_id()
-    if member_id is None or not queries.has_seat(member_id, group.id):
+    if member_id is None or not groups.in_group(member_id, group.id):
         raise Forbidden
     return member_id
 
@@ -55,7 +56,7 @@ def _member_in(group: Group) -> int:
 @bp.post("/groups/<public_id>/posts/<token>/like")
 @member_only()
 def like(public_id: str, token: str) -> Any:
-    group = queries.group_of(public_id)
+    group = groups.get_by_public_id(public_id)
     post_id, group_id = _places("post", token)
     if group_id != group.id:
         raise NotFound
@@ -67,7 +68,7 @@ def like(public_id: str, token: str) -> Any:
 @bp.post("/groups/<public_id>/posts/seen")
 @member_only()
 def seen(public_id: str) -> Any:
-    group = queries.group_of(public_id)
+    group = groups.get_by_public_id(public_id)
     read = [_places("post", token) for token in request.form.getlist("post")[: 5 * PAGE]]
     services.see(group.id, _member_in(group), [post_id for post_id, group_id in read if group_id == group.id])
     return Response(status=204)
@@ -87,11 +88,6 @@ def follow(token: str) -> Any:
         raise NotFound
     member_id = visitors.member_id()
     fetched_ahead = "prefetch" in (request.headers.get("Sec-Purpose", "") + request.headers.get("Purpose", ""))
-    if (
-        member_id is not None
-        and request.method == "GET"
-        and not fetched_ahead
-        and queries.has_seat(member_id, group_id)
-    ):
+    if member_id is not None and request.method == "GET" and not fetched_ahead and groups.in_group(member_id, group_id):
         services.click(post_id, group_id, member_id)
     return redirect(post.link_url, 302)

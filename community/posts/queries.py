@@ -15,7 +15,8 @@ from kernel import clock
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.staff.models import Staff
-from membership.orders.models import Order, OrderState
+from membership.orders import queries as orders
+from membership.orders.models import Order
 
 from . import rules
 from .models import Post, PostGroup, PostKind, PostState, Reaction, ReactionKind
@@ -221,8 +222,7 @@ def _bought(kind: ReactionKind) -> Any:
             Order.member_id == Reaction.member_id,
             Order.placed_at > Reaction.at,
             Order.placed_at <= Reaction.at + rules.BOUGHT_WITHIN,
-            Order.state.not_in((OrderState.CLOSED, OrderState.REFUSED)),
-            or_(Order.refunded_amount < Order.paid_amount, Order.refunded_amount == 0),
+            orders.counts(),
         )
         .exists()
     )
@@ -288,27 +288,6 @@ def shown_in(post_id: int, group_id: int, now: datetime) -> Post | None:
     """The post, if the group shows it at the instant."""
     row = db.session.execute(feed(group_id, now).where(PostGroup.post_id == post_id)).one_or_none()
     return row[0] if row else None
-
-
-def group_of(public_id: str) -> Group:
-    """The group that a public address names, or `NotFound`."""
-    found = db.session.scalar(select(Group).where(Group.public_id == public_id))
-    if found is None:
-        raise NotFound
-    return found
-
-
-def has_seat(member_id: int, group_id: int) -> bool:
-    """Whether the member sits in the group now."""
-    return bool(
-        db.session.scalar(
-            select(
-                select(Seat.id)
-                .where(Seat.group_id == group_id, Seat.member_id == member_id, Seat.state == SeatState.TAKEN)
-                .exists()
-            )
-        )
-    )
 
 
 def liked_among(member_id: int, group_id: int, post_ids: Sequence[int]) -> set[int]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from community.groups.models import GroupState, Seat, SeatState
+from community.groups.models import GroupState
 from community.posts import queries, services
 from community.posts.events import PostClicked, PostPublished
 from community.posts.models import PostGroup, PostKind, PostState, Reaction, ReactionKind
@@ -293,16 +293,6 @@ def test_silent_groups_are_open_have_members_and_heard_nothing_for_a_week(
     assert [g.name for g in queries.silent_groups(clock.now() - timedelta(days=7))] == []
     clock.move(seconds=1)
     assert [g.name for g in queries.silent_groups(clock.now() - timedelta(days=7))] == ["silent"]
-
-
-def test_a_seat_is_needed_and_a_former_one_is_none(db, make_group, make_member):
-    ann, bo = make_member(), make_member()
-    group = make_group(members=[ann])
-    assert (queries.has_seat(ann.id, group.id), queries.has_seat(bo.id, group.id)) == (True, False)
-    seat = db.session.scalars(select(Seat).where(Seat.member_id == ann.id)).one()
-    seat.state, seat.ended_at = SeatState.LEFT, seat.held_at
-    db.session.flush()
-    assert not queries.has_seat(ann.id, group.id)
 
 
 def test_the_feed_pages_by_keyset_over_equal_times(db, clock, make_group, published):
