@@ -319,8 +319,11 @@ def _heading(sheet: Sheet) -> tuple[str, list[str]]:
             continue
         if row is not None and len(row.cells) > len(best[1]):
             best = (delimiter, row.cells)
+    if refusal is not None and len(best[1]) <= 1:
+        # A delimiter that does not occur reads anything; what is wrong shows only under the right one.
+        raise refusal
     if not best[1]:
-        raise refusal or FileUnreadable(Wrong.EMPTY)
+        raise FileUnreadable(Wrong.EMPTY)
     return best
 
 

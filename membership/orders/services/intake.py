@@ -425,12 +425,12 @@ def _settle(
     if not touched:
         return
     known = {one.id: one for one in before.values()}
-    others = [order_id for order_id in touched if order_id not in known]
-    was = {one.id: one.refunded_amount for one in known.values()}
+    made = {taken.order_ids[number] for number in winners if number not in before and number in taken.order_ids}
+    was = {one.id: one.refunded_amount for one in known.values()} | dict.fromkeys(made, 0)
+    others = sorted(touched - was.keys())
     if others:
-        fresh = {taken.order_ids[number] for number in winners if number not in before and number in taken.order_ids}
-        rows = db.session.execute(select(Order.id, Order.refunded_amount).where(Order.id == func.any(others)))
-        was |= {row.id: 0 if row.id in fresh else row.refunded_amount for row in rows}
+        # Only what was given back of them has changed.
+        was |= dict(db.session.execute(select(Order.id, Order.refunded_amount).where(Order.id == func.any(others))).all())
     db.session.execute(_SETTLE, {"ids": sorted(touched), "run_id": run_id})
     now_rows = db.session.execute(
         select(
@@ -457,41 +457,19 @@ def _settle(
     for row in db.session.identity_map.values():
         if isinstance(row, Order) and row.id in touched:
             db.session.expire(row)
-    publish_all(_events(source, now_rows, known, was, run_id))
+    publish_all(_events(source, now_rows, known, made, was, run_id))
 
 
 def _events(
-    source: str, rows: Iterable[Any], known: dict[int, _Before], was: dict[int, int], run_id: int | None
+    source: str, rows: Iterable[Any], known: dict[int, _Before], made: set[int], was: dict[int, int], run_id: int | None
 ) -> list[Event]:
     now = clock.now()
     events: list[Event] = []
     for row in sorted(rows, key=lambda one: one.id):
         before = known.get(row.id)
         fresh = run_id is None or row.version_at >= now - rules.FRESH
-        if run_id is None and row.paid_at is not None and (before is None or before.state is OrderState.PLACED):
-            events.append(
-                OrderRecorded(
-                    order_id=row.id,
-                    member_id=row.member_id,
-                    source=source,
-                    external_id=row.external_id,
-                    amount=row.paid_amount,
-                )
-            )
-        arrived_before = before is not None and before.state in rules.ARRIVED_STATES
-        if row.state in rules.ARRIVED_STATES and not arrived_before:
-            at = row.delivered_at or (row.completed_at if row.completed_at != row.paid_at else None)
-            if at is None and (before is not None or fresh):
-                # The feed names no moment: what is known is that the parcel had arrived when this report came.
-                at = now
-            if at is not None and now - rules.FRESH <= at <= now + rules.AHEAD:
-                events.append(OrderDelivered(order_id=row.id, member_id=row.member_id, delivered_at=min(at, now)))
-        completed_before = before is not None and before.state is OrderState.COMPLETED
-        if run_id is None and row.state is OrderState.COMPLETED and not completed_before:
-            events.append(OrderCompleted(order_id=row.id, member_id=row.member_id))
-        refused_before = before is not None and before.state is OrderState.REFUSED
-        if row.state is OrderState.REFUSED and not refused_before and fresh:
-            events.append(OrderRefused(order_id=row.id, member_id=row.member_id))
+        if before is not None or row.id in made:
+            events += _steps(source, row, before.state if before is not None else None, fresh, run_id is None, now)
         more = row.refunded_amount - was.get(row.id, 0)
         refund_fresh = row.refunded_at is not None and row.refunded_at >= now - rules.FRESH
         if more > 0 and (fresh or refund_fresh or before is not None):
@@ -505,4 +483,26 @@ def _events(
                     external_id=row.external_id,
                 )
             )
+    return events
+
+
+def _steps(
+    source: str, row: Any, before: OrderState | None, fresh: bool, single: bool, now: datetime
+) -> list[Event]:
+    """How far an order has come since its state before (None: it is new)."""
+    who = {"order_id": row.id, "member_id": row.member_id}
+    events: list[Event] = []
+    if single and row.paid_at is not None and before in (None, OrderState.PLACED):
+        events.append(OrderRecorded(**who, source=source, external_id=row.external_id, amount=row.paid_amount))
+    if row.state in rules.ARRIVED_STATES and before not in rules.ARRIVED_STATES:
+        at = row.delivered_at or (row.completed_at if row.completed_at != row.paid_at else None)
+        if at is None and (before is not None or fresh):
+            # The feed names no moment: what is known is that the parcel had arrived when this report came.
+            at = now
+        if at is not None and now - rules.FRESH <= at <= now + rules.AHEAD:
+            events.append(OrderDelivered(**who, delivered_at=min(at, now)))
+    if single and row.state is OrderState.COMPLETED and before is not OrderState.COMPLETED:
+        events.append(OrderCompleted(**who))
+    if row.state is OrderState.REFUSED and before is not OrderState.REFUSED and fresh:
+        events.append(OrderRefused(**who))
     return events

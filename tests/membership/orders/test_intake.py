@@ -1,0 +1,466 @@
+"""Reports of orders become orders, members and sums; the same end whatever arrives first (check I4)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select, text
+
+from kernel.events import EventRecord
+from membership.members.models import Member
+from membership.orders import queries, rules, services
+from membership.orders.formats.drafts import AsideDraft, Buyer, CancelDraft, LineDraft, OrderDraft, ReturnedDraft
+from membership.orders.models import ImportRun, Order, OrderLine, OrderState, Payment, Refund, ReturnedLine
+from membership.orders.services import RefundDraft, take_in
+from tests.conftest import NOON
+
+
+@pytest.fixture(autouse=True)
+def noon(clock):
+    return clock
+
+
+def draft(number: str = "A1", days_ago: float = 20, **values) -> OrderDraft:
+    at = values.pop("placed_at", NOON - timedelta(days=days_ago))
+    paid = values.pop("paid_amount", 100_00)
+    told = {
+        "state": OrderState.COMPLETED,
+        "paid_at": at,
+        "version_at": at,
+        "postage": 8_00,
+        "buyer": Buyer(number="77", nickname="小满"),
+        "lines": (LineDraft("CUP", "Cup", 1, paid - 8_00),),
+    } | values
+    return OrderDraft(external_id=number, placed_at=at, paid_amount=paid, **told)
+
+
+def one(db) -> Order:
+    db.session.expire_all()
+    return db.session.scalars(select(Order)).one()
+
+
+def sums(db) -> dict[str, tuple]:
+    db.session.expire_all()
+    return {m.nickname: (m.orders_count, m.spend, m.first_order_at, m.last_order_at) for m in db.session.scalars(select(Member))}
+
+
+def events(db) -> list[tuple[str, dict]]:
+    rows = db.session.scalars(
+        select(EventRecord).where(EventRecord.name.like("Order%"), EventRecord.name != "OrdersImported").order_by(EventRecord.id)
+    )
+    return [(row.name, row.payload) for row in rows]
+
+
+# ── One order ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_order_makes_its_member_and_their_sums(db):
+    taken = take_in("taobao", [draft(), draft("A2", days_ago=10, paid_amount=58_00)])
+    assert taken.outcomes == ["new", "new"]
+    assert (taken.accepted, taken.duplicate, taken.orders_new, taken.members_new) == (2, 0, 2, 1)
+    assert sums(db) == {"小满": (2, 142_00, NOON - timedelta(days=20), NOON - timedelta(days=10))}
+
+
+def test_order_without_a_buyer_belongs_to_nobody(db):
+    assert take_in("taobao", [draft(buyer=None)]).members_new == 0
+    assert (one(db).member_id, sums(db)) == (None, {})
+
+
+def test_masked_buyer_is_nobody(db):
+    take_in("taobao", [draft(buyer=Buyer(number="t**1", nickname="t**1"))])
+    assert one(db).member_id is None
+
+
+def test_own_sources_keep_their_numbers_apart(db):
+    take_in("shop-a", [draft()])
+    take_in("shop-b", [draft()])
+    assert len(sums(db)) == 1  # both are called alike …
+    assert db.session.scalars(text("SELECT count(*) FROM member")).one() == 2  # … and are two people
+
+
+def test_one_phone_is_one_person_across_sources(db):
+    take_in("taobao", [draft(buyer=Buyer(number="a", nickname="a", phone="+8613800000000"))])
+    take_in("shop", [draft(buyer=Buyer(number="b", nickname="b", phone="+8613800000000"))])
+    assert list(sums(db).values()) == [(2, 184_00, NOON - timedelta(days=20), NOON - timedelta(days=20))]
+
+
+def test_same_report_again_is_a_duplicate_and_changes_nothing(db):
+    take_in("taobao", [draft()])
+    before = db.session.execute(text('SELECT * FROM "order"')).all()
+    taken = take_in("taobao", [draft(), draft()])
+    assert (taken.outcomes, taken.accepted, taken.duplicate, taken.members_new) == (["duplicate"] * 2, 0, 2, 0)
+    assert db.session.execute(text('SELECT * FROM "order"')).all() == before
+
+
+def test_newer_report_is_accepted_and_an_older_one_is_not(db):
+    newer = draft(paid_amount=90_00, version_at=NOON - timedelta(days=1), lines=(LineDraft("TRAY", "Tray", 2, 41_00),))
+    assert take_in("taobao", [draft()]).outcomes == ["new"]
+    assert take_in("taobao", [newer]).outcomes == ["changed"]
+    assert take_in("taobao", [draft()]).outcomes == ["duplicate"]
+    assert one(db).paid_amount == 90_00
+    assert [line.sku for line in db.session.scalars(select(OrderLine))] == ["TRAY"]
+    assert sums(db)["小满"][1] == 82_00
+
+
+def test_of_two_reports_of_one_instant_the_one_further_on_wins(db):
+    shipped = draft(state=OrderState.SHIPPED)
+    refunded = draft(state=OrderState.CLOSED, refunded_amount=100_00)
+    for first, second in ((shipped, refunded), (refunded, shipped)):
+        with db.session.begin_nested() as attempt:
+            take_in("taobao", [first])
+            take_in("taobao", [second])
+            assert one(db).state is OrderState.CLOSED
+            attempt.rollback()
+
+
+def test_several_versions_in_one_batch(db):
+    taken = take_in("taobao", [draft(state=OrderState.PAID), draft(), draft(state=OrderState.SHIPPED)])
+    assert taken.outcomes == ["new", "changed", "duplicate"]
+    assert (one(db).state, taken.orders_new, taken.orders_changed) == (OrderState.COMPLETED, 1, 1)
+
+
+def test_buyer_who_changes_moves_the_order(db):
+    take_in("taobao", [draft()])
+    take_in("taobao", [draft(version_at=NOON, buyer=Buyer(number="88", nickname="立夏"))])
+    assert {name: told[0] for name, told in sums(db).items()} == {"小满": 0, "立夏": 1}
+
+
+@pytest.mark.parametrize(
+    ("values", "counted"),
+    [
+        ({"state": OrderState.PLACED, "paid_at": None}, (0, 0)),
+        ({"state": OrderState.PAID}, (1, 92_00)),
+        ({"state": OrderState.SHIPPED}, (1, 92_00)),
+        ({"state": OrderState.CLOSED}, (0, 0)),
+        ({"state": OrderState.REFUSED}, (0, 0)),
+        ({"refunded_amount": 20_00}, (1, 72_00)),
+        ({"refunded_amount": 92_00}, (0, 0)),
+        ({"refunded_amount": 100_00}, (0, 0)),
+        ({"paid_amount": 0, "postage": 0, "lines": ()}, (1, 0)),
+        ({"payment": Payment.ON_DELIVERY, "state": OrderState.SHIPPED, "paid_at": None}, (0, 0)),
+        ({"payment": Payment.ON_DELIVERY, "state": OrderState.DELIVERED, "paid_at": None, "delivered_at": NOON}, (1, 92_00)),
+    ],
+)
+def test_what_counts_for_the_member(db, values, counted):
+    take_in("taobao", [draft(**values)])
+    assert sums(db)["小满"][:2] == counted
+    order = one(db)
+    said = (order.paid_amount, order.postage, order.refunded_amount)
+    assert rules.counts(order.state, order.paid_at, *said) is bool(counted[0])
+    assert bool(db.session.scalar(select(Order.id).where(queries.counts()))) is bool(counted[0])
+
+
+def test_completed_order_without_a_moment_was_complete_by_the_last_one_known(db):
+    take_in("taobao", [draft(completed_at=None)])
+    assert one(db).completed_at == NOON - timedelta(days=20)
+
+
+# ── Refunds ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_refund_may_come_before_its_order(db):
+    assert take_in("taobao", [RefundDraft("R1", "A1", 30_00, NOON)]).outcomes == ["new"]
+    take_in("taobao", [draft()])
+    assert one(db).refunded_amount == 30_00
+    assert sums(db)["小满"][1] == 62_00
+
+
+def test_same_refund_again_is_a_duplicate(db):
+    take_in("taobao", [draft()])
+    for _ in range(3):
+        services.refund("taobao", "R1", "A1", 30_00)
+    services.refund("taobao", "R2", "A1", 10_00)
+    assert one(db).refunded_amount == 40_00
+
+
+def test_refunds_never_exceed_what_was_paid(db):
+    take_in("taobao", [draft()])
+    services.refund("taobao", "R1", "A1", 900_00)
+    assert one(db).refunded_amount == 100_00
+
+
+def test_order_report_and_refund_report_of_the_same_money_count_once(db):
+    take_in("taobao", [draft(refunded_amount=30_00), RefundDraft("R1", "A1", 30_00, NOON)])
+    assert one(db).refunded_amount == 30_00
+
+
+def test_refund_of_another_source_is_another_matter(db):
+    take_in("taobao", [draft()])
+    take_in("shop", [RefundDraft("R1", "A1", 30_00, NOON)])
+    assert one(db).refunded_amount == 0
+
+
+# ── Cancellations that name no order ────────────────────────────────────────────────────────────────────────────────
+
+
+def bought(number: str, days_ago: float, quantity: int, sku: str = "CUP", price: int = 10_00, buyer: str = "77") -> OrderDraft:
+    return draft(
+        number,
+        days_ago=days_ago,
+        paid_amount=quantity * price,
+        postage=0,
+        buyer=Buyer(number=buyer, nickname=buyer),
+        buyer_key=buyer,
+        lines=(LineDraft(sku, sku, quantity, price),),
+    )
+
+
+def cancelled(number: str, days_ago: float, quantity: int, sku: str = "CUP", price: int = 10_00, buyer: str | None = "77"):
+    lines = (ReturnedDraft(sku, quantity, price),)
+    return CancelDraft(external_id=number, at=NOON - timedelta(days=days_ago), buyer_key=buyer, lines=lines, rows=1)
+
+
+def refunded(db) -> dict[str, int]:
+    db.session.expire_all()
+    return {order.external_id: order.refunded_amount for order in db.session.scalars(select(Order))}
+
+
+def test_cancellation_refunds_the_latest_earlier_purchase(db):
+    take_in("shop", [bought("1", 30, 5), bought("2", 20, 5), bought("3", 5, 5), bought("4", 20, 5, sku="TRAY")])
+    take_in("shop", [cancelled("C1", 10, 2)])
+    assert refunded(db) == {"1": 0, "2": 20_00, "3": 0, "4": 0}
+    assert [line.refunded_quantity for line in db.session.scalars(select(OrderLine).order_by(OrderLine.id))] == [0, 2, 0, 0]
+
+
+def test_cancellation_larger_than_the_latest_purchase_goes_on_to_the_one_before(db):
+    take_in("shop", [bought("1", 30, 5), bought("2", 20, 5), cancelled("C1", 10, 7)])
+    assert refunded(db) == {"1": 20_00, "2": 50_00}
+
+
+def test_cancellation_of_more_than_was_bought_is_remembered(db):
+    take_in("shop", [bought("1", 30, 5), cancelled("C1", 10, 7)])
+    assert db.session.scalars(select(ReturnedLine.unmatched)).one() == 2
+    take_in("shop", [bought("0", 40, 1)])
+    assert refunded(db) == {"0": 10_00, "1": 50_00}
+    assert db.session.scalars(select(ReturnedLine.unmatched)).one() == 1
+
+
+def test_cancellation_of_another_buyer_or_of_nobody_refunds_nothing(db):
+    taken = take_in("shop", [bought("1", 30, 5), cancelled("C1", 10, 1, buyer="88"), cancelled("C2", 10, 1, buyer=None)])
+    assert taken.accepted == 3
+    assert refunded(db) == {"1": 0}
+
+
+def test_purchase_of_the_same_minute_is_not_earlier(db):
+    take_in("shop", [bought("1", 10, 5), cancelled("C1", 10, 1)])
+    assert refunded(db) == {"1": 0}
+
+
+def test_late_purchase_takes_the_refund_over(db):
+    take_in("shop", [bought("1", 30, 5), cancelled("C1", 10, 2)])
+    assert refunded(db) == {"1": 20_00}
+    take_in("shop", [bought("2", 20, 5)])
+    assert refunded(db) == {"1": 0, "2": 20_00}
+    assert len(db.session.scalars(select(Refund)).all()) == 1
+
+
+def test_order_written_over_gives_its_refund_to_another(db):
+    take_in("shop", [bought("1", 30, 5), bought("2", 20, 5), cancelled("C1", 10, 2)])
+    changed = replace(bought("2", 20, 5, sku="TRAY"), version_at=NOON)
+    take_in("shop", [changed])
+    assert refunded(db) == {"1": 20_00, "2": 0}
+
+
+def test_cancellation_and_book_keeping_again_are_duplicates(db):
+    reports = [bought("1", 30, 5), cancelled("C1", 10, 2), AsideDraft("A9", 3, "An adjustment of bad debt, not a sale")]
+    assert take_in("shop", reports).accepted == 5
+    again = take_in("shop", reports)
+    assert (again.accepted, again.duplicate) == (0, 5)
+    assert refunded(db) == {"1": 20_00}
+
+
+# ── Any order of arrival ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def state_of(db) -> list:
+    orders = text(
+        """
+        SELECT o.external_id, o.state, o.paid_amount, o.postage, o.refunded_amount, o.reported_refund, o.version_at,
+               (SELECT array_agg(i.external_id ORDER BY i.external_id) FROM member_identity i WHERE i.member_id = o.member_id),
+               (SELECT array_agg((l.sku, l.quantity, l.refunded_quantity) ORDER BY l.position) FROM order_line l
+                WHERE l.order_id = o.id)
+        FROM "order" o ORDER BY o.external_id
+        """
+    )
+    members = text(
+        """
+        SELECT array_agg(i.external_id ORDER BY i.external_id), m.orders_count, m.spend, m.first_order_at, m.last_order_at
+        FROM member m JOIN member_identity i ON i.member_id = m.id GROUP BY m.id ORDER BY 1
+        """
+    )
+    refunds = text("SELECT external_id, order_external_id, order_id IS NULL, amount FROM refund ORDER BY external_id")
+    left = text("SELECT buyer, sku, at, unmatched FROM returned_line ORDER BY buyer, sku, at")
+    return [[tuple(map(str, row)) for row in db.session.execute(query)] for query in (orders, members, refunds, left)]
+
+
+def some_reports() -> list:
+    first = bought("1", 40, 5)
+    return [
+        first,
+        replace(first, state=OrderState.SHIPPED),
+        replace(first, refunded_amount=10_00),
+        replace(first, version_at=NOON - timedelta(days=3), lines=(LineDraft("CUP", "Cup", 4, 10_00),), paid_amount=40_00),
+        bought("2", 30, 5),
+        bought("3", 20, 3),
+        bought("4", 20, 3, buyer="88"),
+        bought("5", 15, 2, sku="TRAY"),
+        cancelled("C1", 25, 6),
+        cancelled("C2", 10, 4),
+        cancelled("C3", 9, 9, sku="TRAY"),
+        cancelled("C4", 8, 1, buyer="88"),
+        RefundDraft("R1", "2", 5_00, NOON),
+        RefundDraft("R2", "9", 5_00, NOON),
+        draft("9", days_ago=12, buyer=None),
+        AsideDraft("A1", 1, "An adjustment of bad debt, not a sale"),
+    ]
+
+
+def test_check_i4_200_random_arrivals_end_in_one_state(db):
+    """Reports come one by one or in batches, some of them twice, in any order: orders, refunds and sums end alike."""
+    chance = random.Random(20260303)
+    ends = []
+    for _ in range(200):
+        reports = some_reports()
+        reports += chance.sample(reports, 4)
+        chance.shuffle(reports)
+        with db.session.begin_nested() as attempt:
+            while reports:
+                size = chance.randint(1, 6)
+                take_in("shop", reports[:size])
+                reports = reports[size:]
+            ends.append(state_of(db))
+            attempt.rollback()
+        db.session.expire_all()
+    assert all(end == ends[0] for end in ends)
+    assert [row[0] for row in ends[0][0]] == ["1", "2", "3", "4", "5", "9"]
+
+
+# ── What is published ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def run_of(db) -> int:
+    run = ImportRun(source="shop", format="siyu", filename="a.csv", file_key="", created_at=NOON, checkpoint={})
+    db.session.add(run)
+    db.session.flush()
+    return run.id
+
+
+def test_single_order_publishes_each_step_once(db):
+    paid = draft(days_ago=5, state=OrderState.PAID)
+    steps = [
+        paid,
+        replace(paid, state=OrderState.DELIVERED, delivered_at=NOON - timedelta(days=1), version_at=NOON - timedelta(days=1)),
+        replace(paid, state=OrderState.COMPLETED, delivered_at=NOON - timedelta(days=1), version_at=NOON),
+    ]
+    for step in [*steps, *steps]:
+        services.record("shop", step)
+    services.refund("shop", "R1", "A1", 10_00)
+    services.refund("shop", "R2", "A1", 90_00)
+    order = one(db)
+    who = {"order_id": order.id, "member_id": order.member_id}
+    money = {"source": "shop", "external_id": "A1"}
+    assert events(db) == [
+        ("OrderRecorded", who | money | {"amount": 100_00}),
+        ("OrderDelivered", who | {"delivered_at": (NOON - timedelta(days=1)).isoformat()}),
+        ("OrderCompleted", who),
+        ("OrderRefunded", who | money | {"amount": 10_00, "full": False}),
+        ("OrderRefunded", who | money | {"amount": 90_00, "full": True}),
+    ]
+
+
+def test_refused_parcel_is_told(db):
+    services.record("shop", draft(state=OrderState.REFUSED, payment=Payment.ON_DELIVERY, paid_at=None))
+    assert [name for name, _ in events(db)] == ["OrderRefused"]
+
+
+def test_unpaid_order_is_recorded_when_it_is_paid(db):
+    services.record("shop", draft(state=OrderState.PLACED, paid_at=None))
+    assert events(db) == []
+    services.record("shop", draft(state=OrderState.PAID))
+    assert [name for name, _ in events(db)] == ["OrderRecorded"]
+
+
+def delivered(number: str, days_ago: float, **values) -> OrderDraft:
+    at = NOON - timedelta(days=days_ago)
+    return draft(number, days_ago=days_ago + 3, state=OrderState.DELIVERED, delivered_at=at, version_at=at, **values)
+
+
+def test_file_publishes_only_what_is_fresh(db):
+    old = delivered("old", 14.1, refunded_amount=100_00)
+    fresh = delivered("new", 13.9)
+    take_in("shop", [old, fresh, draft("ancient", days_ago=300)], run_of(db))
+    assert [(name, payload["order_id"]) for name, payload in events(db)] == [
+        ("OrderDelivered", queries.find_order("shop", "new").id)
+    ]
+
+
+def test_file_tells_of_a_delivery_of_an_order_known_before(db):
+    """The feed names no moment of delivery, only that the order is complete by now."""
+    take_in("taobao", [draft(days_ago=30, state=OrderState.SHIPPED)], run_of(db))
+    take_in("taobao", [draft(days_ago=30)], run_of(db))
+    assert events(db) == [
+        ("OrderDelivered", {"order_id": one(db).id, "member_id": one(db).member_id, "delivered_at": NOON.isoformat()})
+    ]
+
+
+def test_file_tells_of_a_refund_of_an_order_known_before(db):
+    take_in("taobao", [draft(days_ago=300)], run_of(db))
+    take_in("taobao", [draft(days_ago=300, state=OrderState.CLOSED, refunded_amount=100_00)], run_of(db))
+    assert [(name, payload["full"]) for name, payload in events(db)] == [("OrderRefunded", True)]
+
+
+def test_cancellation_of_long_ago_in_a_file_is_not_told(db):
+    take_in("shop", [bought("1", 300, 5)], run_of(db))
+    take_in("shop", [cancelled("C1", 200, 2)], run_of(db))
+    assert events(db) == []
+    take_in("shop", [cancelled("C2", 2, 2)], run_of(db))
+    assert [name for name, _ in events(db)] == ["OrderRefunded"]
+
+
+def test_expected_delivery_comes_true_by_the_clock(db, clock):
+    expected = NOON + timedelta(days=2)
+    take_in("shop", [draft(state=OrderState.SHIPPED, delivered_at=expected)], run_of(db))
+    cash = {"payment": Payment.ON_DELIVERY, "paid_at": None, "buyer": Buyer(number="88", nickname="立夏")}
+    take_in("shop", [draft("A2", state=OrderState.SHIPPED, delivered_at=expected, **cash)], run_of(db))
+    assert services.deliver_due() == 0
+    clock.move(days=2)
+    assert services.deliver_due() == 2
+    assert services.deliver_due() == 0
+    assert [name for name, _ in events(db)] == ["OrderDelivered"] * 2
+    assert sums(db)["立夏"][0] == 1
+
+
+def test_pure_and_sql_qualification_are_one(db):
+    moments: list[datetime | None] = [None, NOON - timedelta(days=30), NOON - timedelta(days=2)]
+    number = 0
+    for state in OrderState:
+        for delivered_at in moments:
+            for completed_at in moments:
+                number += 1
+                values = {"state": state, "delivered_at": delivered_at, "completed_at": completed_at}
+                take_in("shop", [draft(f"Q{number}", days_ago=60, buyer=None, **values)])
+    rows = db.session.execute(select(Order, queries.qualifies_at())).all()
+    assert len(rows) == number
+    for order, at in rows:
+        assert at == rules.qualifies_at(order.state, order.paid_at, order.delivered_at, order.completed_at)
+
+
+def test_intake_takes_a_fixed_number_of_statements(db):
+    few, many = [draft(f"F{n}") for n in range(2)], [draft(f"M{n}", buyer=Buyer(number=str(n))) for n in range(300)]
+    take_in("shop", few)
+    from sqlalchemy import event
+
+    from kernel.db import db as database
+
+    counts = []
+    for reports in ([draft("G1", buyer=Buyer(number="x"))], many):
+        seen = []
+        note = lambda *args, seen=seen: seen.append(args[2])  # noqa: E731
+        event.listen(database.engine, "before_cursor_execute", note)
+        take_in("shop", reports)
+        event.remove(database.engine, "before_cursor_execute", note)
+        counts.append(len(seen))
+    assert counts[0] == counts[1]
