@@ -1,5 +1,5 @@
 // The keyboard of the console: / search, g then a letter goes to a page, j k walk a list, x selects, ? shows the list.
-const PLACES = { t: "/console/", m: "/console/members", g: "/console/groups", p: "/console/pushes", d: "/console/desk", c: "/console/offers" };
+const PLACES = { t: "/console/", m: "/console/members", g: "/console/groups", p: "/console/pushes", d: "/console/calls", c: "/console/offers" };
 
 function typing(target) {
   return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) && !/^(checkbox|radio|button|submit)$/.test(target.type);

@@ -3,6 +3,8 @@ export function guardForms(root) {
   root.addEventListener("submit", (event) => {
     const form = event.target;
     if (event.defaultPrevented || (form.method || "").toLowerCase() !== "post") return;
+    // A download leaves the page standing, and may be asked for again.
+    if (new URL(form.action).pathname.endsWith("/export")) return;
     if (form.dataset.sent) {
       event.preventDefault();
       return;
