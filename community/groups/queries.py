@@ -97,7 +97,7 @@ def groups_of(member_id: int) -> list[tuple[Seat, Group]]:
         .where(Seat.member_id == member_id, Seat.state == SeatState.TAKEN)
         .order_by(Seat.id.desc())
     )
-    return [(seat, group) for seat, group in rows.tuples()]
+    return [(seat, group) for seat, group in rows]
 
 
 def stays_of(member_id: int, limit: int = 20) -> list[tuple[Seat, Group]]:
@@ -109,7 +109,7 @@ def stays_of(member_id: int, limit: int = 20) -> list[tuple[Seat, Group]]:
         .order_by(Seat.id.desc())
         .limit(limit)
     )
-    return [(seat, group) for seat, group in rows.tuples()]
+    return [(seat, group) for seat, group in rows]
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def names(group_ids: Collection[int]) -> dict[int, str]:
     wanted = set(group_ids)
     if not wanted:
         return {}
-    return dict(db.session.execute(select(Group.id, Group.name).where(Group.id.in_(wanted))).tuples().all())
+    return dict(db.session.execute(select(Group.id, Group.name).where(Group.id.in_(wanted))).all())
 
 
 def next_session(group_id: int) -> LiveSession | None:
@@ -384,7 +384,7 @@ def joined_by_day(group_id: int, days: int = 14) -> list[tuple[date, int]]:
         select(on, func.count())
         .where(Seat.group_id == group_id, Seat.joined_at >= clock.day_bounds(first)[0])
         .group_by(on)
-    ).tuples()
+    )
     counts: dict[date, int] = dict(rows.all())
     return [(first + timedelta(days=n), counts.get(first + timedelta(days=n), 0)) for n in range(days)]
 
@@ -397,7 +397,7 @@ def sources_of(group_id: int, limit: int = 20) -> list[tuple[str, int]]:
         .group_by(Seat.source)
         .order_by(func.count().desc(), Seat.source)
         .limit(limit)
-    ).tuples()
+    )
     return [(first, second) for first, second in rows]
 
 
@@ -409,7 +409,7 @@ def barred_people(group_id: int) -> list[tuple[Seat, Member]]:
         .where(Seat.group_id == group_id, Seat.barred)
         .order_by(Seat.id.desc())
         .limit(200)
-    ).tuples()
+    )
     return [(first, second) for first, second in rows]
 
 
@@ -420,13 +420,13 @@ def product_title(sku: str) -> str | None:
 
 def products(limit: int = 200) -> list[tuple[str, str]]:
     """Products to choose from, by title, as (sku, title)."""
-    rows = db.session.execute(select(Product.sku, Product.title).order_by(Product.title, Product.sku).limit(limit)).tuples()
+    rows = db.session.execute(select(Product.sku, Product.title).order_by(Product.title, Product.sku).limit(limit))
     return [(first, second) for first, second in rows]
 
 
 def gifts() -> list[tuple[int, str]]:
     """Gifts that are given now, to choose from."""
-    rows = db.session.execute(select(Gift.id, Gift.name).where(Gift.active).order_by(Gift.name, Gift.id)).tuples()
+    rows = db.session.execute(select(Gift.id, Gift.name).where(Gift.active).order_by(Gift.name, Gift.id))
     return [(first, second) for first, second in rows]
 
 
@@ -509,5 +509,5 @@ def waits_of(member_id: int) -> list[tuple[Waiting, Group]]:
             Group.state.in_([GroupState.OPEN, GroupState.PAUSED]),
         )
         .order_by(Waiting.id.desc())
-    ).tuples()
+    )
     return [(first, second) for first, second in rows]

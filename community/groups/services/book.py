@@ -11,8 +11,6 @@ sweep to end.
 
 from __future__ import annotations
 
-import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -32,13 +30,11 @@ from .. import rules
 from ..events import MemberInvitedFromQueue, MemberJoinedGroup, MemberLeftGroup, MemberQueued
 from ..models import GroupState, SeatState
 
-# Only a test that proves the lock necessary sets this: it leaves the lock out and holds the gap open.
-WITHOUT_LOCK = os.environ.get("SIYU_TEST_TEETH") == "seats"
-
-_GROUPS = """SELECT id, public_id, name, state, opens_at, closes_at, capacity, seats_each, seated, queued, last_number,
-       hold_minutes, invite_hours
-FROM "group" WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id"""
-LOCK_GROUPS = text(_GROUPS if WITHOUT_LOCK else f"{_GROUPS} FOR NO KEY UPDATE")
+# Not the stronger FOR UPDATE: rows that only point at a group, such as posts, need not wait for its seats.
+LOCK_GROUPS = text(
+    "SELECT id, public_id, name, state, opens_at, closes_at, capacity, seats_each, seated, queued, last_number, hold_minutes, "
+    'invite_hours FROM "group" WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE'
+)
 SUB_GROUPS = text(
     "SELECT id, group_id, number, seats, seated FROM sub_group WHERE group_id = ANY(CAST(:ids AS bigint[])) "
     "ORDER BY group_id, number"
@@ -279,8 +275,6 @@ class Book:
                 hold=timedelta(minutes=row.hold_minutes),
                 invitation=timedelta(hours=row.invite_hours),
             )
-        if WITHOUT_LOCK:
-            time.sleep(0.05)
         self._by_sub_group: dict[int, tuple[_Group, _SubGroup]] = {}
         for row in self._run(SUB_GROUPS, ids=self._ids):
             group = self.groups[row.group_id]

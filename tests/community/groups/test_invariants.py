@@ -9,7 +9,14 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import func, select
 
 from community.groups import queries, rules, services
@@ -193,14 +200,13 @@ def run(machine):
 
 
 def live_by_sub_group(it):
-    rows = it.db.session.execute(
+    return it.db.session.execute(
         select(SubGroup.number, SubGroup.seats, SubGroup.seated, func.count(Seat.id))
         .outerjoin(Seat, (Seat.sub_group_id == SubGroup.id) & Seat.state.in_(LIVE))
         .where(SubGroup.group_id == it.group.id)
         .group_by(SubGroup.id)
         .order_by(SubGroup.number)
     ).all()
-    return rows
 
 
 def never_more_seated_than_seats(it):
