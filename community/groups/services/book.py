@@ -12,7 +12,7 @@ sweep to end.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -658,9 +658,15 @@ class Book:
             self._events += [NoticeWritten(notice_id=notice_id) for notice_id in ids]
 
 
-def run_batch(connection: Connection, asks: Sequence[Ask]) -> list[Answer]:
-    """Answer a batch of asks in one transaction (what `kernel.group_commit` calls)."""
-    book = Book(connection, {ask.group_id for ask in asks})
+def run_batch(
+    connection: Connection, items: Sequence[Ask], more: Callable[[Callable[[Ask], bool]], list[Ask]] | None = None
+) -> list[Answer]:
+    """Answer a batch of asks in one transaction (what `kernel.group_commit` calls).
+
+    `more` hands over those that came for the same groups while this batch waited for the lock.
+    """
+    book = Book(connection, {ask.group_id for ask in items})
+    asks = [*items, *more(lambda ask: ask.group_id in book.groups)] if more is not None else items
     book.invite()
     answers = book.answer(asks)
     book.write()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, text
 
 from kernel.db import db
-from kernel.group_commit import GroupCommit
+from kernel.group_commit import GroupCommit, WriterBusy
 from kernel.staff.models import Staff
 from membership.gifts.models import Gift, GiftClaim, GiftState
 from membership.members import queries as members
@@ -189,14 +191,19 @@ COUNT_OPENINGS = text(
 )
 
 
-def _count(connection: Connection, link_ids: list[int]) -> list[None]:
-    connection.execute(COUNT_OPENINGS, {"ids": list(link_ids)})
+def _count(
+    connection: Connection, items: Sequence[int], more: Callable[[Callable[[int], bool]], list[int]] | None = None
+) -> list[None]:
+    link_ids = [*items, *more(lambda _link: True)] if more is not None else list(items)
+    connection.execute(COUNT_OPENINGS, {"ids": link_ids})
     return [None] * len(link_ids)
 
 
-openings: GroupCommit[int, None] = GroupCommit("openings", _count)  # type: ignore[arg-type]
+openings: GroupCommit[int, None] = GroupCommit("openings", _count)
 
 
 def note_opening(link: JoinLink) -> None:
     """Count that a link was opened. Many at once are one statement; the page's own transaction holds no lock for it."""
-    openings.submit(link.id, timeout=2.0)
+    with suppress(WriterBusy):
+        # Somebody who wants to come in is not kept waiting for a number.
+        openings.submit(link.id, timeout=1.0)

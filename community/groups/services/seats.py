@@ -73,8 +73,8 @@ def join(
 ) -> Joined | Waiting:
     """Take a seat for a member: the held one, one in the lowest-numbered sub-group with room, or a number in the queue.
 
-    Committed when it returns, whatever becomes of the caller's transaction, for many who join at once are gathered into
-    one; so the member's row must have been committed before. With `together` it happens in the caller's transaction.
+    Committed when it returns, together with what the caller's request had written before, for many who join at once are
+    gathered into one transaction. With `together` it happens in the caller's own: jobs, commands and subscribers say so.
     A repeat gives the same answer with `fresh` False. The rules of entry are not looked at here: see `enter`.
     Refuses with `GroupNotOpenYet`, `GroupPaused`, `GroupClosed`, `Barred`.
     """
