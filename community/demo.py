@@ -24,7 +24,7 @@ SITE = "https://shop.example"
 
 POSTS = (
     (
-        PostKind.TIP, "茶垢三步去干净，不伤杯子", "demo/shelf.png", 6,
+        PostKind.TIP, "茶垢三步去干净，不伤杯子", "demo/shelf.webp", 6,
         "1. 小苏打两勺，温水化开，浸十分钟。\n2. 软海绵顺着杯壁擦，**不要用钢丝球**。\n3. 清水冲净，倒扣晾干。\n\n"
         "一周一次，杯子三年都像新的。", ("/tips/tea-stains", "看图解"),
     ),
@@ -33,7 +33,7 @@ POSTS = (
         "第一次点燃，请等表面全部融成一层再吹灭，不然会一直只烧中间一个洞。每次不超过三小时，点之前把烛芯剪到半厘米。", ("", ""),
     ),
     (
-        PostKind.NEW_PRODUCT, "新到：手绘搪瓷马克杯", "demo/table.png", 2,
+        PostKind.NEW_PRODUCT, "新到：手绘搪瓷马克杯", "demo/table.webp", 2,
         "每只的花都不太一样，到货 60 只，群里的朋友先挑。", ("/new/enamel-mugs", "去挑一只"),
     ),
     (
@@ -74,7 +74,7 @@ def _make_groups(progress: Progress) -> None:
             seats_each=100,
             welcome_gift_id=gift_id,
             owner_id=manager,
-            cover="demo/table.png",
+            cover="demo/table.webp",
         ),
     )
     vip = _open(
@@ -88,7 +88,7 @@ def _make_groups(progress: Progress) -> None:
             seats_each=100,
             join_rule={"mode": "all", "rules": [{"kind": "tier", "rank": 3}]},
             owner_id=manager,
-            cover="demo/tea.png",
+            cover="demo/tea.webp",
         ),
     )
     flash = _open(
@@ -103,7 +103,7 @@ def _make_groups(progress: Progress) -> None:
             closes_at=clock.now() + timedelta(days=3),
             successor_id=regular.id,
             owner_id=manager,
-            cover="demo/parcels.png",
+            cover="demo/parcels.webp",
         ),
     )
     people = sorted(members_by_number().items())
@@ -164,7 +164,7 @@ def _write_posts(progress: Progress) -> None:
             PostKind.TIP,
             "换季收纳：一个抽屉放下二十件",
             "先按季节分，再按颜色卷，深色在下浅色在上。",
-            "demo/shelf.png",
+            "demo/shelf.webp",
             "",
             "",
             everywhere,

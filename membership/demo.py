@@ -193,7 +193,7 @@ def _make_offers(progress: Progress) -> None:
     gifts.create(
         gifts.Draft(
             name="帆布袋一只", kind=GiftKind.PHYSICAL, description="入群就有，填好地址就寄出，邮费我们出。",
-            picture="demo/shelf.png", stock=500, value=18_00, claim_days=30,
+            picture="demo/shelf.webp", stock=500, value=18_00, claim_days=30,
         )
     )  # fmt: skip
 

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 
 TARGET = Path(__file__).resolve().parent.parent / "static" / "img" / "demo"
 WIDTH, HEIGHT, SCALE = 1200, 630, 3
-LARGEST = 60_000  # bytes
-COLOURS = 96
+LARGEST = 40_000  # bytes
+QUALITY = 78
 
 Point = tuple[float, float]
 
@@ -94,15 +94,14 @@ class Sheet:
             self.curve([placed(0, 0), placed(length * 0.5, 0), placed(length * 0.86, 0)], 2.2, vein, 0.8)
 
     def save(self, name: str) -> None:
-        """Make the sheet smaller and write it with few colours; too large a file is refused."""
-        small = self.image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
-        few = small.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        """Make the sheet smaller and write it as WebP; too large a file is refused."""
+        small = self.image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS).convert("RGB")
         content = io.BytesIO()
-        few.save(content, "PNG", optimize=True)
+        small.save(content, "WEBP", quality=QUALITY, method=6)
         if content.tell() > LARGEST:
             raise SystemExit(f"{name}: {content.tell():,} bytes are more than {LARGEST:,}")
-        (TARGET / f"{name}.png").write_bytes(content.getvalue())
-        print(f"{name}.png: {content.tell():,} bytes")
+        (TARGET / f"{name}.webp").write_bytes(content.getvalue())
+        print(f"{name}.webp: {content.tell():,} bytes")
 
 
 def oval_points(x: float, y: float, rx: float, ry: float, turn: float = 0) -> list[Point]:

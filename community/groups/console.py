@@ -148,7 +148,7 @@ def new() -> Any:
     kind = _kind()
     if kind is None:
         return render_template("groups/new.html", labels=labels)
-    return _edit_page(_form(kind, formdata=None, demo_cover="demo/tea.png"), kind, None)
+    return _edit_page(_form(kind, formdata=None, demo_cover="demo/tea.webp"), kind, None)
 
 
 @bp.post("/groups/new")

@@ -19,7 +19,7 @@ from . import labels, rules
 from .models import Group, GroupKind
 from .services import GroupDraft
 
-DEMO_COVERS = ("demo/tea.png", "demo/table.png", "demo/shelf.png", "demo/parcels.png")
+DEMO_COVERS = ("demo/tea.webp", "demo/table.webp", "demo/shelf.webp", "demo/parcels.webp")
 
 
 def strip(value: Any) -> Any:
