@@ -40,5 +40,10 @@ def shop_name() -> str:
     return str(get("shop.name") or _("Our shop"))
 
 
+def is_demo_shop() -> bool:
+    """Whether this is the demo shop, whose figures need a word of explanation (a template function)."""
+    return bool(get("shop.demo", False))
+
+
 def init_app(app: Flask) -> None:
-    app.jinja_env.globals.update(shop_name=shop_name)
+    app.jinja_env.globals.update(shop_name=shop_name, is_demo_shop=is_demo_shop)
