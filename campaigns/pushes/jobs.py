@@ -63,7 +63,7 @@ def send(run_id: int) -> None:
 def close(run_id: int) -> None:
     """End what a cancelled or expired run has not sent."""
     with transaction():
-        if not services.close(run_id):
+        if services.close(run_id):
             close.later(run_id=run_id)
 
 
@@ -112,11 +112,12 @@ def _may_send(account: Account, now: datetime, quiet: bool) -> bool:
 def wake() -> None:
     """Start what is due, expire what is overdue, and wake workers for whatever has work: the tables decide, not the queue."""
     with transaction():
+        # First, so that what was found far too late is never begun.
+        for run_id in services.expire_overdue():
+            close.later(run_id=run_id)
         for run in services.due():
             if services.start(run):
                 fan_out.later(run_id=run.id)
-        for run_id in services.expire_overdue():
-            close.later(run_id=run_id)
     if _queue_is_full():
         return
     with transaction():

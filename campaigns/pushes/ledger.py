@@ -101,7 +101,7 @@ def fan_out_statement(definition: audience_rules.Definition, contact: Contact) -
     rows = select(
         run_id,
         picked.c.member_id,
-        case((picked.c.reason.is_(None), bindparam("slices", type_=BigInteger) + place / rules.SLICE + 1), else_=0),
+        case((picked.c.reason.is_(None), bindparam("slices", type_=BigInteger) + place // rules.SLICE + 1), else_=0),
         case(
             (picked.c.reason.is_(None), literal(DeliveryState.READY.value, Text)),
             (picked.c.reason == "held_out", literal(DeliveryState.CONTROL.value, Text)),

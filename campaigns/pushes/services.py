@@ -24,6 +24,8 @@ from . import ledger, rules
 from .models import Delivery, DeliveryState, Push, Run, RunState, Slice
 
 DEFAULT_LIFE = timedelta(hours=48)
+# Slices that are closed in one transaction.
+CLOSED_AT_ONCE = 20
 
 
 class TooLate(Refusal):
@@ -233,13 +235,16 @@ def reap(limit: int = 100) -> int:
 
 
 def close(run_id: int) -> bool:
-    """End the unsent deliveries of a cancelled or expired run, as far as nobody is at work on them. True when all are ended."""
+    """End some unsent deliveries of a cancelled or expired run. Returns whether there may be more to end at once.
+
+    Slices that somebody is still at work on are left: their holder notices, and the next sweep finds them.
+    """
     run = db.session.get(Run, run_id, populate_existing=True)
-    if run is None or run.state not in (RunState.CANCELLED, RunState.EXPIRED):
-        return True
+    if run is None or run.state not in (RunState.CANCELLED, RunState.EXPIRED) or run.finished_at is not None:
+        return False
     to = DeliveryState.CANCELLED if run.state is RunState.CANCELLED else DeliveryState.EXPIRED
-    ledger.close_slices(run_id, to, limit=20)
-    return finish(run_id)
+    closed = ledger.close_slices(run_id, to, limit=CLOSED_AT_ONCE)
+    return not finish(run_id) and closed == CLOSED_AT_ONCE
 
 
 def finish(run_id: int) -> bool:

@@ -12,6 +12,8 @@ from campaigns.channels.models import Account
 from campaigns.pushes import services as pushes
 from campaigns.pushes.models import Push, Run
 from kernel import clock as kernel_clock
+from membership.coupons.models import CouponKind, Offer, OfferState
+from membership.coupons.services import offers
 from membership.members.models import Consent, Contact, Member, Purpose
 
 
@@ -68,5 +70,16 @@ def make_push(db: Any, inbox: Account) -> Callable[..., tuple[Push, Run]]:
             "body": "Your tea may be running low.",
         }
         return pushes.draft(None, **(values | fields))
+
+    return make
+
+
+@pytest.fixture
+def make_offer(db: Any) -> Callable[..., Offer]:
+    """`make_offer(stock=None)` is a running offer of ¥20 off."""
+
+    def make(stock: int | None = None) -> Offer:
+        draft = offers.Draft(name="¥20 off", kind=CouponKind.AMOUNT, value=2_000, stock=stock, valid_days=14)
+        return offers.create(draft, OfferState.ACTIVE)
 
     return make
