@@ -8,6 +8,7 @@ nothing any more.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shutil
 import time
@@ -44,6 +45,7 @@ SLICE_SECONDS = 240
 TRIES = 5
 KEEP_FILES = timedelta(days=30)
 
+_SOURCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 Progress = Callable[[int, int], object]
 
 
@@ -68,7 +70,7 @@ class LeaseLost(Exception):
 def check_source(source: str) -> str:
     """A source's name as it is stored; refuses with `SourceInvalid`."""
     plain = source.strip().lower()
-    if not 1 <= len(plain) <= 32 or not plain.isascii() or not plain.replace("-", "").replace("_", "").isalnum():
+    if not _SOURCE.fullmatch(plain):
         raise SourceInvalid
     return plain
 

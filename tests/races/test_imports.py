@@ -1,0 +1,168 @@
+"""Files and programs that bring the same orders at the same moment (check I4): one state, and the proof that this could fail."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+
+from kernel.db import db, transaction
+from membership.orders import queries, services
+from membership.orders.formats.drafts import Buyer, LineDraft, OrderDraft
+from membership.orders.models import OrderState
+from membership.orders.services import intake, runs
+from tests.conftest import NOON
+from tests.membership.orders.files import line, write
+
+pytestmark = pytest.mark.race
+ORDERS, PEOPLE = 240, 30
+
+
+@pytest.fixture
+def committed(app: Flask) -> Iterator[Flask]:
+    """The application on rows that are really committed, all removed afterwards."""
+    yield app
+    clear(app)
+
+
+def clear(app: Flask) -> None:
+    tables = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
+    with app.app_context(), transaction():
+        db.session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+
+
+def at_once(app: Flask, works: list[Callable[[], object]]) -> list[BaseException]:
+    """Run works in threads that start together, each in its own application context; what they raised."""
+    raised: list[BaseException] = []
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], object]) -> None:
+        with app.app_context():
+            start.wait()
+            try:
+                work()
+            except BaseException as error:
+                raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    return raised
+
+
+def files(folder: Path, seed: int) -> list[Path]:
+    """Two files with the same orders, each in an order of its own; the second knows some of them in a newer version."""
+    chance = random.Random(seed)
+    old = [line(order_no=f"N{n}", buyer_id=str(n % PEOPLE)) for n in range(ORDERS)]
+    new = [
+        line(order_no=f"N{n}", buyer_id=str(n % PEOPLE), refunded_amount="10.00" if n % 3 == 0 else "0")
+        for n in range(ORDERS // 4, ORDERS + ORDERS // 4)
+    ]
+    chance.shuffle(old)
+    chance.shuffle(new)
+    return [write(folder / f"{seed}-old.csv", old), write(folder / f"{seed}-new.csv", new)]
+
+
+def program() -> None:
+    """A shop system that sends the same orders one by one."""
+    at = NOON - timedelta(days=57)
+    for number in range(0, ORDERS, 12):
+        draft = OrderDraft(
+            external_id=f"N{number}", state=OrderState.PAID, placed_at=at, paid_at=at, version_at=at, paid_amount=100_00,
+            postage=8_00, buyer=Buyer(number=str(number % PEOPLE)), lines=(LineDraft("CUP", "Cup", 1, 92_00),),
+        )  # fmt: skip
+        with transaction():
+            services.record("shop", draft)
+
+
+SUMS = """
+    SELECT count(*), sum(refunded_amount), (SELECT count(*) FROM order_line), (SELECT count(*) FROM member),
+           (SELECT sum(orders_count) FROM member), (SELECT sum(spend) FROM member), (SELECT count(*) FROM product)
+    FROM "order"
+"""
+
+
+def sums(app: Flask) -> tuple[int, ...]:
+    with app.app_context():
+        return tuple(db.session.execute(text(SUMS)).one())
+
+
+def expected() -> tuple[int, ...]:
+    total = ORDERS + ORDERS // 4
+    refunds = sum(1 for n in range(ORDERS // 4, total) if n % 3 == 0)
+    return (total, refunds * 10_00, total, PEOPLE, total, total * 92_00 - refunds * 10_00, 1)
+
+
+def reports(app: Flask) -> list[tuple[int, int, int]]:
+    with app.app_context():
+        return [(run.rows_in, run.accepted + run.duplicate, run.orders_new) for run in queries.runs()]
+
+
+def round_of_imports(app: Flask, folder: Path, seed: int) -> list[BaseException]:
+    old, new = files(folder, seed)
+    works = [lambda: services.run_inline(old, "shop"), lambda: services.run_inline(new, "shop"), program]
+    return at_once(app, works)
+
+
+def test_check_i4_two_files_and_a_program_at_once_end_right(
+    committed: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "BATCH_ROWS", 40)
+    for seed in range(5):
+        assert round_of_imports(committed, tmp_path, seed) == []
+        assert sums(committed) == expected(), f"round {seed}"
+        assert all(rows == told == ORDERS for rows, told, _new in reports(committed))
+        clear(committed)
+
+
+def test_check_i4_without_the_guard_it_goes_wrong(
+    committed: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "BATCH_ROWS", 40)
+    monkeypatch.setattr(runs, "TRIES", 1)
+    monkeypatch.setattr(intake, "lock_writers", lambda: None)
+    wrong = 0
+    for seed in range(6):
+        raised = round_of_imports(committed, tmp_path, seed)
+        wrong += bool(raised) or sums(committed) != expected()
+        clear(committed)
+    assert wrong >= 3, f"only {wrong} of 6 rounds went wrong: this race has no teeth"
+
+
+def test_one_order_fifty_times_at_once_is_one_order(committed: Flask) -> None:
+    at = NOON - timedelta(days=57)
+    draft = OrderDraft(
+        external_id="N1", state=OrderState.COMPLETED, placed_at=at, paid_at=at, version_at=at, paid_amount=100_00,
+        buyer=Buyer(number="1", phone="+8613800000000"), lines=(LineDraft("CUP", "Cup", 1, 100_00),),
+    )  # fmt: skip
+
+    def send() -> None:
+        for _ in range(10):
+            with transaction():
+                services.record("shop", draft)
+
+    assert at_once(committed, [send] * 5) == []
+    assert sums(committed) == (1, 0, 1, 1, 1, 100_00, 1)
+
+
+def test_a_run_started_by_five_workers_is_done_by_one(
+    committed: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "BATCH_ROWS", 10)
+    path = write(tmp_path / "a.csv", [line(order_no=f"N{n}", buyer_id=str(n)) for n in range(60)])
+    with committed.app_context(), transaction(), path.open("rb") as stream:
+        run_id = services.keep(stream, path.name, "shop").id
+        runs._begin(run_id)
+    ended: list[bool] = []
+    assert at_once(committed, [lambda: ended.append(services.work(run_id))] * 5) == []
+    assert sorted(ended) == [False] * 4 + [True]
+    assert reports(committed) == [(60, 60, 60)]
+    assert sums(committed)[0] == 60
