@@ -158,8 +158,9 @@ def new_post() -> Any:
     if kind is None:
         raise NotFound
     form = _form(kind)
-    cover = _cover(form)
-    if not form.validate() or form.cover.errors:
+    valid = form.validate()
+    cover = _cover(form) if valid else None
+    if not valid or form.cover.errors:
         return _edit_page(form, kind, None, 422)
     group = services.create(kind, _draft(form, cover, acting_staff().id))
     flash(_("The group is there, as a draft. Announce or open it when you are ready."), "positive")
@@ -194,8 +195,9 @@ def edit(group_id: int) -> Any:
 def edit_post(group_id: int) -> Any:
     group = queries.get_group(group_id)
     form = _form(group.kind, group.id)
-    cover = _cover(form)
-    if form.validate() and not form.cover.errors:
+    valid = form.validate()
+    cover = _cover(form) if valid else None
+    if valid and not form.cover.errors:
         refusal = services.try_edit(group, _draft(form, cover, group.owner_id))
         if refusal is None:
             flash(_("Saved."), "positive")

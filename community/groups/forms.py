@@ -63,8 +63,8 @@ class GroupForm(Form):
     invite_hours = IntegerField(
         _l("A seat offered from the waiting list is kept for"), [InputRequired(), NumberRange(1, 168)], default=24
     )
-    opens_at = LocalDateTimeField(_l("Opens"), [Optional()])
-    closes_at = LocalDateTimeField(_l("Closes"), [Optional()])
+    opens_at = LocalDateTimeField(_l("Opens"))
+    closes_at = LocalDateTimeField(_l("Closes"))
     successor_id = SelectField(_l("Group offered when it closes"), coerce=int, default=0)
     welcome_gift_id = SelectField(_l("Welcome gift"), coerce=int, default=0)
     open_to_new = BooleanField(_l("Let people join who are new to the shop, with their phone number alone"))
@@ -95,7 +95,7 @@ class GroupForm(Form):
         self.demo_cover.choices = [(key, key) for key in DEMO_COVERS]
 
     def validate_closes_at(self, field: LocalDateTimeField) -> None:
-        if self.kind is not GroupKind.FLASH:
+        if self.kind is not GroupKind.FLASH or field.errors:
             return
         if field.data is None:
             raise ValidationError(_("A flash group closes by the clock: say when."))

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from kernel import clock
 from kernel.db import db
@@ -207,7 +208,7 @@ def next_sessions(group_ids: Collection[int]) -> dict[int, LiveSession]:
         select(LiveSession)
         .where(LiveSession.group_id.in_(group_ids), LiveSession.ends_at > clock.now())
         .order_by(LiveSession.group_id, LiveSession.starts_at, LiveSession.id)
-        .distinct(LiveSession.group_id)
+        .ext(distinct_on(LiveSession.group_id))
     )
     return {session.group_id: session for session in rows}
 
