@@ -23,6 +23,7 @@ from .errors import Refusal
 from .i18n import lazy_gettext as _l
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_EXPIRY = re.compile(r"[0-9a-z]{1,10}")
 _PART = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -82,10 +83,10 @@ def read(purpose: str, token: str) -> tuple[str, ...]:
     pieces = token.split(".")
     if len(token) > 400 or len(pieces) < 3 or not token.isascii():
         raise LinkInvalid
-    try:
-        expiry = int(pieces[1], 36)
-    except ValueError:
-        raise LinkInvalid from None
+    # `int` would also read signs and underscores; a negative number has no end when it is spelled.
+    if not _EXPIRY.fullmatch(pieces[1]):
+        raise LinkInvalid
+    expiry = int(pieces[1], 36)
     parts = tuple(pieces[2:-1])
     settings = current_app.extensions["settings"]
     secrets_known = (settings.secret_key, *getattr(settings, "previous_secret_keys", ()))
