@@ -7,7 +7,8 @@ import unicodedata
 from decimal import ROUND_HALF_UP, Decimal
 
 LARGEST = 10_000_000_000_00
-_PATTERN = re.compile(r"^[¥￥]?\s*([+-]?)\s*(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d{1,2}))?\s*元?$")
+# The sign may stand before the ¥, as `yuan` writes it, or after it.
+_PATTERN = re.compile(r"(?:([+-])\s*[¥￥]?|[¥￥]?\s*([+-]?))\s*(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d{1,2}))?\s*元?")
 
 
 class MoneyInvalid(ValueError):
@@ -32,10 +33,12 @@ def parse_yuan(text: str, negative: bool = False) -> int:
     Refuses with `MoneyInvalid`: anything else, more than two decimals, a negative amount unless
     `negative`, an amount of more than ten thousand million yuan.
     """
-    match = _PATTERN.match(unicodedata.normalize("NFKC", text).strip())
+    # Python itself refuses to read numbers of thousands of digits, with another exception.
+    match = _PATTERN.fullmatch(unicodedata.normalize("NFKC", text).strip()) if len(text) <= 60 else None
     if match is None:
-        raise MoneyInvalid(text)
-    sign, whole, cents = match.groups()
+        raise MoneyInvalid(text[:60])
+    before, after, whole, cents = match.groups()
+    sign = before or after
     fen = int(whole.replace(",", "")) * 100 + int((cents or "").ljust(2, "0"))
     fen = -fen if sign == "-" else fen
     if (fen < 0 and not negative) or abs(fen) > LARGEST:
