@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+import re
+import unicodedata
 from typing import Any
 
-from wtforms import BooleanField, DecimalField, IntegerField, RadioField, SelectField, StringField, TextAreaField
-from wtforms.validators import DataRequired, InputRequired, Length, Optional
+from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.validators import DataRequired, InputRequired, Length, Optional, ValidationError
 
 from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
+from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
 from . import labels, rules
 from .models import Downgrade, Metric, RefundEffect, Window
+
+
+class PerMilleField(StringField):
+    """A percentage with at most one decimal (`95`, `98.5`); `data` is per mille, or None when empty."""
+
+    def _value(self) -> str:
+        if self.raw_data:
+            return str(self.raw_data[0])
+        return "" if self.data is None else f"{self.data / 10:g}"
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        if not valuelist:
+            return
+        match = re.fullmatch(r"(\d{1,3})(?:[.。](\d))?\s*%?", unicodedata.normalize("NFKC", valuelist[0]).strip())
+        self.data = int(match[1]) * 10 + int(match[2] or 0) if match else None
+        if valuelist[0].strip() and match is None:
+            raise ValidationError(_("Write a percentage, such as 95 or 98.5."))
 
 
 class PolicyForm(Form):
@@ -44,7 +63,7 @@ class PolicyForm(Form):
                     f"name_en_{rank}": level.name_en,
                     f"spend_{rank}": level.spend,
                     f"orders_{rank}": level.orders,
-                    f"discount_{rank}": (Decimal(level.discount) / 10).normalize(),
+                    f"discount_{rank}": level.discount,
                     f"benefits_{rank}": level.benefits,
                 }
         return cls(data=values)
@@ -59,7 +78,7 @@ class PolicyForm(Form):
                 name_en=(self[f"name_en_{rank}"].data or "").strip(),
                 spend=self[f"spend_{rank}"].data or 0,
                 orders=self[f"orders_{rank}"].data or 0,
-                discount=int((self[f"discount_{rank}"].data or Decimal(0)) * 10),
+                discount=self[f"discount_{rank}"].data or 0,
                 benefits=" ".join((self[f"benefits_{rank}"].data or "").split()),
             )
             for rank in rules.RANKS
@@ -89,7 +108,7 @@ for _rank in rules.RANKS:
     setattr(PolicyForm, f"name_en_{_rank}", StringField(_l("Name in English"), [Length(max=30)]))
     setattr(PolicyForm, f"spend_{_rank}", YuanField(_l("From a spend of")))
     setattr(PolicyForm, f"orders_{_rank}", OptionalIntegerField(_l("From so many orders"), [Optional()]))
-    setattr(PolicyForm, f"discount_{_rank}", DecimalField(_l("Members pay, of the price"), [Optional()], places=None))
+    setattr(PolicyForm, f"discount_{_rank}", PerMilleField(_l("Members pay, of the price")))
     setattr(PolicyForm, f"benefits_{_rank}", TextAreaField(_l("What it gives"), [Length(max=200)]))
 
 
