@@ -75,6 +75,7 @@ class Draught:
 def draw(tokens: float, tokens_at: datetime | None, rate: float, now: datetime, wanted: int) -> Draught:
     """Take up to `wanted` tokens from a bucket that fills with `rate` a second and holds one second's worth, at least one.
 
+    Nothing is granted before half a second's worth is there, so that messages go in handfuls and not one by one.
     A clock that went back adds nothing. A bucket that was never used is full.
     """
     size = max(float(rate), 1.0)
@@ -82,9 +83,11 @@ def draw(tokens: float, tokens_at: datetime | None, rate: float, now: datetime, 
         filled = size
     else:
         filled = min(size, tokens + rate * max((now - tokens_at).total_seconds(), 0.0))
+    least = min(float(wanted), max(rate / 2, 1.0))
+    if filled + 1e-9 < least:
+        return Draught(0, filled, (least - filled) / rate)
     granted = min(wanted, math.floor(filled + 1e-9))
-    left = max(filled - granted, 0.0)
-    return Draught(granted, left, 0.0 if granted else (1.0 - left) / rate)
+    return Draught(granted, max(filled - granted, 0.0), 0.0)
 
 
 def backoff(errors: int) -> timedelta:

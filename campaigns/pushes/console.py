@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import flash, redirect, render_template, request, url_for
+from flask import flash, make_response, redirect, render_template, request, url_for
 
 from campaigns.audiences import labels as audience_labels
 from campaigns.audiences import queries as audiences
@@ -23,7 +23,7 @@ from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import capped_count, csv_response, keyset
 
-from . import labels, message, queries, rules, services
+from . import jobs, labels, message, queries, rules, services
 from .forms import CheckForm, PushForm, values_of
 from .models import Delivery, DeliveryState, Push, Run, RunState
 
@@ -120,6 +120,7 @@ def _written(form: PushForm, push: Push | None, run: Run | None) -> Any:
         flash(_("The draft is saved."), "positive")
         return redirect(url_for(".edit", push_id=push.id))
     services.schedule(run, at, form.lifetime)
+    jobs.wake.later()
     flash(_("The push is on its way.") if at is None else _("The push is scheduled."), "positive")
     return redirect(url_for(".show", push_id=push.id))
 
@@ -204,9 +205,12 @@ def show(push_id: int) -> Any:
 @staff("pushes.view")
 def progress(push_id: int) -> Any:
     push, run = queries.get_push(push_id)
-    return render_template(
-        "pushes/_progress.html", push=push, run=run, labels=labels, **_live(run, queries.account_of(push))
-    )
+    live = _live(run, queries.account_of(push))
+    answer = make_response(render_template("pushes/_progress.html", push=push, run=run, labels=labels, **live))
+    if request.args.get("state", run.state.value) != run.state.value:
+        # Its buttons and cards are others now: htmx loads the whole page anew.
+        answer.headers["HX-Refresh"] = "true"
+    return answer
 
 
 def _live(run: Run, account: Any) -> dict[str, Any]:
@@ -222,7 +226,7 @@ def _live(run: Run, account: Any) -> dict[str, Any]:
         "progress": found,
         "rate": rate,
         "left": left,
-        "base": {"done": done, "since": since},
+        "base": {"done": done, "since": since, "state": run.state.value},
         "holds_until": quiet if run.state is RunState.RUNNING else None,
         "rests_until": channels.rests_until(account, now),
         "account_paused": account.paused_at is not None,
@@ -252,6 +256,7 @@ def pause(push_id: int) -> Any:
 def resume(push_id: int) -> Any:
     _push, run = queries.get_push(push_id)
     services.resume(run)
+    jobs.wake_run(run.id)
     flash(_("The push goes on."), "positive")
     return redirect(url_for(".show", push_id=push_id))
 
@@ -261,6 +266,7 @@ def resume(push_id: int) -> Any:
 def cancel(push_id: int) -> Any:
     _push, run = queries.get_push(push_id)
     services.cancel(run)
+    jobs.close.later(run_id=run.id)
     flash(_("The push is cancelled. What was not sent yet will not be sent."), "positive")
     return redirect(url_for(".show", push_id=push_id))
 
@@ -270,6 +276,7 @@ def cancel(push_id: int) -> Any:
 def resend(push_id: int) -> Any:
     _push, run = queries.get_push(push_id)
     people = services.resend_unknown(run)
+    jobs.wake_run(run.id)
     flash(ngettext("%(num)d message is offered again.", "%(num)d messages are offered again.", people), "caution")
     return redirect(url_for(".show", push_id=push_id))
 
