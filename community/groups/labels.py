@@ -95,9 +95,8 @@ def lint_sentence(finding: rules.Finding) -> str:
 
 
 def rank_name(rank: int) -> str:
-    """A tier as members know it: its name and, where that says something else, its number."""
-    name = tier_labels.tier_name(rank)
-    return name if f"VIP{rank}" in name.upper() else f"VIP{rank} {name}"
+    """A tier as everybody knows it."""
+    return f"VIP{rank}"
 
 
 def rule_sentence(rule: Mapping[str, Any]) -> str:
@@ -160,10 +159,10 @@ def way(miss: rules.Miss, member: Member | None) -> str:
 
 def misses_sentence(group: Group, misses: Sequence[rules.Miss], member: Member | None) -> str:
     """Everything that is missing, in one or two sentences."""
-    parts = [f"{rule_sentence(miss.rule)}{': ' if current_locale() == 'en' else ':'}{way(miss, member)}" for miss in misses]
+    parts = [f"{rule_sentence(miss.rule)}{_(': ')}{way(miss, member)}" for miss in misses]
     if group.join_rule.get("mode") == "any" and len(parts) > 1:
         parts.insert(0, str(_("One of these is enough.")))
-    return " ".join(parts) if current_locale() == "en" else "".join(parts)
+    return (" " if current_locale() == "en" else "").join(parts)
 
 
 # ── The timeline ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -135,8 +135,9 @@ def link(token: str) -> Any:
     door = services.look(group, _visitor(), _way_of(found))
     if door.page is Page.INSIDE:
         return redirect(url_for(".show", public_id=group.public_id))
+    form = NewcomerForm(formdata=None) if door.page is Page.WHO else JoinForm(formdata=None)
     return _show(
-        door, JoinForm(formdata=None), url_for(".follow", token=token), visit=services.new_visit(), here=request.path
+        door, form, url_for(".follow", token=token), visit=services.new_visit(), here=request.path
     )
 
 

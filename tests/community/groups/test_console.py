@@ -56,7 +56,7 @@ def test_the_list_shows_and_narrows(db, clock, console, make_group, make_member)
     page = text(console.get("/console/groups"))
     assert "Full house" in page
     assert "1 / 1" in page
-    assert "Closes" in page
+    assert "Closing" in page
     assert "Old one" not in page
     for query, shown, hidden in (
         ("q=tea", "Tea yard", "Full house"),
