@@ -7,16 +7,17 @@ leases deliveries, runs each subscriber in its own transaction and marks it deli
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import typing
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, ForeignKey, Index, func, insert, or_, select, text, update
+from sqlalchemy import Connection, ForeignKey, Index, func, or_, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from . import clock
@@ -113,7 +114,8 @@ def _instants(name: str) -> frozenset[str]:
 
 
 def _encode(event: Event) -> dict[str, Any]:
-    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in asdict(event).items()}
+    plain = {f.name: getattr(event, f.name) for f in fields(event)}
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in plain.items()}
 
 
 def decode(name: str, payload: dict[str, Any]) -> Event | None:
@@ -141,7 +143,7 @@ def publish(event: Event) -> None:
 
 
 def publish_all(events: Iterable[Event]) -> None:
-    """Many events in two statements; see `publish`."""
+    """Many events in one statement; see `publish`."""
     if write(db.session.connection(), events):
         deliver_events.later()
 
@@ -149,30 +151,74 @@ def publish_all(events: Iterable[Event]) -> None:
 def write(connection: Connection, events: Iterable[Event]) -> bool:
     """Write events over a given connection (set-wise paths); returns whether anyone has subscribed to them."""
     now = clock.now()
-    rows: list[dict[str, Any]] = []
+    names: list[str] = []
+    members: list[int | None] = []
+    payloads: list[str] = []
     for event in events:
         _register_type(type(event))
-        rows.append(
-            {
-                "name": type(event).__name__,
-                "member_id": getattr(event, "member_id", None),
-                "payload": _encode(event),
-                "occurred_at": now,
-            }
-        )
-    if not rows:
+        names.append(type(event).__name__)
+        members.append(getattr(event, "member_id", None))
+        payloads.append(json.dumps(_encode(event), ensure_ascii=False))
+    if not names:
         return False
-    ids = connection.execute(
-        insert(EventRecord).returning(EventRecord.id, sort_by_parameter_order=True), rows
-    ).scalars()
-    deliveries = [
-        {"event_id": event_id, "subscriber": subscriber, "due_at": now, "attempts": 0}
-        for event_id, row in zip(ids, rows, strict=True)
-        for subscriber in _subscribers[row["name"]]
-    ]
-    if deliveries:
-        connection.execute(insert(EventDelivery), deliveries)
-    return bool(deliveries)
+    told = [(name, subscriber) for name in set(names) for subscriber in _subscribers[name]]
+    connection.execute(
+        _WRITE,
+        {
+            "now": now,
+            "names": names,
+            "members": members,
+            "payloads": payloads,
+            "told": [name for name, _ in told],
+            "subscribers": [subscriber for _, subscriber in told],
+        },
+    )
+    return bool(told)
+
+
+# One statement however many events there are: publishing lies on the way of every claim.
+_WRITE = text(
+    """
+    WITH written AS (
+        INSERT INTO event (name, member_id, payload, occurred_at)
+        SELECT q.name, q.member_id, CAST(q.payload AS jsonb), CAST(:now AS timestamptz)
+        FROM unnest(CAST(:names AS text[]), CAST(:members AS bigint[]), CAST(:payloads AS text[]))
+             WITH ORDINALITY AS q (name, member_id, payload, position)
+        ORDER BY q.position
+        RETURNING id, name
+    )
+    INSERT INTO event_delivery (event_id, subscriber, due_at, attempts)
+    SELECT written.id, told.subscriber, CAST(:now AS timestamptz), 0
+    FROM written JOIN unnest(CAST(:told AS text[]), CAST(:subscribers AS text[])) AS told (name, subscriber) USING (name)
+    """
+)
+
+
+def publishing(event_type: type[Event], rows: str, **columns: str) -> str:
+    """Two common table expressions that publish an event for each row of another one, for a statement that writes many.
+
+    `rows` names the other expression; a field of the event is its column of the same name, or what `columns` says. The
+    statement goes to the driver with the values `now` and `subscribers` (`subscribers_of` the event).
+    """
+    _register_type(event_type)
+    pairs = ", ".join(f"'{f.name}', {columns.get(f.name, f.name)}" for f in fields(event_type))
+    member = columns.get("member_id", "member_id") if any(f.name == "member_id" for f in fields(event_type)) else "NULL"
+    # The names come from code, never from input.
+    return f"""
+        published AS (
+            INSERT INTO event (name, member_id, payload, occurred_at)
+            SELECT '{event_type.__name__}', {member}, jsonb_build_object({pairs}), %(now)s::timestamptz FROM {rows}
+            RETURNING id
+        ), told AS (
+            INSERT INTO event_delivery (event_id, subscriber, due_at, attempts)
+            SELECT published.id, s.subscriber, %(now)s::timestamptz, 0
+            FROM published, unnest(%(subscribers)s::text[]) AS s (subscriber)
+        )"""  # noqa: S608
+
+
+def subscribers_of(event_type: type[Event]) -> list[str]:
+    """Who has subscribed to an event, by the names that deliveries carry."""
+    return list(_subscribers[event_type.__name__])
 
 
 def _due() -> Any:

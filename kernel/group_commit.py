@@ -1,6 +1,6 @@
 """Group commit: concurrent small writes to one hot thing, gathered into one transaction by one writer thread a process.
 
-Requests wait on a future; the writer takes whatever has gathered while the former batch was committing (no waiting
+Requests wait for their ticket; the writer takes whatever has gathered while the former batch was committing (no waiting
 window), runs one function over the batch in one transaction, commits, and answers each. This is the one place outside
 the edge that commits. Why this design: docs/decisions and the measurements in benchmarks/.
 """
@@ -12,9 +12,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flask import Flask, current_app
 from sqlalchemy import Connection
@@ -34,6 +32,36 @@ class WriterBusy(Refusal):
     label = _l("Very many people are here at once. Nothing is lost: please tap again in a moment.")
 
 
+class _Ticket(Generic[I, O]):
+    """An item and the place for its outcome. One bare lock: a Future costs a crowd twice as many wakings."""
+
+    __slots__ = ("done", "error", "item", "outcome")
+
+    def __init__(self, item: I) -> None:
+        self.item = item
+        self.outcome: O | None = None
+        self.error: BaseException | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
+
+    def wait(self, seconds: float) -> O:
+        if not self.done.acquire(timeout=seconds):
+            raise WriterBusy
+        if self.error is not None:
+            raise self.error
+        return self.outcome  # type: ignore[return-value]
+
+
+RunBatch = Callable[[Connection, Sequence[I]], Sequence[O]]
+More = Callable[[Callable[[I], bool]], list[I]]
+RunGrowingBatch = Callable[[Connection, Sequence[I], More[I]], Sequence[O]]
+
+
+def nothing_more(fits: Callable[[Any], bool]) -> list[Any]:
+    """A batch that does not grow."""
+    return []
+
+
 class GroupCommit(Generic[I, O]):
     """A writer for one kind of item.
 
@@ -41,15 +69,15 @@ class GroupCommit(Generic[I, O]):
     item, in order. It must be right when run again after a rollback. Items of one batch may concern different things.
     """
 
-    def __init__(
-        self, name: str, run_batch: Callable[[Connection, Sequence[I]], Sequence[O]], largest: int = 512
-    ) -> None:
+    def __init__(self, name: str, run_batch: RunBatch[I, O], largest: int = 512) -> None:
         self.name = name
         self.run_batch = run_batch
         self.largest = largest
-        self._queue: queue.SimpleQueue[tuple[I, Future[O]]] = queue.SimpleQueue()
+        self._left: list[_Ticket[I, O]] = []
+        self._queue: queue.SimpleQueue[_Ticket[I, O]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._owner: int | None = None
+        self._thread: threading.Thread | None = None
 
     def submit(self, item: I, timeout: float = 15.0) -> O:
         """Hand an item to the writer and wait for its outcome, committed.
@@ -61,34 +89,41 @@ class GroupCommit(Generic[I, O]):
         """
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         if app.config.get("GROUP_COMMIT_INLINE"):
-            return self.run_batch(db.session.connection(), [item])[0]
+            return self._run_alone(db.session.connection(), item)
         commit()
         self._ensure_writer(app)
-        future: Future[O] = Future()
-        self._queue.put((item, future))
-        try:
-            return future.result(timeout)
-        except FutureTimeout:
-            raise WriterBusy from None
+        ticket: _Ticket[I, O] = _Ticket(item)
+        self._queue.put(ticket)
+        return ticket.wait(timeout)
 
     def _ensure_writer(self, app: Flask) -> None:
         # Keyed by process: a forked web process starts a writer of its own.
-        if self._owner == os.getpid():
+        if self._owner == os.getpid() and self._thread is not None and self._thread.is_alive():
             return
         with self._lock:
             if self._owner != os.getpid():
                 self._queue = queue.SimpleQueue()
-                threading.Thread(target=self._write, args=(app,), name=f"writer-{self.name}", daemon=True).start()
-                self._owner = os.getpid()
+                self._left = []
+                self._owner, self._thread = os.getpid(), None
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._write, args=(app,), name=f"writer-{self.name}", daemon=True
+                )
+                self._thread.start()
 
-    def _gather(self) -> list[tuple[I, Future[O]]]:
-        batch = [self._queue.get()]
+    def _gather(self) -> list[_Ticket[I, O]]:
+        batch, self._left = self._left, []
+        if not batch:
+            batch.append(self._queue.get())
+        self._gather_more(batch)
+        return batch
+
+    def _gather_more(self, batch: list[_Ticket[I, O]]) -> None:
         while len(batch) < self.largest:
             try:
                 batch.append(self._queue.get_nowait())
             except queue.Empty:
-                break
-        return batch
+                return
 
     def _write(self, app: Flask) -> None:
         with app.app_context():
@@ -100,16 +135,24 @@ class GroupCommit(Generic[I, O]):
                     if connection is None or connection.invalidated:
                         connection = db.engine.connect()
                     with connection.begin():
-                        outcomes = self.run_batch(connection, [item for item, _ in batch])
-                    for (_, future), outcome in zip(batch, outcomes, strict=True):
-                        future.set_result(outcome)
+                        outcomes = self._run(connection, batch)
+                        answers = list(zip(batch, outcomes, strict=True))
+                    for ticket, outcome in answers:
+                        ticket.outcome = outcome
+                        ticket.done.release()
                 except Exception as error:
                     if connection is not None:
                         connection.close()
                         connection = None
                     self._retry_singly(batch, error)
 
-    def _retry_singly(self, batch: list[tuple[I, Future[O]]], error: Exception) -> None:
+    def _run(self, connection: Connection, batch: list[_Ticket[I, O]]) -> Sequence[O]:
+        return self.run_batch(connection, [ticket.item for ticket in batch])
+
+    def _run_alone(self, connection: Connection, item: I) -> O:
+        return self.run_batch(connection, [item])[0]
+
+    def _retry_singly(self, batch: list[_Ticket[I, O]], error: Exception) -> None:
         """One bad item must not refuse its neighbours: run each alone, and give each its own outcome.
 
         After a lost connection nobody knows whether the batch was committed; `run_batch` finds its own work then.
@@ -117,14 +160,39 @@ class GroupCommit(Generic[I, O]):
         lost = isinstance(error, DBAPIError) and error.connection_invalidated
         if not lost:
             log.error("the writer %s failed on a batch of %s", self.name, len(batch), exc_info=error)
-        for item, future in batch:
-            if future.done():
-                continue
-            try:
-                if len(batch) == 1 and not lost:
-                    raise error
-                with db.engine.begin() as connection:
-                    outcome = self.run_batch(connection, [item])[0]
-                future.set_result(outcome)
-            except Exception as own:
-                future.set_exception(own)
+        for ticket in batch:
+            if len(batch) == 1 and not lost:
+                ticket.error = error
+            else:
+                try:
+                    with db.engine.begin() as connection:
+                        ticket.outcome = self._run_alone(connection, ticket.item)
+                except Exception as own:
+                    ticket.error = own
+            ticket.done.release()
+
+
+class GrowingCommit(GroupCommit[I, O]):
+    """A writer whose batch may grow while it runs: `run_batch(connection, items, more)`.
+
+    `more(fits)` hands over what has gathered since and fits, to be answered after the items. Whoever has just waited for a
+    lock that another process held asks for it; what came meanwhile need not wait for the same lock again.
+    """
+
+    def __init__(self, name: str, run_batch: RunGrowingBatch[I, O], largest: int = 512) -> None:
+        super().__init__(name, lambda connection, items: run_batch(connection, items, nothing_more), largest)
+        self.run_growing = run_batch
+
+    def _run(self, connection: Connection, batch: list[_Ticket[I, O]]) -> Sequence[O]:
+        return self.run_growing(connection, [ticket.item for ticket in batch], self._more(batch))
+
+    def _more(self, batch: list[_Ticket[I, O]]) -> Callable[[Callable[[I], bool]], list[I]]:
+        def more(fits: Callable[[I], bool]) -> list[I]:
+            late: list[_Ticket[I, O]] = []
+            self._gather_more(late)
+            fitting = [ticket for ticket in late if fits(ticket.item)]
+            self._left += [ticket for ticket in late if ticket not in fitting]
+            batch.extend(fitting)
+            return [ticket.item for ticket in fitting]
+
+        return more

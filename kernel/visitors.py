@@ -67,6 +67,12 @@ def _current() -> VisitorSession | None:
     return found
 
 
+def hashes() -> list[str]:
+    """The hashes of the tokens that this browser shows, for a statement that joins `visitor_session` itself."""
+    cookie = request.cookies.get(cookie_name(current_app.extensions["settings"].site_url))
+    return [_hash(token) for token in (cookie, session.get(PROPOSED)) if token]
+
+
 def member_id(identified: bool = False) -> int | None:
     """The member this browser is bound to, or None; with `identified`, only if the person has proved who they are."""
     known = _current()

@@ -18,6 +18,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -30,7 +31,7 @@ from kernel.app import create_app
 from kernel.cli import upgrade
 from kernel.db import db
 from membership.members.models import Member
-from tests.live import ROOT, free_port
+from tests.live import ROOT, children, free_port
 
 HOST = "127.0.0.1"
 
@@ -102,6 +103,17 @@ class WebShop:
         self.running.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def cpu(self) -> dict[str, float]:
+        """Seconds of CPU that the web, the database and this process have used."""
+        assert self.process is not None
+        tree = children()
+        database = [child.pid for server, child in self.running.children if isinstance(server, embedded.Postgres)]
+        return {
+            "web": cpu_of(tree, [self.process.pid]),
+            "database": cpu_of(tree, database),
+            "client": time.process_time(),
+        }
+
     def members(self, number: int, rank: int = 0) -> list[Visitor]:
         """So many people, each with a browser that is bound to them, and one form token for all."""
         assert self.app is not None
@@ -115,7 +127,10 @@ class WebShop:
             for person in people:
                 secret = secrets.token_urlsafe(16)
                 row = visitors.VisitorSession(
-                    token_hash=visitors._hash(secret), member_id=person.id, created_at=now, expires_at=now + visitors.LIFETIME
+                    token_hash=visitors._hash(secret),
+                    member_id=person.id,
+                    created_at=now,
+                    expires_at=now + visitors.LIFETIME,
                 )
                 db.session.add(row)
                 cookies = f"{session}; {visitors.cookie_name(self.url)}={secret}"
@@ -135,6 +150,18 @@ class WebShop:
     def volley(self, requests: Sequence[bytes]) -> list[Answer]:
         """Send requests over as many connections, the last byte of each at the same moment, and collect the answers."""
         return volley(self.port, requests)
+
+
+def cpu_of(tree: dict[int, list[int]], pids: list[int]) -> float:
+    """Seconds of CPU of processes and all below them, those that live."""
+    ticks, todo = 0, list(pids)
+    while todo:
+        pid = todo.pop()
+        todo += tree.get(pid, [])
+        with suppress(OSError):
+            numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(n) for n in numbers[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -162,7 +189,13 @@ def post(path: str, cookies: str, fields: dict[str, str]) -> bytes:
 
 
 def raw(path: str, body: bytes, kind: str, headers: dict[str, str]) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Connection: close",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+    ]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 

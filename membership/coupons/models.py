@@ -102,7 +102,7 @@ class Coupon(db.Model):
     # The first, second … coupon of this offer for this member: with the unique key, what holds "one each" under a crowd.
     ordinal: Mapped[int] = mapped_column(default=1)
     # Why it was granted without a claim, e.g. "push:12:345"; granting twice under one key gives one coupon.
-    grant_key: Mapped[str | None] = mapped_column(unique=True)
+    grant_key: Mapped[str | None]
     source: Mapped[str] = mapped_column(default="")
     # Half open: [usable_from, usable_until).
     usable_from: Mapped[datetime]
@@ -117,6 +117,7 @@ class Coupon(db.Model):
     __table_args__ = (
         UniqueConstraint("offer_id", "member_id", "ordinal"),
         Index("uq_coupon_code_lower", text("lower(code)"), unique=True),
+        Index("uq_coupon_grant_key", "grant_key", unique=True, postgresql_where=text("grant_key IS NOT NULL")),
         Index("ix_coupon_member", "member_id", text("id DESC")),
         Index("ix_coupon_offer", "offer_id", text("id DESC")),
         # Insertion follows time, so that a BRIN index finds a week of claims and costs a claim next to nothing.

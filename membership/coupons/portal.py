@@ -23,7 +23,7 @@ bp = APIBlueprint("coupons_portal", __name__, template_folder="templates", enabl
 PAGE = "coupon-page"
 
 
-def page_path(coupon_id: int, **said: str) -> str:
+def page_path(coupon_id: int, **said: Any) -> str:
     """The path of a coupon's own page: a signed bearer token, for who holds the code holds the coupon."""
     return url_for("coupons_portal.show", token=links.make(PAGE, coupon_id), **said)
 
@@ -127,11 +127,13 @@ def offer(token: str, form: PhoneForm | None = None) -> Any:
 @bp.post("/o/<token>")
 @public("a public link to an offer; only a browser that is bound to a member gets anything")
 def claim_public(token: str) -> Any:
-    member_id = visitors.member_id()
-    link = services.find_link(token)
-    if member_id is None:
-        return redirect(url_for("members_portal.sign_in", next=url_for(".offer", token=token)), 303)
-    claimed = services.claim(link.offer_id, member_id, f"link:{link.id}", _ordinal())
+    claimed = services.claim_while_closed(token)
+    if claimed is None:
+        member_id = visitors.member_id()
+        if member_id is None:
+            services.find_link(token)
+            return redirect(url_for("members_portal.sign_in", next=url_for(".offer", token=token)), 303)
+        claimed = services.claim_by_link(token, member_id, _ordinal())
     return redirect(page_path(claimed.coupon_id, **({"fresh": "1"} if claimed.fresh else {"again": "1"})), 303)
 
 

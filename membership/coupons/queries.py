@@ -149,7 +149,7 @@ class CouponRow:
         return self.state in (CouponState.ISSUED, CouponState.RESERVED)
 
 
-def _rows(statement: Select[Any]) -> list[CouponRow]:
+def _rows(statement: Select[Any, Any, Any]) -> list[CouponRow]:
     return [_row(row) for row in db.session.execute(statement)]
 
 
@@ -161,7 +161,7 @@ def _row(row: Any) -> CouponRow:
     )
 
 
-def _whole() -> Select[Any]:
+def _whole() -> Select[Any, Any, Any]:
     return (
         select(Coupon, OfferVersion, Offer)
         .join(OfferVersion, OfferVersion.id == Coupon.version_id)
@@ -215,9 +215,7 @@ def of_member(member_id: int, limit: int = 6) -> list[CouponRow]:
 
 def held(offer_id: int, member_id: int) -> list[CouponRow]:
     """The coupons of one offer that a member has, first one first."""
-    return _rows(
-        _whole().where(Coupon.offer_id == offer_id, Coupon.member_id == member_id).order_by(Coupon.ordinal)
-    )
+    return _rows(_whole().where(Coupon.offer_id == offer_id, Coupon.member_id == member_id).order_by(Coupon.ordinal))
 
 
 def events_of(coupon_id: int) -> Sequence[CouponEvent]:
@@ -240,7 +238,7 @@ def live_redemption(coupon_id: int) -> Redemption | None:
     )
 
 
-def _claimants(offer_id: int, state: str | None) -> Select[Any]:
+def _claimants(offer_id: int, state: str | None) -> Select[Any, Any]:
     statement = select(Coupon, Member).join(Member, Member.id == Coupon.member_id).where(Coupon.offer_id == offer_id)
     now = clock.now()
     if state == CouponState.EXPIRED:
@@ -253,7 +251,9 @@ def _claimants(offer_id: int, state: str | None) -> Select[Any]:
     return statement
 
 
-def claimants_page(offer_id: int, state: str | None, cursor: str | None) -> tuple[list[tuple[CouponState, Coupon, Member]], Page, Count]:
+def claimants_page(
+    offer_id: int, state: str | None, cursor: str | None
+) -> tuple[list[tuple[CouponState, Coupon, Member]], Page, Count]:
     """One page of who has coupons of an offer, newest first."""
     statement = _claimants(offer_id, state)
     page = keyset(statement, [Coupon.id.desc()], cursor, 50)
@@ -302,6 +302,5 @@ def expiring_soon() -> list[tuple[Offer, int, datetime]]:
 
 def claimed_between(begin: datetime, end: datetime) -> int:
     """How many coupons were given out in `[begin, end)`."""
-    return db.session.scalar(
-        select(func.count()).select_from(Coupon).where(Coupon.issued_at >= begin, Coupon.issued_at < end)
-    ) or 0
+    within = select(func.count()).select_from(Coupon).where(Coupon.issued_at >= begin, Coupon.issued_at < end)
+    return db.session.scalar(within) or 0

@@ -30,7 +30,9 @@ def _said(sentence: str, **values: Any) -> Markup:
 
 @describes(CouponClaimed)
 def claimed(event: CouponClaimed) -> Markup:
-    return _said(_("Has a coupon of %(offer)s (%(source)s)"), offer=_offer(event.offer_id), source=source_words(event.source))
+    return _said(
+        _("Has a coupon of %(offer)s (%(source)s)"), offer=_offer(event.offer_id), source=source_words(event.source)
+    )
 
 
 @describes(CouponRedeemed)
@@ -51,4 +53,6 @@ def rolled_back(event: CouponRolledBack) -> Markup:
 
 @describes(CouponRevoked)
 def revoked(event: CouponRevoked) -> Markup:
-    return _said(_("A coupon of %(offer)s was taken back: %(reason)s"), offer=_offer(event.offer_id), reason=event.reason)
+    return _said(
+        _("A coupon of %(offer)s was taken back: %(reason)s"), offer=_offer(event.offer_id), reason=event.reason
+    )

@@ -11,8 +11,6 @@ import time
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import BigInteger, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from membership.coupons.services import claims
 from tests.webshop import serve
@@ -21,23 +19,21 @@ from tests.webshop import serve
 def take_the_guard_out(app: Flask) -> None:
     if not os.environ.get("SIYU_TEST_TEETH"):
         raise SystemExit("This program over-issues coupons on purpose and is for the race tests alone.")
-    locked = str(claims.LOCK)
-    assert "FOR NO KEY UPDATE" in locked
-    claims.LOCK = text(locked.replace("FOR NO KEY UPDATE", "")).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
-    counted = str(claims.WRITE)
-    assert "claimed = offer.claimed + f.n" in counted
-    read = claims.coupons_held
+    assert "FOR NO KEY UPDATE" in claims.LOCK
+    claims.LOCK = claims.LOCK.replace("FOR NO KEY UPDATE", "")
+    read = claims.locked
 
-    def read_slowly(*args: Any) -> Any:
+    def read_slowly(*arguments: Any) -> Any:
         """As long as it takes where the database is on another machine and busy."""
+        found = read(*arguments)
         time.sleep(0.01)
-        return read(*args)
+        return found
 
-    claims.coupons_held = read_slowly
-    # The count that a claim wrote while this one judged is lost, as it is wherever one is read and written back.
-    claims.WRITE = text(counted.replace("claimed = offer.claimed + f.n", "claimed = LEAST(offer.claimed + f.n, offer.stock)")).bindparams(
-        *claims.WRITE._bindparams.values()
-    )
+    claims.locked = read_slowly
+    # The count that another claim wrote while this one judged would break the row's own check, the second guard.
+    counted = "claimed = offer.claimed + f.n"
+    assert counted in claims.WRITE
+    claims.WRITE = claims.WRITE.replace(counted, "claimed = LEAST(offer.claimed + f.n, offer.stock)")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ class Verdict:
 def _lock_order(source: str, external_id: str) -> None:
     """Let one at a time use or give back coupons on an order, so that two of them never take off more than there is."""
     db.session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 1))"), {"name": f"order\x1f{source}\x1f{external_id}"}
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 1))"),
+        {"name": f"order\x1f{source}\x1f{external_id}"},
     )
 
 
@@ -266,9 +267,7 @@ def redeem(code: str, source: str, order: str, basket: rules.Basket) -> Redeemed
             discount=discount.total,
         )
     )
-    return Redeemed(
-        redemption, coupon, version, name, False, discount.total + sum(r.discount for r, _ in others)
-    )
+    return Redeemed(redemption, coupon, version, name, False, discount.total + sum(r.discount for r, _ in others))
 
 
 def roll_back(code: str, source: str, order: str, reason: str = "") -> tuple[Redemption, Coupon]:

@@ -8,19 +8,21 @@ number a member may have are exact however many processes claim at once. docs/de
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import psycopg
 from flask import current_app
-from sqlalchemy import BigInteger, Connection, Date, DateTime, Text, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from psycopg.rows import namedtuple_row
+from sqlalchemy import BigInteger, Connection, bindparam, text
 
 from kernel import audit, clock, events, visitors
 from kernel.db import db
 from kernel.errors import NotFound
-from kernel.group_commit import GroupCommit
+from kernel.group_commit import GrowingCommit, More, nothing_more
 from kernel.i18n import date_time
 from kernel.ports import Port
 from membership.limits import services as limits
@@ -110,78 +112,75 @@ class Coupon:
     id: int = 0
 
 
+# These go to the driver as they are, each a statement that is prepared once a connection.
 # Locked in the order of their ids, so that two writers with several offers each never wait for each other. The lock is
 # the one an UPDATE takes: foreign keys to the offer may go on being checked meanwhile.
-LOCK = text(
-    """
+LOCK = """
     SELECT id, state, version_id, stock, claimed, per_member, per_day, claimed_on, claimed_today, claim_from, claim_until
-    FROM offer WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
-    """
-).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+    FROM offer WHERE id = ANY(%(offers)s::bigint[]) ORDER BY id FOR NO KEY UPDATE
+"""
 
-HELD = text(
-    """
+HELD = """
     SELECT offer_id, version_id, member_id, ordinal, code, id FROM coupon
-    WHERE offer_id = ANY(:offers) AND member_id = ANY(:members) ORDER BY offer_id, member_id, ordinal
-    """
-).bindparams(bindparam("offers", type_=ARRAY(BigInteger)), bindparam("members", type_=ARRAY(BigInteger)))
+    WHERE offer_id = ANY(%(offers)s::bigint[]) AND member_id = ANY(%(members)s::bigint[])
+    ORDER BY offer_id, member_id, ordinal
+"""
 
-VERSIONS = text(
-    "SELECT id, min_rank, group_id, usable_from, usable_until, valid_days FROM offer_version WHERE id = ANY(:ids)"
-).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+VERSIONS = """
+    SELECT id, min_rank, group_id, usable_from, usable_until, valid_days FROM offer_version
+    WHERE id = ANY(%(ids)s::bigint[])
+"""
 
-WRITE = text(
-    """
+WRITE = f"""
     WITH fresh AS (
         INSERT INTO coupon (offer_id, version_id, member_id, code, state, ordinal, grant_key, source,
                             usable_from, usable_until, issued_at)
         SELECT q.offer_id, q.version_id, q.member_id, q.code, 'issued', q.ordinal, q.grant_key, q.source,
-               q.usable_from, q.usable_until, CAST(:now AS timestamptz)
-        FROM unnest(CAST(:offers AS bigint[]), CAST(:versions AS bigint[]), CAST(:members AS bigint[]),
-                    CAST(:codes AS text[]), CAST(:ordinals AS bigint[]), CAST(:keys AS text[]), CAST(:sources AS text[]),
-                    CAST(:froms AS timestamptz[]), CAST(:untils AS timestamptz[]))
+               q.usable_from, q.usable_until, %(now)s::timestamptz
+        FROM unnest(%(offers)s::bigint[], %(versions)s::bigint[], %(members)s::bigint[], %(codes)s::text[],
+                    %(ordinals)s::bigint[], %(keys)s::text[], %(sources)s::text[], %(froms)s::timestamptz[],
+                    %(untils)s::timestamptz[])
              AS q (offer_id, version_id, member_id, code, ordinal, grant_key, source, usable_from, usable_until)
         ON CONFLICT DO NOTHING
-        RETURNING id, offer_id, member_id, ordinal
+        RETURNING id, offer_id, member_id, ordinal, source
     ), history AS (
         INSERT INTO coupon_event (coupon_id, to_state, at, reason, detail)
-        SELECT id, 'issued', CAST(:now AS timestamptz), CAST(:reason AS text), '{}' FROM fresh
+        SELECT id, 'issued', %(now)s::timestamptz, %(reason)s::text, '{{}}' FROM fresh
     ), counted AS (
         UPDATE offer SET claimed = offer.claimed + f.n,
-            claimed_today = CASE WHEN offer.claimed_on = CAST(:today AS date) THEN offer.claimed_today ELSE 0 END + f.n,
-            claimed_on = CAST(:today AS date)
+            claimed_today = CASE WHEN offer.claimed_on = %(today)s::date THEN offer.claimed_today ELSE 0 END + f.n,
+            claimed_on = %(today)s::date
         FROM (SELECT offer_id, count(*) AS n FROM fresh GROUP BY offer_id) AS f
         WHERE offer.id = f.offer_id
-    )
+    ), {events.publishing(CouponClaimed, "fresh", coupon_id="id")}
     SELECT offer_id, member_id, ordinal, id FROM fresh
-    """
-).bindparams(
-    bindparam("now", type_=DateTime(timezone=True)),
-    bindparam("today", type_=Date),
-    bindparam("reason", type_=Text),
-    bindparam("offers", type_=ARRAY(BigInteger)),
-    bindparam("versions", type_=ARRAY(BigInteger)),
-    bindparam("members", type_=ARRAY(BigInteger)),
-    bindparam("codes", type_=ARRAY(Text)),
-    bindparam("ordinals", type_=ARRAY(BigInteger)),
-    bindparam("keys", type_=ARRAY(Text)),
-    bindparam("sources", type_=ARRAY(Text)),
-    bindparam("froms", type_=ARRAY(DateTime(timezone=True))),
-    bindparam("untils", type_=ARRAY(DateTime(timezone=True))),
-)
+"""  # noqa: S608
 
 _versions: dict[int, Version] = {}
 
 
-def versions_of(connection: Connection, ids: Iterable[int]) -> dict[int, Version]:
+def versions_of(driver: psycopg.Connection[Any], ids: Iterable[int]) -> dict[int, Version]:
     """Versions by id; what a process has read once it keeps, for they never change."""
     missing = [i for i in set(ids) if i not in _versions]
     if missing:
         if len(_versions) > 10_000:
             _versions.clear()
-        for row in connection.execute(VERSIONS, {"ids": missing}):
+        for row in rows_of(driver, VERSIONS, {"ids": missing}):
             _versions[row.id] = Version(row.min_rank, row.group_id, row.usable_from, row.usable_until, row.valid_days)
     return _versions
+
+
+def driver_of(connection: Connection) -> psycopg.Connection[Any]:
+    """The driver's connection beneath, in the same transaction."""
+    return connection.connection.driver_connection  # type: ignore[return-value]
+
+
+def asked(driver: psycopg.Connection[Any], statement: str, values: dict[str, Any]) -> psycopg.Cursor[Any]:
+    return driver.cursor(row_factory=namedtuple_row).execute(statement, values, prepare=True)
+
+
+def rows_of(driver: psycopg.Connection[Any], statement: str, values: dict[str, Any]) -> list[Any]:
+    return asked(driver, statement, values).fetchall()
 
 
 class Shelf:
@@ -205,25 +204,41 @@ class Shelf:
     def take(self, coupon: Coupon) -> None:
         coupon.version_id = self.row.version_id
         coupon.usable_from, coupon.usable_until = self.interval
+        self._move(-1)
+
+    def put_back(self) -> None:
+        """A coupon was not inserted after all."""
+        self._move(1)
+
+    def _move(self, by: int) -> None:
         if self.left is not None:
-            self.left -= 1
+            self.left += by
         if self.left_today is not None:
-            self.left_today -= 1
+            self.left_today += by
 
 
-def lock_offers(connection: Connection, ids: Iterable[int], now: datetime) -> dict[int, Shelf]:
+def locked(connection: Connection, offers: Iterable[int], now: datetime) -> dict[int, Shelf]:
     """Lock offers' rows until the transaction ends, lowest id first; unknown ids are absent."""
-    rows = connection.execute(LOCK, {"ids": sorted(set(ids))}).all()
-    known = versions_of(connection, [row.version_id for row in rows if row.version_id is not None])
-    return {row.id: Shelf(row, known[row.version_id], now) for row in rows if row.version_id is not None}
+    driver = driver_of(connection)
+    # In a pipeline the driver's BEGIN travels with it.
+    with driver.pipeline():
+        cursor = asked(driver, LOCK, {"offers": sorted(set(offers))})
+    rows = [row for row in cursor.fetchall() if row.version_id is not None]
+    versions = versions_of(driver, [row.version_id for row in rows])
+    return {row.id: Shelf(row, versions[row.version_id], now) for row in rows}
 
 
 def coupons_held(
     connection: Connection, offers: Iterable[int], members: Iterable[int]
 ) -> dict[tuple[int, int], list[Coupon]]:
     """The coupons that members have of offers, by (offer, member), first ordinal first."""
+    values = {"offers": list(set(offers)), "members": list(set(members))}
+    return _by_owner(rows_of(driver_of(connection), HELD, values))
+
+
+def _by_owner(rows: Iterable[Any]) -> dict[tuple[int, int], list[Coupon]]:
     held: dict[tuple[int, int], list[Coupon]] = {}
-    for row in connection.execute(HELD, {"offers": list(set(offers)), "members": list(set(members))}):
+    for row in rows:
         coupon = Coupon(row.offer_id, row.version_id, row.member_id, row.ordinal, row.code, id=row.id)
         held.setdefault((row.offer_id, row.member_id), []).append(coupon)
     return held
@@ -233,7 +248,8 @@ def insert_coupons(connection: Connection, coupons: Sequence[Coupon], now: datet
     """Insert coupons with their first event, count them on their offers, publish, and return those really inserted."""
     if not coupons:
         return []
-    rows = connection.execute(
+    rows = rows_of(
+        driver_of(connection),
         WRITE,
         {
             "now": now,
@@ -248,22 +264,27 @@ def insert_coupons(connection: Connection, coupons: Sequence[Coupon], now: datet
             "sources": [c.source for c in coupons],
             "froms": [c.usable_from for c in coupons],
             "untils": [c.usable_until for c in coupons],
+            "subscribers": events.subscribers_of(CouponClaimed),
         },
     )
-    ids = {(row[0], row[1], row[2]): row[3] for row in rows}
-    inserted = []
+    ids = {tuple(row[:3]): row[3] for row in rows}
     for coupon in coupons:
         coupon.id = ids.get((coupon.offer_id, coupon.member_id, coupon.ordinal), 0)
-        if coupon.id:
-            inserted.append(coupon)
-    events.write(
-        connection,
-        [
-            CouponClaimed(member_id=c.member_id, coupon_id=c.id, offer_id=c.offer_id, source=c.source)
-            for c in inserted
-        ],
-    )
-    return inserted
+    return [coupon for coupon in coupons if coupon.id]
+
+
+def refusal_of(claim: Claim, shelf: Shelf) -> Refused | Stale | None:
+    """Why a claim cannot be granted whatever is left on the shelf, or None."""
+    if (closed := rules.refusal_of(shelf.row, shelf.now)) is not None:
+        return Refused(closed, shelf.row.claim_from)
+    version = shelf.version
+    if claim.rank < version.min_rank:
+        return Refused(rules.TierTooLow, version.min_rank)
+    if version.group_id is not None and claim.group_id != version.group_id:
+        return Stale(version.group_id)
+    if version.group_id is not None and not claim.in_group:
+        return Refused(rules.NotInGroup, version.group_id)
+    return None
 
 
 def judge(claim: Claim, shelf: Shelf | None, held: list[Coupon]) -> Coupon | Refused | Stale:
@@ -278,34 +299,43 @@ def judge(claim: Claim, shelf: Shelf | None, held: list[Coupon]) -> Coupon | Ref
     most = shelf.row.per_member
     if held and most is not None and len(held) >= most:
         return held[-1]
-    if (closed := rules.refusal_of(shelf.row, shelf.now)) is not None:
-        return Refused(closed, shelf.row.claim_from)
-    version = shelf.version
-    if claim.rank < version.min_rank:
-        return Refused(rules.TierTooLow, version.min_rank)
-    if version.group_id is not None:
-        if claim.group_id != version.group_id:
-            return Stale(version.group_id)
-        if not claim.in_group:
-            return Refused(rules.NotInGroup, version.group_id)
+    if (refused := refusal_of(claim, shelf)) is not None:
+        return refused
     if (empty := shelf.exhausted()) is not None:
         return Refused(empty)
-    fresh = Coupon(
-        claim.offer_id, 0, claim.member_id, held[-1].ordinal + 1 if held else 1, codes.fresh(), claim.source
-    )
+    fresh = Coupon(claim.offer_id, 0, claim.member_id, held[-1].ordinal + 1 if held else 1, codes.fresh(), claim.source)
     shelf.take(fresh)
     held.append(fresh)
     return fresh
 
 
-def run_batch(connection: Connection, items: Sequence[Claim]) -> list[Outcome]:
-    """Judge and grant a batch of claims in one transaction, several offers at once; the outcomes in the items' order."""
+def plain(wishes: Sequence[Claim], shelves: dict[int, Shelf]) -> bool:
+    """Whether every claim of a batch would be granted if its member had no coupon yet.
+
+    Then nobody's coupons need be looked up first: one each is what the unique key holds, and there is enough for all.
+    """
+    for offer_id, number in Counter(wish.offer_id for wish in wishes).items():
+        shelf = shelves.get(offer_id)
+        if shelf is None or shelf.row.per_member != 1:
+            return False
+        if any(left is not None and left < number for left in (shelf.left, shelf.left_today)):
+            return False
+    return all(refusal_of(wish, shelves[wish.offer_id]) is None for wish in wishes)
+
+
+def run_batch(connection: Connection, items: Sequence[Claim], more: More[Claim] = nothing_more) -> list[Outcome]:
+    """Judge and grant a batch of claims in one transaction, several offers at once; the outcomes in the items' order.
+
+    What gathers while this waits for another process's lock on the same offers is taken into the batch.
+    """
     now = clock.now()
+    shelves = locked(connection, [item.offer_id for item in items], now)
+    items = [*items, *more(lambda late: late.offer_id in shelves)]
     outcomes: dict[int, Outcome] = {}
     todo = list(range(len(items)))
+    trusting = plain(items, shelves)
     while todo:
-        shelves = lock_offers(connection, [items[i].offer_id for i in todo], now)
-        held = coupons_held(connection, shelves, [items[i].member_id for i in todo])
+        held = {} if trusting else coupons_held(connection, shelves, [items[i].member_id for i in todo])
         found: dict[int, Coupon] = {}
         fresh: dict[int, int] = {}
         for i in todo:
@@ -324,12 +354,17 @@ def run_batch(connection: Connection, items: Sequence[Claim]) -> list[Outcome]:
         for i, coupon in found.items():
             if coupon.id:
                 outcomes[i] = Claimed(coupon.id, coupon.code, fresh.get(id(coupon)) == i)
-        # A row that was not inserted has met one that nobody could see under the lock (a code drawn twice): once more.
+        # What was not inserted has met a coupon that is there already: look, and judge those claims anew.
         todo = [i for i in found if i not in outcomes]
+        if todo:
+            trusting = False
+            for coupon in (found[i] for i in fresh.values()):
+                if not coupon.id:
+                    shelves[coupon.offer_id].put_back()
     return [outcomes[i] for i in range(len(items))]
 
 
-writer: GroupCommit[Claim, Outcome] = GroupCommit("coupons", run_batch)
+writer: GrowingCommit[Claim, Outcome] = GrowingCommit("coupons", run_batch)
 
 # What everybody is refused at this moment, by offer: until when (monotonic seconds) and why.
 _closed: dict[int, tuple[float, Refused]] = {}
@@ -351,6 +386,15 @@ def forget_closed(offer_id: int) -> None:
     _groups.pop(offer_id, None)
 
 
+def closed_for_all(offer_id: int) -> Refused | None:
+    """What everybody has just been refused with, while the process remembers it."""
+    closed = _closed.get(offer_id)
+    if closed is not None and closed[0] <= time.monotonic():
+        _closed.pop(offer_id, None)
+        return None
+    return closed[1] if closed is not None else None
+
+
 def claimant(member_id: int) -> Any:
     """The row (id, rank) of the person who claims; a merged record leads to the one it was merged into.
 
@@ -368,9 +412,7 @@ def claimant(member_id: int) -> Any:
     raise rules.ClaimantUnknown
 
 
-def claim(
-    offer_id: int, member_id: int, source: str = "", ordinal: int | None = None, bind: bool = False
-) -> Claimed:
+def claim(offer_id: int, member_id: int, source: str = "", ordinal: int | None = None, bind: bool = False) -> Claimed:
     """Give a member their coupon of an offer, committed when this returns.
 
     A repeat gives the same coupon with `fresh` False; `ordinal` names the how-manieth one is meant where an offer allows
@@ -381,16 +423,18 @@ def claim(
     Refuses with `SoldOut`, `DayLimitReached`, `NotYet`, `TooLate`, `OfferPaused`, `TierTooLow`, `NotInGroup`,
     `ClaimantUnknown`, and with `WriterBusy` when the writer is far behind.
     """
-    person = claimant(member_id)
-    closed = _closed.get(offer_id)
+    return claim_as(claimant(member_id), offer_id, source, ordinal, bind)
+
+
+def claim_as(person: Any, offer_id: int, source: str, ordinal: int | None, bind: bool = False) -> Claimed:
+    """`claim` for a person (a row with id and rank) who has been looked up already."""
+    closed = closed_for_all(offer_id)
     if closed is not None:
-        if closed[0] > time.monotonic():
-            # One read by index, no lock and no writer: whoever has one already is still shown it.
-            held = coupons_held(db.session.connection(), [offer_id], [person.id]).get((offer_id, person.id))
-            if held:
-                return Claimed(held[-1].id, held[-1].code, False)
-            raise _refusal(closed[1], person.id)
-        _closed.pop(offer_id, None)
+        # One read by index, no lock and no writer: whoever has one already is still shown it.
+        held = coupons_held(db.session.connection(), [offer_id], [person.id]).get((offer_id, person.id))
+        if held:
+            return Claimed(held[-1].id, held[-1].code, False)
+        raise _refusal(closed, person.id)
     stranger = bind and visitors.member_id() is None
     browser = visitors.promise() if stranger else None
     if offer_id not in _groups:
@@ -433,7 +477,6 @@ def _refusal(refused: Refused, member_id: int) -> rules.ClaimRefused:
     if refused.kind is rules.TierTooLow:
         return rules.TierTooLow(tier=tier_labels.tier_name(refused.value), missing=_missing(member_id, refused.value))
     return refused.kind()
-
 
 
 def _missing(member_id: int, rank: int) -> str:

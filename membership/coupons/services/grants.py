@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import select
 
@@ -33,9 +34,10 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
     """
     connection = db.session.connection()
     now = clock.now()
-    shelf = claims.lock_offers(connection, [offer_id], now).get(offer_id)
+    shelf = claims.locked(connection, [offer_id], now).get(offer_id)
     if shelf is None:
         return {}
+    held = claims.coupons_held(connection, [offer_id], [member_id for member_id, _ in people])
     granted: dict[int, tuple[int, str]] = {}
     keys = [key for _, key in people]
     known = {
@@ -44,8 +46,7 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
             select(Coupon.grant_key, Coupon.member_id, Coupon.id, Coupon.code).where(Coupon.grant_key.in_(keys))
         )
     }
-    held = claims.coupons_held(connection, [offer_id], [member_id for member_id, _ in people])
-    usable = _usable(connection, offer_id, [member_id for member_id, _ in people], now)
+    usable = _usable(offer_id, [member_id for member_id, _ in people], now)
     fresh: list[claims.Coupon] = []
     closed = rules.refusal_of(shelf.row, now)
     running = closed is None or (closed is rules.NotYet and shelf.row.state == "active")
@@ -73,7 +74,7 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
     return granted
 
 
-def _usable(connection: object, offer_id: int, members: Sequence[int], now: object) -> dict[int, tuple[int, str]]:
+def _usable(offer_id: int, members: Sequence[int], now: datetime) -> dict[int, tuple[int, str]]:
     rows = db.session.execute(
         select(Coupon.member_id, Coupon.id, Coupon.code)
         .where(

@@ -8,16 +8,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, Text, bindparam, select, text
 
-from kernel import audit, clock, links
+from kernel import audit, clock, links, visitors
 from kernel.db import db
 from kernel.errors import InputInvalid, NotFound, Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
 from ..models import ClaimLink, CouponKind, Offer, OfferState, OfferVersion
-from .claims import forget_closed
+from ..rules import DayLimitReached, SoldOut
+from .claims import Claimed, claim, claim_as, closed_for_all, forget_closed
 
 PERSONAL = "coupon"
 
@@ -235,9 +236,7 @@ def read_personal(token: str) -> tuple[int, int, str]:
 
 def make_link(offer_id: int, name: str) -> ClaimLink:
     """A public link to an offer, named after where it is shown."""
-    link = ClaimLink(
-        token=secrets.token_urlsafe(9), offer_id=offer_id, name=name.strip()[:100], created_at=clock.now()
-    )
+    link = ClaimLink(token=secrets.token_urlsafe(9), offer_id=offer_id, name=name.strip()[:100], created_at=clock.now())
     db.session.add(link)
     db.session.flush()
     audit.record("offer.link_made", "offer", offer_id, after={"name": link.name})
@@ -262,3 +261,57 @@ def find_link(token: str) -> ClaimLink:
     if link.revoked_at is not None:
         raise LinkRevoked
     return link
+
+
+# A live link and a living person in one look-up: a crowd comes this way.
+_BY_LINK = text(
+    """
+    SELECT m.id, m.rank, l.id AS link_id, l.offer_id FROM claim_link l, member m
+    WHERE l.token = :token AND l.revoked_at IS NULL AND m.id = :id AND m.merged_into_id IS NULL AND m.erased_at IS NULL
+    """
+).bindparams(bindparam("token", type_=Text), bindparam("id", type_=BigInteger))
+
+
+# Through which link everybody is being refused at this moment, and for which offer.
+_closed_links: dict[str, int] = {}
+
+_MINE = text(
+    """
+    SELECT c.id, c.code FROM visitor_session v JOIN coupon c ON c.member_id = v.member_id AND c.offer_id = :offer
+    WHERE v.token_hash = ANY(CAST(:hashes AS text[])) AND v.expires_at > :now ORDER BY v.id DESC, c.ordinal DESC LIMIT 1
+    """
+)
+
+
+def claim_while_closed(token: str) -> Claimed | None:
+    """What a browser gets through a link whose offer has just refused everybody: its coupon if it has one, by one read.
+
+    Returns None when the offer is not known to be closed: claim it then. Refuses with `SoldOut`, `DayLimitReached`.
+    """
+    offer_id = _closed_links.get(token)
+    if offer_id is None:
+        return None
+    closed = closed_for_all(offer_id)
+    if closed is None:
+        _closed_links.pop(token, None)
+        return None
+    values = {"offer": offer_id, "hashes": visitors.hashes(), "now": clock.now()}
+    mine = db.session.connection().execute(_MINE, values).one_or_none()
+    if mine is not None:
+        return Claimed(mine.id, mine.code, False)
+    raise closed.kind
+
+
+def claim_by_link(token: str, member_id: int, ordinal: int | None = None) -> Claimed:
+    """Claim through a public link. Refuses as `find_link` and `claim` do."""
+    row = db.session.connection().execute(_BY_LINK, {"token": token[:60], "id": member_id}).one_or_none()
+    if row is None:
+        link = find_link(token)
+        return claim(link.offer_id, member_id, f"link:{link.id}", ordinal)
+    try:
+        return claim_as(row, row.offer_id, f"link:{row.link_id}", ordinal)
+    except (SoldOut, DayLimitReached):
+        if len(_closed_links) > 1_000:
+            _closed_links.clear()
+        _closed_links[token] = row.offer_id
+        raise

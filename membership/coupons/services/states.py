@@ -84,9 +84,7 @@ def revoke(coupon_id: int, reason: str) -> None:
         return
     move(coupon, CouponState.REVOKED, reason)
     audit.record("coupon.revoked", "coupon", coupon.id, {"state": "issued"}, {"state": "revoked", "reason": reason})
-    publish(
-        CouponRevoked(member_id=coupon.member_id, coupon_id=coupon.id, offer_id=coupon.offer_id, reason=reason)
-    )
+    publish(CouponRevoked(member_id=coupon.member_id, coupon_id=coupon.id, offer_id=coupon.offer_id, reason=reason))
 
 
 def freeze(coupon_id: int, reason: str) -> None:
@@ -137,7 +135,9 @@ def transfer(coupon_id: int, to_member_id: int) -> Coupon:
     db.session.add(friend)
     db.session.flush()
     db.session.add(
-        CouponEvent(coupon_id=friend.id, to_state=CouponState.ISSUED, at=now, reason="transferred", detail={"from": coupon.id})
+        CouponEvent(
+            coupon_id=friend.id, to_state=CouponState.ISSUED, at=now, reason="transferred", detail={"from": coupon.id}
+        )
     )
     db.session.flush()
     return friend
@@ -170,5 +170,3 @@ def sweep(size: int = SWEEP_SIZE) -> int:
         db.session.execute(_SWEEP, {"now": now, "state": state, "size": size}).scalar() or 0
         for state in (CouponState.RESERVED.value, CouponState.ISSUED.value)
     )
-
-

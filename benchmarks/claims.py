@@ -1,0 +1,258 @@
+"""Claims over HTTP, side by side in one run: against the same route answering a constant, and against a naive hot row.
+
+    .venv/bin/python -m benchmarks.claims [--rounds 5] [--seconds 3] [--clients 32 128] [--sync-ms 0]
+
+Every window uses a new offer and distinct members, whose browsers are bound. The windows of a round follow each other
+directly, so that a slow moment of the machine meets them all; what is printed are medians of the rounds' ratios. Only
+ratios are to be compared between machines. Goals: docs/decisions/0003-group-commit.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from apiflask import APIBlueprint
+from flask import Flask, redirect
+from sqlalchemy import text
+
+from benchmarks.load import Result, run
+from kernel import clock, visitors
+from kernel.auth import public
+from kernel.db import db, transaction
+from membership.coupons import codes, services
+from membership.coupons.models import CouponKind, OfferState
+from membership.coupons.services.claims import claimant
+from tests.webshop import WebShop, serve
+
+MEMBERS = 60_000
+PLENTY = 100_000_000
+
+bp = APIBlueprint("benchmark", __name__, enable_openapi=False)
+
+
+@bp.post("/benchmark/constant/<token>")
+@public("a constant behind the same policy, form token and member look-up")
+def constant(token: str) -> Any:
+    claimant(visitors.member_id() or 0)
+    return redirect("/coupon/constant?fresh=1", 303)
+
+
+@bp.post("/benchmark/naive/<token>")
+@public("the claim as one would first write it")
+def naive(token: str) -> Any:
+    """One row counts for all, and each request changes it in its own transaction."""
+    person = claimant(visitors.member_id() or 0)
+    link = services.find_link(token)
+    now, code = clock.now(), codes.fresh()
+    taken = db.session.execute(
+        text(
+            "UPDATE offer SET claimed = claimed + 1 WHERE id = :id AND state = 'active' AND (stock IS NULL OR claimed < stock)"
+            " RETURNING version_id"
+        ),
+        {"id": link.offer_id},
+    ).scalar()
+    if taken is None:
+        return "", 409
+    coupon_id = db.session.execute(
+        text(
+            "INSERT INTO coupon (offer_id, version_id, member_id, code, state, ordinal, source, usable_from, usable_until, issued_at)"
+            " VALUES (:offer, :version, :member, :code, 'issued', 1, '', :now, :now, :now) RETURNING id"
+        ),
+        {"offer": link.offer_id, "version": taken, "member": person.id, "code": code, "now": now},
+    ).scalar()
+    db.session.execute(
+        text(
+            "INSERT INTO coupon_event (coupon_id, to_state, at, reason, detail) VALUES (:id, 'issued', :now, 'claimed', '{}')"
+        ),
+        {"id": coupon_id, "now": now},
+    )
+    db.session.execute(
+        text("INSERT INTO event (name, member_id, payload, occurred_at) VALUES ('CouponClaimed', :member, '{}', :now)"),
+        {"member": person.id, "now": now},
+    )
+    return redirect(f"/coupon/{coupon_id}?fresh=1", 303)
+
+
+def serve_with_extras() -> None:
+    def change(app: Flask) -> None:
+        app.register_blueprint(bp)
+        if folder := os.environ.get("BENCHMARK_PROFILE"):
+            profile(app, folder)
+
+    serve(change)
+
+
+def profile(app: Flask, folder: str) -> None:
+    """Sample every thread of each web process and write what was on top, when asked for."""
+    import collections
+    import threading
+    import traceback
+
+    def sample() -> None:
+        seen: collections.Counter[str] = collections.Counter()
+        while True:
+            time.sleep(0.005)
+            for thread_id, frame in sys._current_frames().items():
+                if thread_id != threading.get_ident():
+                    stack = traceback.extract_stack(frame)[-25:]
+                    seen[
+                        " < ".join(f"{f.name}:{f.filename.rsplit('/', 2)[-1]}:{f.lineno}" for f in reversed(stack[-6:]))
+                    ] += 1
+            if sum(seen.values()) % 500 < 20:
+                with open(f"{folder}/{os.getpid()}.txt", "w") as file:
+                    file.writelines(f"{n}\t{where}\n" for where, n in seen.most_common(60))
+
+    original = app.wsgi_app
+    started: list[int] = []
+
+    def starting(environ: Any, start_response: Any) -> Any:
+        if os.getpid() not in started:
+            started.append(os.getpid())
+            threading.Thread(target=sample, daemon=True).start()
+        return original(environ, start_response)
+
+    app.wsgi_app = starting  # type: ignore[method-assign]
+
+
+# ── The windows ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Bench:
+    def __init__(self, shop: WebShop) -> None:
+        self.shop = shop
+        assert shop.app is not None
+        self.app = shop.app
+        self.session, self.form_token = shop.form_token()
+        with self.app.app_context(), transaction():
+            db.session.execute(
+                text(
+                    "INSERT INTO member (name, nickname, hobbies, city, address, locale, source, stage, stage_since, rank, orders_count, spend, created_at)"
+                    " SELECT '', 'm' || g, '', '', '', 'zh_Hans', '', 'member', now(), 1, 0, 0, now() FROM generate_series(1, :n) g"
+                ),
+                {"n": MEMBERS},
+            )
+            db.session.execute(
+                text(
+                    "INSERT INTO visitor_session (token_hash, member_id, created_at, expires_at)"
+                    " SELECT encode(sha256(('bench-' || id)::bytea), 'hex'), id, now(), now() + interval '1 day' FROM member"
+                )
+            )
+        with self.app.app_context():
+            self.ids = list(db.session.execute(text("SELECT id FROM member ORDER BY id")).scalars())
+            db.session.remove()
+            with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(text("VACUUM ANALYZE"))
+
+    def offer(self, stock: int = PLENTY) -> tuple[int, str]:
+        draft = services.Draft(name="Bench", kind=CouponKind.AMOUNT, value=2000, valid_days=14, stock=stock)
+        with self.app.app_context(), transaction():
+            made = services.create(draft, OfferState.ACTIVE)
+            return made.id, services.make_link(made.id, "bench").token
+
+    def requests(self, paths: list[str]) -> Iterator[bytes]:
+        body = urlencode({"csrf_token": self.form_token, "n": "1"}).encode()
+        cookie = visitors.cookie_name(self.shop.url)
+        for member_id, path in zip(self.ids, itertools.cycle(paths), strict=False):
+            yield (
+                f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+                f"Cookie: {self.session}; {cookie}=bench-{member_id}\r\nContent-Length: {len(body)}\r\n\r\n"
+            ).encode() + body
+
+    def window(self, paths: list[str], clients: int, seconds: float) -> Result:
+        before = self.shop.cpu()
+        result = run(self.shop.port, clients, seconds, self.requests(paths), kind_of)
+        done = sum(result.kinds.values()) or 1
+        result.cpu = {part: 1e6 * (after - before[part]) / done for part, after in self.shop.cpu().items()}
+        return result
+
+
+def kind_of(head: bytes) -> str:
+    return head[9:12].decode() + ("+" if b"fresh=1" in head else "")
+
+
+def windows(bench: Bench) -> dict[str, Callable[[], list[str]]]:
+    """How each window's paths are made."""
+    return {
+        "constant": lambda: [f"/benchmark/constant/{bench.offer()[1]}"],
+        "claim": lambda: [f"/o/{bench.offer()[1]}"],
+        "eight offers": lambda: [f"/o/{bench.offer()[1]}" for _ in range(8)],
+        "sold out": lambda: [f"/o/{bench.offer(stock=1)[1]}"],
+        "naive": lambda: [f"/benchmark/naive/{bench.offer()[1]}"],
+    }
+
+
+GOALS = [
+    ("claim", "constant", 0.5),
+    ("claim", "naive", 6.0),
+    ("sold out", "constant", 0.75),
+    ("eight offers", "claim", 0.8),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--clients", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--only", nargs="+", help="some windows alone")
+    options = parser.parse_args()
+    with WebShop("benchmarks.claims_server", durable=True) as shop:
+        bench = Bench(shop)
+        for clients in options.clients:
+            measure(bench, clients, options)
+        print(f"issued exactly what was answered: {checked(bench)}")
+
+
+def measure(bench: Bench, clients: int, options: argparse.Namespace) -> None:
+    made = {name: make for name, make in windows(bench).items() if not options.only or name in options.only}
+    rates: dict[str, list[float]] = {name: [] for name in made}
+    waits: dict[str, list[Result]] = {name: [] for name in made}
+    for name, make in made.items():
+        bench.window(make(), clients, 0.5)
+        del name
+    for _ in range(options.rounds):
+        for name, make in made.items():
+            result = bench.window(make(), clients, options.seconds)
+            rates[name].append(result.rate)
+            waits[name].append(result)
+    print(f"\n{clients} clients, {options.rounds} rounds of {options.seconds:g} s")
+    for name in made:
+        kinds = sum((r.kinds for r in waits[name]), start=type(waits[name][0].kinds)())
+        print(
+            f"  {name:14s} {statistics.median(rates[name]):8.0f}/s   half in {statistics.median(r.wait(0.5) for r in waits[name]):6.1f} ms"
+            f"   99 % in {statistics.median(r.wait(0.99) for r in waits[name]):6.1f} ms   {dict(kinds)}"
+        )
+        print(
+            "      CPU µs a request: "
+            + ", ".join(
+                f"{part} {statistics.median(r.cpu[part] for r in waits[name]):.0f}" for part in waits[name][0].cpu
+            )
+        )
+    for name, against, goal in GOALS:
+        if name in made and against in made:
+            ratio = statistics.median(a / b for a, b in zip(rates[name], rates[against], strict=True))
+            print(f"  {name} / {against}: {ratio:.2f}   (goal {goal:g}: {'reached' if ratio >= goal else 'missed'})")
+
+
+def checked(bench: Bench) -> bool:
+    """Whether every offer's count is the number of its coupons, and no stock was passed."""
+    with bench.app.app_context():
+        wrong = db.session.execute(
+            text(
+                "SELECT count(*) FROM offer o WHERE claimed <> (SELECT count(*) FROM coupon c WHERE c.offer_id = o.id)"
+                " OR claimed > stock"
+            )
+        ).scalar()
+        return wrong == 0
+
+
+if __name__ == "__main__":
+    main()
