@@ -92,6 +92,9 @@ class GroupForm(Form):
         self.welcome_gift_id.choices = [(0, _("None")), *gifts]
         self.successor_id.choices = [(0, _("None")), *groups]
         self.rank.choices = [(0, _("Any")), *ranks]
+        # What the kind cannot do without is not marked as optional.
+        self.closes_at.flags.required = kind is GroupKind.FLASH
+        self.tag.flags.required = kind is GroupKind.INTEREST
         self.demo_cover.choices = [(key, key) for key in DEMO_COVERS]
 
     def validate_closes_at(self, field: LocalDateTimeField) -> None:
