@@ -1,0 +1,287 @@
+"""Signing in and out, and that a session which ended has ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import func, select
+
+from kernel.auth import Role, grant, holds, safe_next
+from kernel.staff import services
+from kernel.staff.models import SignInTry, Staff, StaffSession
+from tests.conftest import PASSWORD
+
+COOKIE = "siyu"
+
+
+def sign_in(browser: FlaskClient, email="viewer@shop.example", password=PASSWORD, **values):
+    return browser.post("/console/sign-in", data={"email": email, "password": password, **values})
+
+
+def cookie_of(browser: FlaskClient) -> str:
+    found = browser.get_cookie(COOKIE)
+    assert found is not None
+    return found.value
+
+
+@pytest.fixture
+def signed_in(app: Flask, db) -> Callable[[Staff], FlaskClient]:
+    """`signed_in(person)` is a browser in which the person has typed e-mail and password."""
+
+    def make(person: Staff) -> FlaskClient:
+        browser = app.test_client()
+        assert sign_in(browser, person.email).status_code == 302
+        return browser
+
+    return make
+
+
+@pytest.fixture
+def thief(app: Flask) -> Callable[[str], FlaskClient]:
+    """`thief(cookie)` is another browser that carries a captured cookie."""
+
+    def make(cookie: str) -> FlaskClient:
+        browser = app.test_client()
+        browser.set_cookie(COOKIE, cookie)
+        return browser
+
+    return make
+
+
+def inside(browser: FlaskClient) -> bool:
+    return browser.get("/console/").status_code == 200
+
+
+# ── Signing in ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("email", ["viewer@shop.example", " VIEWER@Shop.Example "])
+def test_the_right_words_lead_in(client, make_staff, email):
+    make_staff(Role.VIEWER)
+    answer = sign_in(client, email)
+    assert (answer.status_code, answer.location) == (302, "/console/")
+    assert inside(client)
+
+
+def test_signing_in_goes_on_to_where_one_wanted_to_be(client, make_staff):
+    make_staff(Role.VIEWER)
+    assert client.get("/console/members?q=1").location == "/console/sign-in?next=/console/members?q%3D1"
+    assert sign_in(client, next="/console/members?q=1").location == "/console/members?q=1"
+
+
+def test_it_never_leads_elsewhere(client, make_staff):
+    make_staff(Role.VIEWER)
+    assert sign_in(client, next="https://elsewhere.example/").location == "/console/"
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [("viewer@shop.example", "wrong"), ("nobody@shop.example", PASSWORD), ("", PASSWORD), ("viewer@shop.example", "")],
+)
+def test_wrong_words_do_not(client, make_staff, email, password):
+    make_staff(Role.VIEWER)
+    answer = sign_in(client, email, password)
+    assert answer.status_code in (200, 422)
+    assert not inside(client)
+
+
+def test_known_and_unknown_accounts_get_the_same_answer(client, make_staff):
+    make_staff(Role.VIEWER)
+    answers = set()
+    for email in ("viewer@shop.example", "nobody@shop.example"):
+        page = sign_in(client, email, "wrong").text.replace(email, "")
+        answers.add(re.sub(r'name="csrf_token"[^>]*', "", page))
+    assert len(answers) == 1
+
+
+def test_a_disabled_account_does_not_lead_in_though_the_password_is_right(db, client, make_staff, clock):
+    make_staff(Role.VIEWER).disabled_at = clock.now()
+    assert sign_in(client).status_code == 200
+    assert not inside(client)
+
+
+@pytest.mark.parametrize("email", ["viewer@shop.example", "nobody@shop.example"])
+def test_five_failures_ask_for_patience(db, client, make_staff, clock, email):
+    make_staff(Role.VIEWER)
+    assert [sign_in(client, email, "wrong").status_code for _ in range(6)] == [200] * 5 + [429]
+    # The right password does not help before the time is over.
+    assert sign_in(client, email).status_code == 429
+    assert db.session.scalar(select(func.count()).select_from(SignInTry)) == 5
+    clock.move(minutes=15)
+    assert sign_in(client, email, "wrong").status_code == 200
+
+
+def test_patience_is_asked_of_one_account_however_it_is_spelled(client, make_staff, clock):
+    make_staff(Role.VIEWER)
+    make_staff(Role.MANAGER)
+    for email in (
+        "viewer@shop.example",
+        "VIEWER@shop.example",
+        " viewer@shop.example",
+        "Viewer@Shop.Example",
+        "viewer@SHOP.example",
+    ):
+        sign_in(client, email, "wrong")
+    assert sign_in(client).status_code == 429
+    assert sign_in(client, "manager@shop.example").status_code == 302
+
+
+def test_getting_in_forgets_the_failures_before(db, client, make_staff, clock):
+    make_staff(Role.VIEWER)
+    for _ in range(4):
+        sign_in(client, password="wrong")
+    assert sign_in(client).status_code == 302
+    assert db.session.scalar(select(func.count()).select_from(SignInTry)) == 0
+
+
+def test_twenty_failures_in_a_day_ask_for_patience_too(client, make_staff, clock):
+    make_staff(Role.VIEWER)
+    answers = []
+    for _ in range(21):
+        answers.append(sign_in(client, password="wrong").status_code)
+        clock.move(minutes=16)
+    assert answers == [200] * 20 + [429]
+
+
+# ── Sessions ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_check_a6_signing_out(signed_in, thief, make_staff):
+    browser = signed_in(make_staff(Role.VIEWER))
+    old = thief(cookie_of(browser))
+    assert inside(old)
+    browser.post("/console/sign-out")
+    assert not inside(old)
+
+
+def test_check_a6_a_new_password_ends_every_other_session(signed_in, thief, make_staff):
+    person = make_staff(Role.VIEWER)
+    browser, elsewhere = signed_in(person), signed_in(person)
+    old = thief(cookie_of(elsewhere))
+    answer = browser.post("/console/password", data={"current": PASSWORD, "fresh": "another-long-password"})
+    assert answer.status_code == 302
+    assert (inside(old), inside(elsewhere), inside(browser)) == (False, False, True)
+
+
+def test_check_a6_disabling(signed_in, thief, make_staff, owner_client):
+    person = make_staff(Role.VIEWER)
+    old = thief(cookie_of(signed_in(person)))
+    owner_client.post(f"/console/staff/{person.id}/disable")
+    assert not inside(old)
+    owner_client.post(f"/console/staff/{person.id}/enable")
+    assert not inside(old)
+
+
+def test_check_a6_another_role(signed_in, thief, make_staff, owner_client):
+    person = make_staff(Role.MANAGER)
+    old = thief(cookie_of(signed_in(person)))
+    owner_client.post(f"/console/staff/{person.id}", data={"name": "M", "role": "viewer", "signature": ""})
+    assert not inside(old)
+
+
+def test_check_a6_signed_out_everywhere(db, signed_in, thief, make_staff):
+    person = make_staff(Role.VIEWER)
+    old = [thief(cookie_of(signed_in(person))) for _ in range(3)]
+    services.close_all_sessions(person.id)
+    assert [inside(browser) for browser in old] == [False] * 3
+
+
+def test_check_a6_has_teeth(db, signed_in, thief, make_staff):
+    """A cookie alone would let the thief in again: it is the row that decides."""
+    browser = signed_in(make_staff(Role.VIEWER))
+    cookie = cookie_of(browser)
+    row = db.session.scalars(select(StaffSession)).one()
+    kept = {c.name: getattr(row, c.name) for c in StaffSession.__table__.columns}
+    browser.post("/console/sign-out")
+    assert not inside(thief(cookie))
+    db.session.execute(StaffSession.__table__.insert().values(kept))
+    db.session.commit()
+    assert inside(thief(cookie))
+
+
+def test_each_signing_in_is_a_session_of_its_own(db, client, make_staff):
+    make_staff(Role.VIEWER)
+    client.get("/console/sign-in")
+    sign_in(client)
+    first = cookie_of(client)
+    client.post("/console/sign-out")
+    sign_in(client)
+    assert cookie_of(client) != first
+    hashes = db.session.scalars(select(StaffSession.token_hash)).all()
+    assert len(hashes) == 1
+    assert all(len(h) == 64 for h in hashes)
+
+
+@pytest.mark.parametrize(("days", "still"), [(2, True), (3.1, False)])
+def test_an_idle_session_ends(signed_in, make_staff, clock, days, still):
+    browser = signed_in(make_staff(Role.VIEWER))
+    clock.move(days=days)
+    assert inside(browser) is still
+
+
+def test_even_a_busy_session_ends_after_two_weeks(signed_in, make_staff, clock):
+    browser = signed_in(make_staff(Role.VIEWER))
+    for _ in range(13):
+        clock.move(days=1)
+        assert inside(browser)
+    clock.move(days=1)
+    assert not inside(browser)
+
+
+def test_a_made_up_cookie_leads_nowhere(db, thief):
+    assert not inside(thief("made-up"))
+    assert not inside(thief(""))
+
+
+# ── Where to go on to ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/console/",
+        "/console/members?q=%E8%8C%B6&sort=-spend",
+        "/groups/x?cursor=a#feed",
+        "/a//b",
+        "/?next=https://x.example",
+    ],
+)
+def test_a_path_of_this_site_is_gone_on_to(target):
+    assert safe_next(target, "/fallback") == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        None, "", " ", "console", "https://elsewhere.example", "//elsewhere.example", "///elsewhere.example", "////elsewhere.example",
+        "/\\elsewhere.example", "\\\\elsewhere.example", "/\\/elsewhere.example", "\\/elsewhere.example", "javascript:alert(1)",
+        "JavaScript:alert(1)", "data:text/html,x", "http:elsewhere.example", "http:/elsewhere.example", " //elsewhere.example",
+        "/ /elsewhere.example", "/\t/elsewhere.example", "\t//elsewhere.example", "/\n/elsewhere.example", "/\r\nSet-Cookie: a=b",
+        "/\x00", "\x00//elsewhere.example", "ftp://elsewhere.example", "@elsewhere.example", "?x", "#x", "./x", "../x",
+        "//elsewhere.example/%2f..", "/x\\y", "//user:word@elsewhere.example/", "http:///elsewhere.example", "://elsewhere.example",
+    ],
+)  # fmt: skip
+def test_anything_that_could_lead_elsewhere_is_not(target):
+    assert safe_next(target, "/fallback") == "/fallback"
+
+
+# ── Roles ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_owner_holds_every_permission_and_others_what_they_were_given():
+    grant("probe.auth", Role.SERVICE)
+    assert {role for role in Role if holds(role, "probe.auth")} == {Role.OWNER, Role.SERVICE}
+    assert not any(holds(role, "probe.unheard_of") for role in Role)
+
+
+def test_the_last_owner_stays_one(make_staff, owner_client, db):
+    owner = services.find_staff("owner@shop.example")
+    assert owner_client.post(f"/console/staff/{owner.id}/disable").status_code == 409
+    assert owner_client.post(f"/console/staff/{owner.id}", data={"name": "O", "role": "viewer"}).status_code == 409
+    db.session.refresh(owner)
+    assert (owner.role, owner.disabled_at) == (Role.OWNER, None)

@@ -1,0 +1,109 @@
+"""What a refusal and a fault look like: a page of the console or the portal, a fragment, or a problem document."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import func, select
+
+from kernel import errors
+from kernel.audit import AuditEntry
+
+
+@pytest.fixture
+def browser(probe_app, db):
+    return probe_app.test_client()
+
+
+def recorded(db):
+    return db.session.scalar(select(func.count()).where(AuditEntry.action.like("probe.%")))
+
+
+@pytest.mark.parametrize(
+    ("face", "body"), [("/console/probe", 'data-face="console"'), ("/probe", 'data-face="portal"')]
+)
+def test_a_refusal_is_a_page_of_its_face_and_changes_nothing(db, browser, face, body):
+    answer = browser.get(f"{face}/refuse", headers={"Accept-Language": "en"})
+    assert answer.status_code == 409
+    assert body in answer.text
+    assert "7 in all" in answer.text
+    assert 'href="/console/"' in answer.text
+    assert recorded(db) == 0
+
+
+def test_a_refusal_speaks_the_readers_language(browser):
+    assert "共 7 条" in browser.get("/probe/refuse", headers={"Accept-Language": "zh-CN"}).text
+
+
+@pytest.mark.parametrize("face", ["/console/probe", "/probe"])
+def test_a_fragment_gets_a_fragment(browser, face):
+    answer = browser.get(f"{face}/refuse", headers={"HX-Request": "true"})
+    assert "<html" not in answer.text
+    assert answer.status_code in (200, 409)
+
+
+@pytest.mark.parametrize("path", ["/console/probe/fault", "/probe/fault"])
+def test_a_fault_is_a_page_without_its_insides_and_changes_nothing(db, browser, path):
+    answer = browser.get(path)
+    assert answer.status_code == 500
+    assert "data-face=" in answer.text
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    assert recorded(db) == 0
+
+
+@pytest.mark.parametrize(("name", "status", "wait"), [("busy", 503, "30"), ("too-many", 429, "9")])
+def test_who_shall_wait_is_told_how_long(browser, name, status, wait):
+    answer = browser.get(f"/probe/{name}")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (status, wait)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "body"),
+    [
+        ("/console/nothing", "GET", 404, 'data-face="console"'),
+        ("/nothing", "GET", 404, 'data-face="portal"'),
+        ("/probe/refuse", "POST", 405, 'data-face="portal"'),
+        ("/console/sign-in", "DELETE", 405, 'data-face="console"'),
+    ],
+)
+def test_what_is_not_there_is_a_page(browser, path, method, status, body):
+    answer = browser.open(path, method=method)
+    assert (answer.status_code, body in answer.text) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "code"),
+    [
+        ("/api/v1/nothing", "GET", 404, "not_found"),
+        ("/api/v1/probe", "GET", 405, "method_not_allowed"),
+        ("/api/v1/probe/fault", "GET", 500, "fault"),
+        ("/api/v1/probe/invalid", "GET", 422, "input_invalid"),
+    ],
+)
+def test_programs_get_a_problem_document(api, path, method, status, code):
+    answer = api(path, method=method)
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    assert (answer.json["status"], answer.json["code"]) == (status, code)
+    assert answer.json["detail"]
+    assert "secret" not in answer.text
+
+
+def test_mistakes_of_input_are_listed(api):
+    assert api("/api/v1/probe/invalid", method="GET").json["errors"] == [{"param": "amount", "detail": "too much"}]
+
+
+@pytest.mark.parametrize(("token", "code"), [("x", "api_key_refused"), ("", "api_key_missing")])
+def test_a_program_without_a_key_gets_a_problem_document(api, token, code):
+    answer = api("/api/v1/probe", json={}, token=token)
+    assert (answer.status_code, answer.json["code"]) == (401, code)
+
+
+def test_a_refusal_knows_its_name_and_its_sentence():
+    class OutOfTea(errors.Refusal):
+        label = "%(left)s left"
+
+    class Plain(errors.Refusal):
+        label = "100% sure"
+
+    assert (OutOfTea().code, str(OutOfTea(left=3))) == ("out_of_tea", "3 left")
+    assert str(Plain()) == "100% sure"

@@ -1,0 +1,149 @@
+"""Group commit on the real database: what gathers is one transaction, and one bad item refuses no neighbour."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+
+from kernel.db import db as database
+from kernel.group_commit import GroupCommit, WriterBusy
+
+PEOPLE = 40
+
+
+class Probe:
+    """A writer over a table of its own that can be held at the gate, so that items gather behind it."""
+
+    def __init__(self, app, largest=512):
+        self.app = app
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.arrived = threading.Event()
+        self.break_once = False
+        self.writer: GroupCommit[int, str] = GroupCommit("probe", self.run, largest)
+
+    def run(self, connection: Connection, items: Sequence[int]) -> list[str]:
+        self.batches.append(list(items))
+        self.arrived.set()
+        self.gate.wait(20)
+        if self.break_once:
+            self.break_once = False
+            connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        for item in items:
+            connection.execute(text("INSERT INTO writer_probe VALUES (:item, txid_current())"), {"item": item})
+        return [f"did {item}" for item in items]
+
+    def submit(self, item: int, timeout: float = 20.0) -> object:
+        with self.app.app_context():
+            try:
+                return self.writer.submit(item, timeout)
+            except Exception as error:
+                return error
+            finally:
+                database.session.remove()
+
+    def crowd(self, items: Sequence[int]) -> dict[int, object]:
+        """The items' outcomes, all of them gathered behind item 0, which is held at the gate."""
+        said: dict[int, object] = {}
+        self.gate.clear()
+        self.arrived.clear()
+        threads = [threading.Thread(target=lambda i=i: said.__setitem__(i, self.submit(i))) for i in [0, *items]]
+        threads[0].start()
+        assert self.arrived.wait(20)
+        for thread in threads[1:]:
+            thread.start()
+        while self.writer._queue.qsize() < len(items):
+            threading.Event().wait(0.01)
+        self.gate.set()
+        for thread in threads:
+            thread.join(30)
+        return said
+
+    def rows(self) -> dict[int, int]:
+        with self.app.app_context(), database.engine.connect() as connection:
+            return dict(connection.execute(text("SELECT item, tx FROM writer_probe")).tuples().all())
+
+
+@pytest.fixture
+def probe(app):
+    """Committed for real: the table is made and dropped around the test."""
+    with app.app_context(), database.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE writer_probe (item bigint PRIMARY KEY CHECK (item <> 1300), tx bigint)"))
+    app.config["GROUP_COMMIT_INLINE"] = False
+    made = Probe(app)
+    yield made
+    app.config["GROUP_COMMIT_INLINE"] = True
+    made.gate.set()
+    with app.app_context(), database.engine.begin() as connection:
+        connection.execute(text("DROP TABLE writer_probe"))
+
+
+@pytest.mark.race
+def test_what_gathers_behind_a_commit_is_one_transaction(probe):
+    said = probe.crowd(range(1, PEOPLE))
+    assert said == {i: f"did {i}" for i in range(PEOPLE)}
+    assert [len(batch) for batch in probe.batches] == [1, PEOPLE - 1]
+    assert sorted(probe.rows()) == list(range(PEOPLE))
+    assert len(set(probe.rows().values())) == 2
+
+
+@pytest.mark.race
+def test_a_batch_has_a_largest_size(probe):
+    probe.writer.largest = 10
+    probe.crowd(range(1, PEOPLE))
+    assert [len(batch) for batch in probe.batches] == [1, 10, 10, 10, 9]
+
+
+@pytest.mark.race
+def test_one_bad_item_refuses_no_neighbour(probe):
+    said = probe.crowd([*range(1, 10), 1300, *range(10, 20)])
+    assert isinstance(said.pop(1300), IntegrityError)
+    assert said == {i: f"did {i}" for i in range(20)}
+    assert sorted(probe.rows()) == list(range(20))
+    # The writer goes on.
+    assert probe.submit(99) == "did 99"
+
+
+@pytest.mark.race
+def test_a_bad_item_alone_is_told_its_own_fault(probe):
+    assert isinstance(probe.submit(1300), IntegrityError)
+    assert probe.submit(1) == "did 1"
+    assert list(probe.rows()) == [1]
+
+
+@pytest.mark.race
+def test_a_lost_connection_loses_no_item(probe):
+    probe.submit(50)
+    probe.break_once = True
+    assert probe.submit(51) == "did 51"
+    probe.batches.clear()
+    said = probe.crowd(range(1, 6))
+    assert set(said.values()) == {f"did {i}" for i in range(6)}
+    assert sorted(probe.rows()) == [0, 1, 2, 3, 4, 5, 50, 51]
+
+
+@pytest.mark.race
+def test_who_waits_too_long_is_told_and_a_repeat_shows_what_became_of_it(probe):
+    probe.gate.clear()
+    assert isinstance(probe.submit(1, timeout=0.2), WriterBusy)
+    probe.gate.set()
+    assert probe.submit(2) == "did 2"
+    assert sorted(probe.rows()) == [1, 2]
+
+
+@pytest.mark.race
+def test_an_outcome_too_few_refuses_the_batch_and_commits_nothing(probe):
+    run = probe.writer.run_batch
+    probe.writer.run_batch = lambda connection, items: run(connection, items)[:-1]
+    assert isinstance(probe.submit(1), Exception)
+    assert probe.rows() == {}
+
+
+def test_inside_a_test_the_item_is_run_in_the_tests_own_transaction(app, db):
+    writer: GroupCommit[int, int] = GroupCommit("inline", lambda connection, items: [i * 2 for i in items])
+    assert writer.submit(21) == 42
