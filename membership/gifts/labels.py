@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from kernel.i18n import day
+from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
-from .models import GiftKind, GiftState
+from .models import GiftClaim, GiftKind, GiftState
 
 KINDS = {
     GiftKind.PHYSICAL: _l("Parcel"),
@@ -19,7 +23,7 @@ KIND_HELP = {
 }
 
 STATES = {
-    GiftState.OFFERED: _l("Waiting"),
+    GiftState.OFFERED: _l("Unclaimed"),
     GiftState.CLAIMED: _l("Claimed"),
     GiftState.ADDRESS_PENDING: _l("Address missing"),
     GiftState.QUEUED: _l("To be sent"),
@@ -34,3 +38,84 @@ STATES = {
 
 def state_words(state: GiftState) -> str:
     return str(STATES[state])
+
+
+KIND_ICONS = {GiftKind.PHYSICAL: "package", GiftKind.DIGITAL: "key", GiftKind.RED_PACKET: "cash"}
+
+# Whether a gift is given at the moment.
+GIVEN = {True: _l("Given now"), False: _l("Not given any more")}
+
+# What can be done with a selection.
+BULK = {"deliver": _l("Mark as arrived"), "queue": _l("Send again"), "cancel": _l("Call off")}
+
+# Nothing more happens to these.
+OVER = frozenset({GiftState.DELIVERED, GiftState.FORFEITED, GiftState.CANCELLED})
+
+_SENT = frozenset({GiftState.SHIPPED, GiftState.DELIVERED})
+_OUTSIDE = _SENT | {GiftState.OFFERED, GiftState.FORFEITED, GiftState.CANCELLED}
+
+# What the member reads under the gift's name.
+FOR_THEM = {
+    GiftState.OFFERED: _l("Waits for you"),
+    GiftState.CLAIMED: _l("The shop is preparing it"),
+    GiftState.ADDRESS_PENDING: _l("Tell us where it goes"),
+    GiftState.QUEUED: _l("Being packed"),
+    GiftState.SHIPPED: _l("On its way"),
+    GiftState.DELIVERED: _l("Arrived"),
+    GiftState.FORFEITED: _l("Not claimed in time"),
+    GiftState.CANCELLED: _l("Called off"),
+    GiftState.FAILED: _l("The shop is looking into it"),
+    GiftState.RETURNED: _l("The shop is looking into it"),
+}
+
+
+def tally(states: Mapping[GiftState, int]) -> tuple[int, int, int]:
+    """How many wait for their members, are in the shop's or the member's hands, and have been sent."""
+    in_hand = sum(number for state, number in states.items() if state not in _OUTSIDE)
+    return states.get(GiftState.OFFERED, 0), in_hand, sum(states.get(state, 0) for state in _SENT)
+
+
+def benefit_words(claim: GiftClaim, groups: Mapping[int, str]) -> str:
+    """Why somebody has a gift."""
+    if claim.benefit.startswith("welcome:"):
+        if claim.group_id is not None and claim.group_id in groups:
+            return str(_("Welcome gift of “%(group)s”", group=groups[claim.group_id]))
+        return str(_("Welcome gift"))
+    return claim.benefit
+
+
+def masked_name(name: str) -> str:
+    """The first letter of a name."""
+    return f"{name[0]}**" if name else ""
+
+
+def steps(kind: GiftKind, state: GiftState, claim: GiftClaim) -> list[tuple[str, str, str]]:
+    """The way of a claimed gift as (what, `done`, `now` or `next`, a line about it)."""
+    on = day(claim.claimed_at) if claim.claimed_at else ""
+    if kind == GiftKind.PHYSICAL:
+        names = [
+            (_("Claimed"), on),
+            (_("Where it goes"), ""),
+            (_("Being packed"), ""),
+            (_("On its way"), f"{claim.carrier} {claim.tracking_number}".strip()),
+            (_("Arrived"), day(claim.delivered_at) if claim.delivered_at else ""),
+        ]
+        order = {
+            GiftState.ADDRESS_PENDING: 1,
+            GiftState.QUEUED: 2,
+            GiftState.FAILED: 2,
+            GiftState.RETURNED: 2,
+            GiftState.SHIPPED: 3,
+        }
+    else:
+        handed = _("Paid out") if kind == GiftKind.RED_PACKET else _("Yours")
+        names = [
+            (_("Claimed"), on),
+            (_("The shop pays it out") if kind == GiftKind.RED_PACKET else _("The shop sends the code"), ""),
+            (handed, day(claim.delivered_at) if claim.delivered_at else ""),
+        ]
+        order = {GiftState.CLAIMED: 1, GiftState.FAILED: 1}
+    now = order.get(state, len(names))
+    return [
+        (name, "done" if at < now else "now" if at == now else "next", text) for at, (name, text) in enumerate(names)
+    ]

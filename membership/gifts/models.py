@@ -79,5 +79,7 @@ class GiftClaim(db.Model):
         Index("ix_gift_claim_gift", "gift_id", text("id DESC")),
         Index("ix_gift_claim_open", "state", text("id DESC")),
         Index("ix_gift_claim_member", "member_id", text("id DESC")),
-        Index("ix_gift_claim_deadline", "claim_until", postgresql_where=text("state IN ('offered', 'address_pending')")),
+        Index(
+            "ix_gift_claim_deadline", "claim_until", postgresql_where=text("state IN ('offered', 'address_pending')")
+        ),
     )

@@ -56,7 +56,9 @@ class GiftStepNotListed(Refusal):
 class GiftGone(Refusal):
     status = 410
     title = _l("This gift could be claimed until %(until)s")
-    label = _l("The time to claim it is over, and somebody else may have it now. The next one will find you in your group.")
+    label = _l(
+        "The time to claim it is over, and somebody else may have it now. The next one will find you in your group."
+    )
     icon = "gift"
 
     def __init__(self, until: str) -> None:
@@ -92,7 +94,9 @@ def after_claim(kind: GiftKind) -> GiftState:
 
 def checked_address(recipient: str, phone: str, address: str) -> tuple[str, str, str]:
     """A recipient, a phone as typed, and an address, tidied. Refuses with `AddressInvalid` naming each field."""
-    recipient, phone, address = (" ".join(unicodedata.normalize("NFKC", t).split()) for t in (recipient, phone, address))
+    recipient, phone, address = (
+        " ".join(unicodedata.normalize("NFKC", t).split()) for t in (recipient, phone, address)
+    )
     wrong = []
     if not 1 <= len(recipient) <= 60:
         wrong.append(("recipient", _("Whose name stands on the parcel? Up to 60 characters.")))

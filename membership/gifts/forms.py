@@ -1,0 +1,127 @@
+"""Input of the gift pages."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import request
+from flask_wtf.file import FileField
+from wtforms import BooleanField, HiddenField, IntegerField, RadioField, StringField, TextAreaField
+from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional
+
+from kernel import files
+from kernel.forms import Form, OptionalIntegerField, YuanField
+from kernel.i18n import lazy_gettext as _l
+
+from . import labels
+from .models import GiftKind, GiftState
+from .queries import ClaimFilter, GiftFilter
+from .services import Draft
+
+_PICTURE = re.compile(r"demo/[a-z0-9-]{1,40}\.(?:png|webp)|[A-Za-z0-9_-]{16}\.webp")
+
+
+def _storable(text: str | None) -> str | None:
+    return text.replace("\x00", "").strip() if text else text
+
+
+class GiftForm(Form):
+    name = StringField(_l("Name"), [DataRequired(), Length(max=60)], [_storable])
+    kind = RadioField(
+        _l("Kind"),
+        choices=[(kind.value, label) for kind, label in labels.KINDS.items()],
+        default=GiftKind.PHYSICAL.value,
+    )
+    description = TextAreaField(_l("What members read about it"), [Length(max=500)], [_storable])
+    file = FileField(_l("Picture"))
+    picture = HiddenField()
+    drop_picture = BooleanField(_l("Without the picture"))
+    stock = OptionalIntegerField(_l("Pieces in stock"), [Optional(), NumberRange(0, 100_000_000)])
+    value = YuanField(_l("What one is worth"))
+    claim_days = IntegerField(_l("Can be claimed for"), [InputRequired(), NumberRange(1, 365)], default=14)
+    active = BooleanField(_l("It is given now"), default=True)
+
+    def keep_picture(self) -> None:
+        """Store a picture that came along, so that it stays when the page is shown again.
+
+        Refuses with `kernel.files.FileRefused`.
+        """
+        upload = request.files.get(self.file.name)
+        if self.drop_picture.data:
+            self.picture.data = ""
+        elif upload is not None and upload.filename:
+            self.picture.data = files.save_picture(upload.stream)
+        if not _PICTURE.fullmatch(self.picture.data or ""):
+            self.picture.data = ""
+
+    def draft(self, kind: GiftKind | None = None) -> Draft:
+        """What was typed, once it is valid; a kind that may not change any more is given."""
+        return Draft(
+            name=self.name.data or "",
+            kind=kind or GiftKind(self.kind.data),
+            description=self.description.data or "",
+            picture=self.picture.data or None,
+            stock=self.stock.data,
+            value=self.value.data or 0,
+            claim_days=self.claim_days.data or 0,
+            active=bool(self.active.data),
+        )
+
+
+class ShipForm(Form):
+    carrier = StringField(_l("Carrier"), [DataRequired(), Length(max=60)], [_storable])
+    tracking_number = StringField(_l("Tracking number"), [DataRequired(), Length(max=60)], [_storable])
+
+
+class HandOverForm(Form):
+    content = TextAreaField(_l("The code or link"), [DataRequired(), Length(max=500)], [_storable])
+
+
+class ReasonForm(Form):
+    reason = StringField(_l("Reason"), [DataRequired(), Length(max=300)], [_storable])
+
+
+class TrackingForm(Form):
+    file = FileField(_l("File"))
+    text = TextAreaField(_l("Or the lines themselves"))
+
+
+class AddressForm(Form):
+    """Where a parcel goes; `rules.checked_address` judges it."""
+
+    recipient = StringField(_l("Name on the parcel"), [DataRequired()], [_storable])
+    phone = StringField(_l("Phone for the courier"), [DataRequired()], [_storable])
+    address = TextAreaField(_l("Address"), [DataRequired()], [_storable])
+
+
+def _chosen(kind: type[Any], text: str | None) -> Any:
+    return kind(text) if text in {member.value for member in kind} else None
+
+
+def _id(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _words(text: str | None) -> str:
+    return (text or "").replace("\x00", "").strip()[:100]
+
+
+def gift_filter(said: Any) -> GiftFilter:
+    """What the address asks of the catalogue; nonsense asks nothing."""
+    return GiftFilter(
+        q=_words(said.get("q")),
+        kind=_chosen(GiftKind, said.get("kind")),
+        active={"given": True, "stopped": False}.get(said.get("active", "")),
+        low=said.get("stock") == "low",
+    )
+
+
+def claim_filter(said: Any) -> ClaimFilter:
+    """What the address asks of members' gifts; nonsense asks nothing."""
+    return ClaimFilter(
+        q=_words(said.get("q")),
+        state=_chosen(GiftState, said.get("state")),
+        gift_id=_id(said.get("gift")),
+        group_id=_id(said.get("group")),
+    )

@@ -1,0 +1,45 @@
+"""What the events of gifts say on a member's timeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import url_for
+from markupsafe import Markup, escape
+
+from kernel.db import db
+from kernel.events import describes
+from kernel.i18n import gettext as _
+
+from .events import GiftClaimed, GiftForfeited, GiftOffered, GiftShipped
+from .models import Gift
+
+
+def _said(sentence: str, gift_id: int, claim_id: int, **values: Any) -> Markup:
+    gift = db.session.get(Gift, gift_id)
+    name = gift.name if gift is not None else _("a gift")
+    link = Markup('<a href="{}">{}</a>').format(url_for("gifts_console.claim", claim_id=claim_id), name)
+    return escape(sentence) % {"gift": link, **values}
+
+
+@describes(GiftOffered)
+def offered(event: GiftOffered) -> Markup:
+    return _said(_("%(gift)s waits for them"), event.gift_id, event.claim_id)
+
+
+@describes(GiftClaimed)
+def claimed(event: GiftClaimed) -> Markup:
+    return _said(_("Claimed %(gift)s"), event.gift_id, event.claim_id)
+
+
+@describes(GiftShipped)
+def shipped(event: GiftShipped) -> Markup:
+    return _said(
+        _("%(gift)s is on its way: %(carrier)s %(number)s"),
+        event.gift_id, event.claim_id, carrier=event.carrier, number=event.tracking_number,
+    )  # fmt: skip
+
+
+@describes(GiftForfeited)
+def forfeited(event: GiftForfeited) -> Markup:
+    return _said(_("Did not claim %(gift)s in time"), event.gift_id, event.claim_id)
