@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from flask import Flask
 
+from kernel import navigation
+from kernel.i18n import lazy_gettext as _l
+
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables, jobs and services, and open its pages."""
-    from . import api, jobs, models, portal, services, subscribers, timeline  # noqa: F401
+    """Load the room's tables, jobs and services, open its pages, and fill the places that other rooms offer."""
+    from . import api, console, jobs, models, places, portal, services, subscribers, timeline  # noqa: F401
 
+    app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
     app.register_blueprint(api.bp)
+    navigation.add("coupons", _l("Coupon offers"), "coupons_console.index", "coupons.view", order=10)
+    navigation.add("coupons", _l("Look up a coupon"), "coupons_console.lookup", "coupons.view", order=20)
+    places.init()

@@ -30,3 +30,8 @@ def canonical(typed: str) -> str:
 def spelt(code: str) -> str:
     """`7F3K9QWE22MNX` → `7F3K-9QWE2-2MNX`."""
     return f"{code[:4]}-{code[4:9]}-{code[9:]}"
+
+
+def masked(code: str) -> str:
+    """`7F3K9QWE22MNX` → `7F3K-•••••-•MNX`, for eyes that need not use it."""
+    return f"{code[:4]}-•••••-•{code[10:]}"

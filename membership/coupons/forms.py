@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
-from wtforms.validators import InputRequired, Length, NumberRange, Optional
+from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.validators import InputRequired, Length, NumberRange, Optional, Regexp
 
+from kernel.errors import InputInvalid
 from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
@@ -14,7 +15,8 @@ from membership.members.rules import PhoneInvalid, canonical_phone
 
 from . import labels
 from .models import CouponKind
-from .services.offers import Draft
+from .rules import Basket, Line
+from .services.offers import Draft, check
 
 
 class PhoneForm(Form):
@@ -37,10 +39,10 @@ class OfferForm(Form):
     kind = RadioField(_l("What it does"), choices=list(labels.KINDS.items()), default=CouponKind.AMOUNT.value)
     value = YuanField(_l("Takes off"))
     percent = StringField(_l("Share that is paid"), [Length(max=8)])
-    discount_cap = YuanField(_l("At most"))
+    discount_cap = YuanField(_l("Takes off at most"))
     price = YuanField(_l("One piece costs"))
     item_title = StringField(_l("What is put into the parcel"), [Length(max=60)])
-    min_spend = YuanField(_l("From"))
+    min_spend = YuanField(_l("From a purchase of"))
     skus = TextAreaField(_l("Only for these goods"), [Length(max=4000)])
     validity = RadioField(
         _l("Can be used"),
@@ -50,7 +52,7 @@ class OfferForm(Form):
     valid_days = OptionalIntegerField(_l("Days from the claim"), [Optional(), NumberRange(1, 3650)])
     usable_from = LocalDateTimeField(_l("Usable from"))
     usable_until = LocalDateTimeField(_l("Usable until"))
-    stock = OptionalIntegerField(_l("Pieces"), [Optional(), NumberRange(1, 100_000_000)])
+    stock = OptionalIntegerField(_l("How many pieces"), [Optional(), NumberRange(1, 100_000_000)])
     per_member = OptionalIntegerField(_l("Each member may have"), [Optional(), NumberRange(1, 1000)], default=1)
     per_day = OptionalIntegerField(_l("A day, all together"), [Optional(), NumberRange(1, 100_000_000)])
     claim_from = LocalDateTimeField(_l("Can be claimed from"))
@@ -61,10 +63,33 @@ class OfferForm(Form):
     stack_group = StringField(_l("Goes together with others of another kind"), [Length(max=40)])
     terms = TextAreaField(_l("More terms, as members read them"), [Length(max=500)])
 
-    def __init__(self, groups: list[tuple[int, str]], tiers: list[tuple[int, str]], **kwargs: Any) -> None:
+    def __init__(
+        self, groups: list[tuple[int, str]], tiers: list[tuple[int, str]], claimed: int = 0, **kwargs: Any
+    ) -> None:
+        """`claimed` coupons are out already: the stock cannot be lower than that."""
         super().__init__(**kwargs)
         self.group_id.choices = [(0, _("Everybody")), *groups]
         self.min_rank.choices = [(0, _("Every tier")), *tiers]
+        self.claimed = claimed
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        """Each field by itself, then the offer as a whole, with what is wrong beside the field that it concerns."""
+        fine = super().validate(extra_validators)
+        try:
+            check(self.draft)
+        except (InputInvalid, ValueError) as refusal:
+            for place, sentence in getattr(refusal, "errors", []):
+                name = "price" if place == "value" and self.kind.data == CouponKind.FIXED_PRICE.value else place
+                if not self[name].errors:
+                    self.refuse(name, sentence)
+            return False
+        return fine
+
+    def validate_stock(self, field: OptionalIntegerField) -> None:
+        if field.data is not None and field.data < self.claimed:
+            raise ValueError(
+                _("%(claimed)s coupons are out already; the stock cannot be lower than that.", claimed=self.claimed)
+            )
 
     def validate_percent(self, field: StringField) -> None:
         if self.kind.data == CouponKind.PERCENT.value and self.per_mille is None:
@@ -134,6 +159,8 @@ class OfferForm(Form):
 
 class StockForm(Form):
     more = IntegerField(_l("More pieces"), [InputRequired(), NumberRange(1, 100_000_000)])
+    # The stock that the form was shown with: of a double click the second finds another one.
+    seen = HiddenField()
 
 
 class LinkForm(Form):
@@ -146,6 +173,8 @@ class ReasonForm(Form):
 
 class GrantForm(Form):
     offer_id = SelectField(_l("Offer"), coerce=int)
+    # Drawn anew for each page that is shown, so that a double click grants once.
+    key = HiddenField(validators=[InputRequired(), Regexp(r"^[A-Za-z0-9_-]{8,40}$")])
 
     def __init__(self, offers: list[tuple[int, str]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -153,7 +182,39 @@ class GrantForm(Form):
 
 
 class RedeemForm(Form):
-    """The counter redeems a coupon without a till program."""
+    """The counter redeems a coupon without a till program; a coupon for certain goods also asks for those."""
 
     order = StringField(_l("Receipt or order number"), [InputRequired(), Length(max=60)])
-    amount = YuanField(_l("What the goods cost"), [InputRequired()])
+    amount = YuanField(_l("What all goods cost"), [InputRequired()])
+    postage = YuanField(_l("Postage"))
+    sku = SelectField(_l("Goods that the coupon is for"))
+    quantity = OptionalIntegerField(_l("Pieces of them"), [Optional(), NumberRange(1, 1_000_000)], default=1)
+    share = YuanField(_l("What these pieces cost"))
+
+    def __init__(self, skus: list[tuple[str, str]], posted: bool, **kwargs: Any) -> None:
+        """`skus` are the goods that the coupon is for, none when it is for all; `posted` whether postage matters."""
+        super().__init__(**kwargs)
+        self.sku.choices = skus
+        if not skus:
+            del self.sku, self.quantity, self.share
+        if not posted:
+            del self.postage
+
+    def validate_share(self, field: YuanField) -> None:
+        if field.data is None or field.data < 1:
+            raise ValueError(_("Say what the goods that the coupon is for cost."))
+        if self.amount.data is not None and field.data > self.amount.data:
+            raise ValueError(_("They cannot cost more than all goods together."))
+
+    @property
+    def basket(self) -> Basket:
+        """What is being bought, as far as the coupon needs to know it."""
+        amount = self.amount.data or 0
+        postage = (self.postage.data or 0) if "postage" in self else 0
+        if "sku" not in self:
+            return Basket(amount, postage)
+        share = self.share.data or 0
+        lines = [Line(self.sku.data, self.quantity.data or 1, share)]
+        if amount > share:
+            lines.append(Line("", 1, amount - share))
+        return Basket(amount, postage, tuple(lines))

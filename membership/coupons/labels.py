@@ -29,11 +29,25 @@ KIND_HELP = {
     CouponKind.FREE_SHIPPING: _l("The postage is on the shop."),
 }
 
+KIND_ICONS = {
+    CouponKind.AMOUNT: "cash",
+    CouponKind.PERCENT: "discount",
+    CouponKind.FIXED_PRICE: "tag",
+    CouponKind.GIFT_ITEM: "gift",
+    CouponKind.FREE_SHIPPING: "truck",
+}
+
+STATE_SENTENCES = {
+    OfferState.ACTIVE: _l("It runs: links and pushes give it out from now on."),
+    OfferState.PAUSED: _l("Paused: nobody can claim it until you go on. Coupons that are out stay usable."),
+    OfferState.ENDED: _l("Ended. Coupons that are out stay usable until the day they say."),
+}
+
 OFFER_STATES = {
     OfferState.DRAFT: _l("Draft"),
     OfferState.ACTIVE: _l("Running"),
     OfferState.PAUSED: _l("Paused"),
-    OfferState.ENDED: _l("Ended"),
+    OfferState.ENDED: _l("Over"),
 }
 
 COUPON_STATES = {
@@ -57,6 +71,7 @@ REASONS = {
     "full refund": _l("The order was refunded"),
     "time": _l("Its time was over"),
     "transferred": _l("Given to somebody else"),
+    "unfrozen": _l("Given free again"),
 }
 
 
@@ -100,7 +115,7 @@ def face(terms: Any) -> str:
         case CouponKind.PERCENT:
             return percent_words(terms.value)
         case CouponKind.GIFT_ITEM:
-            return _("Gift")
+            return _("Free gift")
         case _:
             return _("Free post")
 
@@ -150,7 +165,17 @@ def validity(terms: Any) -> str:
         parts.append(_("usable from %(at)s", at=date_time(terms.usable_from)))
     if terms.usable_until is not None:
         parts.append(_("until %(at)s", at=date_time(terms.usable_until)))
-    return _(", ").join(parts)
+    return _comma().join(parts)
+
+
+def _comma() -> str:
+    """Between the parts of a sentence; between goods it is another one in Chinese."""
+    return "，" if current_locale() == "zh_Hans" else ", "
+
+
+def _joined(parts: Sequence[str]) -> str:
+    text = _comma().join(part for part in parts if part)
+    return text[:1].upper() + text[1:]
 
 
 def sentence(terms: Any, stock: int | None = None, per_member: int | None = 1, per_day: int | None = None, group: str = "") -> str:
@@ -169,8 +194,7 @@ def sentence(terms: Any, stock: int | None = None, per_member: int | None = 1, p
         parts.append(_("any number each"))
     elif per_member > 1:
         parts.append(_("%(count)s each", count=number(per_member)))
-    text = _(", ").join(part for part in parts if part)
-    return text[:1].upper() + text[1:]
+    return _joined(parts)
 
 
 def ticket_terms(terms: Any) -> str:
@@ -178,8 +202,7 @@ def ticket_terms(terms: Any) -> str:
     parts = [what(terms), scope(terms.skus)]
     if terms.group_id is not None:
         parts.append(_("only while in the group"))
-    text = _(", ").join(part for part in parts if part)
-    return text[:1].upper() + text[1:]
+    return _joined(parts)
 
 
 def source_words(source: str) -> str:
@@ -189,6 +212,7 @@ def source_words(source: str) -> str:
         "link": _l("Public link"),
         "personal": _l("Personal link"),
         "push": _l("Push"),
+        "call": _l("Call-back"),
         "console": _l("Granted by staff"),
         "transfer": _l("From another member"),
         "group": _l("Group"),

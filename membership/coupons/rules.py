@@ -401,3 +401,14 @@ def _shares(terms: Terms, basket: Basket, goods: int) -> list[int]:
     inside = _in_scope(terms, basket)
     weights = [line.amount if chosen else 0 for line, chosen in zip(basket.lines, inside, strict=True)]
     return share(goods, weights)
+
+
+def deepest_share(terms: Terms) -> int | None:
+    """The largest part of the goods' price that a coupon can take off, per mille; None where the terms do not tell."""
+    match terms.kind:
+        case CouponKind.AMOUNT:
+            return 1000 if terms.min_spend <= terms.value else -(-terms.value * 1000 // terms.min_spend)
+        case CouponKind.PERCENT:
+            return 1000 - terms.value
+        case _:
+            return None

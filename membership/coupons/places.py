@@ -1,0 +1,53 @@
+"""What coupons show in other rooms: on the console's page of a member, on the member's own page, and in the brief."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import render_template
+from markupsafe import Markup
+
+from kernel import today
+from kernel.auth import may
+from kernel.ports import fill_slot
+from membership.members.models import Member
+
+from . import brief, labels, queries
+from .portal import page_path
+
+
+def _piece(template: str, **values: Any) -> Markup:
+    # A template escapes its own values.
+    return Markup(render_template(template, **values))  # noqa: S704
+
+
+def member_side(member: Member) -> Markup:
+    """A member's newest coupons, on the console's page about them (slot `member.side`)."""
+    if not may("coupons.view"):
+        return Markup("")
+    return _piece("coupons/_member_side.html", member=member, rows=queries.of_member(member.id), labels=labels)
+
+
+def member_actions(member: Member) -> Markup:
+    """The button that gives them one (slot `member.actions`)."""
+    if not may("coupons.issue") or member.erased_at is not None:
+        return Markup("")
+    return _piece("coupons/_member_actions.html", member=member)
+
+
+def me_cards(member: Member) -> Markup:
+    """What a member can use, the soonest to end first, on their own page (slot `me.cards`)."""
+    rows = queries.usable_of(member.id, 4)
+    if not rows:
+        return Markup("")
+    return _piece("coupons/_me_cards.html", rows=rows[:3], more=len(rows) > 3, labels=labels, page_path=page_path)
+
+
+def init() -> None:
+    """Put everything into its place."""
+    fill_slot("member.side", order=30)(member_side)
+    fill_slot("member.actions", order=30)(member_actions)
+    fill_slot("me.cards", order=20)(me_cards)
+    today.tasks.fill(brief.tasks)
+    today.numbers.fill(brief.numbers)
+    today.search.fill(brief.find)
