@@ -500,3 +500,15 @@ def test_calls_and_invitations_read_on_the_timeline(app, db, agent, due, make_gr
             f'回访：<a href="/console/calls/{due.id}">已接通</a>',
             "回访后受邀进群「茶友群」",
         ]
+
+
+@pytest.mark.parametrize(
+    ("path", "active"),
+    [("calls", {"desk"}), ("scripts", {"desk"}), ("funnel", {"results"}), ("posts/calendar", {"posts"})],
+)
+def test_the_rail_marks_the_section_and_the_page_one_is_on(app, agent, path, active):
+    from kernel.navigation import SECTIONS
+
+    with app.test_request_context(f"/console/{path}"):
+        assert {s.key for s in SECTIONS if any(item.active for item in s.items)} == active
+        assert [item.url for s in SECTIONS for item in s.items if item.active] == [f"/console/{path}"]
