@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 
 from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
-from wtforms.validators import DataRequired, InputRequired, Length, Optional, ValidationError
+from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
 
 from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
 from kernel.i18n import gettext as _
@@ -15,6 +15,15 @@ from kernel.i18n import lazy_gettext as _l
 
 from . import labels, rules
 from .models import Downgrade, Metric, RefundEffect, Window
+
+
+class Needed:
+    """Marks a field that is needed where its level or window is chosen; `rules.mistakes_in` decides that."""
+
+    field_flags = {"required": True}
+
+    def __call__(self, form: Any, field: Any) -> None:
+        return None
 
 
 class PerMilleField(StringField):
@@ -39,7 +48,7 @@ class PolicyForm(Form):
 
     metric = RadioField(_l("What is counted"), choices=list(labels.METRICS.items()), coerce=Metric)
     window = RadioField(_l("From when"), choices=list(labels.WINDOWS.items()), coerce=Window)
-    rolling_days = OptionalIntegerField(_l("How many days"), [Optional()])
+    rolling_days = OptionalIntegerField(_l("How many days"), [Needed()])
     valid_days = IntegerField(_l("A tier holds for"), [InputRequired()])
     grace_days = IntegerField(_l("and is kept after its end for"), [InputRequired()])
     downgrade = RadioField(_l("When it has ended and is not reached again"), choices=list(labels.DOWNGRADES.items()), coerce=Downgrade)
@@ -104,11 +113,11 @@ class PolicyForm(Form):
 
 for _rank in rules.RANKS:
     setattr(PolicyForm, f"on_{_rank}", BooleanField(_l("VIP%(rank)s is given", rank=_rank)))
-    setattr(PolicyForm, f"name_{_rank}", StringField(_l("Name"), [Length(max=20)]))
+    setattr(PolicyForm, f"name_{_rank}", StringField(_l("Name"), [Needed(), Length(max=20)]))
     setattr(PolicyForm, f"name_en_{_rank}", StringField(_l("Name in English"), [Length(max=30)]))
-    setattr(PolicyForm, f"spend_{_rank}", YuanField(_l("From a spend of")))
-    setattr(PolicyForm, f"orders_{_rank}", OptionalIntegerField(_l("From so many orders"), [Optional()]))
-    setattr(PolicyForm, f"discount_{_rank}", PerMilleField(_l("Members pay, of the price")))
+    setattr(PolicyForm, f"spend_{_rank}", YuanField(_l("From a spend of"), [Needed()]))
+    setattr(PolicyForm, f"orders_{_rank}", OptionalIntegerField(_l("From so many orders"), [Needed()]))
+    setattr(PolicyForm, f"discount_{_rank}", PerMilleField(_l("Members pay, of the price"), [Needed()]))
     setattr(PolicyForm, f"benefits_{_rank}", TextAreaField(_l("What it gives"), [Length(max=200)]))
 
 
