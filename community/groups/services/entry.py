@@ -113,6 +113,8 @@ def enter(
     """
     found = misses(member, group, way, password)
     if found:
+        if refusal := rules.entry_refusal(queries.state_of(group), keeps_seat=False):
+            raise refusal
         raise rules.NotQualified(found, labels.misses_sentence(group, found, member))
     taken = seats.join(
         group.id,

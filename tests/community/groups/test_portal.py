@@ -454,3 +454,20 @@ def test_the_first_view_is_small(db, clock, english, make_group, make_member, gi
         answer = english.get(path)
         total += len(answer.data) if path.endswith(".webp") else len(gzip.compress(answer.data))
     assert total <= 100 * 1024
+
+
+def test_a_closed_group_says_so_before_it_speaks_of_rules(db, clock, english, make_group, make_member):
+    rule = {"mode": "all", "rules": [{"kind": "tier", "rank": 4}]}
+    group = make_group(state=GroupState.CLOSED, join_rule=rule)
+    answer = english.post(services.invitation_path(make_member().id, group.id))
+    assert answer.status_code == 410
+    assert "This group is closed" in text(answer)
+
+
+def test_a_tap_costs_few_statements(db, clock, english, make_group, make_member, queries):
+    group, member = make_group(), make_member()
+    bind(english, make_group(), member)
+    path = f"{page_of(group)}/join"
+    # The browser, the person, the group; eight for the seat, which a batch shares; the enrolment.
+    with queries(12):
+        english.post(path)
