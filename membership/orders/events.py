@@ -26,6 +26,7 @@ class OrderDelivered(Event):
     order_id: int
     member_id: int | None
     delivered_at: datetime
+    external_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class OrderCompleted(Event):
 
     order_id: int
     member_id: int | None
+    external_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class OrderRefused(Event):
 
     order_id: int
     member_id: int | None
+    external_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

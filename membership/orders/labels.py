@@ -128,17 +128,17 @@ def _recorded(event: OrderRecorded) -> str:
 
 @describes(OrderDelivered)
 def _delivered(event: OrderDelivered) -> str:
-    return _("The parcel arrived")
+    return _("The parcel of order %(number)s arrived", number=event.external_id)
 
 
 @describes(OrderCompleted)
 def _completed(event: OrderCompleted) -> str:
-    return _("The order is complete")
+    return _("Order %(number)s is complete", number=event.external_id)
 
 
 @describes(OrderRefused)
 def _refused(event: OrderRefused) -> str:
-    return _("Refused the parcel at the door")
+    return _("Refused the parcel of order %(number)s at the door", number=event.external_id)
 
 
 @describes(OrderRefunded)

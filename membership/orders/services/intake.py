@@ -490,10 +490,10 @@ def _steps(
     source: str, row: Any, before: OrderState | None, fresh: bool, single: bool, now: datetime
 ) -> list[Event]:
     """How far an order has come since its state before (None: it is new)."""
-    who = {"order_id": row.id, "member_id": row.member_id}
+    who = {"order_id": row.id, "member_id": row.member_id, "external_id": row.external_id}
     events: list[Event] = []
     if single and row.paid_at is not None and before in (None, OrderState.PLACED):
-        events.append(OrderRecorded(**who, source=source, external_id=row.external_id, amount=row.paid_amount))
+        events.append(OrderRecorded(**who, source=source, amount=row.paid_amount))
     if row.state in rules.ARRIVED_STATES and before not in rules.ARRIVED_STATES:
         at = row.delivered_at or (row.completed_at if row.completed_at != row.paid_at else None)
         if at is None and (before is not None or fresh):

@@ -53,7 +53,7 @@ def deliver_due() -> int:
         update(Order)
         .where(Order.state == OrderState.SHIPPED, Order.delivered_at <= now)
         .values(state=OrderState.DELIVERED, paid_at=func.coalesce(Order.paid_at, Order.delivered_at))
-        .returning(Order.id, Order.member_id, Order.delivered_at, Order.payment)
+        .returning(Order.id, Order.external_id, Order.member_id, Order.delivered_at, Order.payment)
         .execution_options(synchronize_session=False)
     ).all()
     # Cash on delivery was paid at the door.
@@ -61,7 +61,9 @@ def deliver_due() -> int:
         {row.member_id for row in rows if row.payment is Payment.ON_DELIVERY and row.member_id is not None}
     )
     publish_all(
-        OrderDelivered(order_id=row.id, member_id=row.member_id, delivered_at=row.delivered_at)
+        OrderDelivered(
+            order_id=row.id, member_id=row.member_id, delivered_at=row.delivered_at, external_id=row.external_id
+        )
         for row in sorted(rows, key=lambda one: one.id)
         if row.delivered_at is not None
     )

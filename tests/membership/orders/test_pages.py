@@ -294,4 +294,4 @@ def test_timeline_tells_of_orders(filled, owner_client, db):
     services.record("taobao", replace(draft("2012000000009", days_ago=1), state=OrderState.REFUSED))
     member_id = db.session.scalars(select(Order.member_id).where(Order.external_id == "2012000000009")).one()
     page = owner_client.get(f"/console/members/{member_id}", headers={"Accept-Language": "en"}).text
-    assert "Refused the parcel at the door" in page
+    assert "Refused the parcel of order 2012000000009 at the door" in page
