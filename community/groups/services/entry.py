@@ -141,7 +141,9 @@ def welcome(group: Group, member_id: int, source: str) -> GiftClaim | None:
     It happens with the tap, so that the gift waits on the next page, and once more by the event, should a crash have come
     between the seat and it.
     """
-    member_services.enrol(member_id, source or f"group:{group.id}")
+    member = members.find_member(member_id)
+    if member is not None and member.enrolled_at is None:
+        member_services.enrol(member_id, source or f"group:{group.id}")
     if group.welcome_gift_id is None:
         return None
     return gifts.offer_gift(group.welcome_gift_id, member_id, benefit=f"welcome:{group.id}", group_id=group.id)
