@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from kernel.auth import api_scope
 from kernel.http import api_blueprint, idempotent
@@ -22,6 +22,8 @@ bp = api_blueprint("coupons_api", __name__)
 LARGEST = 10_000_000_000_00
 Text = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Amount = Annotated[int, Field(ge=0, le=LARGEST)]
+# The order's number at its source; feeds call the same thing `external_id`.
+OrderNumber = Annotated[Text, Field(validation_alias=AliasChoices("order", "external_id", "order_no"))]
 
 
 class Strict(BaseModel):
@@ -59,13 +61,13 @@ class ValidateIn(BasketIn):
 class OrderIn(Strict):
     code: Text
     source: Text
-    order: Text
+    order: OrderNumber
 
 
 class RedeemIn(BasketIn):
     code: Text
     source: Text
-    order: Text
+    order: OrderNumber
 
 
 class RollBackIn(OrderIn):
