@@ -110,5 +110,5 @@ def used_of(limits: Sequence[str], subject: str = "", window: str = "") -> dict[
         select(LimitCounter.limit, LimitCounter.used).where(
             LimitCounter.limit.in_(limits), LimitCounter.subject == subject, LimitCounter.window == window
         )
-    ).tuples()
-    return dict.fromkeys(limits, 0) | dict(rows.all())
+    )
+    return dict.fromkeys(limits, 0) | {row[0]: row[1] for row in rows}

@@ -33,7 +33,13 @@ def make_offer(db: Any) -> Callable[..., Offer]:
     """`make_offer(stock=10, min_spend=9900)` makes a running offer of ¥20 off, 14 days from the claim."""
 
     def make(state: OfferState = OfferState.ACTIVE, **changes: Any) -> Offer:
-        values: dict[str, Any] = {"name": "Spring", "kind": CouponKind.AMOUNT, "value": 2000, "valid_days": 14, **changes}
+        values: dict[str, Any] = {
+            "name": "Spring",
+            "kind": CouponKind.AMOUNT,
+            "value": 2000,
+            "valid_days": 14,
+            **changes,
+        }
         return services.create(services.Draft(**values), state)
 
     return make
