@@ -27,7 +27,7 @@ def init_app(app: Flask) -> None:
     # Imported here, since the launcher needs this module before it has time for the database's.
     from .demo import demo
 
-    for command in (staff, backup_command, restore_command, demo):
+    for command in (staff, api_key, backup_command, restore_command, demo):
         app.cli.add_command(command)
 
 
