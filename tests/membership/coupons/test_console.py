@@ -262,6 +262,18 @@ def test_each_field_is_refused_beside_itself_and_what_was_typed_stays(browse, db
     assert count_of(db, Offer) == 0
 
 
+@pytest.mark.parametrize("field", ["name", "skus", "terms", "stack_group", "percent", "item_title"])
+def test_characters_that_cannot_be_kept_are_no_fault(browse, db, field):
+    page = browse().post("/console/offers/new", data={**AMOUNT, field: "a\x00b"})
+    assert page.status_code < 500
+
+
+def test_any_number_each_is_kept(browse, db):
+    browse().post("/console/offers/new", data={**AMOUNT, "per_member": "", "stock": ""})
+    made = db.session.scalars(select(Offer)).one()
+    assert (made.per_member, made.stock) == (None, None)
+
+
 def test_the_sentence_is_told_while_writing_and_changes_nothing(browse, db):
     browser, before = browse(), everything(db)
     assert SENTENCE in said(browser.post("/console/offers/sentence", data=AMOUNT))
