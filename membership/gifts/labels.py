@@ -81,7 +81,7 @@ def benefit_words(claim: GiftClaim, groups: Mapping[int, str]) -> str:
         if claim.group_id is not None and claim.group_id in groups:
             return str(_("Welcome gift of “%(group)s”", group=groups[claim.group_id]))
         return str(_("Welcome gift"))
-    return claim.benefit
+    return str(_("Gift from the shop"))
 
 
 def masked_name(name: str) -> str:
@@ -92,12 +92,13 @@ def masked_name(name: str) -> str:
 def steps(kind: GiftKind, state: GiftState, claim: GiftClaim) -> list[tuple[str, str, str]]:
     """The way of a claimed gift as (what, `done`, `now` or `next`, a line about it)."""
     on = day(claim.claimed_at) if claim.claimed_at else ""
+    sent = state in _SENT
     if kind == GiftKind.PHYSICAL:
         names = [
             (_("Claimed"), on),
-            (_("Where it goes"), ""),
+            (_("Address"), ""),
             (_("Being packed"), ""),
-            (_("On its way"), f"{claim.carrier} {claim.tracking_number}".strip()),
+            (_("On its way"), f"{claim.carrier} {claim.tracking_number}".strip() if sent else ""),
             (_("Arrived"), day(claim.delivered_at) if claim.delivered_at else ""),
         ]
         order = {

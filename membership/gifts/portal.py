@@ -15,7 +15,7 @@ from membership.members import queries as members
 
 from . import labels, queries, rules, services
 from .forms import AddressForm
-from .models import GiftKind, GiftState
+from .models import GiftClaim, GiftKind, GiftState
 from .queries import Opened
 
 bp = APIBlueprint("gifts_portal", __name__, template_folder="templates", enable_openapi=False)
@@ -48,6 +48,15 @@ def _somebody_elses(found: Opened, token: str) -> Any:
     )
 
 
+def _known_address(found: Opened, kept: GiftClaim | None) -> dict[str, str]:
+    """What the form is filled in with: the address given, that of the last gift, or the member's own."""
+    source = found.claim if found.claim.address else kept
+    if source is not None:
+        return {"recipient": source.recipient, "phone": source.phone, "address": source.address}
+    member = found.member
+    return {"recipient": member.name, "phone": (member.phone or "").removeprefix("+86"), "address": member.address}
+
+
 def _page(found: Opened, token: str, form: AddressForm | None = None, status: int = 200) -> Any:
     """The gift of the member whom this browser is bound to.
 
@@ -56,13 +65,7 @@ def _page(found: Opened, token: str, form: AddressForm | None = None, status: in
     kept = services.kept_address(found.member.id) if found.state == GiftState.ADDRESS_PENDING else None
     identified = visitors.member_id(identified=True) == found.member.id
     if form is None:
-        source = found.claim if found.claim.address else kept
-        known = (
-            {"recipient": source.recipient, "phone": source.phone, "address": source.address}
-            if source and identified
-            else {}
-        )
-        form = AddressForm(formdata=None, data=known)
+        form = AddressForm(formdata=None, data=_known_address(found, kept) if identified else {})
     return render_template(
         "gifts/gift.html",
         found=found,

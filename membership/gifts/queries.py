@@ -90,7 +90,7 @@ def running_low() -> Sequence[Any]:
 
 def gift_choices() -> list[tuple[int, str]]:
     """Every gift to filter by."""
-    return list(db.session.execute(select(Gift.id, Gift.name).order_by(Gift.id.desc()).limit(200)).tuples())
+    return list(db.session.execute(select(Gift.id, Gift.name).order_by(Gift.id.desc()).limit(200)).all())
 
 
 def found_by_name(words: str) -> list[Gift]:
@@ -180,7 +180,7 @@ def pick_list(wanted: ClaimFilter) -> list[ClaimRow]:
     """What is to be packed, whoever has waited longest first; of the filter the gift, the group and the words count."""
     queued = ClaimFilter(wanted.q, GiftState.QUEUED, wanted.gift_id, wanted.group_id)
     found = _claims(queued).order_by(GiftClaim.queued_at, GiftClaim.id).limit(10_000)
-    return [_row(*row) for row in db.session.execute(found).tuples()]
+    return [_row(*row) for row in db.session.execute(found)]
 
 
 def claim_row(claim_id: int) -> ClaimRow:
@@ -192,19 +192,19 @@ def claim_row(claim_id: int) -> ClaimRow:
 def latest_of_gift(gift_id: int, size: int = 8) -> list[ClaimRow]:
     """The newest members' gifts of one kind."""
     found = _claims(ClaimFilter(gift_id=gift_id)).order_by(GiftClaim.id.desc()).limit(size)
-    return [_row(*row) for row in db.session.execute(found).tuples()]
+    return [_row(*row) for row in db.session.execute(found)]
 
 
 def gifts_of(member_id: int, size: int = 100) -> list[ClaimRow]:
     """A member's gifts, newest first."""
     found = _claims(ClaimFilter()).where(GiftClaim.member_id == member_id).order_by(GiftClaim.id.desc()).limit(size)
-    return [_row(*row) for row in db.session.execute(found).tuples()]
+    return [_row(*row) for row in db.session.execute(found)]
 
 
 def with_tracking(number: str) -> list[ClaimRow]:
     """Gifts on their way under a carrier's number, for the search over everything."""
     found = _claims(ClaimFilter()).where(GiftClaim.tracking_number == number).limit(5)
-    return [_row(*row) for row in db.session.execute(found).tuples()]
+    return [_row(*row) for row in db.session.execute(found)]
 
 
 def count_in(state: GiftState) -> int:

@@ -1,0 +1,129 @@
+"""Gifts, members and phones for the tests of gifts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from kernel import clock as kernel_clock
+from kernel import visitors
+from kernel.auth import Role
+from membership.gifts import services
+from membership.gifts.models import Gift, GiftClaim, GiftKind, GiftState
+from membership.members import services as members
+from membership.members.models import Channel, Member
+
+ADDRESS = {"recipient": "青柠", "phone": "126 0000 1234", "address": "杭州市西湖区样例路一号三楼"}
+
+
+@pytest.fixture
+def make_member(db: Any) -> Callable[..., Member]:
+    """`make_member(name=…, phone="+86126…")` adds a person."""
+    made = 0
+
+    def make(name: str = "", phone: str = "", **columns: Any) -> Member:
+        nonlocal made
+        made += 1
+        identities = [(Channel.SHOP, f"buyer-{made}")]
+        identities += [(Channel.PHONE, phone)] if phone else []
+        member, _ = members.find_or_make(identities, name or f"青柠{made}", source="shop")
+        for key, value in columns.items():
+            setattr(member, key, value)
+        db.session.flush()
+        return member
+
+    return make
+
+
+@pytest.fixture
+def make_gift(db: Any) -> Callable[..., Gift]:
+    """`make_gift(kind, stock=3)` puts a gift into the catalogue."""
+
+    def make(kind: GiftKind = GiftKind.PHYSICAL, **changes: Any) -> Gift:
+        values: dict[str, Any] = {"name": "茶样三泡", "stock": 10, **changes}
+        return services.create(services.Draft(kind=kind, **values))
+
+    return make
+
+
+@pytest.fixture
+def give(make_member: Callable[..., Member], make_gift: Callable[..., Gift]) -> Callable[..., GiftClaim]:
+    """`give(state=GiftState.QUEUED, gift=…, member=…)`: somebody's gift that has come as far as that."""
+    made = 0
+
+    def make(state: GiftState = GiftState.OFFERED, gift: Gift | None = None, member: Member | None = None) -> GiftClaim:
+        nonlocal made
+        made += 1
+        gift, member = gift or make_gift(), member or make_member()
+        claim = services.offer_gift(gift.id, member.id, f"welcome:{made}")
+        assert claim is not None
+        if state != GiftState.OFFERED:
+            services.claim(claim.id, member.id)
+        if state in (GiftState.QUEUED, GiftState.SHIPPED, GiftState.FAILED, GiftState.RETURNED):
+            services.give_address(services.get_claim(claim.id), **ADDRESS)
+        if state in (GiftState.SHIPPED, GiftState.RETURNED):
+            services.ship(claim.id, "样板快递", f"DEMO{made:04}")
+        if state == GiftState.FAILED:
+            services.fail(claim.id, "无人接听")
+        if state == GiftState.RETURNED:
+            services.come_back(claim.id, "查无此人")
+        assert services.get_claim(claim.id, lock=True).state == state
+        return claim
+
+    return make
+
+
+@pytest.fixture
+def browse(staff_client: Callable[..., FlaskClient]) -> Callable[..., FlaskClient]:
+    """`browse(Role.ASSISTANT)`: a browser of staff that speaks English."""
+
+    def make(role: Role = Role.OWNER) -> FlaskClient:
+        browser = staff_client(role)
+        browser.set_cookie("lang", "en")
+        return browser
+
+    return make
+
+
+@pytest.fixture
+def phone(app: Flask, db: Any) -> Callable[..., FlaskClient]:
+    """`phone()` is nobody's; `phone(member, identified=True)` is bound to a member. It speaks English."""
+
+    def make(member: Member | None = None, identified: bool = False) -> FlaskClient:
+        browser = app.test_client()
+        browser.set_cookie("lang", "en")
+        if member is not None:
+            token, now = f"token-of-{member.id}-{identified}", kernel_clock.now()
+            db.session.add(
+                visitors.VisitorSession(
+                    token_hash=visitors._hash(token),
+                    member_id=member.id,
+                    created_at=now,
+                    identified_at=now if identified else None,
+                    expires_at=now + visitors.LIFETIME,
+                )
+            )
+            db.session.flush()
+            browser.set_cookie(visitors.cookie_name(app.extensions["settings"].site_url), token)
+        return browser
+
+    return make
+
+
+@pytest.fixture
+def contents(db: Any) -> Callable[[], Any]:
+    """`contents()` is what the tables of gifts, counters, events and browsers hold."""
+    from sqlalchemy import text
+
+    def read() -> Any:
+        db.session.flush()
+        return [
+            db.session.execute(text(f"SELECT * FROM {table} ORDER BY 1, 2, 3")).all()
+            for table in ("gift", "gift_claim", "limit_counter", "event", "visitor_session", "audit_entry")
+        ]
+
+    return read
