@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .people import Person, enrol, find_or_make, find_or_make_many
+from .people import Person, enrol, find_or_make, find_or_make_counted, find_or_make_many
 from .profile import ProfileChange, edit_profile, tag, untag, write_note
 from .rights import (
     give_consent,
@@ -20,6 +20,7 @@ __all__ = [
     "edit_profile",
     "enrol",
     "find_or_make",
+    "find_or_make_counted",
     "find_or_make_many",
     "give_consent",
     "give_consent_many",

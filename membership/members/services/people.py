@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, or_, select, text, update
+from sqlalchemy import delete, func, or_, select, text, update
 
 from kernel import clock
 from kernel.db import changed, db
@@ -60,6 +60,11 @@ def find_or_make_many(people: Sequence[Person]) -> list[int]:
     return _resolve(people)[0]
 
 
+def find_or_make_counted(people: Sequence[Person]) -> tuple[list[int], set[int]]:
+    """As `find_or_make_many`, and the ids of those who were made by this call."""
+    return _resolve(people)
+
+
 def _resolve(people: Sequence[Person]) -> tuple[list[int], set[int]]:
     """The member of each person, and which of them were made here."""
     keyed = [_keys(person) for person in people]
@@ -95,6 +100,25 @@ def _keys(person: Person) -> tuple[rules.Key, ...]:
     return tuple(dict.fromkeys(rules.canonical_identity(channel, name) for channel, name in person.identities))
 
 
+# The ids are drawn before the rows are written, so that each person is known to have theirs.
+_MAKE = text(
+    """
+    WITH seen AS (
+        SELECT nextval(pg_get_serial_sequence('member', 'id')) AS id, t.*
+        FROM unnest(CAST(:name AS text[]), CAST(:nickname AS text[]), CAST(:city AS text[]), CAST(:address AS text[]),
+                    CAST(:source AS text[])) WITH ORDINALITY AS t (name, nickname, city, address, source, place)
+    ), made AS (
+        INSERT INTO member (
+            id, name, nickname, hobbies, city, address, locale, source, stage, stage_since, rank, orders_count, spend,
+            created_at)
+        SELECT id, name, nickname, '', city, address, 'zh_Hans', source, :stage, :now, 0, 0, 0, :now FROM seen
+        RETURNING id
+    )
+    SELECT seen.id FROM seen JOIN made ON made.id = seen.id ORDER BY seen.place
+    """
+)
+
+
 def _make(people: Sequence[Person], found: Sequence[int]) -> dict[int, int]:
     """Insert the members that are to be made; the id of each placeholder."""
     first: dict[int, Person] = {}
@@ -103,21 +127,14 @@ def _make(people: Sequence[Person], found: Sequence[int]) -> dict[int, int]:
             first.setdefault(member, person)
     if not first:
         return {}
-    now = clock.now()
-    rows = [
+    made = db.session.scalars(
+        _MAKE,
         {
-            "name": person.name.strip(),
-            "nickname": person.nickname.strip(),
-            "city": person.city.strip(),
-            "address": person.address.strip(),
-            "source": person.source,
-            "stage": Stage.LEAD,
-            "stage_since": now,
-            "created_at": now,
-        }
-        for person in first.values()
-    ]
-    made = db.session.execute(insert(Member).returning(Member.id, sort_by_parameter_order=True), rows).scalars()
+            "now": clock.now(),
+            "stage": Stage.LEAD.value,
+            **{name: [getattr(person, name).strip() for person in first.values()] for name in (*FILLED, "source")},
+        },
+    ).all()
     return dict(zip(first, made, strict=True))
 
 

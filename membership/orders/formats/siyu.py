@@ -111,7 +111,7 @@ class _Reader:
         self.places, _repeated = places(heading, SPELLINGS)
         self.width = len(heading)
         self.now = now
-        self.shared: dict[str, Callable[[str, str], Any]] = {
+        shared: dict[str, Callable[[str, str], Any]] = {
             "placed_at": self._moment,
             "paid_at": self._moment,
             "shipped_at": self._moment,
@@ -132,6 +132,9 @@ class _Reader:
             "buyer_name": lambda column, cell: cells.text(column, cells.unwrapped(cell), 80),
             "buyer_city": lambda column, cell: cells.text(column, cells.unwrapped(cell), 80),
         }
+        self.shared_places = [
+            (column, self.places[column], read) for column, read in shared.items() if column in self.places
+        ]
 
     def _moment(self, column: str, cell: str) -> datetime:
         return cells.moment(column, cell, self.now)
@@ -156,12 +159,13 @@ class _Reader:
             order.faults[row.line] = fault
 
     def _shared_values(self, row: Row, order: _Gathered) -> None:
-        first = len(order.rows) == 1
-        for column, read in self.shared.items():
-            place = self.places.get(column)
-            cell = row.cells[place] if place is not None else ""
+        first = order.rows[0]
+        for column, place, read in self.shared_places:
+            cell = row.cells[place]
+            if row is not first and place < len(first.cells) and cell == first.cells[place]:
+                continue
             if not cells.unwrapped(cell):
-                if first and column in REQUIRED:
+                if row is first and column in REQUIRED:
                     raise CellRefused(column, Reason.EMPTY)
                 continue
             value = read(column, cell)

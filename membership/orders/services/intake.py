@@ -13,8 +13,6 @@ from sqlalchemy import func, select, text, update
 from kernel import clock
 from kernel.db import db
 from kernel.events import Event, publish_all
-from membership.members import queries as member_queries
-from membership.members import rules as member_rules
 from membership.members import services as members
 from membership.members.models import Channel
 from membership.products import services as products
@@ -200,14 +198,9 @@ def _members(source: str, winners: dict[str, OrderDraft], taken: Taken) -> dict[
     known = {number: person for number, person in people.items() if person is not None}
     if not known:
         return {}
-    keys = {
-        number: [member_rules.canonical_identity(*key) for key in person.identities] for number, person in known.items()
-    }
-    owners = member_queries.owners_of({key for found in keys.values() for key in found})
-    ids = dict(zip(known, members.find_or_make_many(list(known.values())), strict=True))
-    strangers = {ids[number] for number, found in keys.items() if not any(key in owners for key in found)}
-    taken.members_new = len(strangers - set(owners.values()))
-    return ids
+    ids, made = members.find_or_make_counted(list(known.values()))
+    taken.members_new = len(made)
+    return dict(zip(known, ids, strict=True))
 
 
 _ORDERS = text(

@@ -217,6 +217,10 @@ def test_width_is_checked(read):
     assert {entry.faults[0].reason for entry in found if isinstance(entry, RejectedDraft)} == {Reason.WIDTH}
 
 
+def test_order_whose_first_line_is_cut_off_is_refused_whole(refused):
+    assert refused(line()[:3], line()) == [(2, "", Reason.WIDTH), (3, "", Reason.OTHER_LINE)]
+
+
 def test_columns_may_stand_in_any_order_with_other_spellings(read):
     names = [{"buyer_phone": "Phone", "order_no": " ORDER_NO "}.get(name, name) for name in reversed(HEADING)]
     (order,) = read(list(reversed(line(buyer_phone="13800000000"))), heading=names)
