@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import DataError
 from werkzeug.exceptions import HTTPException
 
 from .db import rollback
@@ -138,6 +139,16 @@ def init_app(app: Flask) -> None:
     def forged(_error: CSRFError) -> Any:
         title, message = STATUS_TEXT[403]
         return _page(403, str(title), str(message), None, "lock")
+
+    @app.errorhandler(DataError)
+    def unstorable(error: DataError) -> Any:
+        """Text or numbers that PostgreSQL cannot hold, such as a NUL among letters: the input's fault, not ours."""
+        log.warning("input on %s %s cannot be stored: %s", request.method, request.path, error.orig)
+        rollback()
+        title, message = STATUS_TEXT[400]
+        if wants_problem():
+            return problem(400, "bad_request", str(message))
+        return _page(400, str(title), str(message), None, "alert-circle")
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField, TextAreaField
-from wtforms.validators import InputRequired, Length, NumberRange, Optional, Regexp
+from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp, ValidationError
 
 from kernel.errors import InputInvalid
 from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
@@ -29,7 +29,7 @@ class PhoneForm(Form):
         try:
             self.canonical = canonical_phone(field.data or "")
         except PhoneInvalid as refusal:
-            raise ValueError(str(refusal)) from None
+            raise ValidationError(str(refusal)) from None
 
 
 class OfferForm(Form):
@@ -71,6 +71,9 @@ class OfferForm(Form):
         self.group_id.choices = [(0, _("Everybody")), *groups]
         self.min_rank.choices = [(0, _("Every tier")), *tiers]
         self.claimed = claimed
+        # The form as a whole asks for these, each for its kind, so that none of them is called optional.
+        for name in ("value", "percent", "price", "item_title", "valid_days", "usable_until"):
+            self[name].flags.required = True
 
     def validate(self, extra_validators: Any = None) -> bool:
         """Each field by itself, then the offer as a whole, with what is wrong beside the field that it concerns."""
@@ -87,13 +90,13 @@ class OfferForm(Form):
 
     def validate_stock(self, field: OptionalIntegerField) -> None:
         if field.data is not None and field.data < self.claimed:
-            raise ValueError(
+            raise ValidationError(
                 _("%(claimed)s coupons are out already; the stock cannot be lower than that.", claimed=self.claimed)
             )
 
     def validate_percent(self, field: StringField) -> None:
         if self.kind.data == CouponKind.PERCENT.value and self.per_mille is None:
-            raise ValueError(_("Write the share that is paid in percent, such as 85 for 8.5折."))
+            raise ValidationError(_("Write the share that is paid in percent, such as 85 for 8.5折."))
 
     @property
     def per_mille(self) -> int | None:
@@ -164,11 +167,11 @@ class StockForm(Form):
 
 
 class LinkForm(Form):
-    name = StringField(_l("Where will it be shown?"), [InputRequired(), Length(max=60)])
+    name = StringField(_l("Where will it be shown?"), [DataRequired(), Length(max=60)])
 
 
 class ReasonForm(Form):
-    reason = StringField(_l("Reason"), [InputRequired(), Length(max=200)])
+    reason = StringField(_l("Reason"), [DataRequired(), Length(max=200)])
 
 
 class GrantForm(Form):
@@ -184,7 +187,7 @@ class GrantForm(Form):
 class RedeemForm(Form):
     """The counter redeems a coupon without a till program; a coupon for certain goods also asks for those."""
 
-    order = StringField(_l("Receipt or order number"), [InputRequired(), Length(max=60)])
+    order = StringField(_l("Receipt or order number"), [DataRequired(), Length(max=60)])
     amount = YuanField(_l("What all goods cost"), [InputRequired()])
     postage = YuanField(_l("Postage"))
     sku = SelectField(_l("Goods that the coupon is for"))
@@ -202,9 +205,9 @@ class RedeemForm(Form):
 
     def validate_share(self, field: YuanField) -> None:
         if field.data is None or field.data < 1:
-            raise ValueError(_("Say what the goods that the coupon is for cost."))
+            raise ValidationError(_("Say what the goods that the coupon is for cost."))
         if self.amount.data is not None and field.data > self.amount.data:
-            raise ValueError(_("They cannot cost more than all goods together."))
+            raise ValidationError(_("They cannot cost more than all goods together."))
 
     @property
     def basket(self) -> Basket:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import BigInteger, Select, cast, func, select
 
 from kernel.db import db
 from kernel.pages import Count, Page, capped_count, keyset
@@ -43,7 +43,7 @@ def _used() -> Any:
         select(
             Redemption.offer_id,
             func.count().label("redeemed"),
-            func.sum(Redemption.discount).label("cost"),
+            cast(func.sum(Redemption.discount), BigInteger).label("cost"),
         )
         .where(Redemption.rolled_back_at.is_(None))
         .group_by(Redemption.offer_id)

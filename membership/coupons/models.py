@@ -48,7 +48,7 @@ class Offer(db.Model):
     # Null is unlimited. `claimed` counts coupons really inserted and is changed only under this row's lock.
     stock: Mapped[int | None]
     claimed: Mapped[int] = mapped_column(default=0)
-    per_member: Mapped[int | None] = mapped_column(default=1)
+    per_member: Mapped[int | None]
     # How many are given out a day to all together; `claimed_today` counts those of the shop's day `claimed_on`.
     per_day: Mapped[int | None]
     claimed_on: Mapped[date | None]
