@@ -53,7 +53,9 @@ def tasks() -> list[Task]:
         found.append(
             Task(
                 62 if left else 72,
-                ngettext("%(num)s piece left of “%(gift)s”", "%(num)s pieces left of “%(gift)s”", left, gift=gift.name),
+                ngettext("%(num)s piece left of “%(gift)s”", "%(num)s pieces left of “%(gift)s”", left, gift=gift.name)
+                if left
+                else _("Nothing is left of “%(gift)s”", gift=gift.name),
                 url_for(endpoint, gift_id=gift.id),
                 _("Raise the stock") if may("gifts.edit") else _("Look at it"),
                 "gift",

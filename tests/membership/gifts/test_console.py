@@ -404,7 +404,7 @@ def test_the_brief_names_what_is_to_do(browse, give, make_gift):
     give(gift=make_gift(name="袋", stock=3))
     give(gift=make_gift(name="杯", stock=1))
     page = browse().get("/console/").get_data(as_text=True)
-    for words in ("1 gift is to be packed", "1 code or red packet", "2 pieces left of “袋”", "0 pieces left of “杯”"):
+    for words in ("1 gift is to be packed", "1 code or red packet", "2 pieces left of “袋”", "Nothing is left of “杯”"):
         assert words in page
     assert "left of “茶”" not in page
     assert "left of “码”" not in page
