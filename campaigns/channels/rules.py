@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 BREAKER = 20
+# Instants are whole microseconds, so that a bucket may be filled up to this much too late.
+ROUNDING = 1e-3
 FIRST_BACKOFF = timedelta(seconds=15)
 LONGEST_BACKOFF = timedelta(minutes=10)
 
@@ -84,9 +86,9 @@ def draw(tokens: float, tokens_at: datetime | None, rate: float, now: datetime, 
     else:
         filled = min(size, tokens + rate * max((now - tokens_at).total_seconds(), 0.0))
     least = min(float(wanted), max(rate / 2, 1.0))
-    if filled + 1e-9 < least:
+    if filled + ROUNDING < least:
         return Draught(0, filled, (least - filled) / rate)
-    granted = min(wanted, math.floor(filled + 1e-9))
+    granted = min(wanted, math.floor(filled + ROUNDING))
     return Draught(granted, max(filled - granted, 0.0), 0.0)
 
 

@@ -14,7 +14,7 @@ from flask import current_app
 from sqlalchemy import BigInteger, Date, bindparam, case, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from kernel import audit, clock, shop
+from kernel import audit, clock, links, shop
 from kernel.db import changed, db
 from kernel.errors import NotFound
 from kernel.i18n import gettext as _
@@ -96,13 +96,17 @@ def mark_read(member_id: int, message_ids: Iterable[int] | None = None) -> int:
 
 
 def in_parts(text: str) -> list[tuple[str, str | None]]:
-    """A message's text in pieces: (words, None), and (address, address) for each link in it."""
+    """A message's text in pieces: (words, None), and (words, address) for each link in it.
+
+    A link of the message's own says what it is; its address is long and means nothing to anybody.
+    """
+    own = links.absolute("/l/")
     pieces: list[tuple[str, str | None]] = []
     at = 0
     for found in _LINK.finditer(text):
         if found.start() > at:
             pieces.append((text[at : found.start()], None))
-        pieces.append((found[0], found[0]))
+        pieces.append((str(_("Open the link")) if found[0].startswith(own) else found[0], found[0]))
         at = found.end()
     if at < len(text):
         pieces.append((text[at:], None))
