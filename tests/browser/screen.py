@@ -1,0 +1,132 @@
+"""A browser window that notes whatever a visitor should never meet: faults, refused resources, pages wider than the screen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.live import ROOT
+
+PICTURES = ROOT / "test-results" / "screenshots"
+SHAPES: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1440, "height": 900}},
+    "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
+}
+# A refused form or a page that is not there is said so by the browser too; the status is looked at by itself.
+_EXPECTED = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
+
+
+class Screen:
+    """One window over a site, in a browser context of its own; `wrong` holds what went wrong since the last look."""
+
+    def __init__(self, browser: Any, site: str, shape: str, locale: str, script: bool = True) -> None:
+        self.site = site
+        self.shape = shape
+        self.locale = locale
+        self.wrong: list[str] = []
+        self.statuses: dict[str, int] = {}
+        self.context = browser.new_context(
+            **SHAPES[shape],
+            locale=locale,
+            timezone_id="Asia/Shanghai",
+            java_script_enabled=script,
+            base_url=site,
+            accept_downloads=True,
+        )
+        self.context.set_default_timeout(15_000)
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.wrong.append(f"{self.page.url}: {error}"))
+        self.page.on("console", self._said)
+        self.page.on("response", self._answered)
+        self.page.on("requestfailed", self._failed)
+
+    def _said(self, message: Any) -> None:
+        if message.type == "error" and not _EXPECTED.search(message.text):
+            self.wrong.append(f"{self.page.url}: {message.text}")
+
+    def _answered(self, response: Any) -> None:
+        if response.status >= 500:
+            self.wrong.append(f"{response.request.method} {response.url}: {response.status}")
+        if response.request.is_navigation_request():
+            self.statuses[urlsplit(response.url).path] = response.status
+
+    def _failed(self, request: Any) -> None:
+        # Whoever leaves a page ends what it was still asking for.
+        if "ERR_ABORTED" not in (request.failure or ""):
+            self.wrong.append(f"{request.url}: {request.failure}")
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.page.url).path
+
+    def open(self, address: str, expect: int = 200) -> Screen:
+        """Go to an address and look at the page."""
+        answer = self.page.goto(address)
+        assert answer is not None
+        assert answer.status == expect, f"{address}: {answer.status}"
+        return self.look()
+
+    def press(self, selector: str) -> Screen:
+        """Press or tap something that leads to another page, and look at that."""
+        with self.page.expect_navigation():
+            self.tap(selector)
+        return self.look()
+
+    def enter(self) -> Screen:
+        """Press Enter where the typing is, and look at the page it leads to."""
+        with self.page.expect_navigation():
+            self.page.keyboard.press("Enter")
+        return self.look()
+
+    def tap(self, selector: str) -> None:
+        target = self.page.locator(selector).locator("visible=true").first
+        if self.shape == "phone":
+            target.tap()
+        else:
+            target.click()
+
+    def fill(self, **values: str) -> Screen:
+        """Type into the fields with these names."""
+        for name, value in values.items():
+            self.page.locator(f"main [name={name}]").first.fill(value)
+        return self
+
+    def look(self) -> Screen:
+        """Nothing has gone wrong so far, and the page is as wide as the screen."""
+        wide = self.page.evaluate(_WIDER)
+        assert not wide, f"{self.page.url} is wider than the screen: {wide}"
+        wrong, self.wrong = self.wrong, []
+        assert not wrong, wrong
+        return self
+
+    def shows(self, *words: str) -> Screen:
+        """These words are on the page, or come within the time that pages are given."""
+        for one in words:
+            self.page.locator("body").get_by_text(one).locator("visible=true").first.wait_for()
+        return self
+
+    def words(self) -> str:
+        """Everything that can be read on the page."""
+        return str(self.page.locator("body").inner_text())
+
+    def shot(self, name: str) -> Path:
+        """Keep a picture of the whole page under `test-results/`."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        path = PICTURES / f"{name}-{self.shape}-{self.locale[:2]}.png"
+        self.page.screenshot(path=path, full_page=True)
+        return path
+
+    def close(self) -> None:
+        self.context.close()
+
+
+# What sticks out of the window, if the page can be scrolled sideways; or nothing.
+_WIDER = """() => {
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= width + 1) return null;
+  const out = [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > width + 1);
+  const named = out.slice(0, 5).map((one) => one.tagName.toLowerCase() + "." + one.className);
+  return `${document.documentElement.scrollWidth} > ${width}: ${named.join(", ")}`;
+}"""
