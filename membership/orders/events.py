@@ -39,6 +39,14 @@ class OrderCompleted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrderUpdated(Event):
+    """A newer report of an order came singly; also told of the member whom the order left, if it did."""
+
+    order_id: int
+    member_id: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrderRefused(Event):
     """The parcel was refused at the door (拒签)."""
 
@@ -61,7 +69,7 @@ class OrderRefunded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class OrdersImported(Event):
-    """A file has been taken in to its end. Whose orders changed: `queries.members_of_run`."""
+    """A file has been taken in, to its end or as far as could be. Whose orders changed: `queries.members_of_run`."""
 
     run_id: int
     source: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kernel.events import subscribe
 from membership.orders import queries as orders
-from membership.orders.events import OrderCompleted, OrderRecorded, OrderRefunded, OrdersImported
+from membership.orders.events import OrderRecorded, OrderRefunded, OrdersImported, OrderUpdated
 
 from . import services
 
@@ -21,8 +21,8 @@ def reassess_after_order(event: OrderRecorded) -> None:
         services.reassess([event.member_id])
 
 
-@subscribe(OrderCompleted)
-def reassess_after_completion(event: OrderCompleted) -> None:
+@subscribe(OrderUpdated)
+def reassess_after_update(event: OrderUpdated) -> None:
     if event.member_id is not None:
         services.reassess([event.member_id])
 

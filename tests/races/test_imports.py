@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from membership.orders import queries, services
 from membership.orders.formats.drafts import Buyer, LineDraft, OrderDraft
 from membership.orders.models import OrderState
 from membership.orders.services import intake, runs
+from membership.tiers import services as tiers
+from membership.tiers.models import Window
+from membership.tiers.rules import STANDARD
 from tests.conftest import NOON
 from tests.membership.orders.files import line, write
 
@@ -166,3 +170,21 @@ def test_a_run_started_by_five_workers_is_done_by_one(
     assert sorted(ended) == [False] * 4 + [True]
     assert reports(committed) == [(60, 60, 60)]
     assert sums(committed)[0] == 60
+
+
+def test_reviews_at_once_change_each_tier_once(committed: Flask, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [line(order_no=f"N{n}", buyer_id=str(n % 20), unit_price="92.00") for n in range(60)])
+    with committed.app_context():
+        services.run_inline(path, "shop")
+
+    def review() -> None:
+        with transaction():
+            tiers.reassess()
+
+    # Orders of January 2026: the held clock would have to be held in every thread, so the window is all of time.
+    with committed.app_context(), transaction():
+        tiers.save_policy(replace(STANDARD, window=Window.LIFETIME, rolling_days=None))
+    assert at_once(committed, [review] * 6) == []
+    with committed.app_context():
+        changes = db.session.execute(text("SELECT member_id, count(*), max(to_rank) FROM tier_change GROUP BY 1")).all()
+    assert [tuple(row)[1:] for row in changes] == [(1, 2)] * 20

@@ -129,6 +129,7 @@ class CancelDraft:
     buyer_key: str | None
     lines: tuple[ReturnedDraft, ...]
     rows: int
+    buyer: Buyer | None = None
 
 
 @dataclass(frozen=True, slots=True)

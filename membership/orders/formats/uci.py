@@ -358,10 +358,12 @@ def _order(invoice: InvoiceDraft, now: datetime) -> OrderDraft:
 
 
 def _cancellation(invoice: InvoiceDraft) -> CancelDraft:
+    number = str(invoice.customer_id) if invoice.customer_id is not None else None
     return CancelDraft(
         external_id=invoice.external_id,
         at=invoice.placed_at,
-        buyer_key=str(invoice.customer_id) if invoice.customer_id is not None else None,
+        buyer=Buyer(number=number, city=invoice.country) if number else None,
+        buyer_key=number,
         lines=tuple(
             ReturnedDraft(line.sku, line.quantity, line.unit_price_fen)
             for line in invoice.lines

@@ -18,7 +18,7 @@ from membership.members.models import Channel
 from membership.products import services as products
 
 from .. import rules
-from ..events import OrderCompleted, OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused
+from ..events import OrderCompleted, OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused, OrderUpdated
 from ..formats.drafts import AsideDraft, Buyer, CancelDraft, OrderDraft
 from ..models import Order, OrderState, Refund
 from . import returns, summaries
@@ -119,7 +119,7 @@ def take_in(source: str, reports: Sequence[Report], run_id: int | None = None) -
     db.session.flush()
     lock_writers()
     before, winners = _judge(source, reports, taken)
-    owners = _members(source, winners, taken)
+    owners = _members(source, reports, winners, taken)
     written = _write_orders(source, winners, owners, run_id)
     taken.order_ids = {external_id: before[external_id].id for external_id in before} | written
     _write_lines(source, winners, before, written)
@@ -192,9 +192,13 @@ def version_of(draft: OrderDraft) -> tuple[datetime, str]:
     return draft.version_at, rules.version_mark(draft.state, draft.refunded_amount, content)
 
 
-def _members(source: str, winners: dict[str, OrderDraft], taken: Taken) -> dict[str, int]:
-    """The member of each accepted order that has one."""
-    people = {number: person_of(source, draft.buyer) for number, draft in sorted(winners.items())}
+def _members(
+    source: str, reports: Sequence[Report], winners: dict[str, OrderDraft], taken: Taken
+) -> dict[str, int]:
+    """The member of each accepted order that has one. Whoever only gave things back is a customer too."""
+    buyers = {number: draft.buyer for number, draft in sorted(winners.items())}
+    buyers |= {f"-{one.external_id}": one.buyer for one in reports if isinstance(one, CancelDraft)}
+    people = {number: person_of(source, buyer) for number, buyer in buyers.items()}
     known = {number: person for number, person in people.items() if person is not None}
     if not known:
         return {}
@@ -439,6 +443,7 @@ def _settle(
             Order.postage,
             Order.refunded_amount,
             Order.version_at,
+            Order.version_mark,
             select(func.max(Refund.at)).where(Refund.order_id == Order.id).scalar_subquery().label("refunded_at"),
         ).where(Order.id == func.any(sorted(touched)))
     ).all()
@@ -463,6 +468,9 @@ def _events(
         fresh = run_id is None or row.version_at >= now - rules.FRESH
         if before is not None or row.id in made:
             events += _steps(source, row, before.state if before is not None else None, fresh, run_id is None, now)
+        if before is not None and run_id is None and (row.version_at, row.version_mark) != before.version:
+            whose = dict.fromkeys((row.member_id, before.member_id))
+            events += [OrderUpdated(order_id=row.id, member_id=one) for one in whose if one is not None]
         more = row.refunded_amount - was.get(row.id, 0)
         refund_fresh = row.refunded_at is not None and row.refunded_at >= now - rules.FRESH
         if more > 0 and (fresh or refund_fresh or before is not None):

@@ -258,6 +258,8 @@ def _claim(run_id: int, token: str) -> ImportRun | None:
         run.state = RunState.FAILED
         run.failure = {"code": "gave_up", "line": run.rows_in + 1}
         run.finished_at = now
+        db.session.flush()
+        _tell(run.id)
         return None
     run.checkpoint = {**run.checkpoint, "tries": tries}
     run.lease_token = token
@@ -344,6 +346,11 @@ def _renew(run_id: int, token: str, **values: Any) -> None:
 
 def _finish(run_id: int, token: str) -> None:
     _renew(run_id, token, state=RunState.DONE, finished_at=clock.now(), lease_token=None, lease_until=None)
+    _tell(run_id)
+
+
+def _tell(run_id: int) -> None:
+    """Say that a run is over, so that tiers and stages follow what it took in."""
     run = db.session.scalars(
         select(ImportRun).where(ImportRun.id == run_id).execution_options(populate_existing=True)
     ).one()
@@ -364,6 +371,7 @@ def _fail(run_id: int, token: str, failure: dict[str, Any]) -> None:
         lease_token=None,
         lease_until=None,
     )
+    _tell(run_id)
 
 
 def abandoned() -> list[int]:

@@ -210,7 +210,9 @@ def bought(number: str, days_ago: float, quantity: int, sku: str = "CUP", price:
 
 def cancelled(number: str, days_ago: float, quantity: int, sku: str = "CUP", price: int = 10_00, buyer: str | None = "77"):
     lines = (ReturnedDraft(sku, quantity, price),)
-    return CancelDraft(external_id=number, at=NOON - timedelta(days=days_ago), buyer_key=buyer, lines=lines, rows=1)
+    who = Buyer(number=buyer, nickname=buyer) if buyer else None
+    at = NOON - timedelta(days=days_ago)
+    return CancelDraft(external_id=number, at=at, buyer=who, buyer_key=buyer, lines=lines, rows=1)
 
 
 def refunded(db) -> dict[str, int]:
@@ -242,6 +244,11 @@ def test_cancellation_of_another_buyer_or_of_nobody_refunds_nothing(db):
     taken = take_in("shop", [bought("1", 30, 5), cancelled("C1", 10, 1, buyer="88"), cancelled("C2", 10, 1, buyer=None)])
     assert taken.accepted == 3
     assert refunded(db) == {"1": 0}
+
+
+def test_whoever_only_gave_something_back_is_a_customer_too(db):
+    assert take_in("shop", [cancelled("C1", 10, 1, buyer="99")]).members_new == 1
+    assert sums(db) == {"99": (0, 0, None, None)}
 
 
 def test_purchase_of_the_same_minute_is_not_earlier(db):
@@ -362,10 +369,13 @@ def test_single_order_publishes_each_step_once(db):
     order = one(db)
     who = {"order_id": order.id, "member_id": order.member_id, "external_id": "A1"}
     money = {"source": "shop"}
+    updated = {"order_id": order.id, "member_id": order.member_id}
     assert events(db) == [
         ("OrderRecorded", who | money | {"amount": 100_00}),
         ("OrderDelivered", who | {"delivered_at": (NOON - timedelta(days=1)).isoformat()}),
+        ("OrderUpdated", updated),
         ("OrderCompleted", who),
+        ("OrderUpdated", updated),
         ("OrderRefunded", who | money | {"amount": 10_00, "full": False}),
         ("OrderRefunded", who | money | {"amount": 90_00, "full": True}),
     ]
@@ -380,7 +390,14 @@ def test_unpaid_order_is_recorded_when_it_is_paid(db):
     services.record("shop", draft(state=OrderState.PLACED, paid_at=None))
     assert events(db) == []
     services.record("shop", draft(state=OrderState.PAID))
-    assert [name for name, _ in events(db)] == ["OrderRecorded"]
+    assert [name for name, _ in events(db)] == ["OrderRecorded", "OrderUpdated"]
+
+
+def test_both_members_are_told_of_when_an_order_changes_hands(db):
+    services.record("shop", draft())
+    services.record("shop", draft(version_at=NOON, buyer=Buyer(number="88", nickname="立夏")))
+    told = [payload["member_id"] for name, payload in events(db) if name == "OrderUpdated"]
+    assert sorted(told) == sorted(db.session.scalars(select(Member.id)))
 
 
 def delivered(number: str, days_ago: float, **values) -> OrderDraft:

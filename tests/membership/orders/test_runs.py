@@ -206,6 +206,7 @@ def test_run_that_fails_again_and_again_is_given_up(db, clock, monkeypatch):
     assert services.work(run.id) is False
     run = read(db, run.id)
     assert (run.state, run.failure["code"]) == (RunState.FAILED, "gave_up")
+    assert db.session.scalar(text("SELECT count(*) FROM event WHERE name = 'OrdersImported'")) == 1
 
 
 def test_files_are_forgotten_after_a_month(db, clock, tmp_path):

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from kernel.events import EventRecord
+from membership.gifts import services as gifts
+from membership.gifts.models import GiftKind
 from membership.members.models import Member, Stage
 from membership.orders import services as order_services
 from membership.orders.formats.drafts import Buyer, LineDraft, OrderDraft
@@ -210,6 +212,17 @@ def test_full_refund_takes_the_tier_back_and_partial_only_the_spend(db, clock, r
     assert changes(db, member_id) == [(0, 2, "earned"), (2, 1, "refund")]
 
 
+def test_newer_report_of_an_order_is_judged_too(db, run_jobs):
+    order_services.record("shop", draft("1", 100_00))
+    run_jobs()
+    order_services.record("shop", draft("1", 600_00, version_at=NOW))
+    run_jobs()
+    assert ranks(db)[member_of(db)] == 2
+    order_services.record("shop", replace(draft("1", 600_00, buyer="8"), version_at=NOW + timedelta(hours=1)))
+    run_jobs()
+    assert (ranks(db)[member_of(db, "7")], ranks(db)[member_of(db, "8")]) == (0, 2)
+
+
 def test_inv_t7_each_change_begins_where_the_last_ended(db, clock, run_jobs):
     order_services.record("shop", draft("1", 600_00))
     run_jobs()
@@ -224,6 +237,21 @@ def test_inv_t7_each_change_begins_where_the_last_ended(db, clock, run_jobs):
     steps = changes(db, member_id)
     assert steps == [(0, 2, "earned"), (2, 4, "manual"), (4, 0, "manual_ended"), (0, 3, "earned")]
     assert all(before[1] == after[0] for before, after in pairwise(steps))
+
+
+def test_inv_t6_down_and_up_again_gives_one_entry_gift(db, clock, run_jobs):
+    """An entry gift is keyed by member and level, so that whoever rises twice is given it once."""
+    gift = gifts.create(gifts.Draft(name="Tote bag", kind=GiftKind.PHYSICAL, description="", stock=5, claim_days=30))
+    order_services.record("shop", draft("1", 600_00))
+    run_jobs()
+    order_services.refund("shop", "R", "1", 600_00)
+    run_jobs()
+    order_services.record("shop", draft("2", 700_00, days_ago=1))
+    run_jobs()
+    rises = db.session.scalars(select(TierChange).where(TierChange.to_rank > TierChange.from_rank).order_by(TierChange.id)).all()
+    assert [(row.from_rank, row.to_rank) for row in rises] == [(0, 2), (0, 2)]
+    given = {gifts.offer_gift(gift.id, row.member_id, f"tier:{row.to_rank}").id for row in rises}
+    assert len(given) == 1
 
 
 def test_inv_t4_and_t5_over_the_years(db, clock, run_jobs):
