@@ -151,7 +151,7 @@ def _write_posts(progress: Progress) -> None:
         post = posts.write(posts.Draft(kind, title, body, picture, url, label, targets), author_id=manager)
         posts.publish_now(post.id)
         # Shown in the past, so that the feed and the calendar have a history.
-        shown_at = clock.now() - timedelta(days=days_ago, hours=i)
+        shown_at = clock.at(clock.today() - timedelta(days=days_ago), 20 - i)
         for statement in (
             "UPDATE post SET created_at = :at, publish_at = :at, published_at = :at WHERE id = :id",
             "UPDATE post_group SET published_at = :at WHERE post_id = :id",
