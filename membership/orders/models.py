@@ -69,6 +69,9 @@ class Order(db.Model):
         Index("ix_order_buyer", "source", "buyer", postgresql_where=text("buyer IS NOT NULL")),
         Index("ix_order_run", "run_id"),
         Index("ix_order_delivered", "delivered_at", postgresql_where=text("delivered_at IS NOT NULL")),
+        Index("ix_order_completed", "completed_at", postgresql_where=text("completed_at IS NOT NULL")),
+        # Parcels under way that are expected at a known moment.
+        Index("ix_order_expected", "delivered_at", postgresql_where=text("state = 'shipped'")),
     )
 
 
