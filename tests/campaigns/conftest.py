@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from kernel import clock as kernel_clock
 from membership.coupons.models import CouponKind, Offer, OfferState
 from membership.coupons.services import offers
 from membership.members.models import Consent, Contact, Member, Purpose
+from membership.orders.models import Order, OrderLine, OrderState
+from membership.products.models import Product
 
 
 @pytest.fixture
@@ -81,5 +84,53 @@ def make_offer(db: Any) -> Callable[..., Offer]:
     def make(stock: int | None = None) -> Offer:
         draft = offers.Draft(name="¥20 off", kind=CouponKind.AMOUNT, value=2_000, stock=stock, valid_days=14)
         return offers.create(draft, OfferState.ACTIVE)
+
+    return make
+
+
+@pytest.fixture
+def make_order(db: Any) -> Callable[..., Order]:
+    """`make_order(member, days_ago=1, amount=1_000, sku=None, …)` writes an order that was paid, with a line if a SKU is given."""
+    numbers = iter(range(1, 10_000))
+
+    def make(
+        member: Member,
+        days_ago: float = 1,
+        amount: int = 1_000,
+        sku: str | None = None,
+        title: str = "",
+        refunded_quantity: int = 0,
+        **fields: Any,
+    ) -> Order:
+        at = kernel_clock.now() - timedelta(days=days_ago)
+        values: dict[str, Any] = {
+            "source": "shop",
+            "external_id": f"N{next(numbers)}",
+            "member_id": member.id,
+            "state": OrderState.COMPLETED,
+            "placed_at": at,
+            "paid_at": at,
+            "paid_amount": amount,
+            "version_at": at,
+            "version_mark": "",
+            "created_at": at,
+        }
+        order = Order(**(values | fields))
+        db.session.add(order)
+        db.session.flush()
+        if sku is not None:
+            product = db.session.query(Product).filter_by(sku=sku).one_or_none()
+            if product is None:
+                product = Product(source="shop", sku=sku, title=title, created_at=at)
+                db.session.add(product)
+                db.session.flush()
+            line = {"sku": sku, "title": title, "quantity": 1, "unit_price": amount, "amount": amount}
+            db.session.add(
+                OrderLine(
+                    order_id=order.id, position=1, product_id=product.id, refunded_quantity=refunded_quantity, **line
+                )
+            )
+            db.session.flush()
+        return order
 
     return make

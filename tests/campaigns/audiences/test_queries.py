@@ -1,0 +1,209 @@
+"""Each rule selects exactly whom it should; the audience is one statement, counted within its time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from campaigns.audiences import labels, queries, rules
+from campaigns.audiences.fields import values_of
+from community.groups.models import Group, GroupKind, Seat, SeatState, SubGroup
+from kernel import clock as kernel_clock
+from kernel.i18n import forced_locale
+from membership.members.models import Contact, Member, MemberTag, Tag
+from membership.orders.models import OrderState
+
+
+def found(*wanted: Any) -> set[str]:
+    """The nicknames of an audience."""
+    definition = rules.Definition(rules=wanted)
+    from kernel.db import db
+
+    ids = set(db.session.scalars(queries.member_ids(definition)))
+    assert queries.count(definition) == queries.Reach(len(ids))
+    assert {m.id for m in queries.sample(definition, 100)} == ids
+    return {m.nickname for m in db.session.query(Member).filter(Member.id.in_(ids))}
+
+
+def test_everybody_but_the_merged_and_the_erased(db: Any, make_member: Any) -> None:
+    lime = make_member("Lime")
+    make_member("Merged", merged_into_id=lime.id)
+    make_member("Erased", erased_at=kernel_clock.now())
+    assert found() == {"Lime"}
+
+
+def test_tier(make_member: Any, db: Any) -> None:
+    for rank in range(5):
+        make_member(f"V{rank}", rank=rank)
+    assert found(rules.TierRule(ranks=[2, 4])) == {"V2", "V4"}
+    assert found(rules.TierRule(ranks=[0])) == {"V0"}
+
+
+def test_last_order_goes_by_the_shops_calendar_days(make_member: Any, db: Any, clock: Any) -> None:
+    today = kernel_clock.today()
+    for days in (29, 30, 90, 91):
+        start, end = kernel_clock.day_bounds(today - timedelta(days=days))
+        make_member(f"{days} first", last_order_at=start)
+        make_member(f"{days} last", last_order_at=end - timedelta(microseconds=1))
+    make_member("never")
+    assert found(rules.LastOrderRule(from_days=30, to_days=90)) == {"30 first", "30 last", "90 first", "90 last"}
+    assert found(rules.LastOrderRule(from_days=91)) == {"91 first", "91 last"}
+
+
+def test_bought(make_member: Any, db: Any, make_order: Any, clock: Any) -> None:
+    tea, coffee, back, closed, long_ago = (make_member(n) for n in ("tea", "coffee", "back", "closed", "long ago"))
+    green = {"sku": "T-1", "title": "Green Tea 100%"}
+    make_order(tea, **green)
+    make_order(coffee, sku="C-1", title="Coffee")
+    make_order(back, **green, refunded_quantity=1)
+    make_order(closed, **green, state=OrderState.CLOSED)
+    make_order(long_ago, 100, **green)
+    assert found(rules.BoughtRule(words="green tea")) == {"tea", "long ago"}
+    assert found(rules.BoughtRule(words="t-1")) == {"tea", "long ago"}
+    assert found(rules.BoughtRule(words="T-")) == set()
+    assert found(rules.BoughtRule(words="100%")) == {"tea", "long ago"}
+    assert found(rules.BoughtRule(words="1__%")) == set()
+    assert found(rules.BoughtRule(words="tea", within_days=30)) == {"tea"}
+    assert found(rules.BoughtRule(words="tea", ever=False)) == {"coffee", "back", "closed"}
+    assert found(rules.BoughtRule(words="tea", ever=False, within_days=30)) == {"coffee", "back", "closed", "long ago"}
+
+
+def test_group(make_member: Any, db: Any) -> None:
+    inside, left, held, outside = (make_member(n) for n in ("in", "left", "held", "out"))
+    now = kernel_clock.now()
+    group = Group(public_id="g", name="Friends", kind=GroupKind.REGULAR, created_at=now)
+    db.session.add(group)
+    db.session.flush()
+    part = SubGroup(group_id=group.id, number=1, seats=5)
+    db.session.add(part)
+    db.session.flush()
+    for person, state in ((inside, SeatState.TAKEN), (left, SeatState.LEFT), (held, SeatState.HELD)):
+        seat = Seat(group_id=group.id, sub_group_id=part.id, member_id=person.id, state=state, held_at=now)
+        seat.held_until = seat.joined_at = now
+        seat.ended_at = now if state is SeatState.LEFT else None
+        db.session.add(seat)
+    db.session.flush()
+    assert found(rules.GroupRule(group_id=group.id)) == {"in"}
+    assert found(rules.GroupRule(group_id=group.id, inside=False)) == {"left", "held", "out"}
+    assert found(rules.GroupRule(group_id=group.id + 1)) == set()
+    assert outside.id
+
+
+def test_tag_spend_orders_enrolled_consent(make_member: Any, db: Any) -> None:
+    rich = make_member("rich", spend=100_00, orders_count=3, enrolled_at=kernel_clock.now(), consents=())
+    make_member("poor", spend=99_99, orders_count=1, consents=(Contact.EMAIL,))
+    tag = Tag(name="tea")
+    db.session.add(tag)
+    db.session.flush()
+    db.session.add(MemberTag(member_id=rich.id, tag_id=tag.id, at=kernel_clock.now()))
+    db.session.flush()
+    assert found(rules.TagRule(tag_ids=[tag.id])) == {"rich"}
+    assert found(rules.TagRule(tag_ids=[tag.id], carried=False)) == {"poor"}
+    assert found(rules.SpendRule(from_fen=100_00)) == {"rich"}
+    assert found(rules.SpendRule(from_fen=0, to_fen=99_99)) == {"poor"}
+    assert found(rules.OrdersRule(from_count=1, to_count=2)) == {"poor"}
+    assert found(rules.EnrolledRule(value=True)) == {"rich"}
+    assert found(rules.EnrolledRule(value=False)) == {"poor"}
+    assert found(rules.ConsentRule(channel="email")) == {"poor"}
+    assert found(rules.ConsentRule(channel="inbox")) == set()
+
+
+def test_all_rules_hold_together(make_member: Any, db: Any) -> None:
+    make_member("both", rank=2, spend=500)
+    make_member("one", rank=2, spend=100)
+    assert found(rules.TierRule(ranks=[2]), rules.SpendRule(from_fen=200)) == {"both"}
+
+
+def test_a_count_that_takes_too_long_becomes_an_estimate(
+    make_member: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_member("Lime")
+    monkeypatch.setattr(queries, "LIMIT_MS", 30)
+    slow = text("(SELECT count(*) FROM generate_series(1, 20000000)) >= 0")
+    reach = queries.count(rules.Definition(), slow)
+    assert reach.estimated
+    # The session goes on as if nothing had been.
+    assert queries.count(rules.Definition()).people == 1
+    assert db.session.scalar(text("SHOW statement_timeout")) == "0"
+
+
+def test_nothing_typed_becomes_sql(make_member: Any, db: Any) -> None:
+    make_member("Lime")
+    for words in ("'; DROP TABLE member; --", "\\", "%", "_", "' OR '1'='1"):
+        assert found(rules.BoughtRule(words=words)) == set()
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"rules": [{"kind": "moon"}]},
+        {"rules": [{"kind": "tier", "ranks": [5]}]},
+        {"rules": [{"kind": "tier", "ranks": []}]},
+        {"rules": [{"kind": "tier", "ranks": ["2"]}]},
+        {"rules": [{"kind": "last_order", "from_days": 9, "to_days": 3}]},
+        {"rules": [{"kind": "last_order", "from_days": 10**9}]},
+        {"rules": [{"kind": "spend", "from_fen": -1}]},
+        {"rules": [{"kind": "group", "group_id": 2**63}]},
+        {"rules": [{"kind": "consent", "channel": "pigeon"}]},
+        {"rules": [{"kind": "enrolled", "value": True, "more": 1}]},
+        {"rules": 7},
+        {"rule": []},
+    ],
+)
+def test_a_definition_that_is_none_is_refused(definition: Any) -> None:
+    with pytest.raises(rules.AudienceInvalid):
+        rules.parse(definition)
+
+
+any_rule = st.one_of(
+    st.builds(rules.TierRule, ranks=st.lists(st.integers(0, 4), min_size=1, max_size=5)),
+    st.builds(rules.LastOrderRule, from_days=st.integers(0, 100), to_days=st.none() | st.integers(100, 200)),
+    st.builds(
+        rules.BoughtRule,
+        words=st.text(min_size=1, max_size=20),
+        ever=st.booleans(),
+        within_days=st.none() | st.integers(1, 99),
+    ),
+    st.builds(rules.SpendRule, from_fen=st.integers(0, 100), to_fen=st.none() | st.integers(100, 200)),
+    st.builds(rules.OrdersRule, from_count=st.integers(0, 100), to_count=st.none() | st.integers(100, 200)),
+    st.builds(rules.GroupRule, group_id=st.integers(1, 9), inside=st.booleans()),
+    st.builds(rules.TagRule, tag_ids=st.lists(st.integers(1, 9), min_size=1, max_size=3), carried=st.booleans()),
+    st.builds(rules.EnrolledRule, value=st.booleans()),
+    st.builds(rules.ConsentRule, channel=st.sampled_from(["inbox", "email", "sms", "call"])),
+)
+
+
+@given(st.lists(any_rule, max_size=6))
+def test_a_definition_survives_being_stored(wanted: list[Any]) -> None:
+    definition = rules.Definition(rules=tuple(wanted))
+    assert rules.parse(definition.dump()) == definition
+    assert isinstance(values_of(definition), dict)
+
+
+def test_rules_are_said_in_both_languages(db: Any, make_member: Any) -> None:
+    wanted = [
+        rules.TierRule(ranks=[2, 3]),
+        rules.LastOrderRule(from_days=30, to_days=90),
+        rules.BoughtRule(words="tea", ever=False, within_days=60),
+        rules.SpendRule(from_fen=100_00),
+    ]
+    definition = rules.Definition(rules=tuple(wanted))
+    with forced_locale("en"):
+        assert labels.sentences(definition) == [
+            "Tier is VIP3, VIP2",
+            "Last order 30 to 90 days ago",
+            "Did not buy “tea” in the last 60 days",
+            "Has spent ¥100 or more",
+        ]
+    with forced_locale("zh_Hans"):
+        assert labels.sentences(definition) == [
+            "等级是 VIP3、VIP2",
+            "最近一次下单在 30–90 天前",
+            "最近 60 天没买过“tea”",
+            "累计消费 ¥100 以上",
+        ]
