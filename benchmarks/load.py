@@ -21,6 +21,10 @@ class Result:
     cpu: dict[str, float] = field(default_factory=dict)
 
     @property
+    def server_cpu(self) -> float:
+        return sum(value for part, value in self.cpu.items() if part != "client")
+
+    @property
     def rate(self) -> float:
         return sum(self.kinds.values()) / self.seconds
 

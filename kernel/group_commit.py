@@ -127,13 +127,12 @@ class GroupCommit(Generic[I, O]):
 
     def _write(self, app: Flask) -> None:
         with app.app_context():
-            # One connection for the writer's whole life: it never stands in the line of the requests that wait for it.
             connection: Connection | None = None
             while True:
                 batch = self._gather()
                 try:
                     if connection is None or connection.invalidated:
-                        connection = db.engine.connect()
+                        connection = self._connect()
                     with connection.begin():
                         outcomes = self._run(connection, batch)
                         answers = list(zip(batch, outcomes, strict=True))
@@ -145,6 +144,17 @@ class GroupCommit(Generic[I, O]):
                         connection.close()
                         connection = None
                     self._retry_singly(batch, error)
+
+    def _connect(self) -> Connection:
+        """A connection for the writer's whole life, outside the pool: requests wait for the writer, never it for them.
+
+        It runs the same few statements for ever, so that each is planned once.
+        """
+        connection = db.engine.connect()
+        connection.detach()
+        connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+        connection.commit()
+        return connection
 
     def _run(self, connection: Connection, batch: list[_Ticket[I, O]]) -> Sequence[O]:
         return self.run_batch(connection, [ticket.item for ticket in batch])

@@ -172,7 +172,7 @@ def versions_of(driver: psycopg.Connection[Any], ids: Iterable[int]) -> dict[int
 
 def driver_of(connection: Connection) -> psycopg.Connection[Any]:
     """The driver's connection beneath, in the same transaction."""
-    return connection.connection.driver_connection  # type: ignore[return-value]
+    return connection.connection.dbapi_connection  # type: ignore[return-value]
 
 
 def asked(driver: psycopg.Connection[Any], statement: str, values: dict[str, Any]) -> psycopg.Cursor[Any]:
