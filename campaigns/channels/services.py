@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -350,32 +350,43 @@ _RESERVE = _new.on_conflict_do_update(
     },
     where=(ContactLedger.total < bindparam("per_month", type_=BigInteger))
     & (_day_total < bindparam("per_day", type_=BigInteger)),
-).returning(ContactLedger.member_id)
+).returning(ContactLedger.member_id, ContactLedger.day_on)
 _REFUSED = select(ContactLedger.member_id, ContactLedger.total).where(
     ContactLedger.month_on == _month, ContactLedger.member_id == func.any(_members)
 )
 _UNLIMITED = 2**62
 
 
-def reserve_contacts(member_ids: Sequence[int], today: date, caps: rules.Budget) -> dict[int, str]:
-    """Take one contact of each member's budget for a business date; returns those refused with `day` or `month`.
+@dataclass(frozen=True)
+class Reserved:
+    """What came of a reservation: the date on which each granted contact counts, and why others were refused."""
+
+    granted: dict[int, date]
+    refused: dict[int, str]  # day | month
+
+
+def reserve_contacts(member_ids: Sequence[int], today: date, caps: rules.Budget) -> Reserved:
+    """Take one contact of each member's budget for a business date.
 
     The rows are locked in the order of member ids until the caller's transaction ends, whatever several claimers do at
     once: no cap is ever passed, and none of them waits for another in a circle. Ids must be distinct.
     """
-    if not member_ids or (caps.per_day == 0 or caps.per_month == 0):
-        return dict.fromkeys(member_ids, "day" if caps.per_day == 0 else "month")
+    if not member_ids:
+        return Reserved({}, {})
+    if caps.per_day == 0 or caps.per_month == 0:
+        return Reserved({}, dict.fromkeys(member_ids, "day" if caps.per_day == 0 else "month"))
     window = {"member_ids": sorted(member_ids), "month": rules.month_of(today)}
     limits = {
         "per_day": _UNLIMITED if caps.per_day is None else caps.per_day,
         "per_month": _UNLIMITED if caps.per_month is None else caps.per_month,
     }
-    granted = set(db.session.execute(_RESERVE, {**window, "today": today, **limits}).scalars())
+    granted = {row.member_id: row.day_on for row in db.session.execute(_RESERVE, {**window, "today": today, **limits})}
     refused = [m for m in member_ids if m not in granted]
     if not refused:
-        return {}
-    totals = dict(db.session.execute(_REFUSED, {**window, "member_ids": refused}).all())
-    return {m: "month" if totals.get(m, 0) >= limits["per_month"] else "day" for m in refused}
+        return Reserved(granted, {})
+    totals = {row.member_id: row.total for row in db.session.execute(_REFUSED, {**window, "member_ids": refused})}
+    full = limits["per_month"]
+    return Reserved(granted, {m: "month" if totals.get(m, 0) >= full else "day" for m in refused})
 
 
 _given = (
@@ -403,7 +414,7 @@ _RELEASE = (
 
 
 def release_contacts(taken: Mapping[int, date]) -> None:
-    """Give back what `reserve_contacts` took for members on a date. The caller knows from its own rows that they hold it."""
+    """Give back what `reserve_contacts` granted, with the dates it said. The caller knows from its own rows that they hold it."""
     if taken:
         members = sorted(taken)
         db.session.execute(_RELEASE, {"member_ids": members, "days": [taken[m] for m in members]})

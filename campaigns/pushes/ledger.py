@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -295,7 +295,7 @@ _END = (
 _CLAIM = (
     update(_delivery)
     .where(Delivery.id == func.any(_ids), Delivery.state == DeliveryState.READY)
-    .values(state=DeliveryState.CLAIMED, contacted_on=bindparam("today"), reason=None)
+    .values(state=DeliveryState.CLAIMED, contacted_on=bindparam("day"), reason=None)
 )
 
 
@@ -333,18 +333,20 @@ def claim(held: Lease, hold: timedelta, statement: Any, wanted: int, bought_sinc
             stopped.setdefault((DeliveryState.SUPPRESSED, row.obstacle), []).append(row.id)
     today = clock.local(now).date()
     able = [row for row in found if row.obstacle is None]
-    refused = channels.reserve_contacts([row.member_id for row in able], today, caps)
+    contacts = channels.reserve_contacts([row.member_id for row in able], today, caps)
     for row in able:
-        if row.member_id in refused:
-            stopped.setdefault((DeliveryState.CAPPED, refused[row.member_id]), []).append(row.id)
+        if row.member_id in contacts.refused:
+            stopped.setdefault((DeliveryState.CAPPED, contacts.refused[row.member_id]), []).append(row.id)
     ended = sum(end(ids, DeliveryState.READY, state, reason) for (state, reason), ids in stopped.items())
     if ended:
         fence(held, hold, unsent=ended)
-    free = [row for row in able if row.member_id not in refused]
-    if free:
-        taken = db.session.execute(_CLAIM, {"ids": [r.id for r in free], "today": today})
-        if changed(taken) != len(free):
-            raise LeaseLost
+    free = [row for row in able if row.member_id in contacts.granted]
+    # A claimer whose clock lags behind midnight is counted on the later day, so that there may be two.
+    days: dict[date, list[int]] = {}
+    for row in free:
+        days.setdefault(contacts.granted[row.member_id], []).append(row.id)
+    if sum(changed(db.session.execute(_CLAIM, {"ids": ids, "day": day})) for day, ids in days.items()) != len(free):
+        raise LeaseLost
     return Claim(
         [Claimed(r.id, r.member_id, r.nickname or r.name, r.rank, r.locale, r.address or "", r.attempts) for r in free],
         len(found),
