@@ -71,7 +71,9 @@ def naive(public_id: str) -> Any:
         {**values, "place": place},
     )
     db.session.execute(
-        text("INSERT INTO event (name, member_id, payload, occurred_at) VALUES ('MemberJoinedGroup', :member, '{}', :now)"),
+        text(
+            "INSERT INTO event (name, member_id, payload, occurred_at) VALUES ('MemberJoinedGroup', :member, '{}', :now)"
+        ),
         values,
     )
     services.welcome(group, member.id, "benchmark")
@@ -126,7 +128,10 @@ def measure(bench: Bench, clients: int, rounds: int, seconds: float) -> None:
         )
         kinds = sum((r.kinds for r in found), start=type(found[0].kinds)())
         print(f"  {name:14s} {rate:8.0f}/s   half in {half:6.1f} ms   99 % in {most:6.1f} ms   {dict(kinds)}")
-        print("      CPU µs a request: " + ", ".join(f"{p} {statistics.median(r.cpu[p] for r in found):.0f}" for p in found[0].cpu))
+        print(
+            "      CPU µs a request: "
+            + ", ".join(f"{p} {statistics.median(r.cpu[p] for r in found):.0f}" for p in found[0].cpu)
+        )
     for name, against in PAIRS:
         pairs = zip(results[name], results[against], strict=True)
         print(f"  {name} / {against}: {statistics.median(a.rate / b.rate for a, b in pairs):.2f}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import permissions
-from . import desk, groups, posts
+from . import desk, groups, permissions, posts
 
 ROOMS = (groups, posts, desk)
 

@@ -100,7 +100,9 @@ def _unpack(cursor: str | None, columns: list[ColumnElement[Any]]) -> tuple[str,
     return direction, values
 
 
-def keyset(statement: Select[*tuple[Any, ...]], order: Sequence[Any], cursor: str | None = None, size: int = 50) -> Page:
+def keyset(
+    statement: Select[*tuple[Any, ...]], order: Sequence[Any], cursor: str | None = None, size: int = 50
+) -> Page:
     """One page of `size` rows by keyset.
 
     `order` lists columns, each plain (ascending) or `.desc()`, none of them nullable (coalesce first), the last unique.

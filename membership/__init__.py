@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import permissions
-from . import coupons, gifts, limits, members, orders, products, tiers
+from . import coupons, gifts, limits, members, orders, permissions, products, tiers
 
 ROOMS = (members, products, orders, tiers, limits, coupons, gifts)
 

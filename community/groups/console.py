@@ -113,7 +113,9 @@ def _rows_of_groups(wanted: GroupFilter) -> Iterator[list[Any]]:
 
 def _form(kind: GroupKind, but: int | None = None, **values: Any) -> GroupForm:
     groups = [
-        (group.id, group.name) for group in queries.all_groups() if group.id != but and group.kind is not GroupKind.FLASH
+        (group.id, group.name)
+        for group in queries.all_groups()
+        if group.id != but and group.kind is not GroupKind.FLASH
     ]
     return GroupForm(
         kind,
@@ -539,7 +541,9 @@ def invite(member_id: int) -> Any:
     return render_template(
         "groups/invite.html",
         member=member,
-        choices=[(one, services.misses(member, one, services.Way(invited=True)), queries.seats_left(one)) for one in choices],
+        choices=[
+            (one, services.misses(member, one, services.Way(invited=True)), queries.seats_left(one)) for one in choices
+        ],
         group=group,
         address=address,
         code=links.qr_svg(address) if address else None,
@@ -558,9 +562,7 @@ def hold(group_id: int, member_id: int) -> Any:
     kept = services.hold(group.id, member.id, "invitation", staff_id=acting_staff().id)
     if isinstance(kept, services.Held):
         flash(
-            ngettext(
-                "A seat is kept for %(num)s minute.", "A seat is kept for %(num)s minutes.", group.hold_minutes
-            ),
+            ngettext("A seat is kept for %(num)s minute.", "A seat is kept for %(num)s minutes.", group.hold_minutes),
             "positive",
         )
     return redirect(url_for(".invite", member_id=member.id, group=group.id), 303)

@@ -182,7 +182,12 @@ def values_of(group: Group) -> dict[str, Any]:
     values["successor_id"] = group.successor_id or 0
     values["demo_cover"] = group.cover if group.cover in DEMO_COVERS else None
     values["mode"] = group.join_rule.get("mode", "all")
-    fields = {"tier": ("rank", "rank"), "spend": ("spend", "fen"), "orders": ("orders", "count"), "product": ("sku", "sku")}
+    fields = {
+        "tier": ("rank", "rank"),
+        "spend": ("spend", "fen"),
+        "orders": ("orders", "count"),
+        "product": ("sku", "sku"),
+    }
     for rule in group.join_rule.get("rules", ()):
         field, key = fields.get(rule["kind"], (rule["kind"], rule["kind"]))
         values[field] = rule.get(key, True)

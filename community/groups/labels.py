@@ -176,7 +176,13 @@ def _name(group_id: int) -> str:
 @describes(MemberJoinedGroup)
 def joined(event: MemberJoinedGroup) -> str:
     if event.source:
-        return str(_("Joined the group “%(group)s” (from %(source)s)", group=_name(event.group_id), source=source_name(event.source)))
+        return str(
+            _(
+                "Joined the group “%(group)s” (from %(source)s)",
+                group=_name(event.group_id),
+                source=source_name(event.source),
+            )
+        )
     return str(_("Joined the group “%(group)s”", group=_name(event.group_id)))
 
 
@@ -184,12 +190,16 @@ def joined(event: MemberJoinedGroup) -> str:
 def left(event: MemberLeftGroup) -> str:
     if event.reason == "left":
         return str(_("Left the group “%(group)s”", group=_name(event.group_id)))
-    return str(_("Was removed from the group “%(group)s”: %(reason)s", group=_name(event.group_id), reason=event.reason))
+    return str(
+        _("Was removed from the group “%(group)s”: %(reason)s", group=_name(event.group_id), reason=event.reason)
+    )
 
 
 @describes(MemberQueued)
 def queued(event: MemberQueued) -> str:
-    return str(_("Is number %(number)s on the waiting list of “%(group)s”", number=event.number, group=_name(event.group_id)))
+    return str(
+        _("Is number %(number)s on the waiting list of “%(group)s”", number=event.number, group=_name(event.group_id))
+    )
 
 
 @describes(MemberInvitedFromQueue)

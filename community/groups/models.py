@@ -142,7 +142,9 @@ class Seat(db.Model):
     seen_at: Mapped[datetime | None]
 
     __table_args__ = (
-        Index("uq_seat_live", "group_id", "member_id", unique=True, postgresql_where=text("state IN ('held', 'taken')")),
+        Index(
+            "uq_seat_live", "group_id", "member_id", unique=True, postgresql_where=text("state IN ('held', 'taken')")
+        ),
         Index("ix_seat_roster", "group_id", text("id DESC"), postgresql_where=text("state = 'taken'")),
         Index("ix_seat_member", "member_id", text("id DESC")),
         Index("ix_seat_hold", "group_id", "held_until", postgresql_where=text("state = 'held'")),
@@ -170,7 +172,13 @@ class Waiting(db.Model):
 
     __table_args__ = (
         UniqueConstraint("group_id", "number"),
-        Index("uq_waiting_live", "group_id", "member_id", unique=True, postgresql_where=text("state IN ('queued', 'invited')")),
+        Index(
+            "uq_waiting_live",
+            "group_id",
+            "member_id",
+            unique=True,
+            postgresql_where=text("state IN ('queued', 'invited')"),
+        ),
         Index("ix_waiting_queue", "group_id", "number", postgresql_where=text("state = 'queued'")),
         Index("ix_waiting_member", "member_id"),
         CheckConstraint("(state = 'invited') <= (invited_until IS NOT NULL)", name="invited"),

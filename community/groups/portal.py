@@ -140,9 +140,7 @@ def link(token: str) -> Any:
     if door.page is Page.INSIDE:
         return redirect(url_for(".show", public_id=group.public_id))
     form = NewcomerForm(formdata=None) if door.page is Page.WHO else JoinForm(formdata=None)
-    return _show(
-        door, form, url_for(".follow", token=token), visit=services.new_visit(), here=request.path
-    )
+    return _show(door, form, url_for(".follow", token=token), visit=services.new_visit(), here=request.path)
 
 
 @bp.post("/j/<token>")

@@ -34,6 +34,7 @@ from .rules import state_at
 # From here on a group counts as nearly full.
 NEARLY_FULL_PERCENT = 92
 
+
 def find_group(group_id: int) -> Group | None:
     return db.session.get(Group, group_id)
 
@@ -85,9 +86,11 @@ def in_group(member_id: int, group_id: int) -> bool:
 
 def in_group_expression(group_id: int) -> ColumnElement[bool]:
     """SQL: the member of the enclosing statement has taken a seat in the group."""
-    return exists().where(
-        Seat.group_id == group_id, Seat.member_id == Member.id, Seat.state == SeatState.TAKEN
-    ).correlate(Member)
+    return (
+        exists()
+        .where(Seat.group_id == group_id, Seat.member_id == Member.id, Seat.state == SeatState.TAKEN)
+        .correlate(Member)
+    )
 
 
 def groups_of(member_id: int) -> list[tuple[Seat, Group]]:
@@ -265,9 +268,7 @@ def sub_group_number(seat: Seat) -> int:
 
 def taken_seats(group: Group) -> int:
     """How many people are in a group: its counter without the seats that are only held."""
-    held = db.session.scalar(
-        select(func.count()).where(Seat.group_id == group.id, Seat.state == SeatState.HELD)
-    )
+    held = db.session.scalar(select(func.count()).where(Seat.group_id == group.id, Seat.state == SeatState.HELD))
     return max(0, group.seated - (held or 0))
 
 
@@ -448,9 +449,7 @@ def nearly_full() -> Sequence[Group]:
     """Open groups with hardly a seat left, the fullest first."""
     return db.session.scalars(
         select(Group)
-        .where(
-            state_expression() == GroupState.OPEN.value, Group.seated * 100 >= Group.capacity * NEARLY_FULL_PERCENT
-        )
+        .where(state_expression() == GroupState.OPEN.value, Group.seated * 100 >= Group.capacity * NEARLY_FULL_PERCENT)
         .order_by((Group.seated * 1000 / Group.capacity).desc(), Group.id)
         .limit(10)
     ).all()

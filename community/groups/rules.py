@@ -317,7 +317,9 @@ _WORDS: dict[Ground, tuple[str, ...]] = {
     Ground.SUPERLATIVE: ("国家级", "世界级", "最高级", "最佳", "最低价", "全网(?:最低|第一)", "第一品牌", "史上最低"),
 }
 _PATTERNS = {
-    ground: re.compile("|".join(re.sub(r"([\u4e00-\u9fff\]])(?=[\u4e00-\u9fff(\[])", r"\1\\s*", word) for word in words), re.I)
+    ground: re.compile(
+        "|".join(re.sub(r"([\u4e00-\u9fff\]])(?=[\u4e00-\u9fff(\[])", r"\1\\s*", word) for word in words), re.I
+    )
     for ground, words in _WORDS.items()
 }
 

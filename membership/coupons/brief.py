@@ -82,7 +82,9 @@ def tasks() -> list[Task]:
             offer=offer.name,
             count=number(count),
         )
-        about = _("The first on %(day)s. A reminder brings some of them back.", day=clock.local(first).strftime("%m-%d"))
+        about = _(
+            "The first on %(day)s. A reminder brings some of them back.", day=clock.local(first).strftime("%m-%d")
+        )
         url = url_for("coupons_console.claims", offer_id=offer.id, state="issued")
         found.append(Task(55, text, url, _("See whose"), "hourglass", about))
     return found

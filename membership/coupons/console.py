@@ -321,7 +321,10 @@ def _show(offer: Offer, version: OfferVersion, form: StockForm) -> str:
         brought=listing.yield_of(offer.id),
         sources=queries.sources_of(offer.id),
         link_names={f"link:{link.id}": link.name for link, _count in queries.links_of(offer.id)},
-        versions=[(one, labels.sentence(one, group=groups.get(one.group_id or 0, ""))) for one in queries.versions_of(offer.id)],
+        versions=[
+            (one, labels.sentence(one, group=groups.get(one.group_id or 0, "")))
+            for one in queries.versions_of(offer.id)
+        ],
         warnings=_warnings(version),
         titles=listing.known_titles(version.skus[:20]),
         group=groups.get(version.group_id or 0, ""),
@@ -524,7 +527,9 @@ def _coupon_page(row: CouponRow, redeem_form: RedeemForm, reason_form: ReasonFor
         "coupons/coupon_console.html",
         row=row,
         member=member,
-        spelt=codes.spelt(row.coupon.code) if may("coupons.redeem") or may("coupons.issue") else codes.masked(row.coupon.code),
+        spelt=codes.spelt(row.coupon.code)
+        if may("coupons.redeem") or may("coupons.issue")
+        else codes.masked(row.coupon.code),
         stopper=stopper,
         used=queries.live_redemption(row.coupon.id),
         redemptions=queries.redemptions_of(row.coupon.id),
@@ -580,7 +585,9 @@ def roll_back(coupon_id: int, redemption_id: int) -> Any:
         services.roll_back(row.coupon.code, found.source, found.order_external_id, form.reason.data or "")
     back = queries.coupon_row(coupon_id)
     flash(
-        _("The use is undone; the coupon is good again.") if back.usable else _("The use is undone; its time was over meanwhile."),
+        _("The use is undone; the coupon is good again.")
+        if back.usable
+        else _("The use is undone; its time was over meanwhile."),
         "positive",
     )
     return redirect(url_for(".coupon", coupon_id=coupon_id), 303)
@@ -598,7 +605,9 @@ def _with_reason(coupon_id: int, act: Any, said: str) -> Any:
 @bp.post("/coupons/<int:coupon_id>/revoke")
 @staff("coupons.issue")
 def revoke(coupon_id: int) -> Any:
-    return _with_reason(coupon_id, services.revoke, _("The coupon is taken back; its owner can read that on their page."))
+    return _with_reason(
+        coupon_id, services.revoke, _("The coupon is taken back; its owner can read that on their page.")
+    )
 
 
 @bp.post("/coupons/<int:coupon_id>/freeze")

@@ -126,7 +126,12 @@ class OfferForm(Form):
             value=value or 0,
             discount_cap=self.discount_cap.data if capped else None,
             min_spend=self.min_spend.data or 0,
-            skus=[sku for line in (self.skus.data or "").splitlines() for sku in line.replace("，", ",").split(",") if sku.strip()],
+            skus=[
+                sku
+                for line in (self.skus.data or "").splitlines()
+                for sku in line.replace("，", ",").split(",")
+                if sku.strip()
+            ],
             item_title=(self.item_title.data or "") if kind == CouponKind.GIFT_ITEM else "",
             valid_days=self.valid_days.data if days else None,
             usable_from=None if days else self.usable_from.data,

@@ -178,7 +178,9 @@ def _joined(parts: Sequence[str]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def sentence(terms: Any, stock: int | None = None, per_member: int | None = 1, per_day: int | None = None, group: str = "") -> str:
+def sentence(
+    terms: Any, stock: int | None = None, per_member: int | None = 1, per_day: int | None = None, group: str = ""
+) -> str:
     """An offer's rules in one sentence: "¥20 off from ¥99, VIP2+, 14 days from the claim, 1,000 pieces"."""
     parts = [what(terms), scope(terms.skus)]
     if terms.min_rank:

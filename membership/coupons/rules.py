@@ -49,7 +49,9 @@ class ClaimRefused(Refusal):
 
 class SoldOut(ClaimRefused):
     title = _l("All of them are taken")
-    label = _l("The last coupon of this offer has just found its owner. If you claimed one before, it is among your coupons.")
+    label = _l(
+        "The last coupon of this offer has just found its owner. If you claimed one before, it is among your coupons."
+    )
     icon = "ticket"
 
 
@@ -72,7 +74,9 @@ class NotYet(ClaimRefused):
 
 class TooLate(ClaimRefused):
     title = _l("This offer has ended")
-    label = _l("Coupons of this offer can no longer be claimed. Those claimed before stay valid until the day they say.")
+    label = _l(
+        "Coupons of this offer can no longer be claimed. Those claimed before stay valid until the day they say."
+    )
     icon = "calendar"
 
 
@@ -96,7 +100,9 @@ class TierTooLow(ClaimRefused):
 
 class NotInGroup(ClaimRefused):
     title = _l("This one is for the members of a group")
-    label = _l("Only people in the group can claim and use this coupon. Join the group first, then open this link again.")
+    label = _l(
+        "Only people in the group can claim and use this coupon. Join the group first, then open this link again."
+    )
     icon = "users"
     step = ("/me/", _l("My page"))
 
@@ -159,9 +165,7 @@ def usable_interval(
     return min(begin, end), end
 
 
-def state_at(
-    state: CouponState, usable_until: datetime, reserved_until: datetime | None, now: datetime
-) -> CouponState:
+def state_at(state: CouponState, usable_until: datetime, reserved_until: datetime | None, now: datetime) -> CouponState:
     """What a coupon is at an instant, whether or not a sweep has written it down yet."""
     if state == S.RESERVED and reserved_until is not None and reserved_until <= now:
         state = S.ISSUED

@@ -34,7 +34,9 @@ def find(wanted: str) -> list[Hit]:
             title=member.shown_name,
             url=url_for("members_console.show", member_id=member.id),
             about=" · ".join(
-                part for part in (rules.masked_phone(member.phone), str(labels.STAGES[member.stage]), member.city) if part
+                part
+                for part in (rules.masked_phone(member.phone), str(labels.STAGES[member.stage]), member.city)
+                if part
             ),
         )
         for member in found

@@ -57,7 +57,9 @@ def _chips(wanted: MemberFilter, groups: list[tuple[int, str]]) -> list[tuple[st
     if wanted.q:
         chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
     if wanted.tier is not None:
-        chips.append(("tier", str(wanted.tier), _("Tier: %(tier)s", tier=f"VIP{wanted.tier}" if wanted.tier else _("No tier"))))
+        chips.append(
+            ("tier", str(wanted.tier), _("Tier: %(tier)s", tier=f"VIP{wanted.tier}" if wanted.tier else _("No tier")))
+        )
     if wanted.stage is not None:
         chips.append(("stage", wanted.stage, _("Stage: %(stage)s", stage=labels.STAGES[wanted.stage])))
     if wanted.tag:
@@ -200,7 +202,11 @@ def _page(member: Member, status: int = 200, revealed: bool = False, **forms: An
         tags=queries.tags_of(member.id),
         all_tags=queries.tags(),
         notes=queries.notes_of(member.id),
-        **{"tag_form": TagForm(formdata=None), "note_form": NoteForm(formdata=None), "right_form": RightForm(formdata=None)}
+        **{
+            "tag_form": TagForm(formdata=None),
+            "note_form": NoteForm(formdata=None),
+            "right_form": RightForm(formdata=None),
+        }
         | forms,
     ), status
 
@@ -230,7 +236,9 @@ def reveal(member_id: int) -> Any:
 @staff("members.edit")
 def edit(member_id: int) -> Any:
     member = queries.get_member(member_id)
-    return render_template("members/edit.html", member=member, form=ProfileForm(obj=member, with_address=may("members.reveal")))
+    return render_template(
+        "members/edit.html", member=member, form=ProfileForm(obj=member, with_address=may("members.reveal"))
+    )
 
 
 @bp.post("/members/<int:member_id>/edit")
@@ -281,8 +289,6 @@ def right(member_id: int) -> Any:
         return _page(member, 422, right_form=form)
     act = services.give_consent if form.wish.data == "give" else services.withdraw_consent
     act(member.id, Contact(form.channel.data), Purpose.MARKETING, form.told.data, author=acting_staff().name)
-    audit.record(
-        "consent.recorded", "member", member.id, after={"channel": form.channel.data, "wish": form.wish.data}
-    )
+    audit.record("consent.recorded", "member", member.id, after={"channel": form.channel.data, "wish": form.wish.data})
     flash(_("Their wish is written down and holds from now on."), "positive")
     return _back(member, "rights")

@@ -81,7 +81,10 @@ class ProfileForm(Form):
         if not with_address:
             # Whoever may not see where people live does not get it through the form either.
             del self.address
-        self.customer_type.choices = [("", _("Not known")), *((t.value, name) for t, name in labels.CUSTOMER_TYPES.items())]
+        self.customer_type.choices = [
+            ("", _("Not known")),
+            *((t.value, name) for t, name in labels.CUSTOMER_TYPES.items()),
+        ]
 
     @property
     def change(self) -> ProfileChange:

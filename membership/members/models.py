@@ -89,11 +89,21 @@ class Member(db.Model):
 
     __table_args__ = (
         CheckConstraint("rank BETWEEN 0 AND 4", name="rank"),
-        Index("ix_member_list", text("created_at DESC"), text("id DESC"), postgresql_where=text("merged_into_id IS NULL")),
+        Index(
+            "ix_member_list", text("created_at DESC"), text("id DESC"), postgresql_where=text("merged_into_id IS NULL")
+        ),
         Index("ix_member_rank", "rank", text("id DESC"), postgresql_where=text("merged_into_id IS NULL")),
         Index("ix_member_spend", text("spend DESC"), text("id DESC"), postgresql_where=text("merged_into_id IS NULL")),
         # Whoever never ordered sorts as if it had been very long ago; see `queries.LAST_ORDER`.
-        Index("ix_member_last_order", text("COALESCE(last_order_at, 'epoch'::timestamptz) DESC"), text("id DESC")),
+        Index(
+        Index(
+            "ix_member_last_order",
+            text("COALESCE(last_order_at, '1970-01-01 00:00:00+00'::timestamp with time zone) DESC"),
+            text("id DESC"),
+        ),
+            text("COALESCE(last_order_at, '1970-01-01 00:00:00+00'::timestamp with time zone) DESC"),
+            text("id DESC"),
+        ),
         Index("ix_member_source", "source"),
         # The tail of a phone is what people at a counter know.
         Index("ix_member_phone_tail", text("reverse(phone) text_pattern_ops")),

@@ -34,9 +34,7 @@ def me() -> Member:
 @member_only()
 def index() -> Any:
     member = me()
-    return render_template(
-        "members/me.html", member=member, identified=visitors.member_id(identified=True) is not None
-    )
+    return render_template("members/me.html", member=member, identified=visitors.member_id(identified=True) is not None)
 
 
 # ── Who are you ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -245,4 +243,3 @@ def unsubscribe_undo(token: str) -> Any:
         services.give_consent(member.id, contact, Purpose.MARKETING, "undo")
         flash(_("Taken back: we may tell you about offers again."), "positive")
     return redirect(url_for(".unsubscribe", token=token))
-

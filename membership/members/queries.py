@@ -143,7 +143,10 @@ def identities_of(member_id: int) -> Sequence[MemberIdentity]:
 
 def tags_of(member_id: int) -> Sequence[Tag]:
     return db.session.scalars(
-        select(Tag).join(MemberTag, MemberTag.tag_id == Tag.id).where(MemberTag.member_id == member_id).order_by(Tag.name)
+        select(Tag)
+        .join(MemberTag, MemberTag.tag_id == Tag.id)
+        .where(MemberTag.member_id == member_id)
+        .order_by(Tag.name)
     ).all()
 
 

@@ -91,9 +91,7 @@ def page_of(member_id: int, kind_key: str | None, cursor: str | None) -> tuple[l
     orders = {o.id: o for o in db.session.scalars(select(Order).where(Order.id.in_(ids["order"])))}
     lines: dict[int, list[OrderLine]] = {}
     for one in db.session.scalars(
-        select(OrderLine)
-        .where(OrderLine.order_id.in_(ids["order"]))
-        .order_by(OrderLine.order_id, OrderLine.position)
+        select(OrderLine).where(OrderLine.order_id.in_(ids["order"])).order_by(OrderLine.order_id, OrderLine.position)
     ):
         lines.setdefault(one.order_id, []).append(one)
     note_ids = [e.payload.get("note_id") for e in events.values() if e.name == "NoteWritten"]

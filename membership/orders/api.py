@@ -143,7 +143,14 @@ def _buyer(one: BuyerIn, found: list[tuple[str, str]]) -> Buyer | None:
     except Refusal as refused:
         found.append(("buyer.email", refused.message))
     number = " ".join((one.id or "").split()) or None
-    buyer = Buyer(number=number, phone=phone, email=email, nickname=one.nickname.strip(), name=one.name.strip(), city=one.city.strip())
+    buyer = Buyer(
+        number=number,
+        phone=phone,
+        email=email,
+        nickname=one.nickname.strip(),
+        name=one.name.strip(),
+        city=one.city.strip(),
+    )
     return buyer if buyer.known else None
 
 

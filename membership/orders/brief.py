@@ -22,7 +22,10 @@ def find(wanted: str) -> list[Hit]:
         return []
     escaped = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     found = db.session.scalars(
-        select(Order).where(Order.external_id.like(f"{escaped}%")).order_by(Order.placed_at.desc(), Order.id.desc()).limit(10)
+        select(Order)
+        .where(Order.external_id.like(f"{escaped}%"))
+        .order_by(Order.placed_at.desc(), Order.id.desc())
+        .limit(10)
     )
     return [
         Hit(

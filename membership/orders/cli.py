@@ -25,8 +25,14 @@ SHOWN_REJECTS = 100
 
 @group.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--source", required=True, help="Where the orders come from: taobao, tmall, douyin, shop, counter or a name of yours.")
-@click.option("--format", "wanted", default=formats.AUTO, show_default=True, help=f"auto, {', '.join(formats.FORMATS)}.")
+@click.option(
+    "--source",
+    required=True,
+    help="Where the orders come from: taobao, tmall, douyin, shop, counter or a name of yours.",
+)
+@click.option(
+    "--format", "wanted", default=formats.AUTO, show_default=True, help=f"auto, {', '.join(formats.FORMATS)}."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def import_file(file: Path, source: str, wanted: str, as_json: bool) -> None:
     """Take the orders of FILE (.csv or .csv.gz) in.
@@ -63,7 +69,9 @@ def import_file(file: Path, source: str, wanted: str, as_json: bool) -> None:
             "orders_new": run.orders_new,
             "orders_changed": run.orders_changed,
             "members_new": run.members_new,
-            "rejects": [{"line": one.line, "column": one.column, "reason": one.reason, "value": one.value} for one in rejects],
+            "rejects": [
+                {"line": one.line, "column": one.column, "reason": one.reason, "value": one.value} for one in rejects
+            ],
         }
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
@@ -74,7 +82,9 @@ def import_file(file: Path, source: str, wanted: str, as_json: bool) -> None:
     )
     click.echo(f"{run.orders_new:,} new orders, {run.orders_changed:,} changed, {run.members_new:,} new members.")
     for one in rejects[:20]:
-        click.echo(f"  line {one.line}{', ' + one.column if one.column else ''}: {one.reason}{f' ({one.value})' if one.value else ''}")
+        click.echo(
+            f"  line {one.line}{', ' + one.column if one.column else ''}: {one.reason}{f' ({one.value})' if one.value else ''}"
+        )
     if run.rejected > 20:
         click.echo(f"  … the whole list is on the import's page (/console/imports/{run.id}).")
 

@@ -33,7 +33,9 @@ def _chips(wanted: OrderFilter) -> list[tuple[str, str, str]]:
     if wanted.q:
         chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
     if wanted.source:
-        chips.append(("source", wanted.source, _("Source: %(source)s", source=member_labels.source_label(wanted.source))))
+        chips.append(
+            ("source", wanted.source, _("Source: %(source)s", source=member_labels.source_label(wanted.source)))
+        )
     if wanted.state is not None:
         chips.append(("state", wanted.state, _("State: %(state)s", state=labels.STATES[wanted.state])))
     if wanted.since is not None:
@@ -109,7 +111,9 @@ def show(order_id: int) -> Any:
         lines=queries.lines_of(order.id),
         refunds=queries.refunds_of(order.id),
         member=members.find_member(order.member_id) if order.member_id is not None else None,
-        others=[one for one in queries.orders_of(order.member_id, 6) if one.id != order.id][:5] if order.member_id else [],
+        others=[one for one in queries.orders_of(order.member_id, 6) if one.id != order.id][:5]
+        if order.member_id
+        else [],
         states=labels.STATES,
         state_tones=labels.STATE_TONES,
         payments=labels.PAYMENTS,
@@ -244,5 +248,3 @@ def rejects(run_id: int) -> Any:
     )
     header = [_("Line"), _("Column"), _("Reason"), _("Text found"), *heading]
     return pages.csv_response(f"import-{run_id}-rejects.csv", header, rows)
-
-

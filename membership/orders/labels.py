@@ -58,7 +58,9 @@ ENCODINGS = {
 FAILURES = {
     **{wrong.value: sentence for wrong, sentence in sheet.SENTENCES.items()},
     "file_gone": _l("The file is not there any more. Upload it again; what was taken in already stays."),
-    "gave_up": _l("Taking it in failed several times at line %(line)s. What came before is taken in; the fault has been noted."),
+    "gave_up": _l(
+        "Taking it in failed several times at line %(line)s. What came before is taken in; the fault has been noted."
+    ),
 }
 
 REASONS: dict[str, Any] = {
@@ -66,7 +68,9 @@ REASONS: dict[str, Any] = {
     Reason.EMPTY: _l("The cell is empty"),
     Reason.UNSTORABLE: _l("The text holds a character that cannot be stored"),
     Reason.TOO_LONG: _l("The text is too long"),
-    Reason.NUMBER_FORM: _l("The order number was changed by a spreadsheet program (1.23E+17): export the column as text"),
+    Reason.NUMBER_FORM: _l(
+        "The order number was changed by a spreadsheet program (1.23E+17): export the column as text"
+    ),
     Reason.AMOUNT_FORM: _l("Not an amount in yuan with at most two decimals"),
     Reason.AMOUNT_BELOW_ZERO: _l("The amount is below zero"),
     Reason.AMOUNT_ABSURD: _l("The amount is beyond ¥100,000,000"),

@@ -201,9 +201,7 @@ class ImportRun(db.Model):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (
-        Index("ix_import_run_running", "lease_until", postgresql_where=text("state = 'running'")),
-    )
+    __table_args__ = (Index("ix_import_run_running", "lease_until", postgresql_where=text("state = 'running'")),)
 
 
 class ImportReject(db.Model):

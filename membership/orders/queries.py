@@ -40,14 +40,18 @@ def orders_of(member_id: int, limit: int = 200) -> Sequence[Order]:
 
 
 def lines_of(order_id: int) -> Sequence[OrderLine]:
-    return db.session.scalars(select(OrderLine).where(OrderLine.order_id == order_id).order_by(OrderLine.position)).all()
+    return db.session.scalars(
+        select(OrderLine).where(OrderLine.order_id == order_id).order_by(OrderLine.position)
+    ).all()
 
 
 def lines_of_many(order_ids: Sequence[int]) -> dict[int, list[OrderLine]]:
     """The lines of several orders, in one statement."""
     found: dict[int, list[OrderLine]] = {order_id: [] for order_id in order_ids}
     if order_ids:
-        rows = select(OrderLine).where(OrderLine.order_id.in_(order_ids)).order_by(OrderLine.order_id, OrderLine.position)
+        rows = (
+            select(OrderLine).where(OrderLine.order_id.in_(order_ids)).order_by(OrderLine.order_id, OrderLine.position)
+        )
         for line in db.session.scalars(rows):
             found[line.order_id].append(line)
     return found

@@ -70,9 +70,7 @@ def spend_of(paid_amount: int, postage: int, refunded_amount: int) -> int:
 
 def counts(state: OrderState, paid_at: datetime | None, paid_amount: int, postage: int, refunded_amount: int) -> bool:
     """Whether an order is one of its member's orders: paid, neither closed nor refused, not wholly refunded."""
-    return (
-        state in PAID_STATES and paid_at is not None and not wholly_refunded(paid_amount, postage, refunded_amount)
-    )
+    return state in PAID_STATES and paid_at is not None and not wholly_refunded(paid_amount, postage, refunded_amount)
 
 
 def qualifies_at(

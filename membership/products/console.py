@@ -14,7 +14,9 @@ from kernel.pages import csv_response
 from . import queries, services
 from .forms import ProductForm
 
-bp = APIBlueprint("products_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
+bp = APIBlueprint(
+    "products_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False
+)
 
 
 def _wanted() -> dict[str, str]:

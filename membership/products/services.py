@@ -68,7 +68,9 @@ def _ids(source: str, skus: list[str]) -> dict[str, int]:
     return dict(rows.all())
 
 
-def edit(product: Product, title: str, category: str, list_price: int | None, cost: int | None, days: int | None) -> bool:
+def edit(
+    product: Product, title: str, category: str, list_price: int | None, cost: int | None, days: int | None
+) -> bool:
     """Write down what a product is, costs and how many days it lasts; returns whether anything changed.
 
     Prices are 分. Refuses with `CostAbovePrice` a cost above the list price.

@@ -104,7 +104,12 @@ def edit_post() -> Any:
 def _side(member: Member, form: ManualTierForm) -> Markup:
     return Markup(  # noqa: S704 - the template escapes
         render_template(
-            "tiers/_side.html", member=member, told=queries.explanation(member.id), form=form, labels=labels, whys=labels.WHYS
+            "tiers/_side.html",
+            member=member,
+            told=queries.explanation(member.id),
+            form=form,
+            labels=labels,
+            whys=labels.WHYS,
         )
     )
 
@@ -155,5 +160,3 @@ def manual_end(member_id: int) -> Any:
     services.set_manually(member_id, 0, "", None, acting_staff().id)
     flash(_("The tier set by hand has ended; what the orders give holds again."), "info")
     return redirect(url_for("members_console.show", member_id=member_id), 303)
-
-

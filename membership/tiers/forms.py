@@ -51,7 +51,9 @@ class PolicyForm(Form):
     rolling_days = OptionalIntegerField(_l("How many days"), [Needed()])
     valid_days = IntegerField(_l("A tier holds for"), [InputRequired()])
     grace_days = IntegerField(_l("and is kept after its end for"), [InputRequired()])
-    downgrade = RadioField(_l("When it has ended and is not reached again"), choices=list(labels.DOWNGRADES.items()), coerce=Downgrade)
+    downgrade = RadioField(
+        _l("When it has ended and is not reached again"), choices=list(labels.DOWNGRADES.items()), coerce=Downgrade
+    )
     refund_effect = RadioField(
         _l("When refunds take away what reached it"), choices=list(labels.REFUND_EFFECTS.items()), coerce=RefundEffect
     )
@@ -130,4 +132,6 @@ class ManualTierForm(Form):
         super().__init__(*args, **kwargs)
         from . import queries
 
-        self.rank.choices = [(level.rank, f"VIP{level.rank} {labels.level_name(level)}") for level in queries.policy().levels]
+        self.rank.choices = [
+            (level.rank, f"VIP{level.rank} {labels.level_name(level)}") for level in queries.policy().levels
+        ]

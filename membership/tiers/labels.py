@@ -168,5 +168,15 @@ def sentence(told: Explanation) -> str:
 def _changed(event: TierChanged) -> Any:
     why = WHYS[Why(event.reason)]
     if event.to_rank > event.from_rank:
-        return _("Rose from %(before)s to %(after)s: %(why)s", before=rank_word(event.from_rank), after=rank_word(event.to_rank), why=why)
-    return _("Fell from %(before)s to %(after)s: %(why)s", before=rank_word(event.from_rank), after=rank_word(event.to_rank), why=why)
+        return _(
+            "Rose from %(before)s to %(after)s: %(why)s",
+            before=rank_word(event.from_rank),
+            after=rank_word(event.to_rank),
+            why=why,
+        )
+    return _(
+        "Fell from %(before)s to %(after)s: %(why)s",
+        before=rank_word(event.from_rank),
+        after=rank_word(event.to_rank),
+        why=why,
+    )

@@ -282,7 +282,9 @@ def mistakes_in(policy: Policy) -> list[PolicyMistake]:
     checks = _Checks()
     checks.need(bool(policy.levels), Mistake.NO_LEVEL, "levels")
     checks.need(
-        policy.window is not Window.ROLLING or 1 <= (policy.rolling_days or 0) <= 3650, Mistake.ROLLING_DAYS, "rolling_days"
+        policy.window is not Window.ROLLING or 1 <= (policy.rolling_days or 0) <= 3650,
+        Mistake.ROLLING_DAYS,
+        "rolling_days",
     )
     checks.need(1 <= policy.valid_days <= 3650, Mistake.VALID_DAYS, "valid_days")
     checks.need(0 <= policy.grace_days <= 365, Mistake.GRACE_DAYS, "grace_days")

@@ -368,7 +368,9 @@ def set_manually(
         raise ManualEndPast
     member = members.get_member(member_id)
     row = queries.standing_of(member.id)
-    before = {"rank": row.manual_rank, "until": row.manual_until.isoformat() if row.manual_until else None} if row else None
+    before = (
+        {"rank": row.manual_rank, "until": row.manual_until.isoformat() if row.manual_until else None} if row else None
+    )
     chosen = {
         "manual_rank": rank or None,
         "manual_reason": reason.strip()[:300] or None if rank else None,

@@ -64,7 +64,9 @@ def outcomes(answers: list[Answer]) -> Counter[str]:
     return Counter(kind(answer) for answer in answers)
 
 
-def round_of_claims(shop: WebShop, crowd: list[Visitor], stock: int = STOCK) -> tuple[Counter[str], tuple[int, int, int]]:
+def round_of_claims(
+    shop: WebShop, crowd: list[Visitor], stock: int = STOCK
+) -> tuple[Counter[str], tuple[int, int, int]]:
     offer_id, path = make_offer(shop, stock=stock)
     answers = shop.volley([visitor.post(path, n="1") for visitor in crowd])
     return outcomes(answers), issued(shop, offer_id)
@@ -144,7 +146,9 @@ def test_claims_and_grants_at_once_stay_within_the_stock(shop: WebShop, crowd: l
     def grant() -> None:
         for slice_number in range(5):
             with app.app_context(), transaction():
-                people = [(v.member_id, f"race:{v.member_id}") for v in crowd[slice_number * 10 : slice_number * 10 + 10]]
+                people = [
+                    (v.member_id, f"race:{v.member_id}") for v in crowd[slice_number * 10 : slice_number * 10 + 10]
+                ]
                 services.grant_many(offer_id, people, "race")
 
     granting = threading.Thread(target=grant)
@@ -232,7 +236,9 @@ def test_check_c6_one_idempotency_key_fifty_times(shop: WebShop, crowd: list[Vis
     assert _redemptions(shop, coupon_id) == 1
 
 
-def test_two_coupons_on_one_order_at_once_never_take_off_more_than_it_costs(shop: WebShop, crowd: list[Visitor]) -> None:
+def test_two_coupons_on_one_order_at_once_never_take_off_more_than_it_costs(
+    shop: WebShop, crowd: list[Visitor]
+) -> None:
     till = _till(shop)
     codes = []
     for stack in ("a", "b"):
@@ -242,7 +248,10 @@ def test_two_coupons_on_one_order_at_once_never_take_off_more_than_it_costs(shop
         with shop.app.app_context():
             codes.append(db.session.scalars(select(Coupon.code).where(Coupon.offer_id == offer_id)).one())
     answers = shop.volley(
-        [till("/api/v1/coupons/redeem", {"code": code, "source": "shop", "order": "B-1", "amount": 10_000}) for code in codes]
+        [
+            till("/api/v1/coupons/redeem", {"code": code, "source": "shop", "order": "B-1", "amount": 10_000})
+            for code in codes
+        ]
     )
     assert sorted(json.loads(a.body)["discount"] for a in answers) == [2000, 8000]
     assert {json.loads(a.body)["payable"] for a in answers} == {0, 2000}

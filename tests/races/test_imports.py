@@ -173,7 +173,9 @@ def test_a_run_started_by_five_workers_is_done_by_one(
 
 
 def test_reviews_at_once_change_each_tier_once(committed: Flask, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", [line(order_no=f"N{n}", buyer_id=str(n % 20), unit_price="92.00") for n in range(60)])
+    path = write(
+        tmp_path / "a.csv", [line(order_no=f"N{n}", buyer_id=str(n % 20), unit_price="92.00") for n in range(60)]
+    )
     with committed.app_context():
         services.run_inline(path, "shop")
 

@@ -109,9 +109,7 @@ def test_joining_and_leaving_at_once_passes_nobody_over(shop: WebShop, crowd: li
     shop.volley([v.post(f"{page}/join") for v in crowd[:120]])
     taken, waiting, _numbers = people(shop, group_id)
     leaving = [v for v in crowd if v.member_id in set(taken[:30])]
-    answers = shop.volley(
-        [v.post(f"{page}/leave") for v in leaving] + [v.post(f"{page}/join") for v in crowd[120:]]
-    )
+    answers = shop.volley([v.post(f"{page}/leave") for v in leaving] + [v.post(f"{page}/join") for v in crowd[120:]])
     assert statuses(answers) == {303: 30 + 80}
     seats_now, waiting_now, numbers = people(shop, group_id)
     # Thirty seats became free, and the first thirty who waited have them; nobody who came later does.

@@ -36,8 +36,12 @@ def take_the_guard_out(app: Flask) -> None:
 
     book.Book._lapse = lapse_slowly  # type: ignore[method-assign]
     # Counters that pass the seats would break the rows' own checks, the second guard.
-    book.COUNT_SUB_GROUPS = without(book.COUNT_SUB_GROUPS, "seated = seated + change", "seated = LEAST(seated + change, sub_group.seats)")
-    book.COUNT_GROUPS = without(book.COUNT_GROUPS, "seated = seated + change", "seated = LEAST(seated + change, capacity)")
+    book.COUNT_SUB_GROUPS = without(
+        book.COUNT_SUB_GROUPS, "seated = seated + change", "seated = LEAST(seated + change, sub_group.seats)"
+    )
+    book.COUNT_GROUPS = without(
+        book.COUNT_GROUPS, "seated = seated + change", "seated = LEAST(seated + change, capacity)"
+    )
 
 
 if __name__ == "__main__":

@@ -320,9 +320,7 @@ class Book:
         """The live seat of each (group, member) that has one."""
         return self._seats(pairs)[0]
 
-    def _seats(
-        self, pairs: Sequence[tuple[int, int]]
-    ) -> tuple[dict[tuple[int, int], _Seat], set[tuple[int, int]]]:
+    def _seats(self, pairs: Sequence[tuple[int, int]]) -> tuple[dict[tuple[int, int], _Seat], set[tuple[int, int]]]:
         live: dict[tuple[int, int], _Seat] = {}
         barred: set[tuple[int, int]] = set()
         if not pairs:
@@ -366,7 +364,9 @@ class Book:
         group.queue_change -= len(gone)
         for row in gone:
             with forced_locale(row.locale):
-                self._tell(group, row.member_id, "group.closed", _("“%(group)s” has closed", group=group.name), str(body))
+                self._tell(
+                    group, row.member_id, "group.closed", _("“%(group)s” has closed", group=group.name), str(body)
+                )
 
     def _tell(self, group: _Group, member_id: int, kind: str, title: str, body: str) -> None:
         """Keep a notice for `write`: not through `kernel.notices.tell`, which needs the session."""
@@ -405,7 +405,13 @@ class Book:
                 self._invited.append((group, row.member_id, row.number, row.id, until, row.locale))
 
     def _seat(
-        self, group: _Group, member_id: int, state: SeatState, until: datetime | None, ask: Ask | None = None, source: str = ""
+        self,
+        group: _Group,
+        member_id: int,
+        state: SeatState,
+        until: datetime | None,
+        ask: Ask | None = None,
+        source: str = "",
     ) -> _Seat | None:
         sub_group = group.find_room()
         if sub_group is None:

@@ -45,7 +45,12 @@ FONT_FILES = (
 @cache
 def chinese_font() -> str | None:
     """The path of a font with Chinese characters on this machine, or None."""
-    there = {path.name: path for folder in FONT_FOLDERS if Path(folder).is_dir() for path in Path(folder).rglob("*.[to]t[fc]")}
+    there = {
+        path.name: path
+        for folder in FONT_FOLDERS
+        if Path(folder).is_dir()
+        for path in Path(folder).rglob("*.[to]t[fc]")
+    }
     return next((str(there[name]) for name in FONT_FILES if name in there), None)
 
 
@@ -117,9 +122,7 @@ def poster(group: Group, link: JoinLink) -> bytes:
     bottom = SIZE[1] - MARGIN - QR_SIDE
     sheet.paste(square, (MARGIN, bottom))
     x = MARGIN + QR_SIDE + 48
-    for offset, (words, size, colour) in enumerate(
-        ((_("Scan to join"), 48, INK), (shop.shop_name(), 36, QUIET))
-    ):
+    for offset, (words, size, colour) in enumerate(((_("Scan to join"), 48, INK), (shop.shop_name(), 36, QUIET))):
         for line in _lines(draw, _drawable(str(words)), size, SIZE[0] - x - MARGIN, 2):
             draw.text((x, bottom + QR_SIDE // 2 - 60 + 84 * offset), line, font=_font(size), fill=colour)
     buffer = io.BytesIO()

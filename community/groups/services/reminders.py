@@ -132,7 +132,11 @@ def count_active(now: datetime | None = None) -> None:
     )
     present = select(counted.c.n).where(counted.c.group_id == Group.id).scalar_subquery()
     # Only rows that change, and none that a joining holds: a counter is not worth waiting for the seats' lock.
-    free = select(Group.id).where(Group.active_week != func.coalesce(present, 0)).with_for_update(skip_locked=True, key_share=True)
+    free = (
+        select(Group.id)
+        .where(Group.active_week != func.coalesce(present, 0))
+        .with_for_update(skip_locked=True, key_share=True)
+    )
     ids = db.session.scalars(free.order_by(Group.id)).all()
     if ids:
         db.session.execute(
@@ -141,5 +145,3 @@ def count_active(now: datetime | None = None) -> None:
             .values(active_week=func.coalesce(present, 0))
             .execution_options(synchronize_session=False)
         )
-
-

@@ -149,7 +149,9 @@ def remove(group_id: int, member_id: int, reason: str, barred: bool = False) -> 
     book = _open_book(group_id)
     seat = book.seats_of([(group_id, member_id)]).get((group_id, member_id))
     if seat is not None:
-        book.end(seat, SeatState.LAPSED if seat.state is SeatState.HELD else SeatState.REMOVED, reason or "removed", barred)
+        book.end(
+            seat, SeatState.LAPSED if seat.state is SeatState.HELD else SeatState.REMOVED, reason or "removed", barred
+        )
     elif not book.leave_queue(group_id, member_id):
         raise rules.NotAMember
     _close_book(book)
@@ -192,5 +194,3 @@ def note_visit(seat: Seat, now: datetime) -> None:
     """Remember that the member looked in, at most once an hour."""
     if seat.seen_at is None or (now - seat.seen_at).total_seconds() > 3600:
         seat.seen_at = now
-
-

@@ -140,9 +140,7 @@ def _make(people: Sequence[Person], found: Sequence[int]) -> dict[int, int]:
 
 def _unmake(members: set[int]) -> None:
     if members:
-        db.session.execute(
-            delete(Member).where(Member.id.in_(members)).execution_options(synchronize_session=False)
-        )
+        db.session.execute(delete(Member).where(Member.id.in_(members)).execution_options(synchronize_session=False))
 
 
 _INSERT_IDENTITIES = text(
@@ -253,4 +251,3 @@ def enrol(member_id: int, source: str) -> bool:
         publish(MemberEnrolled(member_id=member_id, source=source))
         stages.reassess_stages([member_id])
     return bool(first)
-

@@ -151,9 +151,7 @@ def give_consent_many(
     They come second to the person's own word: whoever has ever given or taken back this agreement here, or has opted out
     under their phone or e-mail address, is left as they are.
     """
-    spoken = exists().where(
-        Consent.member_id == Member.id, Consent.channel == channel, Consent.purpose == purpose
-    )
+    spoken = exists().where(Consent.member_id == Member.id, Consent.channel == channel, Consent.purpose == purpose)
     rows = db.session.execute(
         insert(Consent)
         .from_select(
@@ -177,9 +175,7 @@ def give_consent_many(
     ).scalars()
     given = list(rows)
     publish_all(
-        ConsentChanged(
-            member_id=member_id, channel=channel.value, purpose=purpose.value, granted=True, source=source
-        )
+        ConsentChanged(member_id=member_id, channel=channel.value, purpose=purpose.value, granted=True, source=source)
         for member_id in given
     )
     return len(given)

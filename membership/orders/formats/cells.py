@@ -113,7 +113,13 @@ def moment(column: str, cell: str, now: datetime, ahead: timedelta = rules.AHEAD
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     try:
         local = datetime(  # noqa: DTZ001 - the zone follows
-            int(year), int(month), int(day), int(hour), int(minute), int(second or 0), int((fraction or "0").ljust(6, "0"))
+            int(year),
+            int(month),
+            int(day),
+            int(hour),
+            int(minute),
+            int(second or 0),
+            int((fraction or "0").ljust(6, "0")),
         )
         if zone is None:
             at = local.replace(tzinfo=clock.ZONE).astimezone(UTC)

@@ -40,7 +40,17 @@ _MARKS = (
     (b"\x84\x31\x95\x33", "gb18030"),
 )
 # The beginnings of what people upload by mistake.
-_FOREIGN = (b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"Rar!", b"7z\xbc\xaf", b"SQLite format", b"\x7fELF", b"PAR1")
+_FOREIGN = (
+    b"%PDF",
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"Rar!",
+    b"7z\xbc\xaf",
+    b"SQLite format",
+    b"\x7fELF",
+    b"PAR1",
+)
 _CHINESE = re.compile("[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")
 
 
@@ -73,12 +83,16 @@ SENTENCES = {
     Wrong.ARCHIVE: _l("This is a ZIP archive. Unpack it and choose the CSV file inside."),
     Wrong.NOT_TEXT: _l("This is not a text file. Choose a CSV file (or a CSV file packed with gzip)."),
     Wrong.BROKEN_GZIP: _l("The packed file is damaged or cut off. Download or export it again."),
-    Wrong.NUL: _l("Line %(line)s holds a NUL character, so this is no text in UTF-8 or GB18030. Export the file again."),
+    Wrong.NUL: _l(
+        "Line %(line)s holds a NUL character, so this is no text in UTF-8 or GB18030. Export the file again."
+    ),
     Wrong.ENCODING: _l(
         "Line %(line)s is in no encoding that fits the rest of the file (UTF-8 and GB18030 were tried). "
         "Nothing was taken, so that no name is stored garbled."
     ),
-    Wrong.UNCLOSED_QUOTE: _l('A quotation mark (") that opens in line %(line)s is never closed. Nothing after it can be read.'),
+    Wrong.UNCLOSED_QUOTE: _l(
+        'A quotation mark (") that opens in line %(line)s is never closed. Nothing after it can be read.'
+    ),
     Wrong.BROKEN_QUOTE: _l('The quotation marks (") in the row that begins in line %(line)s do not match.'),
     Wrong.CELL_TOO_LONG: _l("A cell in the row that begins in line %(line)s holds more than 131,072 characters."),
     Wrong.LINE_TOO_LONG: _l("Line %(line)s is longer than 16 MB."),

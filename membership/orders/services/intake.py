@@ -134,9 +134,7 @@ def take_in(source: str, reports: Sequence[Report], run_id: int | None = None) -
     return taken
 
 
-def _judge(
-    source: str, reports: Sequence[Report], taken: Taken
-) -> tuple[dict[str, _Before], dict[str, OrderDraft]]:
+def _judge(source: str, reports: Sequence[Report], taken: Taken) -> tuple[dict[str, _Before], dict[str, OrderDraft]]:
     """Which orders are known, and the report of each that is newer than all others; outcomes are filled in."""
     numbers = sorted({one.external_id for one in reports if isinstance(one, OrderDraft)})
     before: dict[str, _Before] = {}
@@ -154,7 +152,12 @@ def _judge(
         )
         before = {
             row.external_id: _Before(
-                row.id, row.external_id, row.member_id, row.state, row.refunded_amount, (row.version_at, row.version_mark)
+                row.id,
+                row.external_id,
+                row.member_id,
+                row.state,
+                row.refunded_amount,
+                (row.version_at, row.version_mark),
             )
             for row in rows
         }
@@ -192,9 +195,7 @@ def version_of(draft: OrderDraft) -> tuple[datetime, str]:
     return draft.version_at, rules.version_mark(draft.state, draft.refunded_amount, content)
 
 
-def _members(
-    source: str, reports: Sequence[Report], winners: dict[str, OrderDraft], taken: Taken
-) -> dict[str, int]:
+def _members(source: str, reports: Sequence[Report], winners: dict[str, OrderDraft], taken: Taken) -> dict[str, int]:
     """The member of each accepted order that has one. Whoever only gave things back is a customer too."""
     buyers = {number: draft.buyer for number, draft in sorted(winners.items())}
     buyers |= {f"-{one.external_id}": one.buyer for one in reports if isinstance(one, CancelDraft)}
@@ -427,7 +428,9 @@ def _settle(
     others = sorted(touched - was.keys())
     if others:
         # Only what was given back of them has changed.
-        was |= dict(db.session.execute(select(Order.id, Order.refunded_amount).where(Order.id == func.any(others))).all())
+        was |= dict(
+            db.session.execute(select(Order.id, Order.refunded_amount).where(Order.id == func.any(others))).all()
+        )
     db.session.execute(_SETTLE, {"ids": sorted(touched), "run_id": run_id})
     now_rows = db.session.execute(
         select(
@@ -487,9 +490,7 @@ def _events(
     return events
 
 
-def _steps(
-    source: str, row: Any, before: OrderState | None, fresh: bool, single: bool, now: datetime
-) -> list[Event]:
+def _steps(source: str, row: Any, before: OrderState | None, fresh: bool, single: bool, now: datetime) -> list[Event]:
     """How far an order has come since its state before (None: it is new)."""
     who = {"order_id": row.id, "member_id": row.member_id, "external_id": row.external_id}
     events: list[Event] = []

@@ -109,7 +109,9 @@ def take_in(
     pairs = _write_entries(source, reports, outcomes, run_id)
     buyers = {buyer for buyer, _sku in purchases} | set(changed_buyers)
     if buyers:
-        known = {(row.buyer, row.sku) for row in db.session.execute(_RETURNED_PAIRS, _of(source, buyers=sorted(buyers)))}
+        known = {
+            (row.buyer, row.sku) for row in db.session.execute(_RETURNED_PAIRS, _of(source, buyers=sorted(buyers)))
+        }
         changed = set(changed_buyers)
         pairs |= {pair for pair in known if pair in purchases or pair[0] in changed}
     return _spread(source, sorted(pairs), run_id) if pairs else set()

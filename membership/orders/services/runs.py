@@ -223,7 +223,9 @@ def work(run_id: int, progress: Progress | None = None, seconds: float | None = 
                 progress(done, run.rows_total)
             if seconds is not None and time.monotonic() - began > seconds:
                 with transaction():
-                    _renew(run.id, token, lease_until=clock.now(), checkpoint={**run.checkpoint, "entries": at, "tries": 0})
+                    _renew(
+                        run.id, token, lease_until=clock.now(), checkpoint={**run.checkpoint, "entries": at, "tries": 0}
+                    )
                 return False
         with transaction():
             _finish(run.id, token)
@@ -355,9 +357,7 @@ def _tell(run_id: int) -> None:
         select(ImportRun).where(ImportRun.id == run_id).execution_options(populate_existing=True)
     ).one()
     publish(
-        OrdersImported(
-            run_id=run.id, source=run.source, orders_new=run.orders_new, orders_changed=run.orders_changed
-        )
+        OrdersImported(run_id=run.id, source=run.source, orders_new=run.orders_new, orders_changed=run.orders_changed)
     )
 
 

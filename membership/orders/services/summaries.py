@@ -19,7 +19,10 @@ def refresh_members(member_ids: Collection[int]) -> None:
         return
     # In one order, so that two transactions that meet do not wait for each other crosswise.
     ids = db.session.scalars(
-        select(Member.id).where(Member.id == func.any(list(member_ids))).order_by(Member.id).with_for_update(key_share=True)
+        select(Member.id)
+        .where(Member.id == func.any(list(member_ids)))
+        .order_by(Member.id)
+        .with_for_update(key_share=True)
     ).all()
     counted = queries.counts()
     sums = (
@@ -44,9 +47,7 @@ def refresh_members(member_ids: Collection[int]) -> None:
             | Member.first_order_at.is_distinct_from(sums.c.first)
             | Member.last_order_at.is_distinct_from(sums.c.last),
         )
-        .values(
-            orders_count=sums.c.n, spend=sums.c.spend, first_order_at=sums.c.first, last_order_at=sums.c.last
-        )
+        .values(orders_count=sums.c.n, spend=sums.c.spend, first_order_at=sums.c.first, last_order_at=sums.c.last)
         .execution_options(synchronize_session=False)
     )
     touched = set(ids)

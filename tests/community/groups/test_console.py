@@ -169,7 +169,14 @@ def test_making_a_group_of_each_kind(db, clock, console, kind, fields, rule):
     ],
 )
 def test_each_field_is_refused_and_what_was_typed_is_kept(db, clock, console, kind, field, value, words):
-    typed = {**PLAIN, "opens_at": "2026-03-04T10:00", "closes_at": "2026-03-06T10:00", "rank": "3", "tag": "茶", field: value}
+    typed = {
+        **PLAIN,
+        "opens_at": "2026-03-04T10:00",
+        "closes_at": "2026-03-06T10:00",
+        "rank": "3",
+        "tag": "茶",
+        field: value,
+    }
     answer = console.post(f"/console/groups/new?kind={kind}", data=typed)
     assert answer.status_code == 422
     page = text(answer)
@@ -186,7 +193,8 @@ def test_a_cover_is_cut_to_shape_and_no_picture_is_refused(db, clock, console, s
     with Image.open(settings.files_dir / key[:2] / key) as stored:
         assert (stored.size, stored.format) == ((960, 540), "WEBP")
     answer = console.post(
-        "/console/groups/new?kind=regular", data={**PLAIN, "name": "Other", "cover": (io.BytesIO(b"no picture"), "a.jpg")}
+        "/console/groups/new?kind=regular",
+        data={**PLAIN, "name": "Other", "cover": (io.BytesIO(b"no picture"), "a.jpg")},
     )
     assert answer.status_code == 422
     assert "not a picture" in text(answer)
@@ -345,7 +353,12 @@ def test_qr_codes_and_poster(db, clock, console, make_group):
 def test_live_sessions(db, clock, console, make_group):
     group = make_group(kind=GroupKind.LIVE)
     url = f"/console/groups/{group.id}/sessions"
-    fields = {"title": "First flush", "starts_at": "2026-03-05T20:00", "ends_at": "2026-03-05T22:00", "watch_url": "https://a.example/1"}
+    fields = {
+        "title": "First flush",
+        "starts_at": "2026-03-05T20:00",
+        "ends_at": "2026-03-05T22:00",
+        "watch_url": "https://a.example/1",
+    }
     for wrong, words in (
         ({"title": ""}, "required"),
         ({"starts_at": "x"}, "date and time"),
@@ -369,7 +382,10 @@ def test_live_sessions(db, clock, console, make_group):
 
 
 def test_inviting_a_member(db, clock, console, client, make_group, make_member):
-    group, vip = make_group(name="Tea yard"), make_group(name="Gold", join_rule={"mode": "all", "rules": [{"kind": "tier", "rank": 4}]})
+    group, vip = (
+        make_group(name="Tea yard"),
+        make_group(name="Gold", join_rule={"mode": "all", "rules": [{"kind": "tier", "rank": 4}]}),
+    )
     lin = make_member("Lin")
     page = text(console.get(f"/console/groups/invitations/{lin.id}"))
     assert "Tea yard" in page
@@ -402,7 +418,14 @@ def test_each_role_does_what_it_may(db, clock, staff_client, make_group, make_me
     moderates = edits or role is Role.ASSISTANT
     invites = role is not Role.VIEWER
     base = f"/console/groups/{group.id}"
-    for path in ("/console/groups", base, f"{base}/members", f"{base}/waiting-list", f"{base}/links", f"{base}/sessions"):
+    for path in (
+        "/console/groups",
+        base,
+        f"{base}/members",
+        f"{base}/waiting-list",
+        f"{base}/links",
+        f"{base}/sessions",
+    ):
         assert browser.get(path).status_code == 200, path
     for method, path, allowed in (
         ("get", "/console/groups/new", edits),
@@ -436,7 +459,10 @@ def test_nobody_signed_in_sees_nothing(db, clock, client, make_group):
 
 
 def test_the_brief_the_search_and_the_members_list(db, clock, console, make_group, make_member):
-    full, flash = make_group(name="Full house", capacity=1), make_group(name="Flash", closes_at=clock.now() + timedelta(hours=5))
+    full, flash = (
+        make_group(name="Full house", capacity=1),
+        make_group(name="Flash", closes_at=clock.now() + timedelta(hours=5)),
+    )
     nearly = make_group(name="Nearly", capacity=25, seats_each=25)
     services.join_many(full.id, [make_member().id for _ in range(3)])
     services.join_many(nearly.id, [make_member().id for _ in range(24)])

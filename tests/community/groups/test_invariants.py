@@ -165,7 +165,11 @@ def life(db, make_group, make_member, clock, *checks):
         def grow(self, more):
             group = db.session.get(Group, self.group.id)
             draft = services.GroupDraft(
-                name=group.name, capacity=group.capacity + more, seats_each=group.seats_each, hold_minutes=10, invite_hours=1
+                name=group.name,
+                capacity=group.capacity + more,
+                seats_each=group.seats_each,
+                hold_minutes=10,
+                invite_hours=1,
             )
             services.edit(group, draft)
             self.model.capacity += more
@@ -194,7 +198,11 @@ def run(machine):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None
+            max_examples=15,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
         ),
     )
 
@@ -219,7 +227,9 @@ def never_more_seated_than_seats(it):
 
 def one_live_seat_a_member(it):
     counts = it.db.session.execute(
-        select(Seat.member_id, func.count()).where(Seat.group_id == it.group.id, Seat.state.in_(LIVE)).group_by(Seat.member_id)
+        select(Seat.member_id, func.count())
+        .where(Seat.group_id == it.group.id, Seat.state.in_(LIVE))
+        .group_by(Seat.member_id)
     ).all()
     assert all(count == 1 for _member, count in counts)
     queued = it.db.session.scalars(

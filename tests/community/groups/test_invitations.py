@@ -31,7 +31,13 @@ def test_one_day_makes_one_link(db, clock):
 def test_a_changed_invitation_is_refused_without_the_database(db, clock, queries):
     token = services.invitation_path(7, 3)[3:]
     with queries(0):
-        for wrong in (token[:-1] + ("A" if token[-1] != "A" else "B"), token.replace(".7.", ".8."), token[:-4], "", "x.y.z"):
+        for wrong in (
+            token[:-1] + ("A" if token[-1] != "A" else "B"),
+            token.replace(".7.", ".8."),
+            token[:-4],
+            "",
+            "x.y.z",
+        ):
             with pytest.raises(links.LinkInvalid):
                 services.read_invitation(wrong)
 

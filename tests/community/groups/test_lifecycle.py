@@ -16,7 +16,9 @@ from kernel.notices import Notice
 
 
 def happened(db, *names):
-    return db.session.scalars(select(EventRecord.name).where(EventRecord.name.in_(names)).order_by(EventRecord.id)).all()
+    return db.session.scalars(
+        select(EventRecord.name).where(EventRecord.name.in_(names)).order_by(EventRecord.id)
+    ).all()
 
 
 def test_the_sweep_opens_and_closes_once(db, clock, make_group):
@@ -118,7 +120,9 @@ def test_going_on_invites_those_who_wait(db, clock, make_group, make_member):
 
 
 def draft_of(group, **changes):
-    return services.GroupDraft(**{"name": group.name, "capacity": group.capacity, "seats_each": group.seats_each, **changes})
+    return services.GroupDraft(
+        **{"name": group.name, "capacity": group.capacity, "seats_each": group.seats_each, **changes}
+    )
 
 
 def test_more_capacity_fills_the_last_sub_group_and_invites(db, clock, make_group, make_member):

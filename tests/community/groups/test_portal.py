@@ -48,7 +48,9 @@ def page_of(group):
 
 
 def link_of(db, group, **values):
-    link = JoinLink(group_id=group.id, token=f"tok{group.id}", source="leaflet", created_at=kernel_clock.now(), **values)
+    link = JoinLink(
+        group_id=group.id, token=f"tok{group.id}", source="leaflet", created_at=kernel_clock.now(), **values
+    )
     db.session.add(link)
     db.session.flush()
     return link
@@ -93,7 +95,13 @@ def test_one_tap_seats_enrols_gives_and_shows_the_group(db, clock, english, make
     (claim,) = db.session.scalars(select(GiftClaim)).all()
     assert (claim.member_id, claim.benefit, claim.state) == (member.id, f"welcome:{group.id}", GiftState.OFFERED)
     page = text(english.get(page_of(group)))
-    for words in ("You are in.", "Glad you came.", "Friday at eight.", "Your welcome gift: Tea cup", "1 person is here"):
+    for words in (
+        "You are in.",
+        "Glad you came.",
+        "Friday at eight.",
+        "Your welcome gift: Tea cup",
+        "1 person is here",
+    ):
         assert words in page
 
 
@@ -115,7 +123,9 @@ def test_a_second_tap_two_tabs_and_the_back_button(db, clock, english, make_grou
     assert "You were in already." in text(english.get(page_of(group)))
 
 
-def test_the_event_gives_the_welcome_once_more_should_it_have_been_lost(db, clock, make_group, make_member, gift, run_jobs):
+def test_the_event_gives_the_welcome_once_more_should_it_have_been_lost(
+    db, clock, make_group, make_member, gift, run_jobs
+):
     group, member = make_group(welcome_gift_id=gift.id), make_member()
     services.join(group.id, member.id)
     assert db.session.scalars(select(GiftClaim)).all() == []
@@ -152,7 +162,9 @@ def test_an_expired_invitation(db, clock, english, make_group, make_member):
         ({"state": GroupState.ARCHIVED}, 410, "is closed"),
     ],
 )
-def test_each_state_has_its_own_page_and_lets_nobody_in(db, clock, english, make_group, make_member, values, status, words):
+def test_each_state_has_its_own_page_and_lets_nobody_in(
+    db, clock, english, make_group, make_member, values, status, words
+):
     group, member = make_group(**values), make_member()
     path = services.invitation_path(member.id, group.id)
     answer = english.get(path)
@@ -342,7 +354,9 @@ def test_typing_somebody_elses_phone_opens_nothing_of_theirs(db, clock, english,
     assert (answer.status_code, answer.location) == (303, page_of(group))
     (seat,) = db.session.scalars(select(Seat)).all()
     assert seat.member_id != known.id
-    assert db.session.scalars(select(MemberIdentity.channel).where(MemberIdentity.member_id == seat.member_id)).all() == [Channel.SHOP]
+    assert db.session.scalars(
+        select(MemberIdentity.channel).where(MemberIdentity.member_id == seat.member_id)
+    ).all() == [Channel.SHOP]
     assert db.session.scalars(select(VisitorSession.member_id)).all() == [seat.member_id]
 
 

@@ -83,7 +83,12 @@ TIER, SPEND = {"kind": "tier", "rank": 3}, {"kind": "spend", "fen": 10_000}
         (TIER, Facts(rank=3), Facts(rank=1), 2),
         (SPEND, Facts(spend=10_000), Facts(spend=9_999), 1),
         ({"kind": "orders", "count": 3}, Facts(orders=4), Facts(orders=1), 2),
-        ({"kind": "product", "sku": "85123A"}, Facts(products=frozenset({"85123A"})), Facts(products=frozenset({"9"})), None),
+        (
+            {"kind": "product", "sku": "85123A"},
+            Facts(products=frozenset({"85123A"})),
+            Facts(products=frozenset({"9"})),
+            None,
+        ),
         ({"kind": "tag", "tag": "茶"}, Facts(tags=frozenset({"茶"})), Facts(), None),
         ({"kind": "password", "password": "Tea 88"}, Facts(password=" tea 88 "), Facts(password="tea"), None),
         ({"kind": "invitation"}, Facts(invited=True), Facts(), None),
@@ -153,6 +158,8 @@ def test_the_lint_finds(text, ground):
     assert [finding.ground for finding in lint_announcement(text)] == [ground]
 
 
-@pytest.mark.parametrize("text", ["", "周五晚 8 点开汤", "VIP3 享 9.5折，满 99.9 元包邮", "v2.0 的杯子来了", "最近很忙"])
+@pytest.mark.parametrize(
+    "text", ["", "周五晚 8 点开汤", "VIP3 享 9.5折，满 99.9 元包邮", "v2.0 的杯子来了", "最近很忙"]
+)
 def test_the_lint_leaves_plain_words_alone(text):
     assert lint_announcement(text) == []

@@ -26,12 +26,16 @@ def roster(db, group):
 
 def queue(db, group):
     return db.session.execute(
-        select(Waiting.member_id, Waiting.number, Waiting.state).where(Waiting.group_id == group.id).order_by(Waiting.number)
+        select(Waiting.member_id, Waiting.number, Waiting.state)
+        .where(Waiting.group_id == group.id)
+        .order_by(Waiting.number)
     ).all()
 
 
 def published(db, name):
-    return db.session.scalars(select(EventRecord.payload).where(EventRecord.name == name).order_by(EventRecord.id)).all()
+    return db.session.scalars(
+        select(EventRecord.payload).where(EventRecord.name == name).order_by(EventRecord.id)
+    ).all()
 
 
 def test_joining_takes_the_lowest_sub_group_with_room_and_opens_the_next(db, clock, make_group, make_member):
@@ -95,13 +99,19 @@ def test_leaving_keeps_the_seat_for_the_next_in_the_queue_and_tells_them(db, clo
     for person in (first, second, third):
         services.join(group.id, person.id)
     services.leave(group.id, first.id)
-    assert [(n.member_id, n.path) for n in db.session.scalars(select(Notice))] == [(second.id, f"/groups/{group.public_id}")]
+    assert [(n.member_id, n.path) for n in db.session.scalars(select(Notice))] == [
+        (second.id, f"/groups/{group.public_id}")
+    ]
     assert queries.find_hold(group.id, second.id).held_until == clock.now() + timedelta(hours=2)
     # Neither a newcomer nor a later number gets the seat that is kept.
     assert services.join(group.id, newcomer.id) == services.Waiting(3, True)
     assert services.join(group.id, third.id) == services.Waiting(2, False)
     assert isinstance(services.join(group.id, second.id), services.Joined)
-    assert [state for _, _, state in queue(db, group)] == [WaitingState.SEATED, WaitingState.QUEUED, WaitingState.QUEUED]
+    assert [state for _, _, state in queue(db, group)] == [
+        WaitingState.SEATED,
+        WaitingState.QUEUED,
+        WaitingState.QUEUED,
+    ]
 
 
 def test_an_invitation_that_runs_out_passes_to_the_next(db, clock, make_group, make_member):

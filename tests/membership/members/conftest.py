@@ -61,7 +61,13 @@ def make_order(db: Any) -> Callable[..., Order]:
         db.session.flush()
         db.session.add(
             OrderLine(
-                order_id=order.id, position=1, sku="22423", title="三层蛋糕架", quantity=2, unit_price=6_150, amount=amount
+                order_id=order.id,
+                position=1,
+                sku="22423",
+                title="三层蛋糕架",
+                quantity=2,
+                unit_price=6_150,
+                amount=amount,
             )
         )
         db.session.flush()

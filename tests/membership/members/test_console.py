@@ -128,7 +128,11 @@ def test_what_an_address_says_wrongly_narrows_nothing(browse, crowd, query):
 
 
 def test_each_filter_is_a_chip_that_takes_it_off(browse, crowd):
-    page = browse().get("/console/members?tier=1&stage=dormant&ordered=180-365&spend=0-100&tag=送礼").get_data(as_text=True)
+    page = (
+        browse()
+        .get("/console/members?tier=1&stage=dormant&ordered=180-365&spend=0-100&tag=送礼")
+        .get_data(as_text=True)
+    )
     for words in ("Tier: VIP1", "Stage: Dormant", "Last order: 180 to 365 days ago", "Spend: below ¥100", "Tag: 送礼"):
         assert words in page
 
@@ -165,7 +169,9 @@ def test_every_member_is_on_exactly_one_page(browse, db, sort):
 def test_a_group_filter_is_answered_from_above(db, crowd, monkeypatch):
     from membership.members.models import Member
 
-    monkeypatch.setattr(members.in_group, "_answers", [lambda group: Member.name == "梨" if group == 7 else Member.id < 0])
+    monkeypatch.setattr(
+        members.in_group, "_answers", [lambda group: Member.name == "梨" if group == 7 else Member.id < 0]
+    )
     found = db.session.scalars(members.listed(filter_from(MultiDict({"group": "7"})))).all()
     assert [m.name for m in found] == ["梨"]
 
@@ -184,7 +190,11 @@ def test_many_members_are_tagged_and_untagged_at_once(browse, crowd):
 
 @pytest.mark.parametrize(
     ("sent", "said"),
-    [({"tag": "x"}, "Select members first"), ({"ids": ["1"], "tag": " "}, "Write which tag"), ({"ids": ["x"], "tag": "x"}, "Select")],
+    [
+        ({"tag": "x"}, "Select members first"),
+        ({"ids": ["1"], "tag": " "}, "Write which tag"),
+        ({"ids": ["x"], "tag": "x"}, "Select"),
+    ],
 )
 def test_tagging_without_members_or_words_changes_nothing(browse, crowd, sent, said):
     browser = browse()
@@ -239,7 +249,12 @@ def test_the_page_shows_orders_and_events_in_one_line_of_time(browse, db, clock,
     services.tag([member.id], "爱喝茶")
     page = browse().get(f"/console/members/{member.id}").get_data(as_text=True)
     found = re.findall(r'class="timeline-title">(?:<a[^>]*>)?([^<]+)<', page)
-    assert found == ["Tagged “爱喝茶”", "Stage: Lead → Member", "Became a member of the shop", "Order ¥123.00 · Delivered"]
+    assert found == [
+        "Tagged “爱喝茶”",
+        "Stage: Lead → Member",
+        "Became a member of the shop",
+        "Order ¥123.00 · Delivered",
+    ]
     assert "三层蛋糕架 × 2" in page
     assert "Has accepted an invitation or a link." in page
 

@@ -48,7 +48,9 @@ def test_the_same_person_is_found_under_every_spelling(db):
 
 def test_later_sightings_fill_what_is_empty_and_overwrite_nothing(db):
     member, _ = services.find_or_make([shop("b1")], name="青柠")
-    services.find_or_make_many([Person((shop("b1"), phone(1), (Channel.EMAIL, "A@Example.com")), "另一名", city="示例市")])
+    services.find_or_make_many(
+        [Person((shop("b1"), phone(1), (Channel.EMAIL, "A@Example.com")), "另一名", city="示例市")]
+    )
     db.session.refresh(member)
     assert (member.name, member.city) == ("青柠", "示例市")
     assert (member.phone, member.email) == ("+8612600000001", "a@example.com")
@@ -190,7 +192,11 @@ def test_two_imports_at_once_make_everybody_once(committed, round_number):
         assert database.session.scalar(select(func.count(Member.id))) == 400
         owners: dict[str, set[int]] = {}
         for row in database.session.scalars(select(MemberIdentity)):
-            number = row.external_id.split("@")[0].lstrip("b") if row.channel != Channel.PHONE else str(int(row.external_id[-4:]))
+            number = (
+                row.external_id.split("@")[0].lstrip("b")
+                if row.channel != Channel.PHONE
+                else str(int(row.external_id[-4:]))
+            )
             owners.setdefault(number, set()).add(row.member_id)
         assert {number for number, ids in owners.items() if len(ids) != 1} == set()
         stray = select(func.count(Member.id)).where(Member.id.not_in(select(MemberIdentity.member_id)))

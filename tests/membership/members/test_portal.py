@@ -47,7 +47,12 @@ def test_an_unknown_browser_is_asked_who_it_is(phone, path):
 
 @pytest.mark.parametrize(
     ("typed", "number"),
-    [(PHONE, "536001"), ("126 0000 1234", " #536001 "), ("'１２６００００１２３４", "５３６００１"), ("00 86 12600001234", "536 001")],
+    [
+        (PHONE, "536001"),
+        ("126 0000 1234", " #536001 "),
+        ("'１２６００００１２３４", "５３６００１"),
+        ("00 86 12600001234", "536 001"),
+    ],
 )
 def test_phone_and_order_number_identify(phone, db, make_member, make_order, typed, number):
     member = make_member(phone=PHONE, name="青柠")
@@ -94,7 +99,8 @@ def test_known_and_unknown_people_cost_the_same_statements(app, db, queries, mak
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("phone", ""), ("phone", "126****1234"), ("phone", "1234"), ("order_number", ""), ("order_number", "9" * 101)]
+    ("field", "value"),
+    [("phone", ""), ("phone", "126****1234"), ("phone", "1234"), ("order_number", ""), ("order_number", "9" * 101)],
 )
 def test_each_field_of_the_sign_in_is_refused_and_kept(phone, field, value):
     sent = {"phone": "12600001234", "order_number": "536001"} | {field: value}
@@ -119,7 +125,9 @@ def test_tries_are_counted_for_the_phone_over_all_browsers(app, db, clock, make_
 
 def test_tries_are_counted_for_the_network_too(app, db, clock, monkeypatch):
     monkeypatch.setattr(identify, "NETWORK_TRIES", 3)
-    tries = [app.test_client().post("/me/sign-in", data={"phone": f"1260000{n:04}", "order_number": "1"}) for n in range(4)]
+    tries = [
+        app.test_client().post("/me/sign-in", data={"phone": f"1260000{n:04}", "order_number": "1"}) for n in range(4)
+    ]
     assert [t.status_code for t in tries] == [200, 200, 200, 429]
 
 
@@ -258,12 +266,18 @@ def test_my_details_are_saved(make_member, browser_of):
     assert "126****1234" in said(phone.get("/me/profile"))
     sent = {"name": "青柠", "birthday": "1990-05-06", "city": "示例市", "address": "样板路12号"}
     assert phone.post("/me/profile", data=sent).status_code == 302
-    assert (member.name, member.birthday, member.city, member.address) == ("青柠", date(1990, 5, 6), "示例市", "样板路12号")
+    assert (member.name, member.birthday, member.city, member.address) == (
+        "青柠",
+        date(1990, 5, 6),
+        "示例市",
+        "样板路12号",
+    )
     assert (member.nickname, member.hobbies) == ("小名", "烘焙")
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("name", ""), ("name", "长" * 81), ("birthday", "2999-01-01"), ("city", "长" * 81), ("address", "长" * 301)]
+    ("field", "value"),
+    [("name", ""), ("name", "长" * 81), ("birthday", "2999-01-01"), ("city", "长" * 81), ("address", "长" * 301)],
 )
 def test_each_of_my_details_is_refused_and_kept(make_member, browser_of, field, value):
     member = make_member(name="梨")

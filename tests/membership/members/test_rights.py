@@ -30,11 +30,16 @@ from .conftest import PHONE
 
 
 def consenting(db, channel=Contact.INBOX, purpose=Purpose.MARKETING):
-    return set(db.session.scalars(members.live().with_only_columns(Member.id).where(members.consented(channel, purpose))))
+    return set(
+        db.session.scalars(members.live().with_only_columns(Member.id).where(members.consented(channel, purpose)))
+    )
 
 
 def published(db, name):
-    return [e.payload for e in db.session.scalars(select(EventRecord).where(EventRecord.name == name).order_by(EventRecord.id))]
+    return [
+        e.payload
+        for e in db.session.scalars(select(EventRecord).where(EventRecord.name == name).order_by(EventRecord.id))
+    ]
 
 
 def test_none_means_no(db, make_member):

@@ -56,7 +56,20 @@ def test_phones_from_elsewhere_keep_their_country(text, region, canonical):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "138****0000", "138xxxx0000", "123", "+", "00", "126000012345678901", "phone", "1.2E+10", "+0120000", "12600001234a"],
+    [
+        "",
+        " ",
+        "138****0000",
+        "138xxxx0000",
+        "123",
+        "+",
+        "00",
+        "126000012345678901",
+        "phone",
+        "1.2E+10",
+        "+0120000",
+        "12600001234a",
+    ],
 )
 def test_what_is_no_whole_phone_is_refused(text):
     with pytest.raises(rules.PhoneInvalid):
@@ -81,7 +94,17 @@ def test_an_email_has_one_spelling(text, canonical):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "lime", "@example.com", "a@b", "a b@example.com", "a@example..com", "a@x.com,b@x.com", "a@" + "b" * 300 + ".com"]
+    "text",
+    [
+        "",
+        "lime",
+        "@example.com",
+        "a@b",
+        "a b@example.com",
+        "a@example..com",
+        "a@x.com,b@x.com",
+        "a@" + "b" * 300 + ".com",
+    ],
 )
 def test_what_is_no_email_is_refused(text):
     with pytest.raises(rules.EmailInvalid):

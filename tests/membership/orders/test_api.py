@@ -25,7 +25,8 @@ def api(app, db):
         answer = app.test_client().post(
             f"/api/v1/{path}",
             data=body if isinstance(body, bytes | str) else json.dumps(body),
-            headers={"Authorization": f"Bearer {token}", "Accept-Language": "en", "Content-Type": "application/json"} | headers,
+            headers={"Authorization": f"Bearer {token}", "Accept-Language": "en", "Content-Type": "application/json"}
+            | headers,
         )
         return answer.status_code, answer.get_json()
 
@@ -113,7 +114,17 @@ def test_one_bad_order_of_many_takes_none(api, db):
     assert db.session.scalars(select(Order)).all() == []
 
 
-NONSENSE = ["", "no json", "[]", "null", '{"orders": []}', '{"orders": {}}', b"\xff\xfe", '{"paid_amount": 1e309}', "[" * 5000]
+NONSENSE = [
+    "",
+    "no json",
+    "[]",
+    "null",
+    '{"orders": []}',
+    '{"orders": {}}',
+    b"\xff\xfe",
+    '{"paid_amount": 1e309}',
+    "[" * 5000,
+]
 
 
 @pytest.mark.parametrize("body", NONSENSE)
@@ -151,7 +162,12 @@ def test_refund_before_and_after_its_order(api, db):
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"amount": 0}, "amount"), ({"amount": -1}, "amount"), ({"order": ""}, "order"), ({"at": "2027-01-01T00:00:00Z"}, "at")],
+    [
+        ({"amount": 0}, "amount"),
+        ({"amount": -1}, "amount"),
+        ({"order": ""}, "order"),
+        ({"at": "2027-01-01T00:00:00Z"}, "at"),
+    ],
 )
 def test_bad_refunds_are_named(api, db, change, field):
     assert mistakes(api("refunds", {"source": "shop", "refund": "R1", "order": "A1", "amount": 1} | change)) == [field]
@@ -159,7 +175,11 @@ def test_bad_refunds_are_named(api, db, change, field):
 
 def test_keys_without_the_scope_are_refused(app, db):
     _key, token = api_keys.create("till", ["coupons:redeem"])
-    for headers, status in (({}, 401), ({"Authorization": "Bearer siyu_nonsense"}, 401), ({"Authorization": f"Bearer {token}"}, 403)):
+    for headers, status in (
+        ({}, 401),
+        ({"Authorization": "Bearer siyu_nonsense"}, 401),
+        ({"Authorization": f"Bearer {token}"}, 403),
+    ):
         for path in ("orders", "refunds"):
             answer = app.test_client().post(f"/api/v1/{path}", json=ORDER, headers=headers)
             assert (answer.status_code, answer.content_type) == (status, "application/problem+json")

@@ -44,12 +44,17 @@ def one(db) -> Order:
 
 def sums(db) -> dict[str, tuple]:
     db.session.expire_all()
-    return {m.nickname: (m.orders_count, m.spend, m.first_order_at, m.last_order_at) for m in db.session.scalars(select(Member))}
+    return {
+        m.nickname: (m.orders_count, m.spend, m.first_order_at, m.last_order_at)
+        for m in db.session.scalars(select(Member))
+    }
 
 
 def events(db) -> list[tuple[str, dict]]:
     rows = db.session.scalars(
-        select(EventRecord).where(EventRecord.name.like("Order%"), EventRecord.name != "OrdersImported").order_by(EventRecord.id)
+        select(EventRecord)
+        .where(EventRecord.name.like("Order%"), EventRecord.name != "OrdersImported")
+        .order_by(EventRecord.id)
     )
     return [(row.name, row.payload) for row in rows]
 
@@ -141,7 +146,10 @@ def test_buyer_who_changes_moves_the_order(db):
         ({"refunded_amount": 100_00}, (0, 0)),
         ({"paid_amount": 0, "postage": 0, "lines": ()}, (1, 0)),
         ({"payment": Payment.ON_DELIVERY, "state": OrderState.SHIPPED, "paid_at": None}, (0, 0)),
-        ({"payment": Payment.ON_DELIVERY, "state": OrderState.DELIVERED, "paid_at": None, "delivered_at": NOON}, (1, 92_00)),
+        (
+            {"payment": Payment.ON_DELIVERY, "state": OrderState.DELIVERED, "paid_at": None, "delivered_at": NOON},
+            (1, 92_00),
+        ),
     ],
 )
 def test_what_counts_for_the_member(db, values, counted):
@@ -196,7 +204,9 @@ def test_refund_of_another_source_is_another_matter(db):
 # ── Cancellations that name no order ────────────────────────────────────────────────────────────────────────────────
 
 
-def bought(number: str, days_ago: float, quantity: int, sku: str = "CUP", price: int = 10_00, buyer: str = "77") -> OrderDraft:
+def bought(
+    number: str, days_ago: float, quantity: int, sku: str = "CUP", price: int = 10_00, buyer: str = "77"
+) -> OrderDraft:
     return draft(
         number,
         days_ago=days_ago,
@@ -208,7 +218,9 @@ def bought(number: str, days_ago: float, quantity: int, sku: str = "CUP", price:
     )
 
 
-def cancelled(number: str, days_ago: float, quantity: int, sku: str = "CUP", price: int = 10_00, buyer: str | None = "77"):
+def cancelled(
+    number: str, days_ago: float, quantity: int, sku: str = "CUP", price: int = 10_00, buyer: str | None = "77"
+):
     lines = (ReturnedDraft(sku, quantity, price),)
     who = Buyer(number=buyer, nickname=buyer) if buyer else None
     at = NOON - timedelta(days=days_ago)
@@ -224,7 +236,12 @@ def test_cancellation_refunds_the_latest_earlier_purchase(db):
     take_in("shop", [bought("1", 30, 5), bought("2", 20, 5), bought("3", 5, 5), bought("4", 20, 5, sku="TRAY")])
     take_in("shop", [cancelled("C1", 10, 2)])
     assert refunded(db) == {"1": 0, "2": 20_00, "3": 0, "4": 0}
-    assert [line.refunded_quantity for line in db.session.scalars(select(OrderLine).order_by(OrderLine.id))] == [0, 2, 0, 0]
+    assert [line.refunded_quantity for line in db.session.scalars(select(OrderLine).order_by(OrderLine.id))] == [
+        0,
+        2,
+        0,
+        0,
+    ]
 
 
 def test_cancellation_larger_than_the_latest_purchase_goes_on_to_the_one_before(db):
@@ -241,7 +258,9 @@ def test_cancellation_of_more_than_was_bought_is_remembered(db):
 
 
 def test_cancellation_of_another_buyer_or_of_nobody_refunds_nothing(db):
-    taken = take_in("shop", [bought("1", 30, 5), cancelled("C1", 10, 1, buyer="88"), cancelled("C2", 10, 1, buyer=None)])
+    taken = take_in(
+        "shop", [bought("1", 30, 5), cancelled("C1", 10, 1, buyer="88"), cancelled("C2", 10, 1, buyer=None)]
+    )
     assert taken.accepted == 3
     assert refunded(db) == {"1": 0}
 
@@ -309,7 +328,9 @@ def some_reports() -> list:
         first,
         replace(first, state=OrderState.SHIPPED),
         replace(first, refunded_amount=10_00),
-        replace(first, version_at=NOON - timedelta(days=3), lines=(LineDraft("CUP", "Cup", 4, 10_00),), paid_amount=40_00),
+        replace(
+            first, version_at=NOON - timedelta(days=3), lines=(LineDraft("CUP", "Cup", 4, 10_00),), paid_amount=40_00
+        ),
         bought("2", 30, 5),
         bought("3", 20, 3),
         bought("4", 20, 3, buyer="88"),
@@ -359,7 +380,9 @@ def test_single_order_publishes_each_step_once(db):
     paid = draft(days_ago=5, state=OrderState.PAID)
     steps = [
         paid,
-        replace(paid, state=OrderState.DELIVERED, delivered_at=NOON - timedelta(days=1), version_at=NOON - timedelta(days=1)),
+        replace(
+            paid, state=OrderState.DELIVERED, delivered_at=NOON - timedelta(days=1), version_at=NOON - timedelta(days=1)
+        ),
         replace(paid, state=OrderState.COMPLETED, delivered_at=NOON - timedelta(days=1), version_at=NOON),
     ]
     for step in [*steps, *steps]:

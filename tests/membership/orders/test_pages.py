@@ -25,7 +25,13 @@ def noon(clock):
 
 def draft(number: str = "A1", days_ago: float = 20, **values) -> OrderDraft:
     at = NOON - timedelta(days=days_ago)
-    told = {"state": OrderState.COMPLETED, "paid_amount": 100_00, "postage": 8_00, "paid_at": at, "version_at": at} | values
+    told = {
+        "state": OrderState.COMPLETED,
+        "paid_amount": 100_00,
+        "postage": 8_00,
+        "paid_at": at,
+        "version_at": at,
+    } | values
     told.setdefault("buyer", Buyer(number="77", nickname="小满", phone="+8612000001234"))
     told.setdefault("lines", (LineDraft("CUP", "青瓷茶杯", 2, 46_00),))
     return OrderDraft(external_id=number, placed_at=at, **told)
@@ -46,7 +52,9 @@ def filled(db):
 
 
 def upload(client, content: bytes, name: str = "orders.csv", source: str = "shop", **fields):
-    return client.post("/console/imports", data={"file": (io.BytesIO(content), name), "source": source, "format": "auto"} | fields)
+    return client.post(
+        "/console/imports", data={"file": (io.BytesIO(content), name), "source": source, "format": "auto"} | fields
+    )
 
 
 def tables(db) -> list:
@@ -143,7 +151,9 @@ def test_order_is_found_from_the_search_over_everything(filled, owner_client, db
 
 # ── Files ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-CONTENT = text_of([line(), line(order_no="B2", quantity="=1+1"), line(order_no="C3", buyer_phone="13800001234")]).encode()
+CONTENT = text_of(
+    [line(), line(order_no="B2", quantity="=1+1"), line(order_no="C3", buyer_phone="13800001234")]
+).encode()
 
 
 def test_file_is_uploaded_looked_at_and_taken_in(owner_client, db, run_jobs):

@@ -39,7 +39,16 @@ def read(db, run_id: int) -> ImportRun:
 
 
 def report(run: ImportRun) -> dict[str, int]:
-    names = ("rows_total", "rows_in", "accepted", "duplicate", "rejected", "orders_new", "orders_changed", "members_new")
+    names = (
+        "rows_total",
+        "rows_in",
+        "accepted",
+        "duplicate",
+        "rejected",
+        "orders_new",
+        "orders_changed",
+        "members_new",
+    )
     return {name: getattr(run, name) for name in names}
 
 
@@ -47,7 +56,13 @@ def numbers(db) -> list[str]:
     return list(db.session.scalars(select(Order.external_id).order_by(Order.external_id)))
 
 
-ROWS = [line(), line(sku="TRAY"), line(order_no="B2", quantity="x"), line(order_no="B2"), line(order_no="C3", buyer_id="")]
+ROWS = [
+    line(),
+    line(sku="TRAY"),
+    line(order_no="B2", quantity="x"),
+    line(order_no="B2"),
+    line(order_no="C3", buyer_id=""),
+]
 
 
 def test_file_waits_until_it_is_started_and_is_then_taken_in(db, run_jobs):
@@ -328,4 +343,6 @@ def test_demo_file_with_its_cancellations_against_a_plain_count(db, tmp_path):
     found = {o.external_id: o.refunded_amount for o in db.session.scalars(select(Order)) if o.refunded_amount}
     # Sales typed in by hand (M) are given back too, which this walk leaves out.
     by_hand = {row[0] for row in mine if row[1] == "M"}
-    assert {k: v for k, v in found.items() if k not in by_hand} == {k: v for k, v in money.items() if v and k not in by_hand}
+    assert {k: v for k, v in found.items() if k not in by_hand} == {
+        k: v for k, v in money.items() if v and k not in by_hand
+    }

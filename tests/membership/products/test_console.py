@@ -35,7 +35,12 @@ def browse(staff_client):
 @pytest.fixture
 def shelf(db):
     ids = services.find_or_make_many(
-        "shop", {"22423": ProductSeen("三层蛋糕架", 12_300), "85123": ProductSeen("心形吊灯 100%", 2_950), "POST": ProductSeen("邮费", 0)}
+        "shop",
+        {
+            "22423": ProductSeen("三层蛋糕架", 12_300),
+            "85123": ProductSeen("心形吊灯 100%", 2_950),
+            "POST": ProductSeen("邮费", 0),
+        },
     )
     found = {sku: db.session.get(Product, i) for sku, i in ids.items()}
     found["22423"].category, found["22423"].cost = "餐具", 6_000
@@ -44,7 +49,7 @@ def shelf(db):
 
 
 def skus_on(page):
-    return re.findall(r'</a><small>([^<]+)</small>', page.get_data(as_text=True))
+    return re.findall(r"</a><small>([^<]+)</small>", page.get_data(as_text=True))
 
 
 def test_what_is_known_is_left_as_staff_wrote_it(db, shelf):
@@ -161,8 +166,15 @@ def test_sold_counts_pieces_kept_and_people_who_came_back(db, shelf):
         db.session.flush()
         db.session.add(
             OrderLine(
-                order_id=order.id, position=1, product_id=shelf["22423"].id, sku="22423", title="x", quantity=pieces,
-                unit_price=1, amount=1, refunded_quantity=back,
+                order_id=order.id,
+                position=1,
+                product_id=shelf["22423"].id,
+                sku="22423",
+                title="x",
+                quantity=pieces,
+                unit_price=1,
+                amount=1,
+                refunded_quantity=back,
             )
         )
     db.session.flush()

@@ -275,7 +275,12 @@ def test_nobody_is_nowhere(owner_client):
 def test_get_changes_nothing(owner_client, member, db):
     tables = ("tier_policy", "member_tier", "tier_change", "event", "audit_entry")
     before = [db.session.execute(text(f"SELECT count(*) FROM {name}")).scalar() for name in tables]
-    for path in ("/console/tiers", "/console/tiers/edit", f"/console/members/{member.id}", f"/console/members/{member.id}/tier"):
+    for path in (
+        "/console/tiers",
+        "/console/tiers/edit",
+        f"/console/members/{member.id}",
+        f"/console/members/{member.id}/tier",
+    ):
         assert owner_client.get(path).status_code == 200
     assert [db.session.execute(text(f"SELECT count(*) FROM {name}")).scalar() for name in tables] == before
 

@@ -47,9 +47,7 @@ def judge(orders_, current=None, policy=STANDARD, now=NOW):
 # ── Single decisions ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("metric", "rank"), [(Metric.ANY, 3), (Metric.ALL, 1), (Metric.SPEND, 3), (Metric.ORDERS, 1)]
-)
+@pytest.mark.parametrize(("metric", "rank"), [(Metric.ANY, 3), (Metric.ALL, 1), (Metric.SPEND, 3), (Metric.ORDERS, 1)])
 def test_metric_chooses_what_counts(metric, rank):
     assert rank_for(replace(STANDARD, metric=metric), Totals(2_500_00, 2)) == rank
 
@@ -137,7 +135,8 @@ def test_new_policy_lowers_nobody_and_a_later_refund_neither():
     current = Standing(2, NOW + YEAR, NOW - timedelta(days=1))
     held = [order(2, 600_00)]
     dearer = replace(
-        STANDARD, levels=tuple(replace(level, spend=level.spend * 10, orders=level.orders * 10) for level in STANDARD.levels)
+        STANDARD,
+        levels=tuple(replace(level, spend=level.spend * 10, orders=level.orders * 10) for level in STANDARD.levels),
     )
     kept = rebased(dearer, held, current)
     assert kept == Standing(2, NOW + YEAR, None)
@@ -157,7 +156,9 @@ def test_manual_tier_lifts_while_it_lasts():
 def test_what_is_missing():
     level = STANDARD.level(3)
     assert missing_to(STANDARD, level, Totals(1_962_00, 7)) == Missing(3, 38_00, 1, either=True)
-    assert missing_to(replace(STANDARD, metric=Metric.SPEND), level, Totals(1_962_00, 7)) == Missing(3, 38_00, None, False)
+    assert missing_to(replace(STANDARD, metric=Metric.SPEND), level, Totals(1_962_00, 7)) == Missing(
+        3, 38_00, None, False
+    )
     assert progress_to(STANDARD, level, Totals(1_000_00, 2)) == 500
     assert progress_to(replace(STANDARD, metric=Metric.ALL), level, Totals(1_000_00, 2)) == 250
 
@@ -243,12 +244,16 @@ def test_inv_t3_any_arrival_order_gives_the_same_rank(policy, held, random):
     policy = replace(policy, refund_effect=RefundEffect.IMMEDIATE)
     ranks = set()
     for _ in range(4):
-        events = [("order", i) for i in range(len(held))] + [("refund", i) for i in range(len(held)) if not held[i].whole]
+        events = [("order", i) for i in range(len(held))] + [
+            ("refund", i) for i in range(len(held)) if not held[i].whole
+        ]
         random.shuffle(events)
         known, refunded, current = set(), set(), Standing()
         for kind, i in events:
             (known if kind == "order" else refunded).add(i)
-            seen = [held[k] if held[k].whole or k in refunded else replace(held[k], spend=5_00, whole=True) for k in known]
+            seen = [
+                held[k] if held[k].whole or k in refunded else replace(held[k], spend=5_00, whole=True) for k in known
+            ]
             current, _ = tier_for(policy, seen, NOW, current)
         ranks.add(current.rank)
     assert ranks == {rank_for(policy, totals(policy, held, NOW))}

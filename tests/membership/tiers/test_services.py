@@ -133,12 +133,14 @@ def test_inv_t1_stored_rank_is_what_the_rule_says(db, policy, people):
             if row is not None:
                 sums = rules.totals(policy, held, NOW)
                 assert (row.spend, row.orders) == (sums.spend, sums.orders)
-            assert rules.rank_for(policy, rules.totals(policy, queries.counted_orders(member_id), NOW)) == rules.rank_for(
-                policy, rules.totals(policy, held, NOW)
-            )
+            assert rules.rank_for(
+                policy, rules.totals(policy, queries.counted_orders(member_id), NOW)
+            ) == rules.rank_for(policy, rules.totals(policy, held, NOW))
         before = [tuple(row) for row in db.session.execute(text("SELECT * FROM member_tier ORDER BY member_id"))]
         services.reassess()
-        assert before == [tuple(row) for row in db.session.execute(text("SELECT * FROM member_tier ORDER BY member_id"))]
+        assert before == [
+            tuple(row) for row in db.session.execute(text("SELECT * FROM member_tier ORDER BY member_id"))
+        ]
         attempt.rollback()
 
 
@@ -174,9 +176,7 @@ def test_order_gives_a_tier_and_tells(db, run_jobs):
     assert db.session.get(Member, member_id).rank == 2
     assert changes(db, member_id) == [(0, 2, "earned")]
     told = db.session.scalars(select(EventRecord).where(EventRecord.name == "TierChanged")).all()
-    assert [row.payload for row in told] == [
-        {"member_id": member_id, "from_rank": 0, "to_rank": 2, "reason": "earned"}
-    ]
+    assert [row.payload for row in told] == [{"member_id": member_id, "from_rank": 0, "to_rank": 2, "reason": "earned"}]
 
 
 def test_delivered_order_counts_after_the_after_sale_window(db, clock, run_jobs):
@@ -248,7 +248,9 @@ def test_inv_t6_down_and_up_again_gives_one_entry_gift(db, clock, run_jobs):
     run_jobs()
     order_services.record("shop", draft("2", 700_00, days_ago=1))
     run_jobs()
-    rises = db.session.scalars(select(TierChange).where(TierChange.to_rank > TierChange.from_rank).order_by(TierChange.id)).all()
+    rises = db.session.scalars(
+        select(TierChange).where(TierChange.to_rank > TierChange.from_rank).order_by(TierChange.id)
+    ).all()
     assert [(row.from_rank, row.to_rank) for row in rises] == [(0, 2), (0, 2)]
     given = {gifts.offer_gift(gift.id, row.member_id, f"tier:{row.to_rank}").id for row in rises}
     assert len(given) == 1
@@ -294,7 +296,9 @@ def test_merged_members_are_left_alone(db):
 def dearer(factor: int) -> rules.Policy:
     return replace(
         STANDARD,
-        levels=tuple(replace(level, spend=level.spend * factor, orders=level.orders * factor) for level in STANDARD.levels),
+        levels=tuple(
+            replace(level, spend=level.spend * factor, orders=level.orders * factor) for level in STANDARD.levels
+        ),
     )
 
 
@@ -309,7 +313,9 @@ def test_saving_a_policy_lowers_nobody_and_raises_who_reaches_more(db, run_jobs)
     order_services.refund("shop", "R", "1", 500_00)
     run_jobs()
     assert ranks(db)[rich] == 2
-    cheap = replace(STANDARD, levels=tuple(replace(level, spend=level.spend // 5 + level.rank) for level in STANDARD.levels))
+    cheap = replace(
+        STANDARD, levels=tuple(replace(level, spend=level.spend // 5 + level.rank) for level in STANDARD.levels)
+    )
     services.save_policy(cheap)
     run_jobs()
     assert ranks(db) == {rich: 2, poor: 2}
@@ -362,7 +368,9 @@ def test_review_begins_with_everybody_when_the_policy_was_not_applied(db, run_jo
     order_services.record("shop", draft("1", 300_00))
     run_jobs()
     jobs.review_due()
-    services.save_policy(replace(STANDARD, levels=tuple(replace(x, spend=x.spend // 2 + x.rank) for x in STANDARD.levels)))
+    services.save_policy(
+        replace(STANDARD, levels=tuple(replace(x, spend=x.spend // 2 + x.rank) for x in STANDARD.levels))
+    )
     # The queue is lost with the job in it.
     app.extensions["collected_jobs"].clear()
     jobs.review_due()
@@ -439,7 +447,9 @@ def test_explanation_names_what_is_missing_for_keeping(db, clock, run_jobs):
 def test_every_metric_and_window_is_judged(db, run_jobs, metric):
     for window in Window:
         for downgrade in Downgrade:
-            policy = replace(STANDARD, metric=metric, window=window, downgrade=downgrade, refund_effect=RefundEffect.AT_REVIEW)
+            policy = replace(
+                STANDARD, metric=metric, window=window, downgrade=downgrade, refund_effect=RefundEffect.AT_REVIEW
+            )
             services.save_policy(policy)
     run_jobs()
     assert services.reassess() == 0

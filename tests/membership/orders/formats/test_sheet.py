@@ -164,7 +164,11 @@ def test_file_that_unpacks_to_more_than_is_taken_is_refused(opened, monkeypatch)
 def test_check_i2_line_ends_and_delimiters(opened, end, delimiter):
     content = end.join(delimiter.join(row) for row in (["order_no", "title"], ["1", "a"], ["2", "b"])) + end
     found = opened(content)
-    assert (found.delimiter, found.heading, cells(found)) == (delimiter, ["order_no", "title"], [["1", "a"], ["2", "b"]])
+    assert (found.delimiter, found.heading, cells(found)) == (
+        delimiter,
+        ["order_no", "title"],
+        [["1", "a"], ["2", "b"]],
+    )
 
 
 def test_line_numbers_are_those_of_the_file(opened):

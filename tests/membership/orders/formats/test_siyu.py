@@ -58,7 +58,11 @@ def test_order_of_several_lines_becomes_one_draft(read):
 
 def test_lines_of_an_order_may_stand_anywhere_and_equal_lines_all_count(read):
     orders = read(line(), line(order_no="B2"), line(), line(order_no="C3"))
-    assert [(order.external_id, order.rows, len(order.lines)) for order in orders] == [("B2", 1, 1), ("A1", 2, 2), ("C3", 1, 1)]
+    assert [(order.external_id, order.rows, len(order.lines)) for order in orders] == [
+        ("B2", 1, 1),
+        ("A1", 2, 2),
+        ("C3", 1, 1),
+    ]
 
 
 def test_nobody_is_somebody_without_a_buyer(read):
@@ -151,7 +155,15 @@ def test_check_i3_a_cell_that_cannot_be_understood_is_named(refused, column, val
 
 @pytest.mark.parametrize(
     ("value", "fen"),
-    [("0", 0), ("1,234.56", 123456), ("１２", 1200), ("¥12.5", 1250), ("12元", 1200), ("12.500", 1250), ("100000000", 10_000_000_000)],
+    [
+        ("0", 0),
+        ("1,234.56", 123456),
+        ("１２", 1200),
+        ("¥12.5", 1250),
+        ("12元", 1200),
+        ("12.500", 1250),
+        ("100000000", 10_000_000_000),
+    ],
 )
 def test_check_i3_amounts_that_are_understood(value, fen):
     assert cells.amount("paid_amount", value) == fen
@@ -238,7 +250,10 @@ def test_template_is_read_without_a_fault(tmp_path):
     path.write_text(siyu.TEMPLATE)
     sheet, found = formats.examined(path)
     entries = list(found.entries(sheet, NOW + timedelta(days=30)))
-    assert [(type(one), one.external_id, one.rows) for one in entries] == [(OrderDraft, "A1001", 2), (OrderDraft, "A1002", 1)]
+    assert [(type(one), one.external_id, one.rows) for one in entries] == [
+        (OrderDraft, "A1001", 2),
+        (OrderDraft, "A1002", 1),
+    ]
 
 
 def test_every_reason_has_its_sentence():

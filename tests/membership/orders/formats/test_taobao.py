@@ -36,7 +36,13 @@ def row(**values: str) -> list[str]:
 
 
 def report(**values: str) -> list[str]:
-    told = dict(zip(REPORT, ["示例", "买家_1", "2019-01-01 00:17:59.000", "交易成功", "186", "6", "上海", "上海市", "2"], strict=True))
+    told = dict(
+        zip(
+            REPORT,
+            ["示例", "买家_1", "2019-01-01 00:17:59.000", "交易成功", "186", "6", "上海", "上海市", "2"],
+            strict=True,
+        )
+    )
     return list((told | values).values())
 
 
@@ -113,7 +119,9 @@ def test_bad_cells_are_named(read, values, column, reason):
 
 
 def test_both_list_headings_are_known():
-    known = json.loads((DATA / "protocol" / "formats" / "order_export_headers.json").read_text()) if DATA.exists() else None
+    known = (
+        json.loads((DATA / "protocol" / "formats" / "order_export_headers.json").read_text()) if DATA.exists() else None
+    )
     if known is None:
         pytest.skip("the shared data is not here")
     assert len(known["taobao_ExportOrderList_2016"]["columns"]) == 41
@@ -148,7 +156,8 @@ def test_tmall_report_shows_payments_after_refunds(read):
 
 
 @pytest.mark.parametrize(
-    ("name", "orders", "refunded"), [("taobao_store_2019-01.csv.gz", 8690, 291), ("tmall_orders_2020-02-01_10.csv.gz", 2255, 807)]
+    ("name", "orders", "refunded"),
+    [("taobao_store_2019-01.csv.gz", 8690, 291), ("tmall_orders_2020-02-01_10.csv.gz", 2255, 807)],
 )
 def test_real_files_are_read_to_the_last_line(name, orders, refunded):
     path = DATA / name
