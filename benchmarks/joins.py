@@ -2,8 +2,9 @@
 
     .venv/bin/python -m benchmarks.joins [--rounds 5] [--seconds 3] [--clients 32 128]
 
-Every window uses a new group and distinct members, whose browsers are bound and who have enrolled before. Only ratios are to be compared between
-machines. `full` is a group without a seat left: each request gets a number on the waiting list.
+Every window uses a new group and distinct members, whose browsers are bound and who have enrolled before. Only ratios
+are to be compared between machines. `full` is a group without a seat left: each request gets a number on the waiting
+list.
 """
 
 from __future__ import annotations
