@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from kernel.db import db as database
-from kernel.group_commit import GroupCommit, WriterBusy
+from kernel.group_commit import GroupCommit, GrowingCommit, More, WriterBusy
 
 PEOPLE = 40
 
@@ -147,3 +147,19 @@ def test_an_outcome_too_few_refuses_the_batch_and_commits_nothing(probe):
 def test_inside_a_test_the_item_is_run_in_the_tests_own_transaction(app, db):
     writer: GroupCommit[int, int] = GroupCommit("inline", lambda connection, items: [i * 2 for i in items])
     assert writer.submit(21) == 42
+
+
+@pytest.mark.race
+def test_a_growing_batch_takes_what_fits_and_leaves_the_rest_for_the_next(probe):
+    def run(connection: Connection, items: Sequence[int], more: More[int]) -> list[str]:
+        said = probe.run(connection, items)
+        # Behind the gate the others have gathered: the even ones fit.
+        late = more(lambda item: item % 2 == 0)
+        return said + (probe.run(connection, late) if late else [])
+
+    probe.writer = GrowingCommit("probe", run)
+    said = probe.crowd(range(1, 10))
+    assert said == {i: f"did {i}" for i in range(10)}
+    assert [sorted(batch) for batch in probe.batches] == [[0], [2, 4, 6, 8], [1, 3, 5, 7, 9]]
+    transactions = probe.rows()
+    assert {i for i in transactions if transactions[i] == transactions[0]} == {0, 2, 4, 6, 8}

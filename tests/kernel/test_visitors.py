@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,43 +11,49 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
 from kernel import clock, visitors
+from kernel.app import create_app
 from kernel.auth import public
+from kernel.config import Settings
+from kernel.db import db as database
 from kernel.visitors import VisitorSession
+from tests.conftest import Client
 
 MEMBER, OTHER = 700_001, 700_002
 
 
+@pytest.fixture(scope="module")
+def probe(settings: Settings) -> Flask:
+    """An application of its own with a page that does with `kernel.visitors` what it is told."""
+    app = create_app(settings, TESTING=True, WTF_CSRF_ENABLED=False)
+    app.test_client_class = Client
+
+    @app.post("/probe")
+    @public("a test")
+    def act() -> Any:
+        for act in request.args.getlist("act"):
+            name, _, member = act.partition(":")
+            if name == "write":
+                visitors.write(database.session.connection(), [(visitors.promise(), int(member))])
+            elif name == "keep":
+                visitors.keep_promise(int(member))
+            elif name in ("bind", "identify"):
+                visitors.bind(int(member), identified=name == "identify")
+            else:
+                getattr(visitors, name)()
+        found = jsonify(bound=visitors.member_id(), identified=visitors.member_id(identified=True))
+        found.status_code = int(request.args.get("status", "200"))
+        return found
+
+    return app
+
+
 @pytest.fixture
-def browser(app: Flask, db: Any) -> Iterator[FlaskClient]:
-    """A browser, and a page that does with `kernel.visitors` what it is told."""
-    app.config["PROPAGATE_EXCEPTIONS"] = True
-    if "visitors_probe" not in app.view_functions:
-        app._got_first_request, before = False, app._got_first_request
-
-        @app.post("/visitors-probe", endpoint="visitors_probe")
-        @public("a test")
-        def probe() -> Any:
-            for act in request.args.getlist("act"):
-                name, _, member = act.partition(":")
-                if name == "write":
-                    visitors.write(db.session.connection(), [(visitors.promise(), int(member))])
-                elif name == "keep":
-                    visitors.keep_promise(int(member))
-                elif name in ("bind", "identify"):
-                    visitors.bind(int(member), identified=name == "identify")
-                else:
-                    getattr(visitors, name)()
-            found = jsonify(bound=visitors.member_id(), identified=visitors.member_id(identified=True))
-            found.status_code = int(request.args.get("status", "200"))
-            return found
-
-        app._got_first_request = before
-    yield app.test_client()
-    app.config["PROPAGATE_EXCEPTIONS"] = None
+def browser(probe: Flask, db: Any) -> FlaskClient:
+    return probe.test_client()
 
 
 def told(browser: FlaskClient, *acts: str, status: int = 200) -> tuple[int | None, int | None]:
-    answer = browser.post("/visitors-probe", query_string={"act": list(acts), "status": status})
+    answer = browser.post("/probe", query_string={"act": list(acts), "status": status})
     return answer.get_json()["bound"], answer.get_json()["identified"]
 
 
@@ -96,7 +101,7 @@ def test_whoever_is_identified_gets_a_token_that_lay_in_no_session_cookie(
     browser: FlaskClient, app: Flask, db: Any
 ) -> None:
     told(browser, "propose", f"write:{MEMBER}", f"keep:{MEMBER}")
-    planted = app.test_client()
+    planted = probe.test_client()
     with browser.session_transaction() as mine, planted.session_transaction() as theirs:
         theirs.update(mine)
     assert told(planted) == (MEMBER, None)
