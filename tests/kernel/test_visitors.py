@@ -97,9 +97,7 @@ def test_a_kept_promise_is_the_binding_that_was_written(browser: FlaskClient, db
     assert sessions(db) == 1
 
 
-def test_whoever_is_identified_gets_a_token_that_lay_in_no_session_cookie(
-    browser: FlaskClient, app: Flask, db: Any
-) -> None:
+def test_whoever_is_identified_gets_a_token_that_lay_in_no_session_cookie(browser: FlaskClient, probe: Flask) -> None:
     told(browser, "propose", f"write:{MEMBER}", f"keep:{MEMBER}")
     planted = probe.test_client()
     with browser.session_transaction() as mine, planted.session_transaction() as theirs:
