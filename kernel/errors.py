@@ -150,6 +150,14 @@ def init_app(app: Flask) -> None:
             return problem(400, "bad_request", str(message))
         return _page(400, str(title), str(message), None, "alert-circle")
 
+    @app.errorhandler(RecursionError)
+    def too_deep(_error: RecursionError) -> Any:
+        """JSON that is nested deeper than can be read: the sender's mistake, not a fault of ours."""
+        title, message = STATUS_TEXT[400]
+        if wants_problem():
+            return problem(400, "request_invalid", str(message))
+        return _page(400, str(title), str(message), None, "alert-circle")
+
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Any:
         status = error.code or 500

@@ -107,3 +107,19 @@ def test_a_refusal_knows_its_name_and_its_sentence():
 
     assert (OutOfTea().code, str(OutOfTea(left=3))) == ("out_of_tea", "3 left")
     assert str(Plain()) == "100% sure"
+
+
+def test_json_without_end_is_the_senders_mistake(client, db):
+    """Check H3: JSON nested a hundred thousand deep is refused and not a fault."""
+    from kernel import api_keys
+
+    _, token = api_keys.create("till", ["coupons:redeem"])
+    deep = b"[" * 100_000 + b"]" * 100_000
+    answer = client.post(
+        "/api/v1/coupons/redeem",
+        data=deep,
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert 400 <= answer.status_code < 500
+    assert answer.content_type == "application/problem+json"
