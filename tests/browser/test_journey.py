@@ -264,6 +264,9 @@ class Console:
         self.page.locator("#check .message-preview").get_by_text("春茶到了").first.wait_for()
         # The count follows what is typed, without a button.
         self.page.locator("#check .reach-count strong").filter(has_text=re.compile(r"^\s*1\s*$")).wait_for()
+        # Enter in a field looks again and sends nothing.
+        self.page.locator("main [name=name]").focus()
+        assert self.screen.enter().path == "/console/pushes/new"
         self.screen.shot("push-editor")
         self.screen.press("main .btn[name=act][value=schedule]")
         return self.screen.path
@@ -418,7 +421,12 @@ def test_the_job_by_hand(shop: LiveServer, windows: Callable[..., Screen]) -> No
         lambda: code in hand.open("/me/coupons").words() or hand.page.locator("a[href*='/coupon/']").count() == 2, 30, 1
     )
     eventually(lambda: "¥208.00" not in desk.open(push).words(), 30, 1)
-    desk.open("/console/members").press("main table a:has-text('青柠')")
+    desk.open("/console/members")
+    for _again in range(2):
+        with desk.page.expect_download() as file_sent:
+            desk.tap("main form[action*='/members/export'] button")
+        assert file_sent.value.suggested_filename.endswith(".csv")
+    desk.press("main table a:has-text('青柠')")
     desk.shot("member")
 
 
