@@ -96,11 +96,7 @@ class Member(db.Model):
         Index("ix_member_spend", text("spend DESC"), text("id DESC"), postgresql_where=text("merged_into_id IS NULL")),
         # Whoever never ordered sorts as if it had been very long ago; see `queries.LAST_ORDER`.
         Index(
-        Index(
             "ix_member_last_order",
-            text("COALESCE(last_order_at, '1970-01-01 00:00:00+00'::timestamp with time zone) DESC"),
-            text("id DESC"),
-        ),
             text("COALESCE(last_order_at, '1970-01-01 00:00:00+00'::timestamp with time zone) DESC"),
             text("id DESC"),
         ),
