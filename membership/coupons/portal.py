@@ -28,14 +28,16 @@ def page_path(coupon_id: int, **said: Any) -> str:
     return url_for("coupons_portal.show", token=links.make(PAGE, coupon_id), **said)
 
 
-def _offer_page(offer: Offer, version: OfferVersion, member_id: int | None, **values: Any) -> Any:
+def _offer_page(offer: Offer, version: OfferVersion, person: Any, **values: Any) -> Any:
     """The ticket with its one button; or why nobody can claim now."""
     refusal = rules.refusal_of(offer, clock.now())
     if refusal is not None and refusal is not rules.NotYet:
         raise refusal
     if offer.stock is not None and offer.claimed >= offer.stock:
         raise rules.SoldOut
-    held = queries.held(offer.id, member_id) if member_id is not None else []
+    if person is not None:
+        services.refuse_unqualified(person, version.min_rank, version.group_id)
+    held = queries.held(offer.id, person.id) if person is not None else []
     return render_template(
         "coupons/claim.html",
         offer=offer,
@@ -82,7 +84,7 @@ def personal(token: str) -> Any:
             return redirect(page_path(mine.coupon.id, again="1"))
         return _elsewhere()
     visitors.propose()
-    return _offer_page(offer, version, person.id, post_url=url_for(".claim_personal", token=token), ask=False)
+    return _offer_page(offer, version, person, post_url=url_for(".claim_personal", token=token), ask=False)
 
 
 @bp.post("/c/<token>")
@@ -115,7 +117,7 @@ def offer(token: str, form: PhoneForm | None = None) -> Any:
     return _offer_page(
         found,
         version,
-        member_id,
+        claimant(member_id) if member_id is not None else None,
         post_url=url_for(".claim_public", token=token),
         ask=member_id is None,
         sign_in_url=url_for("members_portal.sign_in", next=url_for(".offer", token=token)),

@@ -1,7 +1,7 @@
 """The verbs of coupons: offers, claiming, granting, one coupon's states, the checkout."""
 
 from .checkout import best_of, redeem, release, reserve, roll_back, roll_back_order, validate
-from .claims import Claimed, claim, claim_with_phone, group_membership, note_link_reuse
+from .claims import Claimed, claim, claim_with_phone, group_membership, note_link_reuse, refuse_unqualified
 from .grants import grant, grant_many
 from .offers import (
     Draft,
@@ -42,6 +42,7 @@ __all__ = [
     "raise_stock",
     "read_personal",
     "redeem",
+    "refuse_unqualified",
     "release",
     "reserve",
     "revoke",

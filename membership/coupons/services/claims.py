@@ -475,7 +475,7 @@ def _refusal(refused: Refused, member_id: int) -> rules.ClaimRefused:
     if refused.kind is rules.NotYet:
         return rules.NotYet(opens=date_time(refused.value) if refused.value is not None else "")
     if refused.kind is rules.TierTooLow:
-        return rules.TierTooLow(tier=tier_labels.tier_name(refused.value), missing=_missing(member_id, refused.value))
+        return rules.TierTooLow(tier=f"VIP{refused.value}", missing=_missing(member_id, refused.value))
     return refused.kind()
 
 
@@ -503,6 +503,14 @@ def claim_with_phone(offer_id: int, phone: str, source: str, network: str) -> Cl
         raise rules.TooManyNewcomers from None
     member, _created = members.find_or_make([(Channel.PHONE, phone)], source=source)
     return claim(offer_id, member.id, source)
+
+
+def refuse_unqualified(person: Any, min_rank: int, group_id: int | None) -> None:
+    """Say before the button is shown what the button would say: refuses with `TierTooLow` and `NotInGroup`."""
+    if person.rank < min_rank:
+        raise _refusal(Refused(rules.TierTooLow, min_rank), person.id)
+    if group_id is not None and not any(group_membership.call(person.id, group_id)):
+        raise rules.NotInGroup
 
 
 def note_link_reuse(coupon_id: int) -> None:

@@ -143,7 +143,7 @@ def test_tier_too_low_is_refused_with_the_tier_that_is_needed(make_member: Calla
     with forced_locale("en"), pytest.raises(rules.TierTooLow) as refused:
         services.claim(offer.id, make_member(rank=2).id)
     with forced_locale("en"):
-        assert refused.value.message == "It is for VIP and above, and ¥2,000.00 or 8 orders more would take you there."
+        assert refused.value.message == "It is for VIP3 and above, and ¥2,000.00 or 8 orders more would take you there."
     assert services.claim(offer.id, make_member(rank=3).id).fresh
 
 
