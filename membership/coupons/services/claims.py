@@ -389,10 +389,19 @@ def forget_closed(offer_id: int) -> None:
 def closed_for_all(offer_id: int) -> Refused | None:
     """What everybody has just been refused with, while the process remembers it."""
     closed = _closed.get(offer_id)
-    if closed is not None and closed[0] <= time.monotonic():
-        _closed.pop(offer_id, None)
+    return closed[1] if closed is not None and closed[0] > time.monotonic() else None
+
+
+def _let_one_through(offer_id: int) -> Refused | None:
+    """`closed_for_all`, but once the time is over the first who asks goes to the writer, and the others wait for its word."""
+    closed = _closed.get(offer_id)
+    if closed is None:
         return None
-    return closed[1] if closed is not None else None
+    until, refused = closed
+    if until > time.monotonic():
+        return refused
+    _closed[offer_id] = (time.monotonic() + CLOSED_SECONDS, refused)
+    return None
 
 
 def claimant(member_id: int) -> Any:
@@ -428,7 +437,7 @@ def claim(offer_id: int, member_id: int, source: str = "", ordinal: int | None =
 
 def claim_as(person: Any, offer_id: int, source: str, ordinal: int | None, bind: bool = False) -> Claimed:
     """`claim` for a person (a row with id and rank) who has been looked up already."""
-    closed = closed_for_all(offer_id)
+    closed = _let_one_through(offer_id)
     if closed is not None:
         # One read by index, no lock and no writer: whoever has one already is still shown it.
         held = coupons_held(db.session.connection(), [offer_id], [person.id]).get((offer_id, person.id))
@@ -444,6 +453,10 @@ def claim_as(person: Any, offer_id: int, source: str, ordinal: int | None, bind:
         in_group = group_id is not None and any(group_membership.call(person.id, group_id))
         wish = Claim(offer_id, person.id, person.rank, group_id, in_group, source, ordinal, browser)
         outcome = writer.submit(wish)
+        if isinstance(outcome, Refused) and outcome.kind in (rules.SoldOut, rules.DayLimitReached):
+            _closed[offer_id] = (time.monotonic() + CLOSED_SECONDS, outcome)
+        else:
+            _closed.pop(offer_id, None)
         match outcome:
             case Claimed():
                 if outcome.fresh:
@@ -455,9 +468,7 @@ def claim_as(person: Any, offer_id: int, source: str, ordinal: int | None, bind:
                 return outcome
             case Stale(group_id=wanted):
                 _groups[offer_id] = group_id = wanted
-            case Refused(kind=kind):
-                if kind in (rules.SoldOut, rules.DayLimitReached):
-                    _closed[offer_id] = (time.monotonic() + CLOSED_SECONDS, outcome)
+            case Refused():
                 raise _refusal(outcome, person.id)
     raise NotFound
 

@@ -275,10 +275,15 @@ _BY_LINK = text(
 # Through which link everybody is being refused at this moment, and for which offer.
 _closed_links: dict[str, int] = {}
 
+# The inner look-up stands by itself, so that one plan serves for every browser and is made once.
 _MINE = text(
     """
-    SELECT c.id, c.code FROM visitor_session v JOIN coupon c ON c.member_id = v.member_id AND c.offer_id = :offer
-    WHERE v.token_hash IN (:first, :second) AND v.expires_at > :now ORDER BY c.ordinal
+    SELECT c.id, c.code FROM coupon c
+    WHERE c.offer_id = :offer AND c.member_id = (
+        SELECT v.member_id FROM visitor_session v
+        WHERE v.token_hash IN (:first, :second) AND v.expires_at > :now ORDER BY v.id DESC LIMIT 1
+    )
+    ORDER BY c.ordinal
     """
 )
 
@@ -293,7 +298,6 @@ def claim_while_closed(token: str) -> Claimed | None:
         return None
     closed = closed_for_all(offer_id)
     if closed is None:
-        _closed_links.pop(token, None)
         return None
     first, second = [*visitors.hashes(), "", ""][:2]
     values = {"offer": offer_id, "first": first, "second": second, "now": clock.now()}

@@ -230,3 +230,29 @@ def test_claim_sends_few_statements(make_member: Callable, make_offer: Callable,
     # The person. Lock and insert, which publishes as well, go to the driver directly.
     with queries(1):
         services.claim(offer.id, member.id)
+
+
+def test_one_asks_again_for_all_once_the_flag_is_old(
+    make_member: Callable, make_offer: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer, late = make_offer(stock=1), make_member()
+    services.claim(offer.id, make_member().id)
+    with pytest.raises(rules.SoldOut):
+        services.claim(offer.id, late.id)
+    asked: list[int] = []
+    monkeypatch.setattr(
+        claims.writer, "submit", lambda wish: asked.append(wish.member_id) or claims.Refused(rules.SoldOut)
+    )
+    for number in range(3):
+        # Each second one of the three goes to the writer.
+        claims._closed[offer.id] = (0.0, claims._closed[offer.id][1])
+        for _ in range(3):
+            with pytest.raises(rules.SoldOut):
+                services.claim(offer.id, late.id)
+        assert len(asked) == number + 1
+    # Another process has raised the stock: whoever asks finds out, and nobody is refused after that.
+    monkeypatch.undo()
+    services.raise_stock(offer.id, 5)
+    claims._closed[offer.id] = (0.0, claims.Refused(rules.SoldOut))
+    assert services.claim(offer.id, late.id).fresh
+    assert offer.id not in claims._closed
