@@ -32,3 +32,6 @@ def demo_shop() -> Iterator[LiveServer]:
     with LiveServer() as server:
         server.siyu("demo", "load")
         yield server
+        # Whoever fell on the way says why.
+        assert server.process is not None
+        assert server.process.poll() is None, server.said()

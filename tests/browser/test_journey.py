@@ -24,6 +24,8 @@ def shop() -> Iterator[LiveServer]:
     """An empty shop of this module's own, whose numbers nobody else changes."""
     with LiveServer() as server:
         yield server
+        assert server.process is not None
+        assert server.process.poll() is None, server.said()
 
 
 @dataclass(frozen=True)
@@ -274,9 +276,8 @@ class Console:
     def wait_for_push(self, path: str) -> None:
         """Stay on the page of a push until it says by itself that it is finished."""
         self.screen.open(path)
-        if self.page.locator("#progress").count() == 0:
-            eventually(lambda: self.page.reload() and self.page.locator("#progress").count(), 100, 2)
-        self.page.locator("#progress .progress-head").get_by_text(self.words.finished).wait_for(timeout=60_000)
+        progress = self.page.locator("#progress .progress-head").get_by_text(self.words.finished)
+        progress.wait_for(timeout=150_000)
         self.screen.look()
 
 

@@ -31,7 +31,7 @@ BEHIND = [
     r"/console/groups/new", r"/console/groups/new\?kind=flash", r"/console/posts/\d+", r"/console/posts/new", r"/console/posts/calendar",
     r"/console/offers/\d+", r"/console/offers/new", r"/console/gifts/\d+", r"/console/gifts/new", r"/console/calls/\d+",
     r"/console/scripts/\d+", r"/console/scripts/new", r"/console/audiences/new", r"/console/pushes/new",
-    r"/console/pushes/\d+", r"/console/pushes/\d+/deliveries.*", r"/console/channels/\d+", r"/console/staff/new", r"/console/staff/\d+",
+    r"/console/pushes/\d+", r"/console/pushes/\d+/deliveries(\?.*)?", r"/console/channels/\d+", r"/console/staff/new", r"/console/staff/\d+",
     r"/console/password",
 ]  # fmt: skip
 # Latin words that stand on Chinese pages as they are.
