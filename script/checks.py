@@ -89,7 +89,8 @@ def main() -> int:
         if os.environ.get("CI"):
             wrong.append("no Chromium, and CI must run the browser tests")
     first, counts = tests("-n", "2", "-m", f"not ({ALONE})", *long, *arguments)
-    second, more = tests("-m", ALONE, *long, *arguments)
+    # A line for each: these are few and long, and a run that hangs shows where.
+    second, more = tests("-vv", "--durations=10", "-m", ALONE, *long, *arguments)
     counts += more
     # 5 is pytest's word for an empty selection, which is no fault of the other half.
     if any(code not in (0, 5) for code in (first, second)) or (first, second) == (5, 5):
