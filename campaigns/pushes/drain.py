@@ -146,6 +146,7 @@ class Sending:
         self.until = until
         self.troubled = work.troubled
         self.sent_any = False
+        self.seen = 0
 
     def run(self) -> None:
         due: datetime | None = None
@@ -175,16 +176,17 @@ class Sending:
                 work.caps,
             )
             rows = self.grant(claim.rows)
-        if claim.seen == 0:
+        if claim.looked_at == 0:
             self.put_back(wanted)
             return False
+        self.seen = claim.seen
         self.put_back(wanted - len(rows))
         messages, attempts = self.rendered(rows)
         if work.adapter.abilities.transactional:
             self.write(messages)
         else:
             self.hand_over(messages, attempts)
-        return claim.seen == wanted
+        return claim.looked_at == wanted
 
     # ── Before: tokens, coupons, texts ──────────────────────────────────────────────────────────────────────────────
 
@@ -267,7 +269,7 @@ class Sending:
             batch = messages[start : start + size]
             with transaction():
                 ledger.fence(self.held, self.work.hold)
-                going = ledger.intend([m.delivery_id for m in batch], self.work.intent)
+                going = ledger.intend(self.work.run_id, [m.delivery_id for m in batch], self.work.intent, self.seen)
                 self.work.adapter.submit([m for m in batch if m.delivery_id in going])
                 dropped = self.fall_out([m for m in batch if m.delivery_id not in going])
                 ledger.fence(self.held, self.work.hold, accepted=len(going), unsent=dropped)
@@ -284,8 +286,7 @@ class Sending:
                     break
                 batch = messages[start : start + size]
                 with transaction():
-                    self.note(handed, attempts, state)
-                    going = self.intend(batch)
+                    going = self.step(handed, attempts, state, batch)
                 handed = {}
                 if going:
                     outcomes = self.call(going)
@@ -297,10 +298,28 @@ class Sending:
         if self.work.quiet_until() is not None:
             raise Stop(self.work.quiet_until())
 
+    def step(
+        self, handed: dict[int, Outcome], attempts: dict[int, int], state: DeliveryState, batch: Sequence[Message]
+    ) -> list[Message]:
+        """The outcomes of one batch and the intent of the next."""
+        if teeth("no-intent") or any(o.status is not Status.ACCEPTED for o in handed.values()):
+            self.note(handed, attempts, state)
+            return self.intend(batch)
+        accepted = {i: o.provider_id for i, o in handed.items()}
+        contact, ids = self.work.adapter.abilities.contact, [m.delivery_id for m in batch]
+        return self.let_through(batch, ledger.step(self.held, self.work.hold, contact, accepted, ids, self.seen))
+
     def intend(self, batch: Sequence[Message]) -> list[Message]:
         if teeth("no-intent"):
             return list(batch)
-        going = ledger.intend([m.delivery_id for m in batch], self.work.intent)
+        return self.let_through(
+            batch, ledger.intend(self.work.run_id, [m.delivery_id for m in batch], self.work.intent, self.seen)
+        )
+
+    def let_through(self, batch: Sequence[Message], going: set[int]) -> list[Message]:
+        """The messages of a batch that may go; the others come to their end."""
+        if len(going) == len(batch):
+            return list(batch)
         dropped = self.fall_out([m for m in batch if m.delivery_id not in going])
         if dropped:
             ledger.fence(self.held, self.work.hold, unsent=dropped)

@@ -41,7 +41,7 @@ from campaigns.channels import services as channels
 from kernel import clock
 from kernel.db import UtcDateTime, changed, db
 from membership.members import queries as members
-from membership.members.models import Contact, Member, Purpose
+from membership.members.models import Consent, Contact, Member, Purpose
 
 from . import rules
 from .models import OPEN_STATES, Delivery, DeliveryState, Run, RunState, Slice
@@ -49,6 +49,24 @@ from .models import OPEN_STATES, Delivery, DeliveryState, Run, RunState, Slice
 # Statements that write go to the tables themselves, past the mapper.
 _delivery, _slice, _run = (model.__table__ for model in (Delivery, Slice, Run))
 _ids = bindparam("ids", type_=ARRAY(BigInteger))
+
+
+# A slice's deliveries: a stretch of the unique key, so that no index of their own is needed.
+_in_slice = and_(
+    Delivery.run_id == bindparam("of_run"),
+    Delivery.member_id.between(bindparam("from_member"), bindparam("to_member")),
+    Delivery.slice_number == bindparam("of_number"),
+)
+
+
+def place_of(part: Any) -> dict[str, int]:
+    """Where the deliveries of a slice or a lease lie, as parameters of `_in_slice`."""
+    return {
+        "of_run": part.run_id,
+        "of_number": part.number,
+        "from_member": part.from_member,
+        "to_member": part.to_member,
+    }
 
 
 class LeaseLost(Exception):
@@ -96,12 +114,14 @@ def fan_out_statement(definition: audience_rules.Definition, contact: Contact) -
         .limit(rules.CHUNK)
         .cte("picked")
     )
-    place = func.row_number().over(partition_by=picked.c.reason.is_(None), order_by=picked.c.member_id) - 1
+    # Their running number, in the order in which they come anyway; whole numbers divide without a detour.
+    running = func.count().filter(picked.c.reason.is_(None)).over(order_by=picked.c.member_id, rows=(None, 0))
+    number = bindparam("slices", type_=BigInteger) + (running - 1).op("/", precedence=8)(rules.SLICE) + 1
     run_id = bindparam("of_run", type_=BigInteger)
     rows = select(
         run_id,
         picked.c.member_id,
-        case((picked.c.reason.is_(None), bindparam("slices", type_=BigInteger) + place // rules.SLICE + 1), else_=0),
+        case((picked.c.reason.is_(None), number), else_=0),
         case(
             (picked.c.reason.is_(None), literal(DeliveryState.READY.value, Text)),
             (picked.c.reason == "held_out", literal(DeliveryState.CONTROL.value, Text)),
@@ -116,14 +136,24 @@ def fan_out_statement(definition: audience_rules.Definition, contact: Contact) -
         .cte("inserted")
     )
     stretches: Any = (
-        select(run_id, inserted.c.slice_number, literal("ready", Text), func.count(), *(literal(0),) * 3)
+        select(
+            run_id,
+            inserted.c.slice_number,
+            func.min(inserted.c.member_id),
+            func.max(inserted.c.member_id),
+            literal("ready", Text),
+            func.count(),
+            *(literal(0),) * 3,
+        )
         .where(inserted.c.slice_number > 0)
         .group_by(inserted.c.slice_number)
     )
     made = (
         insert(_slice)
         .from_select(
-            ["run_id", "number", "state", "total", "accepted", "unsent", "unknown"], stretches, include_defaults=False
+            ["run_id", "number", "from_member", "to_member", "state", "total", "accepted", "unsent", "unknown"],
+            stretches,
+            include_defaults=False,
         )
         .returning(Slice.number)
         .cte("made")
@@ -167,7 +197,14 @@ class Lease:
     slice_id: int
     run_id: int
     number: int
+    from_member: int
+    to_member: int
     token: str
+
+    @property
+    def place(self) -> dict[str, int]:
+        """Where its deliveries lie, as parameters."""
+        return place_of(self)
 
 
 _open_slice = (
@@ -193,7 +230,7 @@ _LEASE = (
     update(_slice)
     .where(Slice.id == _open_slice)
     .values(state="leased", token=bindparam("holder"), leased_until=bindparam("until", type_=UtcDateTime))
-    .returning(Slice.id, Slice.number)
+    .returning(Slice.id, Slice.run_id, Slice.number, Slice.from_member, Slice.to_member)
 )
 
 
@@ -203,7 +240,7 @@ def lease(run_id: int, holder: str, hold: timedelta) -> Lease | None:
     row = db.session.execute(
         _LEASE, {"of_run": run_id, "now": now, "holder": holder, "until": now + hold}
     ).one_or_none()
-    return Lease(row.id, run_id, row.number, holder) if row is not None else None
+    return Lease(*row, holder) if row is not None else None
 
 
 _FENCE = (
@@ -277,8 +314,7 @@ def claim_statement(contact: Contact) -> Any:
         )
         .join(Member, Member.id == Delivery.member_id)
         .where(
-            Delivery.run_id == bindparam("of_run"),
-            Delivery.slice_number == bindparam("of_number"),
+            _in_slice,
             Delivery.state == DeliveryState.READY,
             or_(Delivery.not_before.is_(None), Delivery.not_before <= bindparam("now", type_=UtcDateTime)),
         )
@@ -287,6 +323,8 @@ def claim_statement(contact: Contact) -> Any:
     )
 
 
+CONSENTS_IN_FLIGHT = 200
+_LATEST_CONSENT = select(func.max(Consent.id))
 _END = (
     update(_delivery)
     .where(Delivery.id == func.any(_ids), Delivery.state == bindparam("from_state", type_=Delivery.state.type))
@@ -308,11 +346,11 @@ def end(ids: Sequence[int], since: DeliveryState, to: DeliveryState, reason: str
 
 @dataclass(frozen=True)
 class Claim:
-    """What a claim found: who may be written to now, and how many came to an end instead."""
+    """What a claim found: who may be written to now, out of how many, and the latest consent that was looked at."""
 
     rows: list[Claimed]
+    looked_at: int
     seen: int
-    ended: int
 
 
 def claim(held: Lease, hold: timedelta, statement: Any, wanted: int, bought_since: datetime | None, caps: Any) -> Claim:
@@ -323,9 +361,11 @@ def claim(held: Lease, hold: timedelta, statement: Any, wanted: int, bought_sinc
     """
     fence(held, hold)
     now = clock.now()
+    # Rows that are written meanwhile may come to light with somewhat lower numbers.
+    seen = max((db.session.scalar(_LATEST_CONSENT) or 0) - CONSENTS_IN_FLIGHT, 0)
     found = db.session.execute(
         statement,
-        {"of_run": held.run_id, "of_number": held.number, "now": now, "wanted": wanted, "bought_since": bought_since},
+        {**held.place, "now": now, "wanted": wanted, "bought_since": bought_since},
     ).all()
     stopped: dict[tuple[DeliveryState, str], list[int]] = {}
     for row in found:
@@ -350,7 +390,7 @@ def claim(held: Lease, hold: timedelta, statement: Any, wanted: int, bought_sinc
     return Claim(
         [Claimed(r.id, r.member_id, r.nickname or r.name, r.rank, r.locale, r.address or "", r.attempts) for r in free],
         len(found),
-        ended,
+        seen,
     )
 
 
@@ -369,31 +409,39 @@ def attach_coupons(given: Mapping[int, int]) -> None:
 # ── Intent and outcome ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _still_may_go(contact: Contact) -> list[Any]:
+    """Conditions on `delivery`: claimed, the run runs, and the member has not said no since the claim.
+
+    Consent is append-only and was judged at the claim, so that only rows written since then have to be looked at. The run
+    is asked once and on its own: joined, it would tempt the planner to read the whole run's index for each batch.
+    """
+    said_no = select(Consent.member_id).where(
+        Consent.id > bindparam("seen", type_=BigInteger),
+        Consent.channel == contact,
+        Consent.purpose == Purpose.MARKETING,
+        Consent.granted.is_(False),
+    )
+    return [
+        _delivery.c.id == func.any(bindparam("next_ids", type_=ARRAY(BigInteger))),
+        _delivery.c.state == DeliveryState.CLAIMED,
+        exists().where(_run.c.id == bindparam("of_run"), _run.c.state == RunState.RUNNING),
+        _delivery.c.member_id.not_in(said_no),
+    ]
+
+
 @cache
 def intent_statement(contact: Contact, to: DeliveryState) -> Any:
     """Move claimed deliveries on if the run still runs and the member still agrees; returns the ids that moved."""
-    return (
-        update(_delivery)
-        .where(
-            Delivery.id == func.any(_ids),
-            Delivery.state == DeliveryState.CLAIMED,
-            Run.id == Delivery.run_id,
-            Run.state == RunState.RUNNING,
-            Member.id == Delivery.member_id,
-            Member.merged_into_id.is_(None),
-            members.consented(contact, Purpose.MARKETING),
-        )
-        .values(
-            state=to,
-            accepted_at=bindparam("now", type_=UtcDateTime) if to is DeliveryState.ACCEPTED else None,
-        )
-        .returning(Delivery.id)
-    )
+    values: dict[str, Any] = {"state": to}
+    if to is DeliveryState.ACCEPTED:
+        values["accepted_at"] = bindparam("moment", type_=UtcDateTime)
+    return update(_delivery).where(*_still_may_go(contact)).values(**values).returning(_delivery.c.id)
 
 
-def intend(ids: Sequence[int], statement: Any) -> set[int]:
-    """Carry an intent statement out; its answer is what may be handed over now."""
-    return set(db.session.execute(statement, {"ids": list(ids), "now": clock.now()}).scalars())
+def intend(run_id: int, ids: Sequence[int], statement: Any, seen: int) -> set[int]:
+    """Carry an intent statement out; its answer is what may be handed over now. `seen` is from the claim."""
+    values = {"of_run": run_id, "next_ids": list(ids), "seen": seen, "moment": clock.now()}
+    return set(db.session.execute(statement, values).scalars())
 
 
 _given = select(
@@ -475,9 +523,61 @@ def record(held: Lease, hold: timedelta, verdicts: Mapping[int, rules.Verdict], 
         raise LeaseLost
 
 
+@cache
+def step_statement(contact: Contact) -> Any:
+    """The usual case in one statement: under the lease, a batch was accepted and the next one is about to be handed over."""
+    fenced = _FENCE.returning(_slice.c.id).cte("fenced")
+    held = select(fenced.c.id).exists()
+    accepted = _ACCEPT.where(held).returning(_delivery.c.id).cte("accepted")
+    going = (
+        update(_delivery)
+        .where(*_still_may_go(contact), held)
+        .values(state=DeliveryState.SUBMITTING)
+        .returning(_delivery.c.id)
+        .cte("going")
+    )
+    return select(
+        select(func.count()).select_from(fenced).scalar_subquery(),
+        select(func.count()).select_from(accepted).scalar_subquery(),
+        func.array(select(going.c.id).scalar_subquery(), type_=ARRAY(BigInteger)),
+    )
+
+
+def step(
+    held: Lease,
+    hold: timedelta,
+    contact: Contact,
+    accepted: Mapping[int, str | None],
+    next_ids: Sequence[int],
+    seen: int,
+) -> set[int]:
+    """`record` for a batch that was accepted as a whole, and `intend` for the next one, in one statement."""
+    now = clock.now()
+    fenced, recorded, going = db.session.execute(
+        step_statement(contact),
+        {
+            "slice_id": held.slice_id,
+            "holder": held.token,
+            "until": now + hold,
+            "more_accepted": len(accepted),
+            "more_unsent": 0,
+            "more_unknown": 0,
+            "ids": list(accepted),
+            "texts": list(accepted.values()),
+            "now": now,
+            "from_state": DeliveryState.SUBMITTING,
+            "of_run": held.run_id,
+            "next_ids": list(next_ids),
+            "seen": seen,
+        },
+    ).one()
+    if fenced != 1 or recorded != len(accepted):
+        raise LeaseLost
+    return set(going)
+
+
 # ── Giving a slice back ─────────────────────────────────────────────────────────────────────────────────────────────
 
-_in_slice = and_(Delivery.run_id == bindparam("of_run"), Delivery.slice_number == bindparam("of_number"))
 _OF_STATE = select(Delivery.id, Delivery.attempts).where(
     _in_slice, Delivery.state == bindparam("from_state", type_=Delivery.state.type)
 )
@@ -496,22 +596,22 @@ _GIVE_BACK = (
 )
 
 
-def ids_in(run_id: int, number: int, state: DeliveryState) -> dict[int, int]:
+def ids_in(part: Any, state: DeliveryState) -> dict[int, int]:
     """The deliveries of a slice in a state, with their attempts."""
-    rows = db.session.execute(_OF_STATE, {"of_run": run_id, "of_number": number, "from_state": state})
+    rows = db.session.execute(_OF_STATE, {**place_of(part), "from_state": state})
     return {row.id: row.attempts for row in rows}
 
 
-def unclaim(run_id: int, number: int) -> int:
+def unclaim(part: Any) -> int:
     """Let claimed deliveries of a slice be ready again; they were never handed over, and their budget is given back."""
-    ids = list(ids_in(run_id, number, DeliveryState.CLAIMED))
+    ids = list(ids_in(part, DeliveryState.CLAIMED))
     free_contacts(ids)
     return end(ids, DeliveryState.CLAIMED, DeliveryState.READY, None)
 
 
-def settle(slice_id: int, run_id: int, number: int, due: datetime | None = None) -> bool:
+def settle(slice_id: int, part: Any, due: datetime | None = None) -> bool:
     """Free a slice whose row this transaction has locked: done when nothing in it is open, else ready. Returns whether done."""
-    left, earliest, at_once = db.session.execute(_OPEN, {"of_run": run_id, "of_number": number}).one()
+    left, earliest, at_once = db.session.execute(_OPEN, place_of(part)).one()
     due = due or (earliest if not at_once else None)
     db.session.execute(
         _GIVE_BACK, {"slice_id": slice_id, "to_state": "ready" if left else "done", "due": due if left else None}
@@ -522,8 +622,8 @@ def settle(slice_id: int, run_id: int, number: int, due: datetime | None = None)
 def give_back(held: Lease, hold: timedelta, due: datetime | None = None) -> bool:
     """End a lease in good order. Returns whether the slice is done."""
     fence(held, hold)
-    unclaim(held.run_id, held.number)
-    return settle(held.slice_id, held.run_id, held.number, due)
+    unclaim(held)
+    return settle(held.slice_id, held, due)
 
 
 # ── Upkeep ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -538,10 +638,10 @@ _COUNT = (
 )
 
 
-def take_back(slice_id: int, run_id: int, number: int, idempotent: bool) -> None:
-    """Put a slice in order whose holder is gone; its row is locked by the caller."""
-    unclaim(run_id, number)
-    doubtful = ids_in(run_id, number, DeliveryState.SUBMITTING)
+def take_back(part: Any, idempotent: bool) -> None:
+    """Put a slice in order whose holder is gone; its row is given and locked by the caller."""
+    unclaim(part)
+    doubtful = ids_in(part, DeliveryState.SUBMITTING)
     again = [i for i, attempts in doubtful.items() if idempotent and attempts + 1 < rules.ATTEMPTS]
     if again:
         free_contacts(again)
@@ -550,40 +650,43 @@ def take_back(slice_id: int, run_id: int, number: int, idempotent: bool) -> None
     lost = [i for i in doubtful if i not in set(again)]
     unknown = end(lost, DeliveryState.SUBMITTING, DeliveryState.UNKNOWN, "sender_stopped")
     if unknown:
-        db.session.execute(_COUNT, {"slice_id": slice_id, "more_unsent": 0, "more_unknown": unknown})
-    settle(slice_id, run_id, number)
+        db.session.execute(_COUNT, {"slice_id": part.id, "more_unsent": 0, "more_unknown": unknown})
+    settle(part.id, part)
+
+
+_PLACE = (Slice.id, Slice.run_id, Slice.number, Slice.from_member, Slice.to_member)
 
 
 def close_slices(run_id: int, to: DeliveryState, limit: int) -> int:
     """End what is ready in slices that nobody holds; returns how many slices were closed."""
     found = db.session.execute(
-        select(Slice.id, Slice.number)
+        select(*_PLACE)
         .where(Slice.run_id == run_id, Slice.state == "ready")
         .order_by(Slice.number)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
-    for slice_id, number in found:
-        ended = end(list(ids_in(run_id, number, DeliveryState.READY)), DeliveryState.READY, to, None)
-        db.session.execute(_COUNT, {"slice_id": slice_id, "more_unsent": ended, "more_unknown": 0})
-        settle(slice_id, run_id, number)
+    for part in found:
+        ended = end(list(ids_in(part, DeliveryState.READY)), DeliveryState.READY, to, None)
+        db.session.execute(_COUNT, {"slice_id": part.id, "more_unsent": ended, "more_unknown": 0})
+        settle(part.id, part)
     return len(found)
 
 
 def reopen_unknown(run_id: int) -> int:
     """Make the doubtful deliveries of a run ready again, slice by slice; returns how many there were."""
     found = db.session.execute(
-        select(Slice.id, Slice.number)
+        select(*_PLACE)
         .where(Slice.run_id == run_id, Slice.unknown > 0, Slice.state != "leased")
         .order_by(Slice.number)
         .with_for_update()
     ).all()
     people = 0
-    for slice_id, number in found:
-        ids = list(ids_in(run_id, number, DeliveryState.UNKNOWN))
+    for part in found:
+        ids = list(ids_in(part, DeliveryState.UNKNOWN))
         free_contacts(ids)
         again = end(ids, DeliveryState.UNKNOWN, DeliveryState.READY, "resent")
-        db.session.execute(_COUNT, {"slice_id": slice_id, "more_unsent": 0, "more_unknown": -again})
-        settle(slice_id, run_id, number)
+        db.session.execute(_COUNT, {"slice_id": part.id, "more_unsent": 0, "more_unknown": -again})
+        settle(part.id, part)
         people += again
     return people

@@ -125,6 +125,9 @@ class Slice(db.Model):
     id: Mapped[pk]
     run_id: Mapped[int] = mapped_column(ForeignKey("push_run.id"))
     number: Mapped[int]
+    # The members, from the first to the last one inclusive, whose deliveries of this number it holds.
+    from_member: Mapped[int]
+    to_member: Mapped[int]
     state: Mapped[str] = mapped_column(default="ready")  # ready | leased | done
     token: Mapped[str | None]
     leased_until: Mapped[datetime | None]
@@ -143,7 +146,8 @@ class Slice(db.Model):
             "accepted >= 0 AND unsent >= 0 AND unknown >= 0 AND accepted + unsent + unknown <= total", name="counts"
         ),
         Index("ix_push_slice_open", "run_id", "number", postgresql_where=text("state <> 'done'")),
-        Index("ix_push_slice_leased", "leased_until", postgresql_where=text("state = 'leased'")),
+        # Few rows at a time; without the moment itself, so that prolonging a lease touches no index.
+        Index("ix_push_slice_leased", "run_id", postgresql_where=text("state = 'leased'")),
         Index("ix_push_slice_unknown", "run_id", postgresql_where=text("unknown > 0")),
         {"postgresql_with": {"fillfactor": 50}},
     )
@@ -176,7 +180,7 @@ class Delivery(db.Model):
 
     __table_args__ = (
         UniqueConstraint("run_id", "member_id"),
-        Index("ix_delivery_slice", "run_id", "slice_number"),
         Index("ix_delivery_member", "member_id", text("id DESC")),
-        {"postgresql_with": {"fillfactor": 70}},
+        # Claiming rewrites every row of a page at once, and the new versions are to find their place beside the old.
+        {"postgresql_with": {"fillfactor": 50}},
     )

@@ -220,17 +220,16 @@ def reap(limit: int = 100) -> int:
     """
     now = clock.now()
     found = db.session.execute(
-        select(Slice.id, Slice.run_id, Slice.number, Push.account_id)
+        select(Slice.id, Slice.run_id, Slice.number, Slice.from_member, Slice.to_member, Push.account_id)
         .join(Run, Run.id == Slice.run_id)
         .join(Push, Push.id == Run.push_id)
         .where(Slice.state == "leased", Slice.leased_until < now)
-        .order_by(Slice.leased_until)
         .limit(limit)
         .with_for_update(of=Slice, skip_locked=True)
     ).all()
-    for slice_id, run_id, number, account_id in found:
-        idempotent = registry.adapter_of(db.session.get_one(Account, account_id)).abilities.idempotent
-        ledger.take_back(slice_id, run_id, number, idempotent)
+    for part in found:
+        account = db.session.get_one(Account, part.account_id)
+        ledger.take_back(part, registry.adapter_of(account).abilities.idempotent)
     return len(found)
 
 

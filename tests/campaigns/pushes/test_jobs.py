@@ -556,7 +556,9 @@ def test_reaper_tells_claimed_from_submitting(
     claim = ledger.claim(
         held, timedelta(seconds=30), ledger.claim_statement(Contact.INBOX), 1000, None, channels.budget()
     )
-    going = ledger.intend([row.id for row in claim.rows[:2]], ledger.intent_statement(Contact.INBOX, S.SUBMITTING))
+    going = ledger.intend(
+        run.id, [row.id for row in claim.rows[:2]], ledger.intent_statement(Contact.INBOX, S.SUBMITTING), claim.seen
+    )
     assert len(going) == 2
     assert services.reap() == 0
     clock.move(seconds=31)
