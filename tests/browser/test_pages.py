@@ -26,13 +26,14 @@ KB = 1024
 CONSOLE_MOST, PORTAL_MOST = 300 * KB, 100 * KB
 # Details behind the lists: the first link on a page to such an address is opened too.
 BEHIND = [
-    r"/console/members/\d+", r"/console/orders/\d+", r"/console/imports/\d+", r"/console/products/\d+", r"/console/tiers/edit",
-    r"/console/groups/\d+", r"/console/groups/\d+/members", r"/console/groups/\d+/links", r"/console/groups/\d+/settings",
-    r"/console/groups/new", r"/console/groups/new\?kind=flash", r"/console/posts/\d+", r"/console/posts/new", r"/console/posts/calendar",
-    r"/console/offers/\d+", r"/console/offers/new", r"/console/gifts/\d+", r"/console/gifts/new", r"/console/calls/\d+",
+    r"/console/members/\d+", r"/console/orders/\d+", r"/console/imports/\d+", r"/console/products/\d+",
+    r"/console/tiers/edit", r"/console/groups/\d+", r"/console/groups/\d+/members", r"/console/groups/\d+/links",
+    r"/console/groups/\d+/settings", r"/console/groups/new", r"/console/groups/new\?kind=flash",
+    r"/console/posts/\d+", r"/console/posts/new", r"/console/posts/calendar", r"/console/offers/\d+",
+    r"/console/offers/new", r"/console/gifts/\d+", r"/console/gifts/new", r"/console/calls/\d+",
     r"/console/scripts/\d+", r"/console/scripts/new", r"/console/audiences/new", r"/console/pushes/new",
-    r"/console/pushes/\d+", r"/console/pushes/\d+/deliveries(\?.*)?", r"/console/channels/\d+", r"/console/staff/new", r"/console/staff/\d+",
-    r"/console/password",
+    r"/console/pushes/\d+", r"/console/pushes/\d+/deliveries(\?.*)?", r"/console/channels/\d+", r"/console/staff/new",
+    r"/console/staff/\d+", r"/console/password",
 ]  # fmt: skip
 # Latin words that stand on Chinese pages as they are.
 SAME = re.compile(

@@ -397,8 +397,8 @@ def test_parcel_to_next_order(
     owner.open(f"/console/members/{lime}").says("¥688.00")
 
     # Wherever a link of the console or of Lime's pages leads: no error, and not one row is another one.
-    crawl(db, owner, ["/console/"])
-    crawl(db, phone, ["/me/", group_path, link, path, mine.path])
+    assert crawl(db, owner, ["/console/"]) > 150
+    assert crawl(db, phone, ["/me/", group_path, link, path, mine.path]) > 10
 
 
 # ── What the console is asked for ───────────────────────────────────────────────────────────────────────────────────
@@ -501,5 +501,4 @@ def crawl(db: Any, reader: Reader, begin: list[str]) -> int:
             for one in sorted(found - known):
                 known.add(one)
                 waiting.append(one)
-    assert visited > len(begin)
     return visited
