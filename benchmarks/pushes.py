@@ -281,7 +281,7 @@ def by_push(app: Flask, run_id: int) -> Callable[[int], None]:
             db.engine.dispose(close=False)
         registry._kept.clear()
         with app.app_context():
-            while drain.drain(run_id, budget_seconds=300):
+            while drain.drain(run_id, budget_seconds=300, lanes=drain.lanes_for(run_id)):
                 pass
             db.engine.dispose()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -61,23 +62,17 @@ _makers: dict[ChannelKind, Callable[[Account], Adapter]] = {
     ChannelKind.WEBHOOK: lambda account: Webhook(hook_of(account)),
 }
 _kept: dict[int, tuple[Any, Adapter]] = {}
+_lock = threading.Lock()
 
 
 def adapter_of(account: Account) -> Adapter:
-    """The adapter of an account; made anew when its settings have changed."""
+    """The adapter of an account; made anew when its settings have changed.
+
+    The former one is only dropped, not closed: somebody may be in the middle of a batch with it.
+    """
     stamp = (account.kind, repr(sorted(account.settings.items())), account.secret)
-    known = _kept.get(account.id)
-    if known is not None:
-        if known[0] == stamp:
-            return known[1]
-        known[1].close()
-    made = _makers[account.kind](account)
-    _kept[account.id] = (stamp, made)
-    return made
-
-
-def forget(account_id: int) -> None:
-    """Close and drop what is kept for an account."""
-    known = _kept.pop(account_id, None)
-    if known is not None:
-        known[1].close()
+    with _lock:
+        known = _kept.get(account.id)
+        if known is None or known[0] != stamp:
+            known = _kept[account.id] = (stamp, _makers[account.kind](account))
+        return known[1]

@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import select
 
 from campaigns.channels import registry
@@ -39,6 +42,8 @@ log = logging.getLogger(__name__)
 BUDGET_SECONDS = 12.0
 # What a lease lasts beyond the longest that handing over one batch can take.
 MARGIN = timedelta(seconds=5)
+# Where batches grow gradually, the first has so many messages.
+FIRST_BATCH = 10
 # Shorter waits for tokens are sat out; for longer ones the slice is given back.
 LONGEST_WAIT = 2.0
 
@@ -117,9 +122,38 @@ class Stop(Exception):
         self.due = due
 
 
-def drain(run_id: int, budget_seconds: float = BUDGET_SECONDS) -> bool:
-    """Hand over deliveries of a run until nothing is left to lease or the time is up. Returns whether to come again."""
+def drain(run_id: int, budget_seconds: float = BUDGET_SECONDS, lanes: int = 1) -> bool:
+    """Hand over deliveries of a run until nothing is left to lease or the time is up. Returns whether to come again.
+
+    With two lanes the next slice is claimed and its messages are written while the present one is handed over; only one
+    lane hands over at a time, so that no more is ever in doubt than one batch.
+    """
     until = time.monotonic() + budget_seconds
+    turn = threading.Lock()
+    if lanes == 1:
+        return _lane(run_id, until, turn)
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+
+    def lane() -> bool:
+        with app.app_context():
+            return _lane(run_id, until, turn)
+
+    with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
+        started = [pool.submit(lane) for _ in range(lanes)]
+        ended = [one.result() for one in started]  # A lane's fault is raised here, once both have come to rest.
+    return any(ended)
+
+
+def lanes_for(run_id: int) -> int:
+    """How many lanes a run deserves: one where the database itself or a rate sets the pace."""
+    with transaction():
+        work = load(run_id)
+    if work is None or work.adapter.abilities.transactional or work.account_rate or work.push_rate:
+        return 1
+    return int(current_app.config.get("SEND_LANES", 2))
+
+
+def _lane(run_id: int, until: float, turn: threading.Lock) -> bool:
     holder = secrets.token_hex(12)
     while time.monotonic() < until:
         with transaction():
@@ -130,7 +164,7 @@ def drain(run_id: int, budget_seconds: float = BUDGET_SECONDS) -> bool:
         if held is None:
             return False
         try:
-            Sending(work, held, until).run()
+            Sending(work, held, until, turn).run()
         except LeaseLost:
             # Whoever has it now has already put everything in order.
             log.warning("lease of slice %s of run %s lost", held.number, run_id)
@@ -140,10 +174,11 @@ def drain(run_id: int, budget_seconds: float = BUDGET_SECONDS) -> bool:
 class Sending:
     """The work on one leased slice."""
 
-    def __init__(self, work: Work, held: Lease, until: float) -> None:
+    def __init__(self, work: Work, held: Lease, until: float, turn: threading.Lock) -> None:
         self.work = work
         self.held = held
         self.until = until
+        self.turn = turn
         self.troubled = work.troubled
         self.sent_any = False
         self.seen = 0
@@ -277,26 +312,40 @@ class Sending:
 
     def hand_over(self, messages: Sequence[Message], attempts: dict[int, int]) -> None:
         """A medium elsewhere: intent, call, outcome; the outcome of a batch is committed with the intent of the next."""
-        size = self.work.adapter.abilities.batch_size
-        handed: dict[int, Outcome] = {}
-        state = DeliveryState.CLAIMED if teeth("no-intent") else DeliveryState.SUBMITTING
+        while not self.turn.acquire(timeout=self.work.hold.total_seconds() / 4):
+            with transaction():
+                ledger.fence(self.held, self.work.hold)
         try:
-            for start in range(0, len(messages), size):
-                if self.work.quiet_until() is not None or time.monotonic() >= self.until:
-                    break
-                batch = messages[start : start + size]
+            self.hand_over_in_turn(messages, attempts)
+        finally:
+            self.turn.release()
+        if self.work.quiet_until() is not None:
+            raise Stop(self.work.quiet_until())
+
+    def hand_over_in_turn(self, messages: Sequence[Message], attempts: dict[int, int]) -> None:
+        able = self.work.adapter.abilities
+        size = min(FIRST_BATCH, able.batch_size) if able.gradual else able.batch_size
+        state = DeliveryState.CLAIMED if teeth("no-intent") else DeliveryState.SUBMITTING
+        handed: dict[int, Outcome] = {}
+        at = 0
+        try:
+            while at < len(messages) and self.work.quiet_until() is None and time.monotonic() < self.until:
+                batch = messages[at : at + size]
+                at += len(batch)
                 with transaction():
                     going = self.step(handed, attempts, state, batch)
                 handed = {}
-                if going:
-                    outcomes = self.call(going)
-                    handed = {m.delivery_id: o for m, o in zip(going, outcomes, strict=True)}
-                    self.judge(outcomes)
+                if not going:
+                    continue
+                began = time.monotonic()
+                outcomes = self.call(going)
+                handed = {m.delivery_id: o for m, o in zip(going, outcomes, strict=True)}
+                self.judge(outcomes)
+                if able.gradual:
+                    size = rules.next_batch(size, time.monotonic() - began, able.batch_size)
         finally:
             with transaction():
                 self.note(handed, attempts, state)
-        if self.work.quiet_until() is not None:
-            raise Stop(self.work.quiet_until())
 
     def step(
         self, handed: dict[int, Outcome], attempts: dict[int, int], state: DeliveryState, batch: Sequence[Message]

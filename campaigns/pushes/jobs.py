@@ -51,7 +51,7 @@ def fan_out(run_id: int) -> None:
 @job(queue="bulk", own_transactions=True)
 def send(run_id: int) -> None:
     """Hand over slices of a run for a few seconds, then let other runs have their turn."""
-    more = drain.drain(run_id)
+    more = drain.drain(run_id, lanes=drain.lanes_for(run_id))
     with transaction():
         if more:
             send.later(run_id=run_id)

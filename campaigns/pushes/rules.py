@@ -134,7 +134,9 @@ def render(parts: Iterable[Part], values: Mapping[str, str]) -> str:
 
 def one_line(text: str) -> str:
     """A text without line breaks and control characters, for a title or a mail header."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
 # ── Outcomes ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,6 +174,16 @@ def verdict(outcome: Outcome, attempts: int, now: datetime, idempotent: bool = F
             return Verdict(DeliveryState.FAILED, reason or "gave_up")
     wait = outcome.after or FIRST_RETRY * 4**attempts
     return Verdict(DeliveryState.READY, reason, tried=True, later=now + min(wait, LONGEST_RETRY))
+
+
+def next_batch(size: int, seconds: float, most: int) -> int:
+    """How many messages the next batch has when one of `size` took so long: about half a second's worth, at least five.
+
+    A slow channel is left with few messages in doubt if its sender dies, a fast one is not held up by commits.
+    """
+    if seconds < 0.25:
+        return min(size * 2, most)
+    return max(size // 2, 5) if seconds > 1.0 else size
 
 
 # ── The hold-out ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from campaigns.channels import services as channels
 from campaigns.channels.models import Account
@@ -18,6 +19,14 @@ from membership.coupons.services import offers
 from membership.members.models import Consent, Contact, Member, Purpose
 from membership.orders.models import Order, OrderLine, OrderState
 from membership.products.models import Product
+
+
+@pytest.fixture(autouse=True)
+def one_lane(app: Flask) -> Iterator[None]:
+    """A test's one connection cannot be used by two threads."""
+    app.config["SEND_LANES"] = 1
+    yield
+    del app.config["SEND_LANES"]
 
 
 @pytest.fixture

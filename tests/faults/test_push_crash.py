@@ -26,7 +26,7 @@ from sqlalchemy import insert, select, text
 
 from campaigns.channels import services as channels
 from campaigns.channels.models import Account, ChannelKind
-from campaigns.pushes import drain, jobs, services
+from campaigns.pushes import drain, jobs, rules, services
 from campaigns.pushes.models import Delivery, DeliveryState, Run, RunState
 from kernel import clock, config, shop
 from kernel.db import db, transaction
@@ -109,6 +109,8 @@ def workers(app: Flask, settings: config.Settings, shop_floor: None, monkeypatch
     # A lease of a dead worker is taken back after some seconds instead of half a minute.
     monkeypatch.setattr(drain, "MARGIN", timedelta(seconds=0.5))
     monkeypatch.setattr(jobs, "SILENT", timedelta(seconds=0.5))
+    # Small slices, so that there is always one to take while others wait for their lease to run out.
+    monkeypatch.setattr(rules, "SLICE", 200)
     with app.app_context():
         db.engine.dispose()
     crew = Crew(app, settings)

@@ -66,6 +66,8 @@ class Abilities:
     silent: bool = False
     # Messages between two commits of intent, and with it the most that a crash can leave in doubt.
     batch_size: int = 20
+    # Messages go one by one within a batch, so that batches may begin small and grow with the pace of the channel.
+    gradual: bool = False
     # The longest that handing over one batch can take.
     longest: timedelta = field(default_factory=lambda: timedelta(seconds=60))
 

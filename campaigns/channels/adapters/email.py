@@ -89,7 +89,8 @@ class Email:
         self.abilities = Abilities(
             kind=ChannelKind.EMAIL,
             contact=Contact.EMAIL,
-            batch_size=20,
+            batch_size=100,
+            gradual=True,
             longest=timedelta(seconds=BATCH_SECONDS + 5 * server.timeout_seconds),
         )
         self._context = context
@@ -185,7 +186,8 @@ class Email:
             self._used_at = time.monotonic()
             if code != 250:
                 return self._refused(code, words)
-            return Outcome(Status.ACCEPTED, provider_id=message_id(message, self.server))
+            # Its Message-ID follows from its key and need not be kept.
+            return Outcome(Status.ACCEPTED)
         except (OSError, smtplib.SMTPException, UnicodeError, ValueError) as error:
             self.close()
             if on_its_way:
