@@ -36,7 +36,7 @@ def _schedule_push(progress: Progress) -> None:
         account_id=channels.inbox_account().id,
         audience={"rules": [{"kind": "last_order", "from_days": 30, "to_days": 180}]},
         subject="{nickname}，好久不见",
-        body="给你留了一张券：{coupon_value}，十四天内都能用。\n{coupon_link}",
+        body="给您留了一张券：{coupon_value}，十四天内都能用。",
         offer_id=offer_id,
     )
     pushes.schedule(run)

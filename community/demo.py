@@ -69,7 +69,7 @@ def _make_groups(progress: Progress) -> None:
             name="杂货铺老友群",
             intro="买过东西的朋友都在这里：好物用法、上新先看、每周一次小福利。",
             announcement="每周三晚八点上新，每周五分享一个小技巧。有事直接找小满。",
-            welcome_post="你好呀，我是小满。欢迎来到老友群，先收下给你留的小礼物，再翻翻最近的分享。",
+            welcome_post="您好呀，我是小满。欢迎来到老友群，先收下给您留的小礼物，再翻翻最近的分享。",
             capacity=500,
             seats_each=100,
             welcome_gift_id=gift_id,

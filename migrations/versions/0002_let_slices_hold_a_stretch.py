@@ -35,6 +35,8 @@ def downgrade() -> None:
     op.execute("ALTER TABLE delivery SET (fillfactor = 70)")
     op.create_index("ix_delivery_slice", "delivery", ["run_id", "slice_number"])
     op.drop_index("ix_push_slice_leased", table_name="push_slice")
-    op.create_index("ix_push_slice_leased", "push_slice", ["leased_until"], postgresql_where=sa.text("state = 'leased'"))
+    op.create_index(
+        "ix_push_slice_leased", "push_slice", ["leased_until"], postgresql_where=sa.text("state = 'leased'")
+    )
     op.drop_column("push_slice", "to_member")
     op.drop_column("push_slice", "from_member")
