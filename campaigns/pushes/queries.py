@@ -55,6 +55,11 @@ def found(wanted: str) -> list[tuple[Run, Push]]:
     return [(run, push) for run, push in rows]
 
 
+def begun_between(since: datetime, until: datetime) -> Any:
+    """Pushes with their runs that began in `[since, until)`."""
+    return listed().where(Run.started_at >= since, Run.started_at < until)
+
+
 def account_of(push: Push) -> Account:
     return db.session.get_one(Account, push.account_id)
 

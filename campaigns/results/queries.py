@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import and_, case, func, literal, select
@@ -16,7 +16,7 @@ from membership.orders import queries as orders
 from membership.orders.models import Order
 
 from . import rules
-from .models import Attribution, Kind
+from .models import Attribution, Click, Kind
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,19 @@ def arms(run: Run, days: int) -> tuple[rules.Arm, rules.Arm]:
 
 
 def compared(people: Any, since: datetime, until: datetime) -> tuple[rules.Arm, rules.Arm]:
-    """Two groups, given as a statement of `member_id` and `treated` (1 or 0), with what they ordered in `[since, until)`."""
-    group = people.subquery("people")
-    bought = (
+    """Two groups, given as a statement of `member_id` and `treated` (1 or 0), with what they ordered in `[since, until)`.
+
+    A third column `since` lets somebody's orders count from a later moment on.
+    """
+    group = people.cte("people")
+    bought: Any = (
         select(Order.member_id, func.count().label("orders"), func.sum(orders.spend()).label("money"))
         .where(Order.placed_at >= since, Order.placed_at < until, Order.member_id.is_not(None), orders.counts())
         .group_by(Order.member_id)
-        .subquery("bought")
     )
+    if "since" in group.c:
+        bought = bought.join(group, group.c.member_id == Order.member_id).where(Order.placed_at >= group.c.since)
+    bought = bought.subquery("bought")
     placed = func.coalesce(bought.c.orders, 0)
     spent = func.coalesce(bought.c.money, 0)
     rows = db.session.execute(
@@ -154,12 +159,29 @@ def report(run: Run, push: Push) -> Report:
     )
 
 
-def pooled(since: datetime, until: datetime, days: int) -> tuple[rules.Arm, rules.Arm]:
-    """All runs that began in `[since, until)` taken together: each person once, as held out or as written to."""
+def pooled(since: datetime, until: datetime) -> tuple[rules.Arm, rules.Arm]:
+    """All runs that began in `[since, until)` together: each person once, as held out or as written to.
+
+    Somebody's orders count from their first run on, until the end of the interval.
+    """
     people = (
-        select(Delivery.member_id, func.max(case((Delivery.slice_number > 0, 1), else_=0)).label("treated"))
+        select(
+            Delivery.member_id,
+            func.max(case((Delivery.slice_number > 0, 1), else_=0)).label("treated"),
+            func.min(Run.started_at).label("since"),
+        )
         .join(Run, and_(Run.id == Delivery.run_id, Run.started_at >= since, Run.started_at < until))
         .where((Delivery.slice_number > 0) | (Delivery.state == DeliveryState.CONTROL))
         .group_by(Delivery.member_id)
     )
-    return compared(people, since, until + timedelta(days=days))
+    return compared(people, since, until)
+
+
+def clicked_of(run_ids: list[int]) -> dict[int, int]:
+    """How many members of each run opened its link, in one statement."""
+    rows = db.session.execute(
+        select(Click.run_id, func.count(Click.member_id.distinct()))
+        .where(Click.run_id.in_(run_ids))
+        .group_by(Click.run_id)
+    )
+    return {row[0]: row[1] for row in rows}

@@ -11,11 +11,13 @@ from campaigns.pushes import message
 from campaigns.pushes.models import Delivery, Push, Run
 from kernel import clock, links
 from kernel.db import changed, db
+from kernel.events import publish
 from membership.coupons.models import Coupon, Redemption
 from membership.coupons.services.offers import personal_path
 from membership.orders.models import Order
 
 from . import queries, rules
+from .events import LinkFollowed
 from .models import Attribution, Click, Kind
 
 _NO_SYNC = {"synchronize_session": False}
@@ -30,7 +32,7 @@ def visit(token: str, counted: bool) -> str:
     if len(parts) != 2 or not parts[0].isdigit():
         raise links.LinkInvalid
     found = db.session.execute(
-        select(Delivery.id, Delivery.member_id, Delivery.run_id, Push.offer_id, Push.link_url)
+        select(Delivery.id, Delivery.member_id, Delivery.run_id, Run.push_id, Push.offer_id, Push.link_url)
         .join(Run, Run.id == Delivery.run_id)
         .join(Push, Push.id == Run.push_id)
         .where(Delivery.id == int(parts[0]))
@@ -61,11 +63,13 @@ def _count(found: Any, target: str) -> None:
         literal(target, Text),
         literal(now),
     ).where(~recent)
-    db.session.execute(
+    fresh = db.session.execute(
         insert(Click.__table__).from_select(
             ["delivery_id", "run_id", "member_id", "target", "at"], row, include_defaults=False
         )
     )
+    if changed(fresh):
+        publish(LinkFollowed(member_id=found.member_id, run_id=found.run_id, push_id=found.push_id, target=target))
 
 
 # ── Crediting ───────────────────────────────────────────────────────────────────────────────────────────────────────
