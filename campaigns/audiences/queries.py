@@ -145,11 +145,6 @@ def sample(definition: rules.Definition, size: int = 10) -> Sequence[Member]:
         return []
 
 
-def is_in(member_id: int, definition: rules.Definition) -> bool:
-    """Whether one member is in the audience now."""
-    return db.session.scalar(member_ids(definition).where(Member.id == member_id)) is not None
-
-
 def saved() -> Sequence[Audience]:
     """Every saved audience, newest first."""
     return db.session.scalars(select(Audience).order_by(Audience.id.desc())).all()

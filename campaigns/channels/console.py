@@ -23,7 +23,7 @@ bp = APIBlueprint(
 @bp.get("/channels")
 @staff("channels.view")
 def index() -> Any:
-    return render_template("channels/index.html", rows=queries.accounts_with_use(), labels=labels, services=services)
+    return render_template("channels/index.html", rows=services.accounts(), labels=labels, services=services)
 
 
 def _kind(text: str) -> ChannelKind:

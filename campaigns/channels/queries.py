@@ -10,13 +10,8 @@ from sqlalchemy import func, select
 from kernel import clock
 from kernel.db import db
 
-from . import rules, services
+from . import rules
 from .models import Account, ContactLedger, InboxMessage
-
-
-def accounts_with_use() -> list[Account]:
-    """Every account, the inbox first."""
-    return list(services.accounts())
 
 
 def messages_of(member_id: int) -> Any:
@@ -37,11 +32,6 @@ def unread(member_id: int) -> int:
         select(InboxMessage.id).where(InboxMessage.member_id == member_id, InboxMessage.read_at.is_(None)).limit(100)
     )
     return db.session.scalar(select(func.count()).select_from(inner.subquery())) or 0
-
-
-def contacts_of(member_id: int) -> ContactLedger | None:
-    """What a member's contact budget of this month shows."""
-    return db.session.get(ContactLedger, (member_id, rules.month_of(clock.today())), populate_existing=True)
 
 
 def budget_use() -> tuple[int, int]:

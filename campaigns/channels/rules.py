@@ -45,16 +45,6 @@ def quiet_end(wall: datetime, quiet: Quiet) -> datetime | None:
     return datetime.combine(day, quiet.until, tzinfo=wall.tzinfo) if inside else None
 
 
-def next_quiet(wall: datetime, quiet: Quiet) -> datetime | None:
-    """When it next becomes quiet, or None when it never does; `wall` itself when it is quiet already."""
-    if quiet.since == quiet.until:
-        return None
-    if quiet_end(wall, quiet) is not None:
-        return wall
-    start = datetime.combine(wall.date(), quiet.since, tzinfo=wall.tzinfo)
-    return start if start > wall else start + timedelta(days=1)
-
-
 def quiet_map(quiet: Quiet) -> list[bool]:
     """For each of the 24 hours of a day whether any part of it is quiet."""
     if quiet.since == quiet.until:

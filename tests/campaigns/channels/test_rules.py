@@ -39,12 +39,6 @@ def test_quiet_hours_within_a_day_and_none_at_all() -> None:
     assert rules.quiet_end(wall(3), rules.Quiet(time(8), time(8))) is None
 
 
-def test_next_quiet() -> None:
-    assert rules.next_quiet(wall(12), NIGHT) == wall(22)
-    assert rules.next_quiet(wall(23), NIGHT) == wall(23)
-    assert rules.next_quiet(wall(12), rules.Quiet(time(8), time(8))) is None
-
-
 def test_quiet_map() -> None:
     assert [h for h, quiet in enumerate(rules.quiet_map(NIGHT)) if quiet] == [0, 1, 2, 3, 4, 5, 6, 7, 22, 23]
 
