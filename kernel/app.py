@@ -116,10 +116,9 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
     navigation.add("settings", i18n.lazy_gettext("Staff"), "staff_console.index", "staff.manage", order=20)
     for name in PACKAGES:
         import_module(name).init_app(app)
-    for name, blueprint in app.blueprints.items():
+    for blueprint in app.blueprints.values():
         if blueprint.url_prefix and blueprint.url_prefix.startswith("/api/"):
             csrf.exempt(blueprint)
-        app.logger.debug("blueprint %s", name)
     return app
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from babel import dates, numbers
 from babel.messages.catalog import Catalog
@@ -59,10 +58,6 @@ _domain = _Domain()
 gettext = _domain.gettext
 ngettext = _domain.ngettext
 lazy_gettext = _domain.lazy_gettext
-
-
-def lazy_ngettext(singular: str, plural: str, num: int, **values: Any) -> Any:
-    return _domain.lazy_ngettext(singular, plural, num, **values)
 
 
 def _supported(tag: str | None) -> str | None:
@@ -145,4 +140,4 @@ def init_app(app: Flask) -> None:
     )
 
 
-__all__ = ["current_locale", "forced_locale", "gettext", "lazy_gettext", "lazy_ngettext", "ngettext"]
+__all__ = ["current_locale", "forced_locale", "gettext", "lazy_gettext", "ngettext"]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from flask import Flask, Response, current_app, g, has_request_context, request, session
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -156,13 +156,6 @@ def forget() -> None:
 def forget_everywhere(member: int) -> None:
     """Unbind every browser of a member (erasure, a link that escaped)."""
     db.session.execute(delete(VisitorSession).where(VisitorSession.member_id == member))
-
-
-def hand_over(member: int, to: int) -> None:
-    """Let the browsers of one member follow to another (merge); nobody stays identified through it."""
-    db.session.execute(
-        update(VisitorSession).where(VisitorSession.member_id == member).values(member_id=to, identified_at=None)
-    )
 
 
 def init_app(app: Flask) -> None:
