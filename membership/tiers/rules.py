@@ -22,7 +22,12 @@ MOST_ORDERS = 100_000
 
 @dataclass(frozen=True)
 class Level:
-    """A rank that is on: its thresholds (`spend` in 分), and what it gives (`discount` per mille paid: 950 = 9.5折)."""
+    """A rank that is on: its thresholds (`spend` in 分), and what it gives.
+
+    `discount` is per mille paid (950 = 9.5折) and `multiplier` points per mille (1500 = 1.5 times). Gifts and offers are
+    named by id: the entry gift and coupon come once at the first reaching, the birthday gift once a calendar year, the
+    monthly coupon once a calendar month. `group_ids` are the groups open to this rank alone.
+    """
 
     rank: int
     name: str
@@ -31,6 +36,18 @@ class Level:
     orders: int
     discount: int = FULL_PRICE
     benefits: str = ""
+    multiplier: int = FULL_PRICE
+    entry_gift_id: int | None = None
+    entry_offer_id: int | None = None
+    birthday_gift_id: int | None = None
+    monthly_offer_id: int | None = None
+    free_shipping: bool = False
+    priority_service: bool = False
+    group_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        # JSON knows lists only; a frozen level compares by value.
+        object.__setattr__(self, "group_ids", tuple(self.group_ids))
 
 
 @dataclass(frozen=True)
