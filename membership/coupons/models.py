@@ -6,7 +6,7 @@ import enum
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
@@ -37,6 +37,17 @@ class CouponState(enum.StrEnum):
     FROZEN = "frozen"
 
 
+class PoolKind(enum.StrEnum):
+    SHARED = "shared"
+    SINGLE = "single"
+
+
+class TransferState(enum.StrEnum):
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    CANCELLED = "cancelled"
+
+
 class Offer(db.Model):
     """What can be claimed. Its terms live in versions; stock and claim limits are the offer's own."""
 
@@ -56,6 +67,16 @@ class Offer(db.Model):
     claim_from: Mapped[datetime | None]
     claim_until: Mapped[datetime | None]
     open_to_new: Mapped[bool] = mapped_column(default=False)
+    # Caps that are counters of `membership.limits`: what all its coupons may take off together (分), how many one natural
+    # person may have over all their records, how many go out through one group.
+    budget: Mapped[int | None]
+    per_person: Mapped[int | None]
+    per_group: Mapped[int | None]
+    # So many hours before a coupon ends its owner is reminded, once.
+    remind_hours: Mapped[int | None]
+    archived_at: Mapped[datetime | None]
+    # Drawn for the form that made it, so that a double click makes one offer.
+    form_key: Mapped[str | None] = mapped_column(unique=True)
     created_at: Mapped[datetime]
 
     __table_args__ = (CheckConstraint("claimed >= 0 AND (stock IS NULL OR claimed <= stock)", name="stock"),)
@@ -83,7 +104,11 @@ class OfferVersion(db.Model):
     channels: Mapped[list[str]] = mapped_column(default=list)
     stack_group: Mapped[str] = mapped_column(default="")
     exclusive: Mapped[bool] = mapped_column(default=False)
+    # Coupons of a smaller number are taken off first; a percentage counts on what is left then.
     priority: Mapped[int] = mapped_column(default=100)
+    # Whether the owner's tier discount counts beside it, and whether its owner may give it to a friend.
+    with_tier: Mapped[bool] = mapped_column(default=True, server_default=true())
+    transferable: Mapped[bool] = mapped_column(default=False, server_default=false())
     terms: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime]
 
@@ -113,6 +138,9 @@ class Coupon(db.Model):
     reserved_order: Mapped[str | None]
     reserved_until: Mapped[datetime | None]
     redeemed_at: Mapped[datetime | None]
+    reminded_at: Mapped[datetime | None]
+    # The coupon of a friend that became this one.
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("coupon.id"))
 
     __table_args__ = (
         UniqueConstraint("offer_id", "member_id", "ordinal"),
@@ -142,6 +170,8 @@ class Redemption(db.Model):
     discount: Mapped[int]
     # How the discount on goods lies on the order's lines, in their order.
     shares: Mapped[list[int]] = mapped_column(default=list)
+    # What the buyer's tier took off the goods before any coupon; the same on every redemption of an order.
+    tier_discount: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     redeemed_at: Mapped[datetime]
     rolled_back_at: Mapped[datetime | None]
     rollback_reason: Mapped[str | None]
@@ -177,3 +207,108 @@ class ClaimLink(db.Model):
     name: Mapped[str] = mapped_column(default="")
     revoked_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+
+
+class CodePool(db.Model):
+    """Codes that can be typed for a coupon of an offer: one public code for all, or many of which each gives one coupon.
+
+    Making or reading in many codes is a run: `done` of `total`, what was refused in `rejects`, and a lease by which a run
+    whose worker died is found again.
+    """
+
+    __tablename__ = "code_pool"
+    id: Mapped[pk]
+    offer_id: Mapped[int] = mapped_column(ForeignKey("offer.id"), index=True)
+    name: Mapped[str]
+    kind: Mapped[PoolKind]
+    # How generated codes look: letters in front, then random characters in groups of so many.
+    prefix: Mapped[str] = mapped_column(default="")
+    length: Mapped[int] = mapped_column(default=13)
+    group: Mapped[int] = mapped_column("group_length", default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    done: Mapped[int] = mapped_column(default=0)
+    accepted: Mapped[int] = mapped_column(default=0)
+    # The text of a file that is being read in, emptied at the end; (line, code, why) of what was refused.
+    body: Mapped[str | None]
+    rejects: Mapped[list[Any]] = mapped_column(default=list)
+    leased_until: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_code_pool_open", "id", postgresql_where=text("finished_at IS NULL")),
+        CheckConstraint("done <= total", name="progress"),
+    )
+
+
+class PoolCode(db.Model):
+    """One code of a pool. A single-use code belongs to one coupon at most; a shared one lets each member claim theirs."""
+
+    __tablename__ = "pool_code"
+    id: Mapped[pk]
+    pool_id: Mapped[int] = mapped_column(ForeignKey("code_pool.id"))
+    code: Mapped[str]
+    coupon_id: Mapped[int | None] = mapped_column(ForeignKey("coupon.id"), unique=True)
+
+    __table_args__ = (
+        Index("uq_pool_code_lower", text("lower(code)"), unique=True),
+        Index("ix_pool_code_free", "pool_id", "id", postgresql_where=text("coupon_id IS NULL")),
+        Index("ix_pool_code_pool", "pool_id", "id"),
+    )
+
+
+class CouponTransfer(db.Model):
+    """A coupon on its way to a friend: a link that whoever opens it may accept, until its owner calls it back."""
+
+    __tablename__ = "coupon_transfer"
+    id: Mapped[pk]
+    coupon_id: Mapped[int] = mapped_column(ForeignKey("coupon.id"), index=True)
+    from_member_id: Mapped[int] = mapped_column(ForeignKey("member.id"), index=True)
+    state: Mapped[TransferState] = mapped_column(default=TransferState.OPEN)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    to_member_id: Mapped[int | None] = mapped_column(ForeignKey("member.id"), index=True)
+    new_coupon_id: Mapped[int | None] = mapped_column(ForeignKey("coupon.id"))
+
+    __table_args__ = (
+        Index("uq_coupon_transfer_open", "coupon_id", unique=True, postgresql_where=text("state = 'open'")),
+    )
+
+
+class CouponClearance(db.Model):
+    """Somebody has looked at a suspicious coupon and found it well: the report leaves it out from then on."""
+
+    __tablename__ = "coupon_clearance"
+    coupon_id: Mapped[int] = mapped_column(ForeignKey("coupon.id"), primary_key=True)
+    staff_id: Mapped[int | None]
+    at: Mapped[datetime]
+
+
+class GrantRun(db.Model):
+    """Coupons for many members at once, from a file or an audience, in slices that can be gone on with."""
+
+    __tablename__ = "grant_run"
+    id: Mapped[pk]
+    offer_id: Mapped[int] = mapped_column(ForeignKey("offer.id"), index=True)
+    name: Mapped[str]
+    # Whom it is for, in order; `done` of them have been seen to.
+    members: Mapped[list[int]] = mapped_column(default=list)
+    total: Mapped[int] = mapped_column(default=0)
+    done: Mapped[int] = mapped_column(default=0)
+    granted: Mapped[int] = mapped_column(default=0)
+    had_already: Mapped[int] = mapped_column(default=0)
+    without: Mapped[int] = mapped_column(default=0)
+    # (line, text, why) of the lines of a file that name nobody.
+    rejects: Mapped[list[Any]] = mapped_column(default=list)
+    form_key: Mapped[str | None] = mapped_column(unique=True)
+    leased_until: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    staff_id: Mapped[int | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_grant_run_open", "id", postgresql_where=text("finished_at IS NULL")),
+        CheckConstraint("done <= total", name="progress"),
+    )
