@@ -22,6 +22,8 @@ from membership.orders.models import Order, OrderState, Payment
 from membership.tiers import jobs, queries, rules, services
 from membership.tiers.models import Downgrade, MemberTier, Metric, RefundEffect, TierChange, TierPolicy, Window
 from membership.tiers.rules import STANDARD, CountedOrder, Mistake, Standing, tier_for
+from membership.tiers.services import reviews
+from membership.tiers.services.policies import written
 
 from .strategies import NOW, order_lists, policies, standings
 
@@ -119,7 +121,7 @@ def test_inv_t1_stored_rank_is_what_the_rule_says(db, policy, people):
     """The statement that judges everybody and the function that judges one agree, in every field."""
     with db.session.begin_nested() as attempt:
         g.pop("tier_policy", None)
-        policy = services._write_policy(policy, None)
+        policy = written(policy, None)
         ids = [store(db, policy, *person) for person in people]
         db.session.flush()
         services.reassess()
@@ -148,9 +150,9 @@ def test_inv_t1_stored_rank_is_what_the_rule_says(db, policy, people):
 @given(policies(), policies(), st.lists(st.tuples(order_lists, standings(), st.booleans()), min_size=1, max_size=12))
 def test_inv_t1_after_a_new_policy(db, former, policy, people):
     with db.session.begin_nested() as attempt:
-        former = services._write_policy(former, None)
+        former = written(former, None)
         ids = [store(db, former, *person) for person in people]
-        policy = services._write_policy(policy, None)
+        policy = written(policy, None)
         services.reassess(ids)
         for member_id, (held, current, _known) in zip(ids, people, strict=True):
             wanted, _why = tier_for(policy, held, NOW, rules.rebased(policy, held, current))
@@ -357,7 +359,7 @@ def test_preview_says_what_would_happen_and_does_nothing(db, run_jobs):
 def test_everybody_is_judged_in_pieces(db, run_jobs, monkeypatch):
     for number in range(5):
         order_services.record("shop", draft(str(number), 600_00, buyer=f"b{number}"))
-    monkeypatch.setattr(services, "CHUNK", 2)
+    monkeypatch.setattr(reviews, "CHUNK", 2)
     jobs.review_everybody()
     assert sorted(ranks(db).values()) == [2] * 5
     g.pop("shop_settings", None)

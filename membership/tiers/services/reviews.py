@@ -1,61 +1,32 @@
-"""The verbs of tiers: judge members set-wise, change the policy, set a tier by hand, show what a policy would do."""
+"""Judging members: the decision of `rules.tier_for` over sets, and whom time alone concerns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import g
 from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import insert as upsert
 
-from kernel import audit, clock, shop
+from kernel import clock, shop
 from kernel.db import db
-from kernel.errors import Refusal
 from kernel.events import publish_all
-from kernel.i18n import lazy_gettext as _l
-from membership.members import queries as members
 from membership.members.models import Member
 from membership.orders.rules import AFTER_SALE, ARRIVED_STATES
 
-from . import queries, rules
-from .events import TierChanged
-from .models import Downgrade, MemberTier, Metric, RefundEffect, TierPolicy, Window
+from .. import rules
+from ..events import TierChanged
+from ..models import MemberTier, RefundEffect
+from .policies import ensure_policy
 
-POLICY_LOCK = 730_114_102
 REVIEWED_POLICY = "tiers.reviewed_policy"
 REVIEWED_UNTIL = "tiers.reviewed_until"
 CHUNK = 20_000
-# The cost of discounts is estimated over what members spent in so many days.
-COST_DAYS = 365
-
-
-class PolicyInvalid(Refusal):
-    """The policy breaks a rule; `mistakes` say which, where."""
-
-    status = 422
-    label = _l("The tiers cannot be saved like this.")
-
-    def __init__(self, mistakes: list[rules.PolicyMistake]) -> None:
-        super().__init__()
-        self.mistakes = mistakes
-
-
-class RankUnknown(Refusal):
-    status = 422
-    label = _l("There is no such tier, or it is switched off.")
-
-
-class ManualEndPast(Refusal):
-    status = 422
-    label = _l("The end lies in the past.")
 
 
 # The windows, levels and steps of `rules.tier_for` over sets. `width_bucket` finds how many thresholds a sum reaches: they
 # rise strictly. `rebasing` rows were judged under another version of the policy: see `rules.rebased`.
-_STANDINGS = """
+STANDINGS = """
     WITH counted AS (
         SELECT o.member_id,
                LEAST(o.delivered_at + CAST(:after_sale AS interval),
@@ -103,7 +74,7 @@ _STANDINGS = """
 """
 
 _JUDGE = text(
-    _STANDINGS  # noqa: S608 - both parts are constants
+    STANDINGS  # noqa: S608 - both parts are constants
     + """
     , stepped AS (
         SELECT l.*,
@@ -184,24 +155,8 @@ _JUDGE = text(
     """
 )
 
-_MATRIX = text(
-    _STANDINGS  # noqa: S608 - both parts are constants
-    + """
-    , yearly AS (
-        SELECT o.member_id, sum(GREATEST(o.paid_amount - o.postage - o.refunded_amount, 0)) AS spend
-        FROM "order" o
-        WHERE o.member_id IS NOT NULL AND o.paid_at >= CAST(:year_from AS timestamptz)
-          AND o.state = ANY(CAST(:paid AS text[]))
-        GROUP BY o.member_id
-    )
-    SELECT l.shown_before AS rank, l.earned, count(*) AS members, COALESCE(sum(y.spend), 0) AS spend
-    FROM levelled l LEFT JOIN yearly y ON y.member_id = l.id
-    GROUP BY 1, 2
-    """
-)
 
-
-def _values(policy: rules.Policy, member_ids: Sequence[int] | None, now: datetime) -> dict[str, Any]:
+def values_of(policy: rules.Policy, member_ids: Sequence[int] | None, now: datetime) -> dict[str, Any]:
     start = rules.window_start(policy, now)
     return {
         "everybody": member_ids is None,
@@ -221,61 +176,6 @@ def _values(policy: rules.Policy, member_ids: Sequence[int] | None, now: datetim
     }
 
 
-def ensure_policy() -> rules.Policy:
-    """The policy in force, the standard one being written as the first version when there is none."""
-    found = queries.policy()
-    if found.id is not None:
-        return found
-    db.session.execute(select(func.pg_advisory_xact_lock(POLICY_LOCK)))
-    g.pop("tier_policy", None)
-    found = queries.policy()
-    return found if found.id is not None else _write_policy(found, None)
-
-
-def _write_policy(policy: rules.Policy, staff_id: int | None) -> rules.Policy:
-    row = TierPolicy(
-        metric=policy.metric,
-        window=policy.window,
-        rolling_days=policy.rolling_days if policy.window is Window.ROLLING else None,
-        valid_days=policy.valid_days,
-        grace_days=policy.grace_days,
-        downgrade=policy.downgrade,
-        refund_effect=policy.refund_effect,
-        levels=[asdict(level) for level in sorted(policy.levels, key=lambda level: level.rank)],
-        staff_id=staff_id,
-        created_at=clock.now(),
-    )
-    db.session.add(row)
-    db.session.flush()
-    g.pop("tier_policy", None)
-    return queries.as_policy(row)
-
-
-def save_policy(draft: rules.Policy, staff_id: int | None = None) -> rules.Policy:
-    """Put a new version in force; nobody is lowered by it. Everybody is judged anew, for what they may gain, by a job.
-
-    The same policy again makes no version. Refuses with `PolicyInvalid`.
-    """
-    from .jobs import review_everybody
-
-    mistakes = rules.mistakes_in(draft)
-    if mistakes:
-        raise PolicyInvalid(mistakes)
-    db.session.execute(select(func.pg_advisory_xact_lock(POLICY_LOCK)))
-    g.pop("tier_policy", None)
-    before = queries.policy()
-    if before.id is not None and asdict(before) | {"id": None} == asdict(draft) | {"id": None}:
-        return before
-    saved = _write_policy(draft, staff_id)
-    audit.record("tiers.saved", "tier_policy", saved.id, before=_plain(before), after=_plain(saved))
-    review_everybody.later()
-    return saved
-
-
-def _plain(policy: rules.Policy) -> dict[str, Any]:
-    return {key: value for key, value in asdict(policy).items() if key != "id"}
-
-
 def reassess(member_ids: Sequence[int] | None = None, staff_id: int | None = None) -> int:
     """Judge members (everybody when None) as at now and write what changed; returns how many have another rank.
 
@@ -289,7 +189,7 @@ def reassess(member_ids: Sequence[int] | None = None, staff_id: int | None = Non
     if member_ids is not None:
         lock = lock.where(Member.id == func.any(sorted(member_ids)))
     db.session.execute(lock).all()
-    values = _values(policy, member_ids, clock.now()) | {
+    values = values_of(policy, member_ids, clock.now()) | {
         "valid": timedelta(days=policy.valid_days),
         "grace": timedelta(days=policy.grace_days),
         "downgrade": policy.downgrade.value,
@@ -351,127 +251,3 @@ def note_review(until: datetime, policy_id: int | None) -> None:
     """Remember that everybody has been judged up to an instant under a version of the policy."""
     shop.put(REVIEWED_UNTIL, until.isoformat())
     shop.put(REVIEWED_POLICY, policy_id)
-
-
-def set_manually(
-    member_id: int, rank: int, reason: str, until: datetime | None = None, staff_id: int | None = None
-) -> None:
-    """Lift a member to a rank by hand until `until` (None: for good); orders can raise them further, and it lowers nobody.
-
-    Rank 0 ends a tier set by hand before. Refuses with `RankUnknown` and `ManualEndPast`.
-    """
-    policy = ensure_policy()
-    now = clock.now()
-    if rank != 0 and policy.level(rank) is None:
-        raise RankUnknown
-    if until is not None and until <= now:
-        raise ManualEndPast
-    member = members.get_member(member_id)
-    row = queries.standing_of(member.id)
-    before = (
-        {"rank": row.manual_rank, "until": row.manual_until.isoformat() if row.manual_until else None} if row else None
-    )
-    chosen = {
-        "manual_rank": rank or None,
-        "manual_reason": reason.strip()[:300] or None if rank else None,
-        "manual_until": until if rank else None,
-    }
-    statement = upsert(MemberTier).values(
-        member_id=member.id,
-        rank=0,
-        since=now,
-        own_rank=0,
-        spend=0,
-        orders=0,
-        policy_id=policy.id,
-        reviewed_at=now,
-        **chosen,
-    )
-    db.session.execute(statement.on_conflict_do_update(index_elements=[MemberTier.member_id], set_=chosen))
-    if row is not None:
-        db.session.expire(row)
-    audit.record(
-        "tier.set_manually",
-        "member",
-        member.id,
-        before=before,
-        after={"rank": rank or None, "until": until.isoformat() if until else None, "reason": reason.strip()[:300]},
-    )
-    reassess([member.id], staff_id)
-
-
-@dataclass(frozen=True)
-class LevelPreview:
-    """What a policy would do to one rank: members now, after saving, moved up into it, and, of those in it now, how many
-    would not reach it by the new rules (they keep it until it expires)."""
-
-    rank: int
-    now: int
-    after: int
-    up: int
-    below: int
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What saving a policy would do. Costs are 分 of discount over the last year's orders, had all members used it."""
-
-    levels: tuple[LevelPreview, ...]
-    moving_up: int
-    below: int
-    cost_now: int
-    cost_after: int
-
-
-def preview(draft: rules.Policy) -> Preview:
-    """Show what a policy would do, without doing it. Refuses with `PolicyInvalid`."""
-    mistakes = rules.mistakes_in(draft)
-    if mistakes:
-        raise PolicyInvalid(mistakes)
-    now = clock.now()
-    before = queries.policy()
-    values = _values(draft, None, now) | {
-        "policy": draft.id or before.id or 0,
-        "year_from": (now - timedelta(days=COST_DAYS)).isoformat(),
-        "paid": ["paid", "shipped", "delivered", "completed"],
-    }
-    rows = db.session.execute(_MATRIX, values).all()
-    found = {rank: {"now": 0, "after": 0, "up": 0, "below": 0} for rank in (0, *rules.RANKS)}
-    cost_now = cost_after = 0
-    for row in rows:
-        rank, earned, people, spend = int(row.rank), int(row.earned), int(row.members), int(row.spend)
-        after = max(rank, earned)
-        found[rank]["now"] += people
-        found[after]["after"] += people
-        found[after]["up"] += people if after > rank else 0
-        found[rank]["below"] += people if earned < rank else 0
-        cost_now += _discount_of(before, rank, spend)
-        cost_after += _discount_of(draft, after, spend)
-    levels = tuple(LevelPreview(rank=rank, **counts) for rank, counts in found.items())
-    return Preview(
-        levels=levels,
-        moving_up=sum(level.up for level in levels),
-        below=sum(level.below for level in levels),
-        cost_now=cost_now,
-        cost_after=cost_after,
-    )
-
-
-def _discount_of(policy: rules.Policy, rank: int, spend: int) -> int:
-    level = policy.level(rank)
-    return spend * (rules.FULL_PRICE - level.discount) // rules.FULL_PRICE if level is not None else 0
-
-
-__all__ = [
-    "Downgrade",
-    "Metric",
-    "PolicyInvalid",
-    "Preview",
-    "RankUnknown",
-    "due",
-    "ensure_policy",
-    "preview",
-    "reassess",
-    "save_policy",
-    "set_manually",
-]
