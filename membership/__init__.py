@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import coupons, gifts, limits, members, orders, permissions, products, tiers
+from . import coupons, gifts, limits, members, orders, permissions, points, products, tiers
 
-ROOMS = (members, products, orders, tiers, limits, coupons, gifts)
+ROOMS = (members, products, orders, tiers, points, limits, coupons, gifts)
 
 
 def init_app(app: Flask) -> None:

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from alembic import context
+from alembic.operations.ops import CreateTableOp, DropTableOp, ExecuteSQLOp
 from sqlalchemy import text
 
 from kernel.db import UtcDateTime, db
@@ -30,6 +31,25 @@ def drop_empty(migration_context: Any, revision: Any, directives: list[Any]) -> 
         log.info("The models and the database are the same.")
 
 
+def add_statements(directives: list[Any]) -> None:
+    """What a table needs beside its columns (a trigger) stands in its `info`, and goes into the migration as plain SQL."""
+    for script in directives:
+        for ops, key in ((script.upgrade_ops, "after_create"), (script.downgrade_ops, "after_drop")):
+            for op in [op for op in ops.ops if isinstance(op, CreateTableOp | DropTableOp)]:
+                said = (
+                    db.metadata.tables[op.table_name].info.get(key, ()) if op.table_name in db.metadata.tables else ()
+                )
+                ops.ops.extend(ExecuteSQLOp(statement) for statement in said)
+                if isinstance(op, CreateTableOp):
+                    op.info = {}
+
+
+def complete(migration_context: Any, revision: Any, directives: list[Any]) -> None:
+    """Make no file when a comparison finds no difference, else add what only SQL can say."""
+    drop_empty(migration_context, revision, directives)
+    add_statements(directives)
+
+
 def run() -> None:
     with db.engine.connect() as connection:
         # The lock is the session's: it outlives the migrations' own transactions and ends with the connection.
@@ -44,7 +64,7 @@ def run() -> None:
             compare_server_default=True,
             transaction_per_migration=True,
             render_item=render_item,
-            process_revision_directives=drop_empty,
+            process_revision_directives=complete,
         )
         with context.begin_transaction():
             context.run_migrations()
