@@ -76,10 +76,10 @@ def counts() -> ColumnElement[bool]:
     return and_(Order.state.in_(rules.PAID_STATES), Order.paid_at.is_not(None), ~wholly_refunded())
 
 
-def qualifies_at() -> ColumnElement[datetime | None]:
+def qualifies_at(after_sale: timedelta = rules.AFTER_SALE) -> ColumnElement[datetime | None]:
     """`rules.qualifies_at` as SQL over `Order`: from when it counts for tiers, null while that is not known."""
     ended = func.least(
-        Order.delivered_at + literal(rules.AFTER_SALE),
+        Order.delivered_at + literal(after_sale),
         case((Order.state == OrderState.COMPLETED, Order.completed_at), else_=null()),
     )
     return case(

@@ -74,13 +74,17 @@ def counts(state: OrderState, paid_at: datetime | None, paid_amount: int, postag
 
 
 def qualifies_at(
-    state: OrderState, paid_at: datetime | None, delivered_at: datetime | None, completed_at: datetime | None
+    state: OrderState,
+    paid_at: datetime | None,
+    delivered_at: datetime | None,
+    completed_at: datetime | None,
+    after_sale: timedelta = AFTER_SALE,
 ) -> datetime | None:
     """The instant from which an order counts for tiers: completed, or the end of the after-sale window; None while neither
     is known."""
     if paid_at is None or state not in ARRIVED_STATES:
         return None
-    instants = [delivered_at + AFTER_SALE] if delivered_at is not None else []
+    instants = [delivered_at + after_sale] if delivered_at is not None else []
     if state is OrderState.COMPLETED and completed_at is not None:
         instants.append(completed_at)
     return min(instants, default=None)
