@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
@@ -58,6 +59,26 @@ class Purpose(enum.StrEnum):
     SERVICE = "service"
 
 
+class ValueLabel(enum.StrEnum):
+    """What ties a valuable customer to the shop: orders, what they do with us, or both alike."""
+
+    TRANSACTION = "transaction"
+    RELATION = "relation"
+    BOTH = "both"
+
+
+# Lists show people who are themselves and were not erased; their indexes hold nobody else.
+_LIVE = text("merged_into_id IS NULL AND erased_at IS NULL")
+# Both names in lower case without spaces, and the one- and two-character pieces of them that the search looks up: core
+# functions only, so that no extension is needed. Spelt as PostgreSQL spells them, so that queries and index agree.
+NAMES = "replace(lower(((name || '|'::text) || nickname)), ' '::text, ''::text)"
+NAME_PIECES = (
+    f"(string_to_array({NAMES}, NULL::text) ||"
+    f" string_to_array(((regexp_replace({NAMES}, '(..)'::text, '\\1 '::text, 'g'::text) || ' '::text) ||"
+    f" regexp_replace(substr({NAMES}, 2), '(..)'::text, '\\1 '::text, 'g'::text)), ' '::text))"
+)
+
+
 class Member(db.Model):
     __tablename__ = "member"
     id: Mapped[pk]
@@ -83,24 +104,38 @@ class Member(db.Model):
     spend: Mapped[int] = mapped_column(default=0)
     first_order_at: Mapped[datetime | None]
     last_order_at: Mapped[datetime | None]
+    # What they are worth to the shop, 0–100, and by what; kept by `services.value` from `rules.value_of`.
+    value_index: Mapped[int] = mapped_column(default=0, server_default="0")
+    value_label: Mapped[ValueLabel | None]
     merged_into_id: Mapped[int | None] = mapped_column(ForeignKey("member.id"))
     erased_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
     __table_args__ = (
         CheckConstraint("rank BETWEEN 0 AND 4", name="rank"),
-        Index(
-            "ix_member_list", text("created_at DESC"), text("id DESC"), postgresql_where=text("merged_into_id IS NULL")
-        ),
-        Index("ix_member_rank", "rank", text("id DESC"), postgresql_where=text("merged_into_id IS NULL")),
-        Index("ix_member_spend", text("spend DESC"), text("id DESC"), postgresql_where=text("merged_into_id IS NULL")),
+        CheckConstraint("value_index BETWEEN 0 AND 100", name="value_index"),
+        Index("ix_member_rank", "rank", text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_stage", "stage", text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_source", "source", text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_value_label", "value_label", text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_spend", text("spend DESC"), text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_value", text("value_index DESC"), text("id DESC"), postgresql_where=_LIVE),
         # Whoever never ordered sorts as if it had been very long ago; see `queries.LAST_ORDER`.
         Index(
             "ix_member_last_order",
             text("COALESCE(last_order_at, '1970-01-01 00:00:00+00'::timestamp with time zone) DESC"),
             text("id DESC"),
+            postgresql_include=["last_order_at"],
+            postgresql_where=_LIVE,
         ),
-        Index("ix_member_source", "source"),
+        Index(
+            "ix_member_birthday",
+            text("EXTRACT(month FROM birthday)"),
+            text("id DESC"),
+            postgresql_include=["birthday"],
+            postgresql_where=_LIVE,
+        ),
+        Index("ix_member_names", text(NAME_PIECES), postgresql_using="gin"),
         # The tail of a phone is what people at a counter know.
         Index("ix_member_phone_tail", text("reverse(phone) text_pattern_ops")),
     )
@@ -136,7 +171,18 @@ class Consent(db.Model):
     author: Mapped[str] = mapped_column(default="")
     at: Mapped[datetime]
 
-    __table_args__ = (Index("ix_consent_latest", "member_id", "channel", "purpose", text("id DESC")),)
+    __table_args__ = (
+        Index("ix_consent_latest", "member_id", "channel", "purpose", text("id DESC")),
+        # Read backwards member by member: who agreed to a channel, newest member first, without looking at the others.
+        Index(
+            "ix_consent_channel",
+            "channel",
+            "purpose",
+            text("member_id DESC"),
+            text("id DESC"),
+            postgresql_include=["granted"],
+        ),
+    )
 
 
 class OptOut(db.Model):
@@ -160,8 +206,10 @@ class Tag(db.Model):
 class MemberTag(db.Model):
     __tablename__ = "member_tag"
     member_id: Mapped[int] = mapped_column(ForeignKey("member.id", ondelete="CASCADE"), primary_key=True)
-    tag_id: Mapped[int] = mapped_column(ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True, index=True)
+    tag_id: Mapped[int] = mapped_column(ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True)
     at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_member_tag_tag", "tag_id", text("member_id DESC")),)
 
 
 class Note(db.Model):
@@ -188,3 +236,103 @@ class SignInCode(db.Model):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+
+
+class Merge(db.Model):
+    """Two records found to be one person: `absorbed_id` became `survivor_id`. What it changed is in `MergeMove`."""
+
+    __tablename__ = "merge"
+    id: Mapped[pk]
+    survivor_id: Mapped[int] = mapped_column(ForeignKey("member.id"))
+    absorbed_id: Mapped[int] = mapped_column(ForeignKey("member.id"))
+    staff_id: Mapped[int | None]
+    reason: Mapped[str] = mapped_column(default="")
+    at: Mapped[datetime]
+    undone_at: Mapped[datetime | None]
+    undone_by: Mapped[int | None]
+    # What an undoing could not bring back, as sentences were made of it: [{"code": …, …values}].
+    left: Mapped[list[Any]] = mapped_column(default=list)
+
+    __table_args__ = (
+        CheckConstraint("survivor_id <> absorbed_id", name="two"),
+        # Nobody is absorbed twice at a time.
+        Index("uq_merge_live", "absorbed_id", unique=True, postgresql_where=text("undone_at IS NULL")),
+        Index("ix_merge_survivor", "survivor_id", text("id DESC")),
+        Index("ix_merge_recent", "at", postgresql_where=text("undone_at IS NULL")),
+    )
+
+
+class MergeMove(db.Model):
+    """One row that a merge changed, in the order of doing. `key` is the row's primary key as it is afterwards.
+
+    `before` and `after` hold the columns concerned (all of them for a row that was deleted or inserted). Moves of one
+    `unit` are undone together or not at all.
+    """
+
+    __tablename__ = "merge_move"
+    merge_id: Mapped[int] = mapped_column(ForeignKey("merge.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    act: Mapped[str]  # change | insert | delete | count
+    table_name: Mapped[str]
+    key: Mapped[dict[str, Any]]
+    before: Mapped[dict[str, Any]]
+    after: Mapped[dict[str, Any]]
+    unit: Mapped[str] = mapped_column(default="")
+
+    __table_args__ = (CheckConstraint("act IN ('change', 'insert', 'delete', 'count')", name="act"),)
+
+
+class NotDuplicate(db.Model):
+    """Two records that staff have looked at and found to be two people; the lower id first."""
+
+    __tablename__ = "not_duplicate"
+    low_id: Mapped[int] = mapped_column(ForeignKey("member.id"), primary_key=True)
+    high_id: Mapped[int] = mapped_column(ForeignKey("member.id"), primary_key=True, index=True)
+    staff_id: Mapped[int | None]
+    at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("low_id < high_id", name="order"),)
+
+
+class RightsWish(enum.StrEnum):
+    """What people may ask for about what is kept of them."""
+
+    DOSSIER = "dossier"
+    ERASURE = "erasure"
+
+
+class RightsRequest(db.Model):
+    """Somebody asked on their own page for what is kept of them, or for all of it to be erased; staff carry it out."""
+
+    __tablename__ = "rights_request"
+    id: Mapped[pk]
+    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"))
+    wish: Mapped[RightsWish]
+    asked_at: Mapped[datetime]
+    taken_back_at: Mapped[datetime | None]
+    done_at: Mapped[datetime | None]
+    done_by: Mapped[int | None]
+
+    __table_args__ = (
+        Index(
+            "uq_rights_request_open",
+            "member_id",
+            "wish",
+            unique=True,
+            postgresql_where=text("done_at IS NULL AND taken_back_at IS NULL"),
+        ),
+        Index("ix_rights_request_member", "member_id", text("id DESC")),
+    )
+
+
+class Dossier(db.Model):
+    """A file of all that is kept of a member, for the staff member who asked, for one day."""
+
+    __tablename__ = "dossier"
+    id: Mapped[pk]
+    token: Mapped[str] = mapped_column(unique=True)
+    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"), index=True)
+    staff_id: Mapped[int]
+    made_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
