@@ -29,4 +29,5 @@ def init() -> None:
     grant("coupons.redeem", Role.MANAGER, Role.SERVICE, Role.ASSISTANT)
     grant("gifts.view", *EVERYONE)
     grant("gifts.edit", Role.MANAGER, Role.MARKETER)
+    grant("gifts.give", Role.MANAGER, Role.MARKETER, Role.SERVICE)
     grant("gifts.fulfil", Role.MANAGER, Role.SERVICE, Role.ASSISTANT)

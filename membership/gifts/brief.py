@@ -97,6 +97,11 @@ def member_side(member: Member) -> Markup:
     return _piece("gifts/_member_side.html", rows=queries.gifts_of(member.id, 6), labels=labels)
 
 
+def member_actions(member: Member) -> Markup:
+    """The way to give them a gift (slot `member.actions`)."""
+    return _piece("gifts/_member_actions.html", member=member) if may("gifts.give") else Markup("")
+
+
 def me_cards(member: Member) -> Markup:
     """Gifts that wait for the member or for their address, on their own page (slot `me.cards`)."""
     waiting = [row for row in queries.gifts_of(member.id) if row.state in rules.WAITING]
@@ -116,6 +121,7 @@ def init() -> None:
     """Put everything into its place."""
     today.tasks.fill(tasks)
     today.search.fill(find)
+    fill_slot("member.actions", order=60)(member_actions)
     fill_slot("member.side", order=60)(member_side)
     fill_slot("me.cards", order=60)(me_cards)
     fill_slot("me.nav", order=60)(me_nav)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any
 
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
@@ -13,12 +16,25 @@ from kernel.auth import may, safe_next, staff
 from kernel.errors import InputInvalid
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
+from kernel.i18n import lazy_gettext as _l
 from kernel.i18n import ngettext, number
+from membership.members import queries as members
 from membership.members import rules as member_rules
 from membership.orders.formats.sheet import FileUnreadable
 
-from . import fulfilment, labels, queries, rules, services
-from .forms import GiftForm, HandOverForm, ReasonForm, ShipForm, TrackingForm, claim_filter, gift_filter
+from . import fulfilment, jobs, labels, queries, rules, services
+from .forms import (
+    CodesForm,
+    GiftForm,
+    GiveForm,
+    HandOverForm,
+    PaidForm,
+    ReasonForm,
+    ShipForm,
+    TrackingForm,
+    claim_filter,
+    gift_filter,
+)
 from .models import Gift, GiftKind, GiftState
 from .queries import ClaimFilter, ClaimRow, GiftFilter
 
@@ -97,6 +113,8 @@ def show(gift_id: int) -> Any:
         states=states,
         tally=labels.tally(states),
         rows=queries.latest_of_gift(gift_id),
+        pool=queries.pool(gift_id),
+        GiftKind=GiftKind,
         groups=queries.group_names(),
         labels=labels,
     )
@@ -109,6 +127,7 @@ def _editor(form: GiftForm, gift: Gift | None = None, status: int = 200) -> Any:
         gift=gift,
         given=services.given(gift.id) if gift else 0,
         kind_fixed=gift is not None and queries.anybody_has(gift.id),
+        pool=queries.pool(gift.id) if gift else None,
         labels=labels,
     ), status
 
@@ -166,6 +185,95 @@ def edit_post(gift_id: int) -> Any:
     return _submitted(services.get_gift(gift_id))
 
 
+# ── The pool of codes ───────────────────────────────────────────────────────────────────────────────────────────────
+
+MOST_TEXT = 8 << 20
+
+
+def _codes_page(gift: Gift, form: CodesForm, outcome: services.Added | None = None, status: int = 200) -> Any:
+    return render_template(
+        "gifts/codes.html", gift=gift, form=form, outcome=outcome, pool=queries.pool(gift.id), key_of=GiftKind
+    ), status
+
+
+@bp.get("/gifts/<int:gift_id>/codes")
+@staff("gifts.edit")
+def codes(gift_id: int) -> Any:
+    gift = services.get_gift(gift_id)
+    if gift.kind != GiftKind.DIGITAL:
+        raise services.NoPlaceForCodes
+    return _codes_page(gift, CodesForm(formdata=None))
+
+
+@bp.post("/gifts/<int:gift_id>/codes")
+@staff("gifts.edit")
+def codes_post(gift_id: int) -> Any:
+    gift, form = services.get_gift(gift_id), CodesForm()
+    form.validate()
+    upload, typed = request.files.get(form.file.name), form.text.data or ""
+    if upload is not None and upload.filename:
+        try:
+            lines = upload.stream.read(MOST_TEXT).decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            form.refuse("file", _("The file is not UTF-8 text. Save it as a text file with one code a line."))
+            return _codes_page(gift, form, status=422)
+    else:
+        lines = typed.splitlines()
+    if not any(line.strip() for line in lines):
+        form.refuse("text", _("Choose a file, or paste the codes, one a line."))
+        return _codes_page(gift, form, status=422)
+    try:
+        outcome = services.add_codes(gift_id, lines)
+    except services.TooManyCodes as refusal:
+        form.refuse("text", refusal)
+        return _codes_page(gift, form, status=422)
+    jobs.serve_waiting.later(gift_id=gift_id)
+    if outcome.rejects:
+        return _codes_page(gift, CodesForm(formdata=None), outcome)
+    flash(ngettext("One code added.", "%(num)s codes added.", outcome.added), "positive")
+    return redirect(url_for(".codes", gift_id=gift_id), 303)
+
+
+@bp.post("/gifts/<int:gift_id>/codes/remove")
+@staff("gifts.edit")
+def remove_codes(gift_id: int) -> Any:
+    removed = services.remove_free(services.get_gift(gift_id).id)
+    flash(ngettext("One free code removed.", "%(num)s free codes removed.", removed), "positive")
+    return redirect(url_for(".codes", gift_id=gift_id), 303)
+
+
+# ── Giving a gift to a member ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@bp.get("/gifts/grants/<int:member_id>")
+@staff("gifts.give")
+def give(member_id: int) -> Any:
+    return render_template(
+        "gifts/give.html",
+        member=members.get_member(member_id),
+        choices=queries.givable(),
+        key=secrets.token_urlsafe(12),
+        labels=labels,
+    )
+
+
+@bp.post("/gifts/grants/<int:member_id>")
+@staff("gifts.give")
+def give_post(member_id: int) -> Any:
+    member, form = members.get_member(member_id), GiveForm()
+    back = url_for(".give", member_id=member.id)
+    if not form.validate():
+        flash(_("Choose a gift: nothing was given."), "caution")
+        return redirect(back, 303)
+    claim = services.offer_gift(form.gift_id.data or 0, member.id, f"hand:{form.key.data}")
+    if claim is None:
+        flash(_("Nothing is left of this gift. Choose another one."), "caution")
+        return redirect(back, 303)
+    audit.record("gift.given", "gift_claim", claim.id, after={"member": member.id, "gift": claim.gift_id})
+    flash(_("The gift waits for %(name)s, and a notice is on its way.", name=member.shown_name), "positive")
+    return redirect(url_for(".claim", claim_id=claim.id), 303)
+
+
 # ── Members' gifts ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -198,6 +306,7 @@ def claims() -> Any:
         rows=rows,
         count=count,
         queued=queries.count_in(GiftState.QUEUED),
+        to_pay=queries.count_to_pay(),
         chips_on=_claim_chips(wanted, gifts, groups),
         gifts=gifts,
         groups=groups,
@@ -265,19 +374,78 @@ def pick_list() -> Any:
     return pages.csv_response(f"pick-list-{clock.today().isoformat()}.csv", header, [cells(row) for row in found])
 
 
-def _tracking(form: TrackingForm, outcome: fulfilment.Outcome | None = None, status: int = 200) -> Any:
-    return render_template("gifts/tracking.html", form=form, outcome=outcome, names=fulfilment.NAMES), status
-
-
-@bp.get("/gift-claims/tracking")
+@bp.post("/gift-claims/payout-list")
 @staff("gifts.fulfil")
-def tracking() -> Any:
-    return _tracking(TrackingForm(formdata=None))
+def payout_list() -> Any:
+    """The red packets to be paid, with an empty column for the reference: filled in, `payments_post` takes the same file."""
+    found, open_phones = queries.to_pay(claim_filter(request.args)), may("members.reveal")
+    audit.record(
+        "gift.payout_list_exported",
+        "gift_claim",
+        None,
+        after={"filter": dict(request.args.items()), "gifts": len(found), "phones": open_phones},
+    )
+    header = [_("Claim number"), _("Gift"), _("Member"), _("Phone"), _("Amount"), _("Claimed"), _("Payment reference")]
+
+    def cells(row: ClaimRow) -> list[Any]:
+        number = row.member.phone or ""
+        return [
+            row.claim.id,
+            row.gift.name,
+            row.member.shown_name,
+            # The country's own prefix would be taken for a formula and guarded with an apostrophe.
+            number.removeprefix("+86") if open_phones else member_rules.masked_phone(number),
+            f"{row.gift.value / 100:.2f}",
+            clock.local(row.claim.claimed_at).strftime("%Y-%m-%d %H:%M") if row.claim.claimed_at else "",
+            "",
+        ]
+
+    return pages.csv_response(f"red-packets-{clock.today().isoformat()}.csv", header, [cells(row) for row in found])
 
 
-@bp.post("/gift-claims/tracking")
-@staff("gifts.fulfil")
-def tracking_post() -> Any:
+@dataclass(frozen=True)
+class Intake:
+    """A page that takes a file about many gifts: its words, what the file holds, and what reads it."""
+
+    title: Any
+    subtitle: Any
+    button: Any
+    passed_over: Any
+    form: fulfilment.Form
+    take_in: Callable[[IO[bytes]], fulfilment.Outcome]
+    done: Any
+
+
+TRACKING = Intake(
+    _l("Enter carrier numbers"),
+    _l("From a file: the pick list with its last two columns filled in, or what the carrier's program gives out."),
+    _l("Enter the numbers"),
+    _l(
+        "Lines without carrier and number are passed over. The same file again changes nothing; another number for a gift "
+        "on its way corrects it."
+    ),
+    fulfilment.TRACKING,
+    fulfilment.take_in_tracking,
+    _l("%(shipped)s sent, %(corrected)s corrected, %(unchanged)s known already, %(left)s without a number yet."),
+)
+PAYMENTS = Intake(
+    _l("Enter payments"),
+    _l("From a file: the payout list with its last column filled in. Each member reads that their red packet is paid."),
+    _l("Confirm the payments"),
+    _l(
+        "Lines without a reference are passed over. The same file again changes nothing, and nothing is confirmed twice."
+    ),
+    fulfilment.PAYMENTS,
+    fulfilment.take_in_payments,
+    _l("%(shipped)s paid, %(unchanged)s known already, %(left)s without a reference yet."),
+)
+
+
+def _intake(intake: Intake, form: TrackingForm, outcome: fulfilment.Outcome | None = None, status: int = 200) -> Any:
+    return render_template("gifts/intake.html", intake=intake, form=form, outcome=outcome), status
+
+
+def _taken_in(intake: Intake) -> Any:
     form = TrackingForm()
     form.validate()
     upload, text = request.files.get(form.file.name), form.text.data or ""
@@ -287,25 +455,49 @@ def tracking_post() -> Any:
         stream = io.BytesIO(text.encode())
     else:
         form.refuse("file", _("Choose a file, or paste the lines."))
-        return _tracking(form, status=422)
+        return _intake(intake, form, status=422)
     try:
-        outcome = fulfilment.take_in_tracking(stream)
+        outcome = intake.take_in(stream)
     except (FileUnreadable, fulfilment.TooManyLines) as refusal:
         form.refuse("file" if upload is not None and upload.filename else "text", refusal)
-        return _tracking(form, status=422)
+        return _intake(intake, form, status=422)
     if outcome.rejects:
-        return _tracking(TrackingForm(formdata=None, text=outcome.rejected_text), outcome)
+        return _intake(intake, TrackingForm(formdata=None, text=outcome.rejected_text), outcome)
     flash(
-        _(
-            "%(shipped)s sent, %(corrected)s corrected, %(unchanged)s known already, %(left)s without a number yet.",
-            shipped=number(outcome.shipped),
-            corrected=number(outcome.corrected),
-            unchanged=number(outcome.unchanged),
-            left=number(outcome.without_number),
-        ),
+        str(intake.done)
+        % {
+            "shipped": number(outcome.shipped),
+            "corrected": number(outcome.corrected),
+            "unchanged": number(outcome.unchanged),
+            "left": number(outcome.without_number),
+        },
         "positive",
     )
     return redirect(url_for(".claims"))
+
+
+@bp.get("/gift-claims/tracking")
+@staff("gifts.fulfil")
+def tracking() -> Any:
+    return _intake(TRACKING, TrackingForm(formdata=None))
+
+
+@bp.post("/gift-claims/tracking")
+@staff("gifts.fulfil")
+def tracking_post() -> Any:
+    return _taken_in(TRACKING)
+
+
+@bp.get("/gift-claims/payments")
+@staff("gifts.fulfil")
+def payments() -> Any:
+    return _intake(PAYMENTS, TrackingForm(formdata=None))
+
+
+@bp.post("/gift-claims/payments")
+@staff("gifts.fulfil")
+def payments_post() -> Any:
+    return _taken_in(PAYMENTS)
 
 
 # ── One member's gift ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -327,6 +519,7 @@ def _page(row: ClaimRow, status: int = 200, revealed: bool = False, **forms: Any
         **{
             "ship_form": ShipForm(formdata=None, carrier=row.claim.carrier, tracking_number=row.claim.tracking_number),
             "hand_over_form": hand_over,
+            "paid_form": PaidForm(formdata=None, content=row.claim.content),
             "fail_form": ReasonForm(formdata=None, prefix="fail-"),
             "return_form": ReasonForm(formdata=None, prefix="return-"),
             "cancel_form": ReasonForm(formdata=None, prefix="cancel-"),
@@ -368,7 +561,13 @@ def ship(claim_id: int) -> Any:
 @staff("gifts.fulfil")
 def deliver(claim_id: int) -> Any:
     row = queries.claim_row(claim_id)
-    if row.gift.kind != GiftKind.DIGITAL or row.claim.content:
+    if row.gift.kind == GiftKind.RED_PACKET:
+        paid = PaidForm()
+        if not paid.validate():
+            return _page(row, 422, paid_form=paid)
+        services.deliver(claim_id, paid.content.data or "")
+        return _done(claim_id, _("Confirmed: the member reads that it is paid."))
+    if row.gift.kind == GiftKind.PHYSICAL or row.claim.content:
         services.deliver(claim_id)
         return _done(claim_id, _("Marked as arrived."))
     form = HandOverForm()

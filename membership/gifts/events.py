@@ -38,6 +38,19 @@ class GiftShipped(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GiftDelivered(Event):
+    """The gift is with its member: the parcel arrived, the code was handed over, the red packet was paid.
+
+    `at_once`: it came with the claim itself, before the member's eyes.
+    """
+
+    member_id: int
+    gift_id: int
+    claim_id: int
+    at_once: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class GiftForfeited(Event):
     """The member let the deadline pass."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from flask import request
 from flask_wtf.file import FileField
 from wtforms import BooleanField, HiddenField, IntegerField, RadioField, StringField, TextAreaField
-from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional
+from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp
 
 from kernel import files
 from kernel.forms import Form, OptionalIntegerField, YuanField
@@ -76,6 +76,21 @@ class ShipForm(Form):
 
 class HandOverForm(Form):
     content = TextAreaField(_l("The code or link"), [DataRequired(), Length(max=500)], [_storable])
+
+
+class PaidForm(Form):
+    content = StringField(_l("Payment reference"), [Length(max=60)], [_storable])
+
+
+class CodesForm(Form):
+    file = FileField(_l("File"))
+    text = TextAreaField(_l("Or the codes themselves"))
+
+
+class GiveForm(Form):
+    gift_id = IntegerField(_l("Gift"), [InputRequired()])
+    # Drawn anew for each page that is shown, so that a double click gives once.
+    key = HiddenField(validators=[InputRequired(), Regexp(r"^[A-Za-z0-9_-]{8,40}$")])
 
 
 class ReasonForm(Form):

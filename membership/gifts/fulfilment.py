@@ -1,4 +1,4 @@
-"""Sending many gifts at once: one act on a selection, and the carrier's numbers from a file."""
+"""Many gifts at once: one act on a selection, the carrier's numbers and the payments of red packets from a file."""
 
 from __future__ import annotations
 
@@ -28,14 +28,37 @@ from .models import Gift, GiftClaim, GiftKind, GiftState
 MOST_LINES = 2_000
 LONGEST = 60
 
-CLAIM, CARRIER, NUMBER = "claim", "carrier", "number"
+CLAIM, CARRIER, NUMBER, REFERENCE = "claim", "carrier", "number", "reference"
 # Spellings of the headings, as `sheet.places` compares them.
-HEADINGS = {
+_CLAIM_HEADINGS = {
     "claim number": CLAIM, "claim_number": CLAIM, "claim": CLAIM, "领取单号": CLAIM, "礼品单号": CLAIM,
-    "carrier": CARRIER, "快递公司": CARRIER, "快递": CARRIER, "物流公司": CARRIER,
-    "tracking number": NUMBER, "tracking_number": NUMBER, "快递单号": NUMBER, "运单号": NUMBER, "物流单号": NUMBER,
 }  # fmt: skip
-NAMES = {CLAIM: _l("Claim number"), CARRIER: _l("Carrier"), NUMBER: _l("Tracking number")}
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a file brings beside the claim number: the headings it may have, and the column names to show."""
+
+    headings: dict[str, str]
+    names: dict[str, Any]
+
+
+TRACKING = Form(
+    {
+        **_CLAIM_HEADINGS,
+        "carrier": CARRIER, "快递公司": CARRIER, "快递": CARRIER, "物流公司": CARRIER,
+        "tracking number": NUMBER, "tracking_number": NUMBER, "快递单号": NUMBER, "运单号": NUMBER, "物流单号": NUMBER,
+    },
+    {CLAIM: _l("Claim number"), CARRIER: _l("Carrier"), NUMBER: _l("Tracking number")},
+)  # fmt: skip
+PAYMENTS = Form(
+    {
+        **_CLAIM_HEADINGS,
+        "payment reference": REFERENCE, "payment_reference": REFERENCE, "reference": REFERENCE, "付款单号": REFERENCE,
+        "转账单号": REFERENCE, "支付单号": REFERENCE,
+    },
+    {CLAIM: _l("Claim number"), REFERENCE: _l("Payment reference")},
+)  # fmt: skip
 
 # What a spreadsheet program makes of a long number.
 _ROUNDED = re.compile(r"[0-9](?:\.[0-9]+)?E\+?[0-9]+", re.IGNORECASE)
@@ -91,40 +114,55 @@ def take_in_tracking(stream: IO[bytes]) -> Outcome:
     changes nothing. Refuses the file as a whole with `FileUnreadable` (encoding, quoting, a heading that lacks a column) and
     `TooManyLines`.
     """
+    return _take_in(stream, TRACKING)
+
+
+def take_in_payments(stream: IO[bytes]) -> Outcome:
+    """Note for every red packet that a CSV file names under which reference it was paid; as `take_in_tracking` otherwise."""
+    return _take_in(stream, PAYMENTS)
+
+
+def _take_in(stream: IO[bytes], form: Form) -> Outcome:
     with tempfile.NamedTemporaryFile(suffix=".csv") as kept:
         while chunk := stream.read(1 << 20):
             kept.write(chunk)
         kept.flush()
         found = examine(Path(kept.name))
-        where, repeated = places(found.heading, HEADINGS)
-        if lacking := [str(name) for key, name in NAMES.items() if key not in where]:
+        where, repeated = places(found.heading, form.headings)
+        if lacking := [str(name) for key, name in form.names.items() if key not in where]:
             raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(lacking))
         if repeated:
             raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))
         if found.rows_total > MOST_LINES:
             raise TooManyLines(lines=found.rows_total, most=MOST_LINES)
         outcome = Outcome(heading=found.heading)
-        seen: dict[int, tuple[int, str, str]] = {}
+        seen: dict[int, tuple[int, tuple[str, ...]]] = {}
         for row in found.rows():
             _take_line(row, where, outcome, seen)
     return outcome
 
 
-def _take_line(row: Row, where: dict[str, int], outcome: Outcome, seen: dict[int, tuple[int, str, str]]) -> None:
+def _take_line(row: Row, where: dict[str, int], outcome: Outcome, seen: dict[int, tuple[int, tuple[str, ...]]]) -> None:
     cells = {key: row.cells[at] if at < len(row.cells) else "" for key, at in where.items()}
     try:
         if any(cell.strip() for cell in row.cells[len(outcome.heading) :]):
             raise _LineRefused("", _("The line has more columns than the heading."))
-        carrier, number = _text(CARRIER, cells), _text(NUMBER, cells)
-        if not carrier and not number:
+        said = tuple(_text(key, cells) for key in (CARRIER, NUMBER, REFERENCE) if key in where)
+        if not any(said):
             outcome.without_number += 1
             return
         claim_id = _claim_id(cells[CLAIM])
-        _check_numbers(carrier, number)
-        if claim_id in seen and seen[claim_id][1:] != (carrier, number):
+        if REFERENCE in where:
+            _check_length(REFERENCE, said[0])
+        else:
+            _check_numbers(said[0], said[1])
+        if claim_id in seen and seen[claim_id][1] != said:
             raise _LineRefused(CLAIM, _("Line %(line)s says something else for the same gift.", line=seen[claim_id][0]))
-        _ship(claim_id, carrier, number, outcome)
-        seen.setdefault(claim_id, (row.line, carrier, number))
+        if REFERENCE in where:
+            _pay(claim_id, said[0], outcome)
+        else:
+            _ship(claim_id, said[0], said[1], outcome)
+        seen.setdefault(claim_id, (row.line, said))
     except _LineRefused as refused:
         place = where.get(refused.column)
         outcome.rejects.append(
@@ -159,11 +197,15 @@ def _check_numbers(carrier: str, number: str) -> None:
         raise _LineRefused(CARRIER, _("The carrier is missing."))
     if not number:
         raise _LineRefused(NUMBER, _("The tracking number is missing."))
-    if _ROUNDED.fullmatch(number):
-        raise _LineRefused(NUMBER, _("A spreadsheet program has rounded this number: format the column as text."))
-    for key, text in ((CARRIER, carrier), (NUMBER, number)):
-        if len(text) > LONGEST:
-            raise _LineRefused(key, _("Longer than %(most)s characters.", most=LONGEST))
+    _check_length(CARRIER, carrier)
+    _check_length(NUMBER, number)
+
+
+def _check_length(key: str, text: str) -> None:
+    if key != CARRIER and _ROUNDED.fullmatch(text):
+        raise _LineRefused(key, _("A spreadsheet program has rounded this number: format the column as text."))
+    if len(text) > LONGEST:
+        raise _LineRefused(key, _("Longer than %(most)s characters.", most=LONGEST))
 
 
 def _ship(claim_id: int, carrier: str, number: str, outcome: Outcome) -> None:
@@ -184,6 +226,30 @@ def _ship(claim_id: int, carrier: str, number: str, outcome: Outcome) -> None:
         outcome.unchanged += 1
     else:
         outcome.corrected += 1
+
+
+def _pay(claim_id: int, reference: str, outcome: Outcome) -> None:
+    try:
+        before = services.get_claim(claim_id, lock=True)
+    except NotFound:
+        raise _LineRefused(CLAIM, _("There is no gift with this claim number.")) from None
+    if services.get_gift(before.gift_id).kind != GiftKind.RED_PACKET:
+        raise _LineRefused(CLAIM, _("This gift is no red packet."))
+    if before.state == GiftState.DELIVERED:
+        if before.content != reference:
+            raise _LineRefused(
+                REFERENCE, _("It was paid already, under another reference: %(known)s.", known=before.content or "–")
+            )
+        outcome.unchanged += 1
+        return
+    try:
+        services.deliver(claim_id, reference)
+    except rules.GiftStepNotListed:
+        raise _LineRefused(
+            CLAIM,
+            _("This red packet is not waiting to be paid; its state is: %(state)s.", state=state_words(before.state)),
+        ) from None
+    outcome.shipped += 1
 
 
 # ── A selection ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""The sweep over gifts that nobody claimed in time."""
+"""Gifts that nobody claimed in time, reminders before that, and codes for whoever waits for one."""
 
 from __future__ import annotations
 
@@ -18,4 +18,25 @@ def forfeit_gifts() -> None:
         with transaction():
             done = services.forfeit_due(SLICE)
         if done < SLICE:
+            return
+
+
+@every(3600)
+@job(own_transactions=True)
+def remind_of_gifts() -> None:
+    """Call gifts to mind that lapse soon, a slice a transaction."""
+    while True:
+        with transaction():
+            done = services.remind_due(SLICE)
+        if done < SLICE:
+            return
+
+
+@job(own_transactions=True)
+def serve_waiting(gift_id: int) -> None:
+    """Hand newly added codes to the members who wait for one, oldest first, a slice a transaction."""
+    while True:
+        with transaction():
+            served = [services.serve(claim_id) for claim_id in services.waiting_claims(gift_id, SLICE)]
+        if len(served) < SLICE or not any(served):
             return

@@ -18,7 +18,7 @@ KINDS = {
 
 KIND_HELP = {
     GiftKind.PHYSICAL: _l("Is sent; the member gives an address."),
-    GiftKind.DIGITAL: _l("A code or a link that staff send over."),
+    GiftKind.DIGITAL: _l("A code or a link: from a list that you put in, or sent over by staff."),
     GiftKind.RED_PACKET: _l("Money that staff pay out and confirm."),
 }
 
@@ -81,7 +81,18 @@ def benefit_words(claim: GiftClaim, groups: Mapping[int, str]) -> str:
         if claim.group_id is not None and claim.group_id in groups:
             return str(_("Welcome gift of “%(group)s”", group=groups[claim.group_id]))
         return str(_("Welcome gift"))
-    return str(_("Gift from the shop"))
+    kind, __, rest = claim.benefit.partition(":")
+    if kind == "tier" and rest[:1].isdigit():
+        return str(_("For reaching VIP%(rank)s", rank=rest[:1]))
+    return str(_REASONS.get(kind, _l("Gift from the shop")))
+
+
+# The first word of a benefit, by whatever room gives it.
+_REASONS = {
+    "birthday": _l("Birthday gift"),
+    "points": _l("Redeemed with points"),
+    "hand": _l("Given by staff"),
+}
 
 
 def masked_name(name: str) -> str:

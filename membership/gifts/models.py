@@ -72,6 +72,8 @@ class GiftClaim(db.Model):
     shipped_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
+    # When the member was reminded that the deadline is near.
+    reminded_at: Mapped[datetime | None]
 
     __table_args__ = (
         UniqueConstraint("member_id", "benefit", "period"),
@@ -82,4 +84,21 @@ class GiftClaim(db.Model):
         Index(
             "ix_gift_claim_deadline", "claim_until", postgresql_where=text("state IN ('offered', 'address_pending')")
         ),
+    )
+
+
+class GiftCode(db.Model):
+    """A code that a digital gift consists of. One without a claim is free; one that was handed out never becomes free again."""
+
+    __tablename__ = "gift_code"
+    id: Mapped[pk]
+    gift_id: Mapped[int] = mapped_column(ForeignKey("gift.id"))
+    code: Mapped[str]
+    claim_id: Mapped[int | None] = mapped_column(ForeignKey("gift_claim.id"), unique=True)
+    added_at: Mapped[datetime]
+    handed_out_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("uq_gift_code_lower", "gift_id", text("lower(code)"), unique=True),
+        Index("ix_gift_code_free", "gift_id", "id", postgresql_where=text("claim_id IS NULL")),
     )

@@ -18,7 +18,7 @@ from membership.members import queries as members
 from membership.members.models import Member
 
 from . import rules, services
-from .models import Gift, GiftClaim, GiftKind, GiftState
+from .models import Gift, GiftClaim, GiftCode, GiftKind, GiftState
 
 # A gift's pieces run low at a tenth of the stock, and whenever this few are left.
 FEW = 5
@@ -181,6 +181,49 @@ def pick_list(wanted: ClaimFilter) -> list[ClaimRow]:
     queued = ClaimFilter(wanted.q, GiftState.QUEUED, wanted.gift_id, wanted.group_id)
     found = _claims(queued).order_by(GiftClaim.queued_at, GiftClaim.id).limit(10_000)
     return [_row(*row) for row in db.session.execute(found)]
+
+
+def to_pay(wanted: ClaimFilter) -> list[ClaimRow]:
+    """Red packets that are claimed and not yet paid, whoever has waited longest first; of the filter the gift, the group
+    and the words count."""
+    waiting = ClaimFilter(wanted.q, GiftState.CLAIMED, wanted.gift_id, wanted.group_id)
+    found = _claims(waiting).where(Gift.kind == GiftKind.RED_PACKET)
+    found = found.order_by(GiftClaim.claimed_at, GiftClaim.id).limit(10_000)
+    return [_row(*row) for row in db.session.execute(found)]
+
+
+def count_to_pay() -> int:
+    """How many red packets are claimed and not yet paid."""
+    found = select(func.count(GiftClaim.id)).join(Gift, Gift.id == GiftClaim.gift_id)
+    return db.session.scalar(found.where(GiftClaim.state == GiftState.CLAIMED, Gift.kind == GiftKind.RED_PACKET)) or 0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The codes of a digital gift: free for anybody, set aside for gifts that wait, handed out."""
+
+    free: int
+    set_aside: int
+    handed_out: int
+
+
+def pool(gift_id: int) -> Pool | None:
+    """A gift's codes; None where none were ever put in."""
+    if not services.has_pool(gift_id):
+        return None
+    unused = services.free_codes(gift_id)
+    waiting = select(func.count(GiftClaim.id)).where(
+        GiftClaim.gift_id == gift_id, GiftClaim.state.in_((GiftState.OFFERED, GiftState.CLAIMED))
+    )
+    set_aside = min(unused, db.session.scalar(waiting) or 0)
+    out = select(func.count(GiftCode.id)).where(GiftCode.gift_id == gift_id, GiftCode.claim_id.is_not(None))
+    return Pool(unused - set_aside, set_aside, db.session.scalar(out) or 0)
+
+
+def givable() -> list[Any]:
+    """Gifts that can be given now, as rows (Gift, given), newest first."""
+    left = or_(Gift.stock.is_(None), Gift.stock > GIVEN)
+    return list(db.session.execute(_with_given().where(Gift.active, left).order_by(Gift.id.desc()).limit(200)).all())
 
 
 def claim_row(claim_id: int) -> ClaimRow:

@@ -11,7 +11,7 @@ from kernel.db import db
 from kernel.events import describes
 from kernel.i18n import gettext as _
 
-from .events import GiftClaimed, GiftForfeited, GiftOffered, GiftShipped
+from .events import GiftClaimed, GiftDelivered, GiftForfeited, GiftOffered, GiftShipped
 from .models import Gift
 
 
@@ -38,6 +38,11 @@ def shipped(event: GiftShipped) -> Markup:
         _("%(gift)s is on its way: %(carrier)s %(number)s"),
         event.gift_id, event.claim_id, carrier=event.carrier, number=event.tracking_number,
     )  # fmt: skip
+
+
+@describes(GiftDelivered)
+def delivered(event: GiftDelivered) -> Markup:
+    return _said(_("%(gift)s has reached them"), event.gift_id, event.claim_id)
 
 
 @describes(GiftForfeited)

@@ -1,6 +1,7 @@
 """The verbs of gifts: the catalogue, offering, claiming, and the way of each gift to its member."""
 
 from .catalogue import Draft, StockBelowGiven, check, count_by_state, create, edit, get_gift, given, stock_limit
+from .codes import Added, NoPlaceForCodes, TooManyCodes, add_codes, free_codes, has_pool, remove_free, waiting_claims
 from .offering import PURPOSE, get_claim, offer_gift, path_of, read_path
 from .way import (
     GiftChanged,
@@ -14,10 +15,25 @@ from .way import (
     kept_address,
     move,
     queue_again,
+    serve,
     ship,
 )
+from .words import remind_due, tell_handed_over, tell_shipped, tell_waiting
 
 __all__ = [
+    "remind_due",
+    "tell_handed_over",
+    "tell_shipped",
+    "tell_waiting",
+    "Added",
+    "NoPlaceForCodes",
+    "TooManyCodes",
+    "add_codes",
+    "free_codes",
+    "has_pool",
+    "remove_free",
+    "waiting_claims",
+    "serve",
     "PURPOSE",
     "Draft",
     "GiftChanged",

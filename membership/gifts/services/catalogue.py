@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 
 from kernel import audit, clock
 from kernel.db import db
@@ -15,7 +15,7 @@ from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from membership.limits import services as limits
 
-from ..models import Gift, GiftClaim, GiftKind, GiftState
+from ..models import Gift, GiftClaim, GiftCode, GiftKind, GiftState
 
 
 class StockBelowGiven(Refusal):
@@ -84,7 +84,10 @@ def edit(gift_id: int, draft: Draft) -> Gift:
     """Change a gift. Refuses with `InputInvalid`, and with `StockBelowGiven` when fewer would be there than are given."""
     check(draft)
     gift = get_gift(gift_id)
-    if draft.stock is not None and draft.stock < (out := given(gift_id)):
+    if db.session.scalar(select(exists().where(GiftCode.gift_id == gift_id))):
+        # The pool of codes says how much there is.
+        draft = replace(draft, stock=gift.stock)
+    elif draft.stock is not None and draft.stock < (out := given(gift_id)):
         raise StockBelowGiven(given=out)
     before = {name: getattr(gift, name) for name in ("name", "stock", "value", "claim_days", "active")}
     for name, value in _columns(draft).items():

@@ -14,7 +14,7 @@ from kernel.events import publish
 from membership.limits import services as limits
 
 from ..events import GiftOffered
-from ..models import GiftClaim, GiftState
+from ..models import Gift, GiftClaim, GiftKind, GiftState
 from .catalogue import get_gift, stock_limit
 
 PURPOSE = "gift"
@@ -55,6 +55,14 @@ def offer_gift(
             )
             if claim_id is None:
                 return _of_benefit(member_id, benefit, period)
+            if gift.kind == GiftKind.DIGITAL:
+                # The stock of codes may shrink meanwhile; what is offered must be covered by the stock in force.
+                gift = db.session.scalars(
+                    select(Gift)
+                    .where(Gift.id == gift_id)
+                    .with_for_update(read=True)
+                    .execution_options(populate_existing=True)
+                ).one()
             limits.take([(stock_limit(gift_id), "", "", 1, gift.stock)])
     except limits.LimitReached:
         return None

@@ -15,9 +15,10 @@ from kernel.i18n import lazy_gettext as _l
 from membership.limits import services as limits
 
 from .. import rules
-from ..events import GiftClaimed, GiftForfeited, GiftShipped
+from ..events import GiftClaimed, GiftDelivered, GiftForfeited, GiftShipped
 from ..labels import state_words
 from ..models import GiftClaim, GiftKind, GiftState
+from . import codes
 from .catalogue import get_gift, stock_limit
 from .offering import get_claim
 
@@ -42,7 +43,10 @@ def move(claim: GiftClaim, after: GiftState, **columns: Any) -> None:
         db.session.refresh(claim)
         raise GiftChanged(state=state_words(claim.state))
     if after in rules.GIVEN_BACK:
+        pooled = codes.locked(claim.gift_id) if codes.has_pool(claim.gift_id) else None
         limits.give_back(stock_limit(claim.gift_id))
+        if pooled is not None:
+            codes.restock(pooled)
 
 
 def _refuse_over(claim: GiftClaim) -> None:
@@ -68,9 +72,24 @@ def claim(
         kind = get_gift(found.gift_id).kind
         move(found, rules.after_claim(kind), claimed_at=clock.now())
         publish(GiftClaimed(member_id=member_id, gift_id=found.gift_id, claim_id=found.id))
+        if kind == GiftKind.DIGITAL:
+            serve(found.id, at_once=True)
     if recipient is not None and found.state == GiftState.ADDRESS_PENDING:
         give_address(found, recipient, phone or "", address or "")
     return found
+
+
+def serve(claim_id: int, at_once: bool = False) -> bool:
+    """Hand a claimed digital gift over from its pool of codes; whether there was one. Again it changes nothing.
+
+    `at_once`: the member is looking at the page that shows the code, and need not be told.
+    """
+    found = get_claim(claim_id, lock=True)
+    if found.state != GiftState.CLAIMED or (code := codes.hand_out(found)) is None:
+        return False
+    move(found, GiftState.DELIVERED, delivered_at=clock.now(), content=code)
+    publish(GiftDelivered(member_id=found.member_id, gift_id=found.gift_id, claim_id=found.id, at_once=at_once))
+    return True
 
 
 def give_address(found: GiftClaim, recipient: str, phone: str, address: str) -> None:
@@ -126,13 +145,17 @@ def ship(claim_id: int, carrier: str, tracking_number: str) -> GiftClaim:
 
 
 def deliver(claim_id: int, content: str = "") -> GiftClaim:
-    """Note that a gift has arrived; `content` is what a digital one consists of. Again it changes nothing."""
+    """Note that a gift has arrived; again it changes nothing.
+
+    `content` is what a digital gift consists of, or the number under which a red packet was paid out.
+    """
     found = get_claim(claim_id, lock=True)
     if found.state == GiftState.DELIVERED:
         return found
     values = {"content": content.strip()[:500]} if content.strip() else {}
     move(found, GiftState.DELIVERED, delivered_at=clock.now(), **values)
     audit.record("gift.delivered", "gift_claim", found.id)
+    publish(GiftDelivered(member_id=found.member_id, gift_id=found.gift_id, claim_id=found.id))
     return found
 
 
