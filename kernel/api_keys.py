@@ -1,12 +1,16 @@
-"""Keys for other programs: shown once, stored hashed, each with its scopes, revoked on the next request."""
+"""Keys for other programs: shown once, stored hashed, each with its scopes and its pace, revoked on the next request."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
+import time
 from datetime import datetime, timedelta
+from functools import cache
 
-from flask import g, request
+from flask import current_app, g, request
+from redis import Redis, RedisError
 from sqlalchemy import select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -19,6 +23,12 @@ from .i18n import lazy_gettext as _l
 # Filled by `auth.api_scope` as the routes are declared.
 SCOPES: set[str] = set()
 PREFIX = "siyu_"
+PER_MINUTE = 1_200
+MOST_PER_MINUTE = 60_000
+# How long the counter is left alone after it did not answer, in seconds.
+_AWAY = 5.0
+log = logging.getLogger(__name__)
+_away_until = 0.0
 
 
 class ApiKey(db.Model):
@@ -30,7 +40,14 @@ class ApiKey(db.Model):
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    # How many requests a minute it may send.
+    per_minute: Mapped[int] = mapped_column(default=PER_MINUTE, server_default=str(PER_MINUTE))
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= clock.now()
 
 
 class ApiKeyMissing(Refusal):
@@ -40,7 +57,7 @@ class ApiKeyMissing(Refusal):
 
 class ApiKeyRefused(Refusal):
     status = 401
-    label = _l("This API key is unknown or has been revoked.")
+    label = _l("This API key is unknown, has expired or has been revoked.")
 
 
 class ApiScopeMissing(Refusal):
@@ -48,14 +65,28 @@ class ApiScopeMissing(Refusal):
     label = _l("This API key does not carry the scope %(scope)s.")
 
 
+class TooManyRequests(Refusal):
+    """The key has used up its requests of this minute."""
+
+    status = 429
+    label = _l("This API key asks too often. Wait as many seconds as Retry-After says.")
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__()
+        self.retry_after = seconds
+
+
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def create(name: str, scopes: list[str]) -> tuple[ApiKey, str]:
+def create(
+    name: str, scopes: list[str], *, expires_at: datetime | None = None, per_minute: int = PER_MINUTE
+) -> tuple[ApiKey, str]:
     """Make a key; returns its row and the token, which is not kept.
 
-    Refuses with `InputInvalid`: an empty name, no scope, an unknown scope.
+    `expires_at` is when it ends by itself, `per_minute` how many requests it may send a minute.
+    Refuses with `InputInvalid`: an empty name, no scope, an unknown scope, an end that has passed, a pace out of bounds.
     """
     errors = [] if name.strip() else [("name", _("Give the key a name, so that it can be told apart later."))]
     if not scopes:
@@ -65,6 +96,10 @@ def create(name: str, scopes: list[str]) -> tuple[ApiKey, str]:
         for scope in scopes
         if scope not in SCOPES
     ]
+    if expires_at is not None and expires_at <= clock.now():
+        errors.append(("expires_at", _("This moment has passed already.")))
+    if not 1 <= per_minute <= MOST_PER_MINUTE:
+        errors.append(("per_minute", _("Between 1 and %(most)s requests a minute.", most=MOST_PER_MINUTE)))
     if errors:
         raise InputInvalid(errors)
     token = PREFIX + secrets.token_urlsafe(32)
@@ -74,6 +109,8 @@ def create(name: str, scopes: list[str]) -> tuple[ApiKey, str]:
         token_hash=_hash(token),
         scopes=sorted(set(scopes)),
         created_at=clock.now(),
+        expires_at=expires_at,
+        per_minute=per_minute,
     )
     db.session.add(key)
     db.session.flush()
@@ -96,8 +133,9 @@ def authenticate(scope: str) -> ApiKey:
     key = db.session.scalar(
         select(ApiKey).where(ApiKey.token_hash == _hash(token.strip()), ApiKey.revoked_at.is_(None))
     )
-    if key is None:
+    if key is None or key.expired:
         raise ApiKeyRefused
+    _count(key)
     if scope not in key.scopes:
         raise ApiScopeMissing(scope=scope)
     now = clock.now()
@@ -106,3 +144,33 @@ def authenticate(scope: str) -> ApiKey:
         key.last_used_at = now
     g.api_key = key
     return key
+
+
+@cache
+def _counter(url: str) -> Redis:
+    return Redis.from_url(url, socket_connect_timeout=0.25, socket_timeout=0.25)
+
+
+def _count(key: ApiKey) -> None:
+    """Count the request in the key's present minute; refuses with `TooManyRequests` beyond what it may.
+
+    The key has proved who it is, so this only keeps one program from crowding out the others: while the counter does not
+    answer, requests pass (orders and redemptions must not stop for it), and it is not asked again for some seconds.
+    """
+    global _away_until
+    if time.monotonic() < _away_until:
+        return
+    now = clock.now().timestamp()
+    minute = int(now // 60)
+    name = f"siyu:rate:{key.id}:{minute}"
+    try:
+        with _counter(current_app.extensions["settings"].redis_url).pipeline(transaction=False) as pipe:
+            pipe.incr(name)
+            pipe.expire(name, 120)
+            used = int(pipe.execute()[0])
+    except RedisError as error:
+        log.warning("requests are not counted for %s s: %s", _AWAY, error)
+        _away_until = time.monotonic() + _AWAY
+        return
+    if used > key.per_minute:
+        raise TooManyRequests(max(1, int((minute + 1) * 60 - now)))

@@ -27,6 +27,7 @@ from . import (
     jobs,
     navigation,
     notices,
+    openapi,
     pages,
     ports,
     shop,
@@ -110,6 +111,7 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
     app.register_blueprint(staff_console.bp)
     today.init_app(app)
     api_keys_console.init_app(app)
+    openapi.init_app(app)
     health.init_app(app)
     cli.init_app(app)
     auth.grant("staff.manage", auth.Role.OWNER)

@@ -27,7 +27,7 @@ def init_app(app: Flask) -> None:
     # Imported here, since the launcher needs this module before it has time for the database's.
     from .demo import demo
 
-    for command in (staff, api_key, backup_command, restore_command, demo):
+    for command in (staff, api_key, openapi_command, backup_command, restore_command, demo):
         app.cli.add_command(command)
 
 
@@ -99,21 +99,45 @@ def api_key() -> None:
 @api_key.command("create")
 @click.option("--name", required=True, help="Which program will use it.")
 @click.option("--scope", "scopes", multiple=True, required=True, help="What it may do, e.g. orders:write. Repeatable.")
+@click.option("--days", type=click.IntRange(1, 3_650), help="Let it end by itself after so many days.")
+@click.option("--per-minute", type=int, default=1_200, show_default=True, help="Requests a minute it may send.")
 @with_appcontext
-def api_key_create(name: str, scopes: tuple[str, ...]) -> None:
+def api_key_create(name: str, scopes: tuple[str, ...], days: int | None, per_minute: int) -> None:
     """Make an API key and print it; it is not shown again."""
-    from . import api_keys, audit
+    from datetime import timedelta
+
+    from . import api_keys, audit, clock
     from .db import transaction
     from .errors import InputInvalid
     from .i18n import forced_locale
 
+    expires_at = clock.now() + timedelta(days=days) if days else None
     try:
         with forced_locale("en"), transaction():
-            key, token = api_keys.create(name, [scope for given in scopes for scope in given.split(",")])
+            key, token = api_keys.create(
+                name,
+                [scope for given in scopes for scope in given.split(",")],
+                expires_at=expires_at,
+                per_minute=per_minute,
+            )
             audit.record("api_key.created", "api_key", key.id, after={"name": key.name, "scopes": key.scopes})
     except InputInvalid as refusal:
         refuse(refusal)
     click.echo(token)
+
+
+@click.command("openapi")
+@with_appcontext
+def openapi_command() -> None:
+    """Print the OpenAPI document of the REST interface."""
+    from flask import json
+
+    from . import openapi
+    from .i18n import forced_locale
+
+    with forced_locale("en"):
+        whole = openapi.document(current_app, current_app.extensions["settings"].site_url)
+    click.echo(json.dumps(whole, ensure_ascii=False, indent=2))
 
 
 class Commands(FlaskGroup):

@@ -29,6 +29,8 @@ class Refusal(Exception):
     label: Any = _l("This cannot be done now.")
     title: Any = None
     icon = "alert-circle"
+    # Seconds after which the same request may do, told as Retry-After.
+    retry_after: int | None = None
 
     def __init__(self, *, next_step: tuple[str, Any] | None = None, **values: Any) -> None:
         super().__init__()
@@ -132,8 +134,14 @@ def init_app(app: Flask) -> None:
     @app.errorhandler(Refusal)
     def refuse(refusal: Refusal) -> Any:
         if wants_problem():
-            return problem(refusal.status, refusal.code, refusal.message, **refusal.members)
-        return _page(refusal.status, str(refusal.title or ""), refusal.message, refusal.next_step, refusal.icon)
+            answer = problem(refusal.status, refusal.code, refusal.message, **refusal.members)
+        else:
+            answer = app.make_response(
+                _page(refusal.status, str(refusal.title or ""), refusal.message, refusal.next_step, refusal.icon)
+            )
+        if refusal.retry_after is not None:
+            answer.headers["Retry-After"] = str(refusal.retry_after)
+        return answer
 
     @app.errorhandler(CSRFError)
     def forged(_error: CSRFError) -> Any:
@@ -165,10 +173,13 @@ def init_app(app: Flask) -> None:
             return error
         title, message = STATUS_TEXT.get(status, (error.name, STATUS_TEXT[400][1]))
         if wants_problem():
-            return problem(status, (error.name or "error").lower().replace(" ", "_"), str(message))
-        response = app.make_response(_page(status, str(title), str(message), None, "alert-circle"))
-        if retry_after := error.get_response().headers.get("Retry-After"):
-            response.headers["Retry-After"] = retry_after
+            response = problem(status, (error.name or "error").lower().replace(" ", "_"), str(message))
+        else:
+            response = app.make_response(_page(status, str(title), str(message), None, "alert-circle"))
+        said = error.get_response().headers
+        for name in ("Retry-After", "Allow"):
+            if name in said:
+                response.headers[name] = said[name]
         return response
 
     @app.errorhandler(Exception)

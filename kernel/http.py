@@ -1,31 +1,56 @@
-"""HTTP habits: who calls, response headers, cross-site refusal, the REST blueprint and its idempotency."""
+"""HTTP habits: who calls, response headers, cross-site refusal, and the conventions of the REST interface.
+
+A REST view is a blueprint's route, a scope, `idempotent()` where it writes, and `operation(...)`, which reads what comes,
+checks what goes, and is what the OpenAPI document is made from:
+
+    @bp.post("/gifts/claims/<int:claim_id>/ship")
+    @api_scope("gifts:write")
+    @idempotent()
+    @operation(_l("Ship a claimed gift"), tag="Gifts", takes=ShipIn, answers=ClaimOut, refusals=[NotToBeShipped, NotFound])
+    def ship(claim_id: int, body: ShipIn) -> ClaimOut: ...
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from datetime import datetime
-from functools import wraps
-from typing import Any, TypeVar
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache, wraps
+from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from apiflask import APIBlueprint
-from flask import Flask, Response, g, make_response, request
-from sqlalchemy import PrimaryKeyConstraint, select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Mapped, mapped_column
+from flask import Flask, Response, request
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+from sqlalchemy import Select
 
-from . import clock
-from .db import db
-from .errors import Forbidden, Refusal, problem
+from .errors import Forbidden, InputInvalid, NotFound, Refusal, problem
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
+from .idempotency import IdempotencyRecord, idempotent
+from .pages import keyset, readable_cursor
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+API = "/api/v1"
+# Five hundred orders of many lines fit; a file belongs on the console's import page.
+LARGEST_API_BODY = 8 * 1024 * 1024
+LARGEST_ID = 2**63 - 1
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def client_address() -> str:
@@ -33,82 +58,223 @@ def client_address() -> str:
     return request.remote_addr or ""
 
 
-class IdempotencyRecord(db.Model):
-    """The answer to a request that carried an Idempotency-Key, kept with the effect it had."""
-
-    __tablename__ = "idempotency_record"
-    api_key_id: Mapped[int]
-    route: Mapped[str]
-    key: Mapped[str]
-    request_hash: Mapped[str]
-    status: Mapped[int | None]
-    body: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(index=True)
-
-    __table_args__ = (PrimaryKeyConstraint("api_key_id", "route", "key"),)
+# ── What REST bodies are made of ────────────────────────────────────────────────────────────────────────────────────
 
 
-class IdempotencyKeyReused(Refusal):
-    status = 422
-    label = _l("This Idempotency-Key was used before with another body. Use a new key for a new request.")
+class Strict(BaseModel):
+    """A body that comes in or goes out: types are not bent, unknown fields are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class IdempotencyKeyInvalid(Refusal):
-    status = 422
-    label = _l("Send an Idempotency-Key of 1 to 255 printable characters.")
+def _spelt(pattern: str, sentence: str) -> BeforeValidator:
+    """Refuse what the reader of instants and dates would also take (bare numbers, blanks) but the schema's format does not."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(value: Any) -> Any:
+        if not (isinstance(value, date) or (isinstance(value, str) and compiled.fullmatch(value))):
+            raise ValueError(sentence)
+        return value
+
+    return BeforeValidator(check)
 
 
-def idempotent(required: bool = False) -> Callable[[F], F]:
-    """Let a REST view answer a repeated Idempotency-Key with its first answer and no second effect.
+# ISO 8601 as RFC 3339 has it: "2026-11-01T10:00:00+08:00" or "…Z".
+Instant = Annotated[
+    AwareDatetime,
+    Field(strict=False),
+    _spelt(
+        r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)",
+        "an instant is written 2026-11-01T10:00:00+08:00",
+    ),
+]
+Day = Annotated[date, Field(strict=False), _spelt(r"\d{4}-\d\d-\d\d", "a date is written 2026-11-01")]
+RowId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+# One line of text without control characters; narrow it with Field(max_length=…).
+Words = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# The same, and not empty or blank.
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"),
+]
+# Several lines.
+Text = Annotated[str, StringConstraints(max_length=5_000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$")]
+# 分, not negative; a hundred million yuan at most.
+Amount = Annotated[int, Field(ge=0, le=10_000_000_000)]
 
-    The record is inserted before the view runs, in the same transaction: an equal request in flight waits at the unique
-    index for it. A refusal rolls everything back, so a retry is judged anew. The scheme follows the IETF draft
-    "The Idempotency-Key HTTP Header Field".
+
+class PageQuery(Strict):
+    """What every list takes in its query; a room's filters are fields of a subclass."""
+
+    cursor: Annotated[
+        str | None, Field(description="`next_cursor` of the page before; leave it out for the first page.")
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=100, description="How many items a page has at most.")] = 50
+
+
+class Listed(BaseModel, Generic[T]):
+    """One page of a list. `next_cursor` is null on the last one."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    items: list[T]
+    next_cursor: str | None
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        return f"{getattr(params[0], '__name__', 'Item')}List"
+
+
+def cursor_page(
+    statement: Select[*tuple[Any, ...]], order: Sequence[Any], query: PageQuery, shape: Callable[[Any], T]
+) -> Listed[T]:
+    """One page of a list, each row put into its shape; `order` as for `kernel.pages.keyset`.
+
+    Refuses with `InputInvalid` a cursor that was not given by this list: starting over silently would never end.
     """
+    if query.cursor is not None and not readable_cursor(query.cursor, order):
+        raise InputInvalid([("cursor", _("This cursor was not given by this list. Leave it out to start anew."))])
+    page = keyset(statement, order, query.cursor, query.limit)
+    return Listed[T](items=[shape(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+# ── Operations ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a REST view takes and answers; `kernel.openapi` writes the document from it."""
+
+    summary: Any
+    tag: str
+    takes: Any = None
+    query: type[BaseModel] | None = None
+    answers: Mapping[int, Any] = field(default_factory=dict)
+    refusals: tuple[type[Refusal], ...] = ()
+    description: Any = ""
+    example: Any = None
+    links: Mapping[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+
+
+class MediaTypeUnsupported(Refusal):
+    status = 415
+    label = _l("Send the body as application/json.")
+
+
+def operation(
+    summary: Any,
+    *,
+    tag: str,
+    takes: Any = None,
+    query: type[BaseModel] | None = None,
+    answers: Any = None,
+    refusals: Sequence[type[Refusal]] = (),
+    description: Any = "",
+    example: Any = None,
+    links: Mapping[str, tuple[str, dict[str, str]]] | None = None,
+) -> Callable[[F], F]:
+    """Declare what a REST view takes and answers, and hold it to that.
+
+    `takes` is the pydantic model (or union of models) of the JSON body, handed to the view as `body`; `query` the model of
+    the query string, handed over as `query`. `answers` is the model of a 200, or a mapping of status to model, with None
+    for an answer without a body. The view returns a model (or what makes one), alone or with its status. `refusals` are the
+    `Refusal` classes it may raise; 401, 403, 404 (with a place in the path), 413, 415, 422 and 429 are documented by
+    themselves. `example` is a body as it may be sent. `links` name what an answer leads to:
+    `{"member": ("members.show", {"member_id": "$response.body#/id"})}`.
+    """
+    shapes = dict(answers) if isinstance(answers, Mapping) else {200: answers}
+    declared = Operation(summary, tag, takes, query, shapes, tuple(refusals), description, example, dict(links or {}))
+    body_reader = TypeAdapter(takes) if takes is not None else None
+    writers = {status: TypeAdapter(shape) for status, shape in shapes.items() if shape is not None}
+    usual = min(shapes)
 
     def decorate(view: F) -> F:
         @wraps(view)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            key = request.headers.get("Idempotency-Key")
-            if key is None and not required:
-                return view(*args, **kwargs)
-            if not key or len(key) > 255 or not key.isprintable():
-                raise IdempotencyKeyInvalid
-            route = f"{request.method} {request.path}"
-            body_hash = hashlib.sha256(request.get_data()).hexdigest()
-            fresh = db.session.scalar(
-                insert(IdempotencyRecord)
-                .values(api_key_id=g.api_key.id, route=route, key=key, request_hash=body_hash, created_at=clock.now())
-                .on_conflict_do_nothing()
-                .returning(IdempotencyRecord.key)
-            )
-            where = (
-                IdempotencyRecord.api_key_id == g.api_key.id,
-                IdempotencyRecord.route == route,
-                IdempotencyRecord.key == key,
-            )
-            if fresh is None:
-                known = db.session.scalars(select(IdempotencyRecord).where(*where)).one()
-                if known.request_hash != body_hash:
-                    raise IdempotencyKeyReused
-                response = Response(known.body, status=known.status, mimetype="application/json")
-                response.headers["Idempotent-Replay"] = "true"
-                return response
-            response = make_response(view(*args, **kwargs))
-            known = db.session.scalars(select(IdempotencyRecord).where(*where)).one()
-            known.status = response.status_code
-            known.body = response.get_data(as_text=True)
-            db.session.flush()
-            return response
+        def wrapper(**values: Any) -> Any:
+            if any(isinstance(value, int) and value > LARGEST_ID for value in values.values()):
+                raise NotFound
+            if query is not None:
+                values["query"] = _read_query(query)
+            elif request.args:
+                raise InputInvalid([(name, _("This address takes no such parameter.")) for name in request.args])
+            if body_reader is not None:
+                values["body"] = _read_body(body_reader)
+            answer = view(**values)
+            if isinstance(answer, Response):
+                return answer
+            result, status = answer if isinstance(answer, tuple) else (answer, usual)
+            writer = writers.get(status)
+            if writer is None:
+                return Response(status=status)
+            # Only what the model declares goes out, whatever the view made.
+            shaped = writer.validate_python(result)
+            return Response(writer.dump_json(shaped), status=status, mimetype="application/json")
 
+        wrapper._operation = declared  # type: ignore[attr-defined]
         return wrapper  # type: ignore[return-value]
 
     return decorate
 
 
+def operation_of(view: Any) -> Operation | None:
+    return getattr(view, "_operation", None)
+
+
+def _mistakes(error: ValidationError) -> list[tuple[str, str]]:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [(".".join(map(str, one["loc"])) or "body", one["msg"]) for one in found[:100]]
+
+
+def _read_body(reader: TypeAdapter[Any]) -> Any:
+    if request.mimetype != "application/json":
+        raise MediaTypeUnsupported
+    try:
+        return reader.validate_json(request.get_data())
+    except ValidationError as error:
+        raise InputInvalid(_mistakes(error)) from None
+    except ValueError:
+        raise InputInvalid([("body", _("This is no JSON in UTF-8."))]) from None
+
+
+@cache
+def _kinds(model: type[BaseModel]) -> dict[str, frozenset[str]]:
+    """The JSON types that each parameter of a query may have."""
+    found = {}
+    schema = model.model_json_schema()
+    for name, one in schema["properties"].items():
+        parts = [one, *one.get("anyOf", ())]
+        parts += [schema["$defs"][part["$ref"].rsplit("/", 1)[1]] for part in list(parts) if "$ref" in part]
+        found[name] = frozenset(part["type"] for part in parts if "type" in part)
+    return found
+
+
+def _plain(text: str, kinds: frozenset[str]) -> Any:
+    if "integer" in kinds and re.fullmatch(r"-?(0|[1-9][0-9]{0,18})", text):
+        return int(text)
+    if "boolean" in kinds and text in ("true", "false"):
+        return text == "true"
+    return text
+
+
+def _read_query(model: type[BaseModel]) -> BaseModel:
+    """The query string as its model has it; refuses unknown parameters, repeated ones and wrong types."""
+    kinds = _kinds(model)
+    said: dict[str, Any] = {}
+    for name, values in request.args.lists():
+        if name in kinds and "array" in kinds[name]:
+            said[name] = values
+        elif len(values) > 1:
+            raise InputInvalid([(name, _("Give this parameter once."))])
+        else:
+            said[name] = _plain(values[0], kinds.get(name, frozenset()))
+    try:
+        return model.model_validate_json(json.dumps(said))
+    except ValidationError as error:
+        raise InputInvalid(_mistakes(error)) from None
+
+
 def api_blueprint(name: str, import_name: str) -> APIBlueprint:
     """A blueprint under /api/v1; bodies are pydantic models in strict mode, mistakes become problem+json."""
-    return APIBlueprint(name, import_name, url_prefix="/api/v1")
+    return APIBlueprint(name, import_name, url_prefix=API)
 
 
 def _cross_site() -> bool:
@@ -122,6 +288,11 @@ def _cross_site() -> bool:
 
 
 def init_app(app: Flask) -> None:
+    @app.before_request
+    def limit_body() -> None:
+        if request.path.startswith("/api/"):
+            request.max_content_length = LARGEST_API_BODY
+
     @app.before_request
     def refuse_cross_site() -> None:
         if request.method not in ("GET", "HEAD", "OPTIONS") and not request.path.startswith("/api/") and _cross_site():
@@ -160,3 +331,24 @@ def init_app(app: Flask) -> None:
 
 def _flat(value: Any) -> str:
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+__all__ = [
+    "Amount",
+    "Day",
+    "IdempotencyRecord",
+    "Instant",
+    "Listed",
+    "Name",
+    "PageQuery",
+    "RowId",
+    "Strict",
+    "Text",
+    "Words",
+    "api_blueprint",
+    "client_address",
+    "cursor_page",
+    "idempotent",
+    "operation",
+    "operation_of",
+]

@@ -100,6 +100,23 @@ def _unpack(cursor: str | None, columns: list[ColumnElement[Any]]) -> tuple[str,
     return direction, values
 
 
+def _plan(order: Sequence[Any]) -> tuple[list[ColumnElement[Any]], list[bool]]:
+    """The columns of an order, and which of them descend."""
+    columns: list[ColumnElement[Any]] = []
+    descending: list[bool] = []
+    for item in order:
+        backwards = isinstance(item, UnaryExpression) and item.modifier is desc_op
+        columns.append(item.element if backwards else item)
+        descending.append(backwards)
+    return columns, descending
+
+
+def readable_cursor(cursor: str, order: Sequence[Any]) -> bool:
+    """Whether a cursor leads forward in a list of this order (`keyset` itself shows the first page for any other)."""
+    said = _unpack(cursor, _plan(order)[0])
+    return said is not None and said[0] == "n"
+
+
 def keyset(
     statement: Select[*tuple[Any, ...]], order: Sequence[Any], cursor: str | None = None, size: int = 50
 ) -> Page:
@@ -108,12 +125,7 @@ def keyset(
     `order` lists columns, each plain (ascending) or `.desc()`, none of them nullable (coalesce first), the last unique.
     `cursor` is what a former page gave as next or previous; whatever cannot be read shows the first page.
     """
-    columns: list[ColumnElement[Any]] = []
-    descending: list[bool] = []
-    for item in order:
-        backwards = isinstance(item, UnaryExpression) and item.modifier is desc_op
-        columns.append(item.element if backwards else item)
-        descending.append(backwards)
+    columns, descending = _plan(order)
     said = _unpack(cursor, columns)
     back = said is not None and said[0] == "p"
     if said is not None:

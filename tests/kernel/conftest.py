@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, request
+from sqlalchemy import select
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 
 from kernel import api_keys, audit, config, http
@@ -21,6 +22,28 @@ class ProbeRefused(Refusal):
 
     label = _l("%(count)s in all")
     title = "Refused on purpose"
+
+
+class ProbeIn(http.Strict):
+    word: http.Name
+    at: http.Instant | None = None
+
+
+class ProbeQuery(http.PageQuery):
+    new: bool = False
+    tag: list[str] = []
+
+
+class ProbeOut(http.Strict):
+    number: int
+    word: str
+    limit: int
+    tags: list[str]
+    at: http.Instant | None
+
+
+class ProbeEntry(http.Strict):
+    id: int
 
 
 def _probe_routes(app: Flask) -> None:
@@ -72,6 +95,29 @@ def _probe_routes(app: Flask) -> None:
     @api_scope("probe:write")
     def invalid() -> Any:
         raise InputInvalid([("amount", "too much")])
+
+    @bp.post("/probe/operations/<int:number>")
+    @api_scope("probe:write")
+    @http.idempotent()
+    @http.operation("Probe", tag="Probe", takes=ProbeIn, query=ProbeQuery, answers={201: ProbeOut, 200: ProbeOut})
+    def operate(number: int, body: ProbeIn, query: ProbeQuery) -> Any:
+        audit.record("probe.written", "probe", number)
+        answer = {"number": number, "word": body.word, "limit": query.limit, "tags": query.tag, "at": body.at}
+        return (answer, 201) if query.new else answer
+
+    @bp.get("/probe/entries")
+    @api_scope("probe:write")
+    @http.operation("List", tag="Probe", query=http.PageQuery, answers=http.Listed[ProbeEntry])
+    def entries(query: http.PageQuery) -> Any:
+        statement = select(audit.AuditEntry).where(audit.AuditEntry.action == "probe.listed")
+        order = [audit.AuditEntry.id.desc()]
+        return http.cursor_page(statement, order, query, lambda row: ProbeEntry(id=row.id))
+
+    @bp.post("/probe/leak")
+    @api_scope("probe:write")
+    @http.operation("Leak", tag="Probe", answers=ProbeEntry)
+    def leak() -> Any:
+        return {"id": 1, "secret": "s"}
 
     app.register_blueprint(bp)
     app.extensions["csrf_protect"].exempt(bp)
