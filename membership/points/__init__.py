@@ -6,5 +6,5 @@ from flask import Flask
 
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables."""
-    from . import models  # noqa: F401
+    """Load the room's tables and events."""
+    from . import events, models  # noqa: F401
