@@ -7,6 +7,8 @@ import secrets
 import unicodedata
 
 LENGTH = 13
+# Codes of pools, which may have been printed elsewhere.
+SHORTEST, LONGEST = 4, 40
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _FROM_RFC4648 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _ALPHABET)
 _AS_READ = str.maketrans("OIL", "011")
@@ -25,6 +27,35 @@ def canonical(typed: str) -> str:
     text = unicodedata.normalize("NFKC", typed[:100]).upper()
     text = "".join(c for c in text if c.isalnum()).translate(_AS_READ)
     return text if len(text) == LENGTH and set(text) <= set(_ALPHABET) else ""
+
+
+def typed(text: str) -> str:
+    """A pool's code as it is kept: NFKC, upper case, no blanks or dashes. Empty when that cannot be a code.
+
+    What a shop has printed elsewhere may hold O and I beside 0 and 1, so that nothing is read as something else here.
+    """
+    text = unicodedata.normalize("NFKC", text[:100]).upper()
+    text = "".join(c for c in text if not c.isspace() and c not in "-–—_")
+    return text if SHORTEST <= len(text) <= LONGEST and text.isascii() and text.isalnum() else ""
+
+
+def as_read(text: str) -> str:
+    """A code whose O, I and L are taken for the digits that they look like: how a generated one is found again."""
+    return text.translate(_AS_READ)
+
+
+def drawn(length: int, prefix: str = "") -> str:
+    """A new code for a pool: the prefix, then so many random characters of 5 bits each."""
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def grouped(code: str, prefix: str = "", group: int = 0) -> str:
+    """A pool's code as people read it: `SPRING7F3K9QWE` with groups of four is `SPRING-7F3K-9QWE`."""
+    if not group:
+        return code
+    rest = code[len(prefix) :] if code.startswith(prefix) else code
+    parts = [rest[i : i + group] for i in range(0, len(rest), group)]
+    return "-".join(([prefix] if prefix and code.startswith(prefix) else []) + parts)
 
 
 def spelt(code: str) -> str:

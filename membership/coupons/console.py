@@ -521,7 +521,7 @@ def _redeem_form(row: CouponRow, **values: Any) -> RedeemForm:
 
 def _coupon_page(row: CouponRow, redeem_form: RedeemForm, reason_form: ReasonForm, status: int = 200) -> Any:
     member = members.get_member(row.coupon.member_id)
-    verdict = services.validate([row.coupon.code], rules.Basket(ENOUGH), "counter")[0]
+    verdict = services.validate([row.coupon.code], rules.Basket(ENOUGH), "counter").verdicts[0]
     stopper = verdict.refusal if not isinstance(verdict.refusal, rules.LinesNeeded | rules.NothingToDiscount) else None
     return render_template(
         "coupons/coupon_console.html",

@@ -139,6 +139,9 @@ class Coupon(db.Model):
     reserved_until: Mapped[datetime | None]
     redeemed_at: Mapped[datetime | None]
     reminded_at: Mapped[datetime | None]
+    # Keyed hashes of the address and the browser that it was claimed from, to find those who claim for many.
+    network: Mapped[str | None]
+    device: Mapped[str | None]
     # The coupon of a friend that became this one.
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("coupon.id"))
 
@@ -212,8 +215,7 @@ class ClaimLink(db.Model):
 class CodePool(db.Model):
     """Codes that can be typed for a coupon of an offer: one public code for all, or many of which each gives one coupon.
 
-    Making or reading in many codes is a run: `done` of `total`, what was refused in `rejects`, and a lease by which a run
-    whose worker died is found again.
+    Making or reading in many codes is a run: `done` of `total`, and what was refused in `rejects`.
     """
 
     __tablename__ = "code_pool"
@@ -231,7 +233,6 @@ class CodePool(db.Model):
     # The text of a file that is being read in, emptied at the end; (line, code, why) of what was refused.
     body: Mapped[str | None]
     rejects: Mapped[list[Any]] = mapped_column(default=list)
-    leased_until: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
@@ -303,7 +304,6 @@ class GrantRun(db.Model):
     # (line, text, why) of the lines of a file that name nobody.
     rejects: Mapped[list[Any]] = mapped_column(default=list)
     form_key: Mapped[str | None] = mapped_column(unique=True)
-    leased_until: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     staff_id: Mapped[int | None]
     created_at: Mapped[datetime]

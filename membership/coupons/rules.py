@@ -107,6 +107,18 @@ class NotInGroup(ClaimRefused):
     step = ("/me/", _l("My page"))
 
 
+class PersonHasTheirs(ClaimRefused):
+    title = _l("You have had yours")
+    label = _l("This offer gives each person only so many, over all their accounts, and yours have been given out.")
+    icon = "user-check"
+
+
+class GroupShareTaken(ClaimRefused):
+    title = _l("Your group's share is taken")
+    label = _l("Each group has a share of this offer, and the members of yours have taken all of it.")
+    icon = "users"
+
+
 class ClaimantUnknown(ClaimRefused):
     status = 404
     title = _l("This link does not work any more")
@@ -284,6 +296,73 @@ class NotCombinable(RedeemRefused):
     label = _l("Another coupon is used on this order, and the two do not go together.")
 
 
+class Beaten(RedeemRefused):
+    title = _l("Another takes off more")
+    label = _l("It does not go together with %(others)s, and what is used instead takes off more.")
+
+
+class TierIsBetter(RedeemRefused):
+    title = _l("The tier takes off more")
+    label = _l("It does not go together with the tier's discount, which takes off more here.")
+
+
+class NoEffect(RedeemRefused):
+    title = _l("No further effect")
+    label = _l("Beside the coupons that are used it would take nothing more off, so it is kept.")
+
+
+class ListedTwice(RedeemRefused):
+    status = 422
+    title = _l("Listed twice")
+    label = _l("This coupon is in the list already.")
+
+
+class BudgetSpent(RedeemRefused):
+    title = _l("The offer's budget is used up")
+    label = _l("What all coupons of this offer may take off together is used up.")
+
+
+class BuyerNeeded(RedeemRefused):
+    status = 422
+    title = _l("Whose is it?")
+    label = _l("This code gives its coupon to a person: send the order's buyer with a phone, an e-mail or an id.")
+
+
+class CodeClosed(RedeemRefused):
+    title = _l("Not in use any more")
+    label = _l("The shop has taken this code back.")
+
+
+class CodeTaken(RedeemRefused):
+    title = _l("This code has an owner")
+    label = _l("Somebody else has used this code for their coupon.")
+
+
+class CodeGivesNothing(RedeemRefused):
+    title = _l("Nothing left behind this code")
+    label = _l("The offer is not running, has nothing left, or this person has as many of it as one may have.")
+
+
+class CouponsRefused(Refusal):
+    """Several coupons were to be used together and are not, none of them; `refusals` says why, by code."""
+
+    title = _l("Not these together")
+    label = _l("None of the coupons was changed: %(number)s of them cannot be used here.")
+
+    def __init__(self, refusals: dict[str, Refusal]) -> None:
+        super().__init__(number=len(refusals))
+        self.refusals = refusals
+
+    @property
+    def members(self) -> dict[str, Any]:
+        return {
+            "coupons": [
+                {"code": code, "refusal": {"code": why.code, "detail": why.message, **why.members}}
+                for code, why in self.refusals.items()
+            ]
+        }
+
+
 class NothingToDiscount(RedeemRefused):
     title = _l("Nothing to take off")
     label = _l("On this order the coupon would take nothing off, so it was not used up.")
@@ -300,13 +379,38 @@ class Line:
 
 @dataclass(frozen=True)
 class Basket:
-    """What is being bought. `amount` (分) is what the goods cost before coupons; `postage` comes on top."""
+    """What is being bought. `amount` (分) is what the goods cost before coupons; `postage` comes on top.
+
+    `taken` is what the tier discount and other coupons already take off the goods, `taken_lines` the same line by line
+    (worked out from `taken` by the lines' amounts where it is not told).
+    """
 
     amount: int
     postage: int = 0
     lines: tuple[Line, ...] = ()
-    # What other coupons already take off the goods of this order.
     taken: int = 0
+    taken_lines: tuple[int, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Line, ...]:
+        """The lines, or all goods as one line where none are told."""
+        return self.lines or (Line("", 1, self.amount),)
+
+    def running(self) -> list[int]:
+        """What each part still costs once what is taken already has been taken off."""
+        taken = self.taken_lines if len(self.taken_lines) == len(self.parts) else None
+        if taken is None:
+            taken = tuple(share(min(self.taken, self.amount), [part.amount for part in self.parts]))
+        return [max(0, part.amount - off) for part, off in zip(self.parts, taken, strict=True)]
+
+    def after(self, discount: Discount) -> Basket:
+        """The same basket once a coupon has been taken off as well."""
+        left = self.running()
+        shares = discount.shares or (discount.goods,)
+        taken = [part.amount - rest + off for part, rest, off in zip(self.parts, left, shares, strict=True)]
+        return Basket(
+            self.amount, self.postage - discount.postage, self.lines, self.taken + discount.goods, tuple(taken)
+        )
 
 
 class Terms(Protocol):
@@ -342,11 +446,11 @@ class Discount:
 
 def _in_scope(terms: Terms, basket: Basket) -> list[bool]:
     wanted = {sku.strip().casefold() for sku in terms.skus}
-    return [not wanted or line.sku.strip().casefold() in wanted for line in basket.lines]
+    return [not wanted or part.sku.strip().casefold() in wanted for part in basket.parts]
 
 
 def eligible_amount(terms: Terms, basket: Basket) -> int:
-    """What the goods that a coupon counts for cost together.
+    """What the goods that a coupon counts for cost together, before anything is taken off.
 
     Refuses with `LinesNeeded` when it is for certain goods and the lines are not told, with `WrongProduct` when none of
     them is there.
@@ -364,6 +468,8 @@ def eligible_amount(terms: Terms, basket: Basket) -> int:
 def discount_on(terms: Terms, basket: Basket) -> Discount:
     """What a coupon takes off a basket: never less than nothing, never more than the goods it counts for still cost.
 
+    The minimum is held against the prices before anything was taken off, a percentage counts on the running amount.
+
     Refuses with `BelowMinimum`, `WrongProduct`, `LinesNeeded`, and with `NothingToDiscount` when it would be wasted.
     """
     eligible = eligible_amount(terms, basket)
@@ -372,39 +478,43 @@ def discount_on(terms: Terms, basket: Basket) -> Discount:
             eligible=yuan(eligible), minimum=yuan(terms.min_spend), missing=yuan(terms.min_spend - eligible),
             fen=terms.min_spend - eligible,
         )  # fmt: skip
-    left = max(0, min(eligible, basket.amount - basket.taken))
+    inside = _in_scope(terms, basket)
+    running = [rest if chosen else 0 for rest, chosen in zip(basket.running(), inside, strict=True)]
+    left = sum(running)
     goods = postage = 0
+    shares = [0] * len(running)
     item = ""
     match terms.kind:
         case CouponKind.AMOUNT:
             goods = min(terms.value, left)
+            shares = share(goods, running)
         case CouponKind.PERCENT:
-            goods = max(0, eligible - percent_of(eligible, terms.value))
-            goods = min(goods, left, terms.discount_cap if terms.discount_cap is not None else left)
+            goods = max(0, left - percent_of(left, terms.value))
+            goods = min(goods, terms.discount_cap if terms.discount_cap is not None else goods)
+            shares = share(goods, running)
         case CouponKind.FIXED_PRICE:
-            goods = min(max(0, _dearest_piece(terms, basket) - terms.value), left)
+            at = _dearest_piece(basket, running)
+            goods = min(max(0, running[at] // basket.parts[at].quantity - terms.value), running[at])
+            shares[at] = goods
         case CouponKind.FREE_SHIPPING:
             postage = min(basket.postage, terms.discount_cap if terms.discount_cap is not None else basket.postage)
         case CouponKind.GIFT_ITEM:
             item = terms.item_title
     if not goods and not postage and not item:
         raise NothingToDiscount
-    return Discount(goods, postage, tuple(_shares(terms, basket, goods)), item)
+    return Discount(goods, postage, tuple(shares) if basket.lines else (), item)
 
 
-def _dearest_piece(terms: Terms, basket: Basket) -> int:
-    """One piece is sold at the fixed price: the dearest one, which is the one the buyer would choose."""
-    inside = [line for line, chosen in zip(basket.lines, _in_scope(terms, basket), strict=True) if chosen]
-    return max((line.amount // line.quantity for line in inside), default=basket.amount)
+def _dearest_piece(basket: Basket, running: Sequence[int]) -> int:
+    """One piece is sold at the fixed price: of the line with the dearest one, which is what the buyer would choose."""
+    return max(range(len(running)), key=lambda i: (running[i] // basket.parts[i].quantity, -i))
 
 
-def _shares(terms: Terms, basket: Basket, goods: int) -> list[int]:
-    """The discount on goods over the lines, by their amounts; lines outside the scope bear nothing."""
-    if not basket.lines:
-        return []
-    inside = _in_scope(terms, basket)
-    weights = [line.amount if chosen else 0 for line, chosen in zip(basket.lines, inside, strict=True)]
-    return share(goods, weights)
+def tier_discount_on(basket: Basket, per_mille: int) -> Discount:
+    """What a tier takes off the goods: they cost `per_mille`/1000 of their price (950 = 9.5折), rounded half up."""
+    left = basket.running()
+    goods = max(0, sum(left) - percent_of(sum(left), per_mille))
+    return Discount(goods, 0, tuple(share(goods, left)) if basket.lines else ())
 
 
 def deepest_share(terms: Terms) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Text, bindparam, select, text
+from sqlalchemy import BigInteger, Connection, Text, bindparam, select, text
 
 from kernel.db import changed, db
 from kernel.errors import Refusal
@@ -68,8 +68,8 @@ _GIVE_BACK = text(
 )
 
 
-def take(usages: Sequence[Usage | tuple[str, str, str, int, int | None]]) -> None:
-    """Take all of the usages, or none of them.
+def take(usages: Sequence[Usage | tuple[str, str, str, int, int | None]], connection: Connection | None = None) -> None:
+    """Take all of the usages, or none of them, in the session's transaction or in that of a given connection.
 
     They are taken in the given order: put the most widely shared counter last, so that its row is locked for the
     shortest time, and use the same order everywhere, so that no two callers wait for each other.
@@ -80,13 +80,16 @@ def take(usages: Sequence[Usage | tuple[str, str, str, int, int | None]]) -> Non
     wanted = [Usage(*usage) for usage in usages]
     if any(usage.amount < 1 for usage in wanted):
         raise ValueError("one unit is the least that can be taken")
-    with db.session.begin_nested():
+    place = connection if connection is not None else db.session
+    with place.begin_nested():
         for usage in wanted:
-            if db.session.execute(_TAKE, usage._asdict()).scalar() is None:
+            if place.execute(_TAKE, usage._asdict()).scalar() is None:
                 raise LimitReached(usage.limit, usage.subject, usage.window)
 
 
-def give_back(limit: str, subject: str = "", window: str = "", amount: int = 1) -> None:
+def give_back(
+    limit: str, subject: str = "", window: str = "", amount: int = 1, connection: Connection | None = None
+) -> None:
     """Give units back that had been taken. Whoever calls this sees to it that it happens once.
 
     Raises `NothingToGiveBack` when fewer are in use, and `ValueError` for an amount below one.
@@ -94,7 +97,8 @@ def give_back(limit: str, subject: str = "", window: str = "", amount: int = 1) 
     if amount < 1:
         raise ValueError("one unit is the least that can be given back")
     values = {"limit": limit, "subject": subject, "window": window, "amount": amount}
-    if changed(db.session.execute(_GIVE_BACK, values)) != 1:
+    place = connection if connection is not None else db.session
+    if changed(place.execute(_GIVE_BACK, values)) != 1:
         raise NothingToGiveBack(limit, subject, window, amount)
 
 

@@ -12,16 +12,16 @@ from typing import Any
 
 from flask import Flask
 
-from membership.coupons.services import claims
+from membership.coupons.services import batch
 from tests.webshop import serve
 
 
 def take_the_guard_out(app: Flask) -> None:
     if not os.environ.get("SIYU_TEST_TEETH"):
         raise SystemExit("This program over-issues coupons on purpose and is for the race tests alone.")
-    assert "FOR NO KEY UPDATE" in claims.LOCK
-    claims.LOCK = claims.LOCK.replace("FOR NO KEY UPDATE", "")
-    read = claims.locked
+    assert "FOR NO KEY UPDATE" in batch.LOCK
+    batch.LOCK = batch.LOCK.replace("FOR NO KEY UPDATE", "")
+    read = batch.locked
 
     def read_slowly(*arguments: Any) -> Any:
         """As long as it takes where the database is on another machine and busy."""
@@ -29,11 +29,11 @@ def take_the_guard_out(app: Flask) -> None:
         time.sleep(0.1)
         return found
 
-    claims.locked = read_slowly
+    batch.locked = read_slowly
     # The count that another claim wrote while this one judged would break the row's own check, the second guard.
     counted = "claimed = offer.claimed + f.n"
-    assert counted in claims.WRITE
-    claims.WRITE = claims.WRITE.replace(counted, "claimed = LEAST(offer.claimed + f.n, offer.stock)")
+    assert counted in batch.WRITE
+    batch.WRITE = batch.WRITE.replace(counted, "claimed = LEAST(offer.claimed + f.n, offer.stock)")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The verbs of coupons: offers, claiming, granting, one coupon's states, the checkout."""
 
-from .checkout import best_of, redeem, release, reserve, roll_back, roll_back_order, validate
-from .claims import Claimed, claim, claim_with_phone, group_membership, note_link_reuse, refuse_unqualified
+from .batch import Claimed
+from .checkout import validate
+from .claims import claim, claim_with_phone, group_membership, note_link_reuse, refuse_unqualified
 from .grants import grant, grant_many
 from .offers import (
     Draft,
@@ -18,12 +19,26 @@ from .offers import (
     revoke_link,
     set_state,
 )
+from .redemptions import (
+    Redeemed,
+    Use,
+    redeem,
+    redeem_all,
+    release,
+    release_all,
+    reserve,
+    reserve_all,
+    roll_back,
+    roll_back_all,
+    roll_back_order,
+)
 from .states import freeze, revoke, sweep, transfer, unfreeze
 
 __all__ = [
     "Claimed",
     "Draft",
-    "best_of",
+    "Redeemed",
+    "Use",
     "claim",
     "claim_by_link",
     "claim_while_closed",
@@ -42,12 +57,16 @@ __all__ = [
     "raise_stock",
     "read_personal",
     "redeem",
+    "redeem_all",
     "refuse_unqualified",
     "release",
+    "release_all",
     "reserve",
+    "reserve_all",
     "revoke",
     "revoke_link",
     "roll_back",
+    "roll_back_all",
     "roll_back_order",
     "set_state",
     "sweep",

@@ -1,108 +1,124 @@
-"""The checkout: what a coupon would take off a basket, using it on an order, and undoing that."""
+"""What coupons would do to a basket: each by itself, and the best of them together, explained. Nothing is changed here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select
 
-from kernel import audit, clock
-from kernel.db import changed, db
+from kernel import clock
+from kernel.db import db
 from kernel.errors import Refusal
-from kernel.events import publish
 from kernel.i18n import date_time
-from kernel.i18n import lazy_gettext as _l
-from kernel.money import yuan
+from kernel.i18n import gettext as _
+from membership.limits import services as limits
+from membership.members import queries as members
+from membership.members.models import Member
+from membership.tiers import queries as tiers
 
-from .. import codes, rules
-from ..events import CouponRedeemed, CouponRolledBack
-from ..models import Coupon, CouponKind, CouponState, Offer, OfferVersion, Redemption
+from .. import codes, combination, rules
+from ..combination import Candidate, Combination
+from ..models import Coupon, CouponState, Offer, OfferVersion, Redemption
+from . import pools
+from .caps import budget_name
 from .claims import group_membership
-from .states import move, settle
-
-RESERVED_FOR = timedelta(minutes=30)
-
-
-class RedemptionUnknown(Refusal):
-    status = 404
-    title = _l("Nothing to undo")
-    label = _l("This coupon was never used on that order.")
-
-
-class NotReserved(Refusal):
-    title = _l("Not held")
-    label = _l("This order does not hold the coupon.")
 
 
 @dataclass(frozen=True)
-class Redeemed:
-    """A coupon used on an order; `replayed` when it had been before by the same order."""
+class Found:
+    """What stands behind a code: a coupon, or a pool's code whose coupon would be made when it is used (`coupon` None)."""
 
-    redemption: Redemption
-    coupon: Coupon
+    key: int
+    coupon: Coupon | None
     version: OfferVersion
-    offer_name: str
-    replayed: bool
-    # What all coupons on the order take off together.
-    taken: int
+    offer: Offer
+    usable_until: datetime
+    pool_code_id: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Verdict:
-    """What validating one code against a basket found: a discount, or a refusal."""
+    """What was found about one code: what it takes off by itself, or why it cannot be used at all.
+
+    `used` says whether it belongs to the best combination, `taken` what it takes off there; a coupon that could be used
+    and is not has its reason in `refusal` too.
+    """
 
     code: str
-    coupon: Coupon | None
-    version: OfferVersion | None
-    offer_name: str
-    discount: rules.Discount | None
-    refusal: Refusal | None
+    found: Found | None = None
+    discount: rules.Discount | None = None
+    refusal: Refusal | None = None
+    used: bool = False
+    taken: rules.Discount | None = None
+
+    @property
+    def coupon(self) -> Coupon | None:
+        return self.found.coupon if self.found is not None else None
+
+    @property
+    def usable(self) -> bool:
+        return self.discount is not None
 
 
-def _lock_order(source: str, external_id: str) -> None:
-    """Let one at a time use or give back coupons on an order, so that two of them never take off more than there is."""
-    db.session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 1))"),
-        {"name": f"order\x1f{source}\x1f{external_id}"},
-    )
+@dataclass(frozen=True)
+class Validated:
+    """The verdict on each code, in the order they were listed, and the best combination."""
+
+    verdicts: list[Verdict]
+    best: Combination
+    tier_per_mille: int = 1000
+    codes_used: list[str] = field(default_factory=list)
 
 
-def _find(code: str, lock: bool) -> tuple[Coupon, OfferVersion, str]:
+def find(code: str, lock: bool = False, member_id: int | None = None) -> Found:
+    """What stands behind a code as typed. `member_id` is the buyer, whose coupon of a shared code is meant.
+
+    Refuses with `UnknownCode`, and with what `pools.find_code` refuses.
+    """
     wanted = codes.canonical(code)
     statement = (
-        select(Coupon, OfferVersion, Offer.name)
+        select(Coupon, OfferVersion, Offer)
         .join(OfferVersion, OfferVersion.id == Coupon.version_id)
         .join(Offer, Offer.id == Coupon.offer_id)
-        .where(func.lower(Coupon.code) == wanted.lower())
         .execution_options(populate_existing=True)
     )
     if lock:
         statement = statement.with_for_update(of=Coupon)
-    found = db.session.execute(statement).one_or_none() if wanted else None
-    if found is None:
-        raise rules.UnknownCode
-    return found[0], found[1], found[2]
+    if wanted:
+        row = db.session.execute(statement.where(func.lower(Coupon.code) == wanted.lower())).one_or_none()
+        if row is not None:
+            return Found(row[0].id, row[0], row[1], row[2], row[0].usable_until)
+    behind = pools.find_code(code, member_id)
+    if behind.coupon_id is not None:
+        row = db.session.execute(statement.where(Coupon.id == behind.coupon_id)).one()
+        return Found(row[0].id, row[0], row[1], row[2], row[0].usable_until, behind.pool_code_id)
+    version = behind.version
+    _begin, until = rules.usable_interval(
+        version.usable_from, version.usable_until, version.valid_days, clock.now()
+    )  # fmt: skip
+    return Found(-behind.pool_code_id, None, version, behind.offer, until, behind.pool_code_id)
 
 
-def _live_on(source: str, external_id: str, but: int = 0) -> list[tuple[Redemption, OfferVersion]]:
-    """The coupons in use on an order, but one."""
+def live_on(source: str, external_id: str, but: Sequence[int] = ()) -> list[tuple[Redemption, OfferVersion, Coupon]]:
+    """The coupons in use on an order, but some."""
     rows = db.session.execute(
-        select(Redemption, OfferVersion)
+        select(Redemption, OfferVersion, Coupon)
         .join(Coupon, Coupon.id == Redemption.coupon_id)
         .join(OfferVersion, OfferVersion.id == Coupon.version_id)
         .where(
             Redemption.source == source,
             Redemption.order_external_id == external_id,
             Redemption.rolled_back_at.is_(None),
-            Redemption.coupon_id != but,
+            Redemption.coupon_id.not_in(but),
         )
+        .order_by(Redemption.id)
     )
-    return [(row[0], row[1]) for row in rows]
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
-def _refuse_state(coupon: Coupon, now: datetime, source: str, external_id: str) -> None:
+def refuse_state(coupon: Coupon, now: datetime, source: str, external_id: str) -> None:
     """Refuse what is not usable now, whatever the sweep has or has not written down."""
     match rules.state_at(coupon.state, coupon.usable_until, coupon.reserved_until, now):
         case CouponState.REDEEMED:
@@ -133,206 +149,99 @@ def _refuse_state(coupon: Coupon, now: datetime, source: str, external_id: str) 
         raise rules.NotUsableYet(begins=date_time(coupon.usable_from))
 
 
-def _refuse_terms(coupon: Coupon, version: OfferVersion, source: str) -> None:
+def refuse_terms(version: OfferVersion, source: str, member_id: int | None) -> None:
+    """Refuse what the terms do not allow here: another channel, or an owner who is not in the group now."""
     if version.channels and source and source not in version.channels:
         raise rules.WrongChannel(source=source)
-    if version.group_id is not None and not any(group_membership.call(coupon.member_id, version.group_id)):
-        raise rules.NotInGroupNow
+    if version.group_id is not None:
+        if member_id is None:
+            raise rules.BuyerNeeded
+        if not any(group_membership.call(member_id, version.group_id)):
+            raise rules.NotInGroupNow
 
 
-def _refuse_combination(version: OfferVersion, others: Sequence[tuple[Redemption, OfferVersion]]) -> None:
-    """Coupons go together only when they name different stack groups; without one, a coupon stands alone."""
-    for _, other in others:
-        alone = version.exclusive or other.exclusive or not version.stack_group or not other.stack_group
-        if alone or version.stack_group == other.stack_group:
-            raise rules.NotCombinable
+def refuse_budget(offer: Offer, discount: int) -> None:
+    """Refuse what would pass the offer's budget. Redeeming takes it from the counter itself; here it is only read."""
+    if offer.budget is not None and limits.used(budget_name(offer.id)) + discount > offer.budget:
+        raise rules.BudgetSpent
 
 
-def validate(wanted: Sequence[str], basket: rules.Basket, source: str = "") -> list[Verdict]:
-    """What each code would take off the basket by itself, or why it cannot be used; nothing is changed."""
+def tier_per_mille(member_id: int | None) -> int:
+    """What a member's tier lets them pay of the goods, per mille; 1000 without a member or a discount."""
+    member = members.find_member(member_id) if member_id is not None else None
+    if member is None or not member.rank:
+        return 1000
+    level = tiers.policy().level(member.rank)
+    return level.discount if level is not None else 1000
+
+
+def owner_of(found: Sequence[Found], buyer_id: int | None) -> int | None:
+    """Whose tier counts: the buyer's, or the owner's when all coupons are one person's."""
+    owners = {one.coupon.member_id for one in found if one.coupon is not None}
+    if buyer_id is not None:
+        return buyer_id
+    return owners.pop() if len(owners) == 1 else None
+
+
+def validate(
+    wanted: Sequence[str],
+    basket: rules.Basket,
+    source: str = "",
+    order: str = "",
+    buyer: Member | None = None,
+    with_tier: bool = False,
+) -> Validated:
+    """What each code would take off the basket by itself or why it cannot be used, and the best combination of them.
+
+    `order` is the order that may hold some of them already, `buyer` the person a pool's code would give its coupon to. With
+    `with_tier` the tier discount of the buyer (or of the coupons' one owner) is weighed too: it comes before the coupons,
+    and only beside those whose offer allows it. Nothing is changed, and the order of the codes does not matter.
+    """
     now = clock.now()
-    verdicts = []
-    for code in wanted:
-        coupon: Coupon | None = None
-        version: OfferVersion | None = None
-        name = ""
+    buyer_id = buyer.id if buyer is not None else None
+    verdicts = [Verdict(code) for code in wanted]
+    seen: set[int] = set()
+    for verdict in verdicts:
         try:
-            coupon, version, name = _find(code, lock=False)
-            _refuse_state(coupon, now, source, "")
-            _refuse_terms(coupon, version, source)
-            verdicts.append(Verdict(code, coupon, version, name, rules.discount_on(version, basket), None))
+            found = verdict.found = find(verdict.code, member_id=buyer_id)
+            if found.key in seen:
+                raise rules.ListedTwice
+            seen.add(found.key)
+            if found.coupon is not None:
+                refuse_state(found.coupon, now, source, order)
+            else:
+                pools.refuse_unclaimable(found.offer, found.version, buyer)
+            refuse_terms(found.version, source, found.coupon.member_id if found.coupon else buyer_id)
+            discount = rules.discount_on(found.version, basket)
+            refuse_budget(found.offer, discount.total)
+            verdict.discount = discount
         except Refusal as refusal:
-            verdicts.append(Verdict(code, coupon, version, name, None, refusal))
-    return verdicts
+            verdict.refusal = refusal
+    usable = [v for v in verdicts if v.usable and v.found is not None]
+    found_all = [v.found for v in usable if v.found is not None]
+    per_mille = tier_per_mille(owner_of(found_all, buyer_id)) if with_tier else 1000
+    candidates = {one.key: Candidate(one.key, one.version, one.usable_until) for one in found_all}
+    best = combination.best(list(candidates.values()), basket, per_mille)
+    taken = {one.candidate.key: one.discount for one in best.used}
+    for verdict in usable:
+        key = verdict.found.key if verdict.found is not None else 0
+        verdict.taken = taken.get(key)
+        verdict.used = verdict.taken is not None
+    for verdict in usable:
+        if not verdict.used and verdict.found is not None:
+            verdict.refusal = _why_left(verdict.found, usable, best, per_mille)
+    return Validated(verdicts, best, per_mille, sorted(v.code for v in usable if v.used))
 
 
-def best_of(verdicts: Sequence[Verdict]) -> Verdict | None:
-    """The verdict that takes off most; among equals the coupon that ends first. The order of the codes does not matter."""
-    usable = [v for v in verdicts if v.discount is not None and v.coupon is not None]
-    return min(
-        usable,
-        key=lambda v: (-v.discount.total, v.coupon.usable_until, v.coupon.id),  # type: ignore[union-attr]
-        default=None,
-    )
-
-
-def reserve(code: str, source: str, order: str) -> Coupon:
-    """Hold a coupon for an order while its buyer pays (30 minutes); the same order again holds it anew.
-
-    Refuses as `redeem` does, but for the basket.
-    """
-    now = clock.now()
-    coupon, version, _name = _find(code, lock=True)
-    _refuse_state(coupon, now, source, order)
-    _refuse_terms(coupon, version, source)
-    settle(coupon, now)
-    until = min(now + RESERVED_FOR, coupon.usable_until)
-    if coupon.state == CouponState.RESERVED:
-        db.session.execute(update(Coupon).where(Coupon.id == coupon.id).values(reserved_until=until))
-        return coupon
-    move(
-        coupon, CouponState.RESERVED, "reserved", {"source": source, "order": order},
-        reserved_source=source, reserved_order=order, reserved_until=until,
-    )  # fmt: skip
-    return coupon
-
-
-def release(code: str, source: str, order: str) -> Coupon:
-    """Let go of a coupon that an order holds. Refuses with `NotReserved` and `UnknownCode`."""
-    now = clock.now()
-    coupon, _version, _name = _find(code, lock=True)
-    settle(coupon, now)
-    if coupon.state != CouponState.RESERVED or (coupon.reserved_source, coupon.reserved_order) != (source, order):
-        raise NotReserved
-    after = CouponState.EXPIRED if coupon.usable_until <= now else CouponState.ISSUED
-    move(coupon, after, "released", reserved_source=None, reserved_order=None, reserved_until=None)
-    return coupon
-
-
-def redeem(code: str, source: str, order: str, basket: rules.Basket) -> Redeemed:
-    """Use a coupon on the order `(source, order)`; the same order again gets the same answer.
-
-    The coupon's row is locked first: of twenty tills with one code, one succeeds and the others learn which order used it.
-
-    Refuses with the subclasses of `RedeemRefused`: `UnknownCode`, `AlreadyRedeemed`, `Reserved`, `Expired`,
-    `NotUsableYet`, `Revoked`, `Frozen`, `Transferred`, `BelowMinimum`, `WrongProduct`, `LinesNeeded`, `WrongChannel`,
-    `NotInGroupNow`, `NotCombinable`, `NothingToDiscount`.
-    """
-    now = clock.now()
-    _lock_order(source, order)
-    coupon, version, name = _find(code, lock=True)
-    known = db.session.scalar(
-        select(Redemption).where(
-            Redemption.coupon_id == coupon.id,
-            Redemption.source == source,
-            Redemption.order_external_id == order,
-            Redemption.rolled_back_at.is_(None),
-        )
-    )
-    if known is not None:
-        others = _live_on(source, order, but=coupon.id)
-        return Redeemed(known, coupon, version, name, True, known.discount + sum(r.discount for r, _ in others))
-    _refuse_state(coupon, now, source, order)
-    _refuse_terms(coupon, version, source)
-    others = _live_on(source, order, but=coupon.id)
-    _refuse_combination(version, others)
-    taken = sum(0 if v.kind == CouponKind.FREE_SHIPPING else r.discount for r, v in others)
-    discount = rules.discount_on(
-        version, rules.Basket(basket.amount, basket.postage, basket.lines, max(basket.taken, taken))
-    )
-    settle(coupon, now)
-    move(
-        coupon, CouponState.REDEEMED, "redeemed", {"source": source, "order": order, "discount": discount.total},
-        redeemed_at=now, reserved_source=None, reserved_order=None, reserved_until=None,
-    )  # fmt: skip
-    redemption = Redemption(
-        coupon_id=coupon.id,
-        offer_id=coupon.offer_id,
-        source=source,
-        order_external_id=order,
-        amount=basket.amount,
-        discount=discount.total,
-        shares=list(discount.shares),
-        redeemed_at=now,
-    )
-    db.session.add(redemption)
-    db.session.flush()
-    publish(
-        CouponRedeemed(
-            member_id=coupon.member_id,
-            coupon_id=coupon.id,
-            offer_id=coupon.offer_id,
-            source=source,
-            order_external_id=order,
-            discount=discount.total,
-        )
-    )
-    return Redeemed(redemption, coupon, version, name, False, discount.total + sum(r.discount for r, _ in others))
-
-
-def roll_back(code: str, source: str, order: str, reason: str = "") -> tuple[Redemption, Coupon]:
-    """Undo the use of a coupon on an order; the coupon can be used again, unless its time is over. Twice is once.
-
-    Refuses with `UnknownCode`, and with `RedemptionUnknown` when the coupon was never used on that order.
-    """
-    _lock_order(source, order)
-    coupon, _version, _name = _find(code, lock=True)
-    latest = db.session.scalar(
-        select(Redemption)
-        .where(
-            Redemption.coupon_id == coupon.id,
-            Redemption.source == source,
-            Redemption.order_external_id == order,
-        )
-        .order_by(Redemption.id.desc())
-        .limit(1)
-    )
-    if latest is None:
-        raise RedemptionUnknown
-    if latest.rolled_back_at is None:
-        _undo(latest, coupon, reason)
-    return latest, coupon
-
-
-def roll_back_order(source: str, order: str, reason: str) -> int:
-    """Undo every coupon used on an order (a full refund); returns how many were."""
-    _lock_order(source, order)
-    live = _live_on(source, order)
-    for redemption, _version in live:
-        coupon = db.session.scalars(
-            select(Coupon)
-            .where(Coupon.id == redemption.coupon_id)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        ).one()
-        _undo(redemption, coupon, reason)
-    return len(live)
-
-
-def _undo(redemption: Redemption, coupon: Coupon, reason: str) -> None:
-    now = clock.now()
-    result = db.session.execute(
-        update(Redemption)
-        .where(Redemption.id == redemption.id, Redemption.rolled_back_at.is_(None))
-        .values(rolled_back_at=now, rollback_reason=reason or "rolled back")
-    )
-    if changed(result) != 1:
-        return
-    after = CouponState.EXPIRED if coupon.usable_until <= now else CouponState.ISSUED
-    move(
-        coupon, after, reason or "rolled back", {"source": redemption.source, "order": redemption.order_external_id},
-        redeemed_at=None,
-    )  # fmt: skip
-    audit.record(
-        "coupon.rolled_back", "coupon", coupon.id,
-        {"order": redemption.order_external_id, "discount": yuan(redemption.discount)}, {"state": after.value},
-    )  # fmt: skip
-    publish(
-        CouponRolledBack(
-            member_id=coupon.member_id,
-            coupon_id=coupon.id,
-            offer_id=coupon.offer_id,
-            source=redemption.source,
-            order_external_id=redemption.order_external_id,
-        )
-    )
+def _why_left(found: Found, usable: Sequence[Verdict], best: Combination, per_mille: int) -> Refusal:
+    """Why a coupon that could be used does not belong to the best combination."""
+    names = [
+        v.found.offer.name
+        for v in usable
+        if v.used and v.found is not None and not combination.go_together(found.version, v.found.version)
+    ]
+    if names:
+        return rules.Beaten(others=_(", ").join(f"“{name}”" for name in sorted(names)))
+    if best.tier.goods and not found.version.with_tier:
+        return rules.TierIsBetter()
+    return rules.NoEffect()

@@ -6,7 +6,7 @@ from kernel.errors import Refusal
 
 from ..models import Coupon
 from ..rules import Basket
-from .checkout import Redeemed, redeem
+from .redemptions import Redeemed, redeem
 
 SOURCE = "counter"
 

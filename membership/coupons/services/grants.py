@@ -14,7 +14,7 @@ from kernel.i18n import lazy_gettext as _l
 
 from .. import codes, rules
 from ..models import Coupon
-from . import claims
+from . import batch, caps
 
 
 class NothingToGrant(Refusal):
@@ -27,17 +27,17 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
     """Grant coupons of an offer to `(member_id, key)` pairs in the caller's transaction: {member_id: (coupon_id, code)}.
 
     A key grants once: again it gives the same coupon. A member who has as many of the offer as one may have is given
-    their last one that can still be used. Stock and the day's number hold; tier, group and the claim window do not, for
-    the shop itself decides. Members for whom nothing could be granted are absent.
+    their last one that can still be used. Stock, the day's number and the caps a person, a group and in money hold; tier,
+    group and the claim window do not, for the shop itself decides. Members for whom nothing could be granted are absent.
 
     The offer's row stays locked until the caller's transaction ends: grant in slices.
     """
     connection = db.session.connection()
     now = clock.now()
-    shelf = claims.locked(connection, [offer_id], now).get(offer_id)
+    shelf = batch.locked(connection, [offer_id], now).get(offer_id)
     if shelf is None:
         return {}
-    held = claims.coupons_held(connection, [offer_id], [member_id for member_id, _ in people])
+    held = batch.coupons_held(connection, [offer_id], [member_id for member_id, _ in people])
     granted: dict[int, tuple[int, str]] = {}
     keys = [key for _, key in people]
     known = {
@@ -47,10 +47,11 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
         )
     }
     usable = _usable(offer_id, [member_id for member_id, _ in people], now)
-    fresh: list[claims.Coupon] = []
+    fresh: list[batch.Coupon] = []
     closed = rules.refusal_of(shelf.row, now)
     running = closed is None or (closed is rules.NotYet and shelf.row.state == "active")
     most = shelf.row.per_member
+    persons = caps.person_keys([member_id for member_id, _ in people]) if shelf.row.per_person is not None else {}
     for member_id, key in people:
         if key in known:
             granted.setdefault(known[key].member_id, (known[key].id, known[key].code))
@@ -63,12 +64,17 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
         if not running or shelf.exhausted() is not None:
             continue
         ordinal = mine[-1].ordinal + 1 if mine else 1
-        coupon = claims.Coupon(offer_id, 0, member_id, ordinal, codes.fresh(), source, key)
+        coupon = batch.Coupon(offer_id, 0, member_id, ordinal, codes.fresh(), source, key)
+        if batch.take_counters(connection, coupon, shelf, persons.get(member_id)) is not None:
+            continue
         shelf.take(coupon)
         mine.append(coupon)
         fresh.append(coupon)
-    for coupon in claims.insert_coupons(connection, fresh, now, "granted"):
+    for coupon in batch.insert_coupons(connection, fresh, now, "granted"):
         granted[coupon.member_id] = (coupon.id, coupon.code)
+    for coupon in fresh:
+        if not coupon.id:
+            batch.give_counters_back(connection, coupon)
     if fresh:
         events.deliver_events.later()
     return granted

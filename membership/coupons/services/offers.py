@@ -15,10 +15,12 @@ from kernel.db import db
 from kernel.errors import InputInvalid, NotFound, Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from kernel.money import LARGEST
 
 from ..models import ClaimLink, CouponKind, Offer, OfferState, OfferVersion
 from ..rules import DayLimitReached, SoldOut
-from .claims import Claimed, claim, claim_as, closed_for_all, forget_closed
+from .batch import Claimed
+from .claims import claim, claim_as, closed_for_all, forget_closed
 
 PERSONAL = "coupon"
 
@@ -66,13 +68,22 @@ class Draft:
     claim_from: datetime | None = None
     claim_until: datetime | None = None
     open_to_new: bool = False
+    with_tier: bool = True
+    transferable: bool = False
+    budget: int | None = None
+    per_person: int | None = None
+    per_group: int | None = None
+    remind_hours: int | None = None
 
 
 TERMS = (
     "kind", "value", "discount_cap", "min_spend", "skus", "item_title", "usable_from", "usable_until", "valid_days",
-    "min_rank", "group_id", "channels", "stack_group", "exclusive", "priority", "terms",
+    "min_rank", "group_id", "channels", "stack_group", "exclusive", "priority", "with_tier", "transferable", "terms",
 )  # fmt: skip
-CONDITIONS = ("name", "stock", "per_member", "per_day", "claim_from", "claim_until", "open_to_new")
+CONDITIONS = (
+    "name", "stock", "per_member", "per_day", "claim_from", "claim_until", "open_to_new", "budget", "per_person", "per_group",
+    "remind_hours",
+)  # fmt: skip
 
 
 def check(draft: Draft) -> None:
@@ -107,10 +118,16 @@ def check(draft: Draft) -> None:
         wrong.append(("claim_until", _("It ends before it begins.")))
     if draft.usable_until and draft.claim_until and draft.claim_until > draft.usable_until:
         wrong.append(("claim_until", _("Coupons could still be claimed when they can no longer be used.")))
-    for name in ("stock", "per_member", "per_day"):
+    for name in ("stock", "per_member", "per_day", "budget", "per_person", "per_group"):
         number = getattr(draft, name)
-        if number is not None and not 1 <= number <= 100_000_000:
+        if number is not None and not 1 <= number <= (LARGEST if name == "budget" else 100_000_000):
             wrong.append((name, _("At least 1, or leave it empty for no limit.")))
+    if draft.remind_hours is not None and not 1 <= draft.remind_hours <= 720:
+        wrong.append(("remind_hours", _("Between 1 and 720 hours before it ends.")))
+    if not 1 <= draft.priority <= 1_000:
+        wrong.append(("priority", _("Between 1 and 1,000; the smaller number is taken off first.")))
+    if draft.exclusive and draft.stack_group:
+        wrong.append(("stack_group", _("A coupon that stands alone goes together with nothing: leave this empty.")))
     if not 0 <= draft.min_rank <= 4:
         wrong.append(("min_rank", _("Choose one of the tiers.")))
     if draft.open_to_new and (draft.min_rank or draft.group_id is not None):

@@ -40,6 +40,10 @@ def coupon(db: Any, make_member: Callable, make_offer: Callable) -> Callable[...
     return make
 
 
+def spelled(at: Any) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
 def order(code: str, number: str = "A-1", amount: int = 9900, **more: Any) -> dict[str, Any]:
     return {"code": code, "source": "shop", "order": number, "amount": amount, **more}
 
@@ -50,10 +54,15 @@ def test_redeem_answers_with_the_discount_on_each_line(send: Send, coupon: Calla
     status, body = send("redeem", order(codes.spelt(made.code), lines=lines, postage=800))
     assert status == 200
     assert body == {
-        "code": codes.spelt(made.code), "state": "redeemed", "usable_until": made.usable_until.isoformat(),
-        "reserved_until": None, "offer": "Spring", "kind": "amount", "source": "shop", "order": "A-1", "amount": 9900,
-        "postage": 800, "discount": 2000, "goods_discount": 2000, "postage_discount": 0, "line_discounts": [2000, 0],
-        "item": "", "payable": 8700, "redeemed_at": clock.now().isoformat(), "replayed": False,
+        "source": "shop", "order": "A-1", "amount": 9900, "postage": 800, "tier_discount": 0, "discount": 2000,
+        "payable": 8700, "replayed": False,
+        "coupons": [
+            {
+                "code": codes.spelt(made.code), "state": "redeemed", "usable_until": spelled(made.usable_until),
+                "offer": "Spring", "kind": "amount", "discount": 2000, "goods_discount": 2000, "postage_discount": 0,
+                "line_discounts": [2000, 0], "item": "", "redeemed_at": spelled(clock.now()), "replayed": False,
+            }
+        ],
     }  # fmt: skip
 
 
@@ -118,7 +127,7 @@ def test_bad_input_is_refused_by_name_and_changes_nothing(
 
 @pytest.mark.parametrize("body", [None, [], "x", 7])
 def test_a_body_that_is_no_object_is_refused(send: Send, body: Any) -> None:
-    assert send("redeem", body)[0] in (400, 422)
+    assert send("redeem", body)[0] in (400, 415, 422)
 
 
 def test_validate_tells_each_coupons_reason_and_the_best(send: Send, coupon: Callable) -> None:
@@ -126,25 +135,84 @@ def test_validate_tells_each_coupons_reason_and_the_best(send: Send, coupon: Cal
     wanted = [small.code, large.code, "NOTHING", coupon(min_spend=10_000).code]
     status, body = send("validate", {"codes": wanted, "amount": 9900, "postage": 800})
     assert status == 200
-    assert [c.get("discount") or c["refusal"]["code"] for c in body["coupons"]] == [
-        500,
-        1485,
-        "unknown_code",
-        "below_minimum",
+    assert [
+        (c["alone"] and c["alone"]["discount"], c["refusal"] and c["refusal"]["code"]) for c in body["coupons"]
+    ] == [
+        (500, "beaten"),
+        (1485, None),
+        (None, "unknown_code"),
+        (None, "below_minimum"),
     ]
-    assert (body["best"], body["payable"]) == (large.code, 9215)
+    assert (body["best"], body["discount"], body["payable"]) == ([large.code], 1485, 9215)
+    assert body["coupons"][3]["refusal"]["missing"] == 100
     assert send("redeem", order(large.code))[1]["payable"] == 8415
+
+
+def test_several_coupons_are_combined_and_used_together_or_not_at_all(send: Send, coupon: Callable, db: Any) -> None:
+    tea = coupon(value=1000, stack_group="goods", skus=["TEA"])
+    tenth = coupon(kind=CouponKind.PERCENT, value=900, stack_group="all")
+    post, lonely = coupon(kind=CouponKind.FREE_SHIPPING, value=0, stack_group="post"), coupon(value=1500)
+    lines = [{"sku": "TEA", "quantity": 1, "amount": 4000}, {"sku": "CUP", "quantity": 1, "amount": 6000}]
+    basket = {"amount": 10_000, "postage": 700, "lines": lines}
+    wanted = [post.code, lonely.code, tenth.code, tea.code]
+    first = send("validate", {"codes": wanted, **basket})[1]
+    again = send("validate", {"codes": wanted[::-1], **basket})[1]
+    assert first | {"coupons": []} == again | {"coupons": []}
+    assert first["coupons"] == again["coupons"][::-1]
+    assert first["best"] == sorted([post.code, tenth.code, tea.code])
+    assert (first["discount"], first["goods_discount"], first["postage_discount"]) == (2600, 1900, 700)
+    assert (first["line_discounts"], first["payable"]) == ([1300, 600], 8100)
+    assert first["coupons"][1]["refusal"]["code"] == "beaten"
+    # With one that does not go together none is used, and both of those that collide are named.
+    said = {"source": "shop", "order": "A-1", **basket}
+    status, body = send("redeem", {"codes": [tea.code, lonely.code, post.code], **said})
+    assert (status, body["code"]) == (409, "coupons_refused")
+    assert {c["code"]: c["refusal"]["code"] for c in body["coupons"]} == dict.fromkeys(
+        (tea.code, lonely.code, post.code), "not_combinable"
+    )
+    assert db.session.scalar(select(func.count()).select_from(Redemption)) == 0
+    assert send("reserve", {"codes": first["best"], "source": "shop", "order": "A-1"})[0] == 200
+    status, used = send("redeem", {"codes": first["best"], **said}, key="k")
+    assert (status, used["discount"], used["payable"], used["replayed"]) == (200, 2600, 8100, False)
+    assert send("redeem", {"codes": first["best"], **said}, key="k") == (200, used)
+    undo = {"codes": first["best"], "source": "shop", "order": "A-1"}
+    assert send("rollback", undo | {"codes": [*first["best"], lonely.code]})[1]["code"] == "coupons_refused"
+    status, back = send("rollback", undo)
+    assert [c["state"] for c in back["coupons"]] == ["issued"] * 3
+    assert (
+        send("redeem", {"codes": [tea.code, tea.code.lower()], **said})[1]["coupons"][0]["refusal"]["code"]
+        == "listed_twice"
+    )
+
+
+def test_the_tier_is_taken_off_first_where_every_coupon_allows_it(
+    send: Send, make_member: Callable, make_offer: Callable, db: Any
+) -> None:
+    member = make_member(rank=4)
+
+    def code(**changes: Any) -> str:
+        return services.claim(make_offer(**changes).id, member.id).code
+
+    beside, instead = code(value=1000), code(value=1000, with_tier=False)
+    said = {"source": "shop", "amount": 10_000, "tier_discount": True}
+    weighed = send("validate", {"codes": [beside, instead], "amount": 10_000, "tier_discount": True})[1]
+    assert (weighed["tier_discount"], weighed["best"], weighed["payable"]) == (1500, [beside], 7500)
+    assert weighed["coupons"][1]["refusal"]["code"] == "beaten"
+    used = send("redeem", {"code": beside, "order": "A-1", **said})[1]
+    assert (used["tier_discount"], used["discount"], used["payable"]) == (1500, 1000, 7500)
+    plain = send("redeem", {"code": instead, "order": "A-2", **said})[1]
+    assert (plain["tier_discount"], plain["discount"], plain["payable"]) == (0, 1000, 9000)
 
 
 def test_reserve_and_release(send: Send, coupon: Callable, clock: Any) -> None:
     made = coupon()
     held = {"code": made.code, "source": "shop", "order": "A-1"}
     status, body = send("reserve", held)
-    assert (status, body["state"]) == (200, "reserved")
-    assert body["reserved_until"] == (clock.now() + timedelta(minutes=30)).isoformat()
+    assert (status, body["coupons"][0]["state"]) == (200, "reserved")
+    assert body["coupons"][0]["reserved_until"] == spelled(clock.now() + timedelta(minutes=30))
     assert send("redeem", order(made.code, "A-2"))[1]["code"] == "reserved"
     assert send("release", held | {"order": "A-2"})[1]["code"] == "not_reserved"
-    assert send("release", held)[1]["state"] == "issued"
+    assert send("release", held)[1]["coupons"][0]["state"] == "issued"
 
 
 def test_rollback_makes_it_usable_again_once(send: Send, coupon: Callable) -> None:
@@ -153,7 +221,8 @@ def test_rollback_makes_it_usable_again_once(send: Send, coupon: Callable) -> No
     assert send("rollback", undo)[1]["code"] == "redemption_unknown"
     send("redeem", order(made.code))
     first = send("rollback", undo | {"reason": "typed twice"})
-    assert (first[0], first[1]["state"], first[1]["discount"]) == (200, "issued", 2000)
+    assert first[0] == 200
+    assert (first[1]["coupons"][0]["state"], first[1]["coupons"][0]["discount"]) == ("issued", 2000)
     assert send("rollback", undo)[1] == first[1]
     assert send("redeem", order(made.code, "A-2"))[0] == 200
 

@@ -17,7 +17,7 @@ from kernel.events import EventRecord
 from membership.coupons import codes, rules, services, subscribers
 from membership.coupons.models import Coupon, CouponEvent, CouponKind, CouponState, Offer, OfferState, Redemption
 from membership.coupons.rules import Basket
-from membership.coupons.services import checkout, claims, states
+from membership.coupons.services import claims, redemptions, states
 from membership.members.models import Member
 from membership.orders.events import OrderRefunded
 
@@ -130,7 +130,7 @@ def test_rolling_back_after_its_time_leaves_it_expired(clock: Any, make_coupon: 
 
 def test_rolling_back_what_never_was_is_refused(make_coupon: Callable) -> None:
     coupon = make_coupon()
-    with pytest.raises(checkout.RedemptionUnknown):
+    with pytest.raises(redemptions.RedemptionUnknown):
         services.roll_back(coupon.code, "shop", "A-1")
     with pytest.raises(rules.UnknownCode):
         services.roll_back("nothing", "shop", "A-1")
@@ -152,7 +152,7 @@ def test_reserve_holds_a_coupon_for_half_an_hour(clock: Any, db: Any, make_coupo
     services.reserve(coupon.code, "shop", "A-1")
     with pytest.raises(rules.Reserved):
         services.redeem(coupon.code, "shop", "A-2", BASKET)
-    with pytest.raises(checkout.NotReserved):
+    with pytest.raises(redemptions.NotReserved):
         services.release(coupon.code, "shop", "A-2")
     clock.move(minutes=29)
     services.reserve(coupon.code, "shop", "A-1")
@@ -251,18 +251,18 @@ def test_validate_gives_each_code_its_reason_and_changes_nothing(db: Any, make_c
     small, large, minimum = make_coupon(value=500), make_coupon(value=1500), make_coupon(min_spend=10_000)
     written = db.session.scalar(select(func.count()).select_from(CouponEvent))
     wanted = [small.code, large.code, minimum.code, "nothing"]
-    verdicts = services.validate(wanted, BASKET)
+    found = services.validate(wanted, BASKET)
+    verdicts = found.verdicts
     assert [v.discount.total if v.discount else v.refusal.code for v in verdicts] == [
         500,
         1500,
         "below_minimum",
         "unknown_code",
     ]  # type: ignore[union-attr]
-    best = services.best_of(verdicts)
-    assert best is not None
-    assert best.code == large.code
+    assert found.codes_used == [large.code]
     # C10: whatever the order in which they are listed.
-    assert services.best_of(services.validate(wanted[::-1], BASKET)).code == large.code  # type: ignore[union-attr]
+    again = services.validate(wanted[::-1], BASKET)
+    assert (again.codes_used, again.best) == (found.codes_used, found.best)
     assert db.session.scalar(select(func.count()).select_from(CouponEvent)) == written
 
 
@@ -345,7 +345,7 @@ class CouponLives(RuleBasedStateMachine):
         state, holder = self.expected(coupon), self.held.get(coupon.id, ("",))[0]
         if state == S.ISSUED or (state == S.RESERVED and holder == name and coupon.usable_until > kernel_clock.now()):
             services.reserve(coupon.code, "s", name)
-            self.held[coupon.id] = (name, min(kernel_clock.now() + checkout.RESERVED_FOR, coupon.usable_until))
+            self.held[coupon.id] = (name, min(kernel_clock.now() + redemptions.RESERVED_FOR, coupon.usable_until))
         else:
             with pytest.raises(rules.RedeemRefused):
                 services.reserve(coupon.code, "s", name)
@@ -356,7 +356,7 @@ class CouponLives(RuleBasedStateMachine):
         name = f"{order}{coupon.id}"
         try:
             services.roll_back(coupon.code, "s", name)
-        except checkout.RedemptionUnknown:
+        except redemptions.RedemptionUnknown:
             assert self.used.get(coupon.id) != name
         if self.used.get(coupon.id) == name:
             del self.used[coupon.id]

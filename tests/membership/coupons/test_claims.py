@@ -171,13 +171,13 @@ def test_a_changed_group_is_looked_up_again(make_member: Callable, make_offer: C
     offer, first, second = make_offer(group_id=7), make_member(), make_member()
     members_in_group.update({(first.id, 7), (second.id, 8)})
     services.claim(offer.id, first.id)
-    known = dict(claims._groups)
+    known = dict(claims._asks)
     services.edit(
         offer.id,
         services.Draft(name="Spring", kind=services.get_offer(offer.id)[1].kind, value=2000, valid_days=14, group_id=8),
     )
     # Another process still remembers the old group.
-    claims._groups.update(known)
+    claims._asks.update(known)
     assert services.claim(offer.id, second.id).fresh
     with pytest.raises(rules.NotInGroup):
         services.claim(offer.id, make_member().id)
