@@ -7,4 +7,4 @@ from flask import Flask
 
 def init_app(app: Flask) -> None:
     """Load the room's tables and events."""
-    from . import events, models  # noqa: F401
+    from . import events, merging, models  # noqa: F401

@@ -140,6 +140,8 @@ class PointsTransaction(db.Model):
     type: Mapped[Kind]
     account_id: Mapped[int] = mapped_column(ForeignKey("points_account.id"))
     points: Mapped[int]
+    # What a claw-back could not take: part of the account's shortfall from then on.
+    missing: Mapped[int] = mapped_column(default=0, server_default="0")
     source_type: Mapped[str]
     source_id: Mapped[str]
     reverses_id: Mapped[int | None] = mapped_column(ForeignKey("points_transaction.id"))

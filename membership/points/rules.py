@@ -240,7 +240,7 @@ def clawed_back(points: int, lots: Iterable[Lot], order_id: int, policy: Clawbac
     """
     lots = list(lots)
     own = [lot for lot in lots if lot.order_id == order_id]
-    sources = [lot for lot in own if lot.state is LotState.PENDING]
+    sources = spending_order(lot for lot in own if lot.state is LotState.PENDING)
     if policy is not Clawback.ONLY_PENDING:
         sources += spending_order(lot for lot in own if lot.state is LotState.ACTIVE)
         sources += spending_order(lot for lot in lots if lot.order_id != order_id and lot.state is LotState.ACTIVE)

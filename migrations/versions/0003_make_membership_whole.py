@@ -30,6 +30,38 @@ def upgrade() -> None:
     sa.UniqueConstraint('name', name=op.f('uq_column_mapping_name'))
     )
     op.create_index(op.f('ix_column_mapping_heading_key'), 'column_mapping', ['heading_key'], unique=False)
+    op.create_table('order_connection',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('kind', sa.Enum('shopify', 'woocommerce', 'youzan', 'standard', name='kind', native_enum=False, length=32), nullable=False),
+    sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('token', sa.Text(), nullable=False),
+    sa.Column('secret', sa.Text(), nullable=False),
+    sa.Column('previous_secret', sa.Text(), nullable=True),
+    sa.Column('previous_until', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('client_id', sa.Text(), nullable=False),
+    sa.Column('currency', sa.Text(), nullable=False),
+    sa.Column('rate', sa.BigInteger(), nullable=True),
+    sa.Column('state', sa.Enum('active', 'paused', name='connectionstate', native_enum=False, length=32), nullable=False),
+    sa.Column('last_received_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('refused', sa.BigInteger(), nullable=False),
+    sa.Column('refused_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('refusal', sa.Text(), nullable=True),
+    sa.Column('staff_id', sa.BigInteger(), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint('rate > 0', name=op.f('ck_order_connection_rate')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_order_connection')),
+    sa.UniqueConstraint('token', name=op.f('uq_order_connection_token'))
+    )
+    op.create_table('order_step',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('order_external_id', sa.Text(), nullable=False),
+    sa.Column('state', sa.Enum('placed', 'paid', 'shipped', 'delivered', 'completed', 'closed', 'refused', name='orderstate', native_enum=False, length=32), nullable=False),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_order_step')),
+    sa.UniqueConstraint('source', 'order_external_id', 'state', 'at', name=op.f('uq_order_step_source_order_external_id_state_at'))
+    )
     op.create_table('points_batch',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('filename', sa.Text(), nullable=False),
@@ -62,6 +94,47 @@ def upgrade() -> None:
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_points_program'))
     )
+    op.create_table('webhook_endpoint',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('url', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('types', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('listens', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('secret', sa.Text(), nullable=False),
+    sa.Column('previous_secret', sa.Text(), nullable=True),
+    sa.Column('previous_until', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('state', sa.Enum('active', 'paused', 'disabled', name='endpointstate', native_enum=False, length=32), nullable=False),
+    sa.Column('failures', sa.BigInteger(), nullable=False),
+    sa.Column('failing_since', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('held_until', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('last_success_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_webhook_endpoint'))
+    )
+    op.create_table('bulk_run',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('token', sa.Text(), nullable=False),
+    sa.Column('kind', sa.Text(), nullable=False),
+    sa.Column('staff_id', sa.BigInteger(), nullable=False),
+    sa.Column('arguments', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('locale', sa.Text(), nullable=False),
+    sa.Column('state', sa.Enum('running', 'done', 'failed', name='bulkstate', native_enum=False, length=32), nullable=False),
+    sa.Column('total', sa.BigInteger(), nullable=False),
+    sa.Column('done', sa.BigInteger(), nullable=False),
+    sa.Column('touched', sa.BigInteger(), nullable=False),
+    sa.Column('checkpoint', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('filename', sa.Text(), nullable=True),
+    sa.Column('lease_token', sa.Text(), nullable=True),
+    sa.Column('lease_until', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.CheckConstraint("(state = 'running') = (finished_at IS NULL)", name=op.f('ck_bulk_run_ended')),
+    sa.ForeignKeyConstraint(['staff_id'], ['staff.id'], name=op.f('fk_bulk_run_staff_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_bulk_run')),
+    sa.UniqueConstraint('token', name=op.f('uq_bulk_run_token'))
+    )
+    op.create_index('ix_bulk_run_ended', 'bulk_run', ['finished_at'], unique=False)
+    op.create_index('ix_bulk_run_running', 'bulk_run', ['lease_until'], unique=False, postgresql_where=sa.text("state = 'running'"))
     op.create_table('code_pool',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('offer_id', sa.BigInteger(), nullable=False),
@@ -75,7 +148,6 @@ def upgrade() -> None:
     sa.Column('accepted', sa.BigInteger(), nullable=False),
     sa.Column('body', sa.Text(), nullable=True),
     sa.Column('rejects', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-    sa.Column('leased_until', sa.DateTime(timezone=True), nullable=True),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('closed_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
@@ -111,7 +183,6 @@ def upgrade() -> None:
     sa.Column('without', sa.BigInteger(), nullable=False),
     sa.Column('rejects', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('form_key', sa.Text(), nullable=True),
-    sa.Column('leased_until', sa.DateTime(timezone=True), nullable=True),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('staff_id', sa.BigInteger(), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
@@ -122,6 +193,29 @@ def upgrade() -> None:
     )
     op.create_index(op.f('ix_grant_run_offer_id'), 'grant_run', ['offer_id'], unique=False)
     op.create_index('ix_grant_run_open', 'grant_run', ['id'], unique=False, postgresql_where=sa.text('finished_at IS NULL'))
+    op.create_table('hook_receipt',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('connection_id', sa.BigInteger(), nullable=False),
+    sa.Column('delivery_id', sa.Text(), nullable=False),
+    sa.Column('topic', sa.Text(), nullable=False),
+    sa.Column('received_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('outcome', sa.Enum('received', 'accepted', 'duplicate', 'ignored', 'rejected', 'failed', name='outcome', native_enum=False, length=32), nullable=False),
+    sa.Column('reasons', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('orders', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('repeats', sa.BigInteger(), nullable=False),
+    sa.Column('attempts', sa.BigInteger(), nullable=False),
+    sa.Column('due_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('done_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('size', sa.BigInteger(), nullable=False),
+    sa.Column('body', sa.LargeBinary(), nullable=True),
+    sa.ForeignKeyConstraint(['connection_id'], ['order_connection.id'], name=op.f('fk_hook_receipt_connection_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_hook_receipt')),
+    sa.UniqueConstraint('connection_id', 'delivery_id', name=op.f('uq_hook_receipt_connection_id_delivery_id'))
+    )
+    op.create_index('ix_hook_receipt_due', 'hook_receipt', ['due_at'], unique=False, postgresql_where=sa.text("outcome IN ('received', 'failed')"))
+    op.create_index('ix_hook_receipt_list', 'hook_receipt', ['connection_id', sa.literal_column('id DESC')], unique=False)
+    op.create_index('ix_hook_receipt_orders', 'hook_receipt', ['orders'], unique=False, postgresql_using='gin')
+    op.create_index(op.f('ix_hook_receipt_received_at'), 'hook_receipt', ['received_at'], unique=False)
     op.create_table('merge',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('survivor_id', sa.BigInteger(), nullable=False),
@@ -217,6 +311,21 @@ def upgrade() -> None:
     )
     op.create_index('ix_rights_request_member', 'rights_request', ['member_id', sa.literal_column('id DESC')], unique=False)
     op.create_index('uq_rights_request_open', 'rights_request', ['member_id', 'wish'], unique=True, postgresql_where=sa.text('done_at IS NULL AND taken_back_at IS NULL'))
+    op.create_table('saved_view',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('staff_id', sa.BigInteger(), nullable=False),
+    sa.Column('list_name', sa.Text(), nullable=False),
+    sa.Column('title', sa.Text(), nullable=False),
+    sa.Column('query', sa.Text(), nullable=False),
+    sa.Column('shared', sa.Boolean(), nullable=False),
+    sa.Column('position', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("title <> ''", name=op.f('ck_saved_view_title')),
+    sa.ForeignKeyConstraint(['staff_id'], ['staff.id'], name=op.f('fk_saved_view_staff_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_saved_view')),
+    sa.UniqueConstraint('staff_id', 'list_name', 'title', name=op.f('uq_saved_view_staff_id_list_name_title'))
+    )
+    op.create_index('ix_saved_view_list', 'saved_view', ['list_name', 'position', 'id'], unique=False)
     op.create_table('tier_draft',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
@@ -230,6 +339,7 @@ def upgrade() -> None:
     sa.Column('compared_id', sa.BigInteger(), nullable=True),
     sa.Column('started_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('worked_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('cursor', sa.BigInteger(), nullable=False),
     sa.Column('done', sa.BigInteger(), nullable=False),
     sa.Column('total', sa.BigInteger(), nullable=False),
@@ -245,6 +355,43 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['member_id'], ['member.id'], name=op.f('fk_tier_warning_member_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('member_id', 'valid_until', 'days', name=op.f('pk_tier_warning'))
     )
+    op.create_table('webhook_delivery',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('endpoint_id', sa.BigInteger(), nullable=False),
+    sa.Column('event_id', sa.BigInteger(), nullable=True),
+    sa.Column('message_id', sa.Text(), nullable=False),
+    sa.Column('type', sa.Text(), nullable=False),
+    sa.Column('body', sa.Text(), nullable=False),
+    sa.Column('state', sa.Enum('waiting', 'sending', 'delivered', 'dead', name='deliverystate', native_enum=False, length=32), nullable=False),
+    sa.Column('attempts', sa.BigInteger(), nullable=False),
+    sa.Column('next_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('lease', sa.Text(), nullable=True),
+    sa.Column('lease_until', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('last_status', sa.BigInteger(), nullable=True),
+    sa.Column('last_error', sa.Text(), nullable=True),
+    sa.Column('last_answer', sa.Text(), nullable=True),
+    sa.Column('took_ms', sa.BigInteger(), nullable=True),
+    sa.Column('sent_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['endpoint_id'], ['webhook_endpoint.id'], name=op.f('fk_webhook_delivery_endpoint_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_webhook_delivery')),
+    sa.UniqueConstraint('endpoint_id', 'event_id', name=op.f('uq_webhook_delivery_endpoint_id_event_id')),
+    sa.UniqueConstraint('endpoint_id', 'message_id', name=op.f('uq_webhook_delivery_endpoint_id_message_id'))
+    )
+    op.create_index(op.f('ix_webhook_delivery_created_at'), 'webhook_delivery', ['created_at'], unique=False)
+    op.create_index('ix_webhook_delivery_due', 'webhook_delivery', ['endpoint_id', 'next_at'], unique=False, postgresql_where=sa.text("state = 'waiting'"))
+    op.create_index('ix_webhook_delivery_log', 'webhook_delivery', ['endpoint_id', sa.literal_column('id DESC')], unique=False)
+    op.create_index('ix_webhook_delivery_sending', 'webhook_delivery', ['lease_until'], unique=False, postgresql_where=sa.text("state = 'sending'"))
+    op.create_index('ix_webhook_delivery_state', 'webhook_delivery', ['endpoint_id', 'state', sa.literal_column('id DESC')], unique=False)
+    op.create_table('default_view',
+    sa.Column('staff_id', sa.BigInteger(), nullable=False),
+    sa.Column('list_name', sa.Text(), nullable=False),
+    sa.Column('view_id', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['staff_id'], ['staff.id'], name=op.f('fk_default_view_staff_id')),
+    sa.ForeignKeyConstraint(['view_id'], ['saved_view.id'], name=op.f('fk_default_view_view_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('staff_id', 'list_name', name=op.f('pk_default_view'))
+    )
+    op.create_index(op.f('ix_default_view_view_id'), 'default_view', ['view_id'], unique=False)
     op.create_table('gift_code',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('gift_id', sa.BigInteger(), nullable=False),
@@ -291,6 +438,7 @@ def upgrade() -> None:
     sa.Column('type', sa.Enum('earn', 'activate', 'claw_back', 'recover', 'award', 'check_in', 'birthday', 'play', 'adjust', 'spend', 'redeem', 'give_back', 'expire', name='kind', native_enum=False, length=32), nullable=False),
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('points', sa.BigInteger(), nullable=False),
+    sa.Column('missing', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('source_type', sa.Text(), nullable=False),
     sa.Column('source_id', sa.Text(), nullable=False),
     sa.Column('reverses_id', sa.BigInteger(), nullable=True),
@@ -431,6 +579,8 @@ def upgrade() -> None:
     op.add_column('api_key', sa.Column('per_minute', sa.BigInteger(), server_default='1200', nullable=False))
     op.create_index('ix_consent_channel', 'consent', ['channel', 'purpose', sa.literal_column('member_id DESC'), sa.literal_column('id DESC')], unique=False, postgresql_include=['granted'])
     op.add_column('coupon', sa.Column('reminded_at', sa.DateTime(timezone=True), nullable=True))
+    op.add_column('coupon', sa.Column('network', sa.Text(), nullable=True))
+    op.add_column('coupon', sa.Column('device', sa.Text(), nullable=True))
     op.add_column('coupon', sa.Column('parent_id', sa.BigInteger(), nullable=True))
     op.create_foreign_key(op.f('fk_coupon_parent_id'), 'coupon', 'coupon', ['parent_id'], ['id'])
     op.add_column('gift_claim', sa.Column('reminded_at', sa.DateTime(timezone=True), nullable=True))
@@ -445,14 +595,20 @@ def upgrade() -> None:
     op.create_foreign_key(op.f('fk_import_run_corrects_id'), 'import_run', 'import_run', ['corrects_id'], ['id'], ondelete='SET NULL')
     op.add_column('member', sa.Column('value_index', sa.BigInteger(), server_default='0', nullable=False))
     op.add_column('member', sa.Column('value_label', sa.Enum('transaction', 'relation', 'both', name='valuelabel', native_enum=False, length=32), nullable=True))
+    op.drop_index(op.f('ix_member_last_order'), table_name='member')
     op.drop_index(op.f('ix_member_list'), table_name='member', postgresql_where='(merged_into_id IS NULL)')
+    op.drop_index(op.f('ix_member_rank'), table_name='member', postgresql_where='(merged_into_id IS NULL)')
     op.drop_index(op.f('ix_member_source'), table_name='member')
-    op.create_index('ix_member_source', 'member', ['source', sa.literal_column('id DESC')], unique=False, postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
-    op.create_index('ix_member_birthday', 'member', [sa.literal_column('EXTRACT(month FROM birthday)'), sa.literal_column('id DESC')], unique=False, postgresql_include=['birthday'], postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
-    op.create_index('ix_member_names', 'member', [sa.literal_column("(string_to_array(replace(lower(((name || '|'::text) || nickname)), ' '::text, ''::text), NULL::text) || string_to_array(((regexp_replace(replace(lower(((name || '|'::text) || nickname)), ' '::text, ''::text), '(..)'::text, '\\1 '::text, 'g'::text) || ' '::text) || regexp_replace(substr(replace(lower(((name || '|'::text) || nickname)), ' '::text, ''::text), 2), '(..)'::text, '\\1 '::text, 'g'::text)), ' '::text))")], unique=False, postgresql_using='gin')
-    op.create_index('ix_member_stage', 'member', ['stage', sa.literal_column('id DESC')], unique=False, postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
-    op.create_index('ix_member_value', 'member', [sa.literal_column('value_index DESC'), sa.literal_column('id DESC')], unique=False, postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
-    op.create_index('ix_member_value_label', 'member', ['value_label', sa.literal_column('id DESC')], unique=False, postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.drop_index(op.f('ix_member_spend'), table_name='member', postgresql_where='(merged_into_id IS NULL)')
+    op.create_index('ix_member_list_birthday', 'member', [sa.literal_column('EXTRACT(month FROM birthday)'), sa.literal_column('id DESC')], unique=False, postgresql_include=['birthday'], postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.create_index('ix_member_list_last_order', 'member', [sa.literal_column("COALESCE(last_order_at, '1970-01-01 00:00:00+00'::timestamp with time zone) DESC"), sa.literal_column('id DESC')], unique=False, postgresql_include=['last_order_at'], postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.create_index('ix_member_list_names', 'member', [sa.literal_column("(string_to_array(replace(lower(((name || '|'::text) || nickname)), ' '::text, ''::text), NULL::text) || string_to_array(((regexp_replace(replace(lower(((name || '|'::text) || nickname)), ' '::text, ''::text), '(..)'::text, '\\1 '::text, 'g'::text) || ' '::text) || regexp_replace(substr(replace(lower(((name || '|'::text) || nickname)), ' '::text, ''::text), 2), '(..)'::text, '\\1 '::text, 'g'::text)), ' '::text))")], unique=False, postgresql_using='gin')
+    op.create_index('ix_member_list_rank', 'member', ['rank', sa.literal_column('id DESC')], unique=False, postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.create_index('ix_member_list_source', 'member', ['source', sa.literal_column('id DESC')], unique=False, postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.create_index('ix_member_list_spend', 'member', [sa.literal_column('spend DESC'), sa.literal_column('id DESC')], unique=False, postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.create_index('ix_member_list_stage', 'member', ['stage', sa.literal_column('id DESC')], unique=False, postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.create_index('ix_member_list_value', 'member', [sa.literal_column('value_index DESC'), sa.literal_column('id DESC')], unique=False, postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.create_index('ix_member_list_value_label', 'member', ['value_label', sa.literal_column('id DESC')], unique=False, postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
     op.drop_index(op.f('ix_member_tag_tag_id'), table_name='member_tag')
     op.create_index('ix_member_tag_tag', 'member_tag', ['tag_id', sa.literal_column('member_id DESC')], unique=False)
     op.add_column('member_tier', sa.Column('falls_at', sa.DateTime(timezone=True), nullable=True))
@@ -472,7 +628,9 @@ def upgrade() -> None:
     op.create_unique_constraint(op.f('uq_offer_form_key'), 'offer', ['form_key'])
     op.add_column('offer_version', sa.Column('with_tier', sa.Boolean(), server_default=sa.text('true'), nullable=False))
     op.add_column('offer_version', sa.Column('transferable', sa.Boolean(), server_default=sa.text('false'), nullable=False))
+    op.create_index('ix_order_version', 'order', ['version_at', 'id'], unique=False)
     op.add_column('redemption', sa.Column('tier_discount', sa.BigInteger(), server_default=sa.text('0'), nullable=False))
+    op.create_index('ix_seat_inviter', 'seat', ['inviter_id'], unique=False, postgresql_where=sa.text('inviter_id IS NOT NULL'))
     op.add_column('tier_policy', sa.Column('birthday_days', sa.BigInteger(), server_default=sa.text('7'), nullable=False))
     op.add_column('tier_policy', sa.Column('note', sa.Text(), server_default=sa.text("''"), nullable=False))
     op.execute("\nCREATE OR REPLACE FUNCTION points_entries_balance() RETURNS trigger LANGUAGE plpgsql AS $$\nDECLARE wrong bigint;\nBEGIN\n    SELECT transaction_id INTO wrong FROM fresh GROUP BY transaction_id HAVING sum(amount) <> 0 LIMIT 1;\n    IF wrong IS NOT NULL THEN\n        RAISE EXCEPTION 'the entries of points transaction % do not sum to zero', wrong USING ERRCODE = 'check_violation';\n    END IF;\n    RETURN NULL;\nEND $$\n")
@@ -484,7 +642,9 @@ def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
     op.drop_column('tier_policy', 'note')
     op.drop_column('tier_policy', 'birthday_days')
+    op.drop_index('ix_seat_inviter', table_name='seat', postgresql_where=sa.text('inviter_id IS NOT NULL'))
     op.drop_column('redemption', 'tier_discount')
+    op.drop_index('ix_order_version', table_name='order')
     op.drop_column('offer_version', 'transferable')
     op.drop_column('offer_version', 'with_tier')
     op.drop_constraint(op.f('uq_offer_form_key'), 'offer', type_='unique')
@@ -504,14 +664,20 @@ def downgrade() -> None:
     op.drop_column('member_tier', 'falls_at')
     op.drop_index('ix_member_tag_tag', table_name='member_tag')
     op.create_index(op.f('ix_member_tag_tag_id'), 'member_tag', ['tag_id'], unique=False)
-    op.drop_index('ix_member_value_label', table_name='member', postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
-    op.drop_index('ix_member_value', table_name='member', postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
-    op.drop_index('ix_member_stage', table_name='member', postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
-    op.drop_index('ix_member_names', table_name='member', postgresql_using='gin')
-    op.drop_index('ix_member_birthday', table_name='member', postgresql_include=['birthday'], postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
-    op.drop_index('ix_member_source', table_name='member', postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.drop_index('ix_member_list_value_label', table_name='member', postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.drop_index('ix_member_list_value', table_name='member', postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.drop_index('ix_member_list_stage', table_name='member', postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.drop_index('ix_member_list_spend', table_name='member', postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.drop_index('ix_member_list_source', table_name='member', postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.drop_index('ix_member_list_rank', table_name='member', postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.drop_index('ix_member_list_names', table_name='member', postgresql_using='gin')
+    op.drop_index('ix_member_list_last_order', table_name='member', postgresql_include=['last_order_at'], postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.drop_index('ix_member_list_birthday', table_name='member', postgresql_include=['birthday'], postgresql_where=sa.text('merged_into_id IS NULL AND erased_at IS NULL'))
+    op.create_index(op.f('ix_member_spend'), 'member', [sa.literal_column('spend DESC'), sa.literal_column('id DESC')], unique=False, postgresql_where='(merged_into_id IS NULL)')
     op.create_index(op.f('ix_member_source'), 'member', ['source'], unique=False)
+    op.create_index(op.f('ix_member_rank'), 'member', ['rank', sa.literal_column('id DESC')], unique=False, postgresql_where='(merged_into_id IS NULL)')
     op.create_index(op.f('ix_member_list'), 'member', [sa.literal_column('created_at DESC'), sa.literal_column('id DESC')], unique=False, postgresql_where='(merged_into_id IS NULL)')
+    op.create_index(op.f('ix_member_last_order'), 'member', [sa.literal_column("COALESCE(last_order_at, '1970-01-01 00:00:00+00'::timestamp with time zone) DESC"), sa.literal_column('id DESC')], unique=False)
     op.drop_column('member', 'value_label')
     op.drop_column('member', 'value_index')
     op.drop_constraint(op.f('fk_import_run_corrects_id'), 'import_run', type_='foreignkey')
@@ -526,6 +692,8 @@ def downgrade() -> None:
     op.drop_column('gift_claim', 'reminded_at')
     op.drop_constraint(op.f('fk_coupon_parent_id'), 'coupon', type_='foreignkey')
     op.drop_column('coupon', 'parent_id')
+    op.drop_column('coupon', 'device')
+    op.drop_column('coupon', 'network')
     op.drop_column('coupon', 'reminded_at')
     op.drop_index('ix_consent_channel', table_name='consent', postgresql_include=['granted'])
     op.drop_column('api_key', 'per_minute')
@@ -568,8 +736,18 @@ def downgrade() -> None:
     op.drop_index('uq_gift_code_lower', table_name='gift_code')
     op.drop_index('ix_gift_code_free', table_name='gift_code', postgresql_where=sa.text('claim_id IS NULL'))
     op.drop_table('gift_code')
+    op.drop_index(op.f('ix_default_view_view_id'), table_name='default_view')
+    op.drop_table('default_view')
+    op.drop_index('ix_webhook_delivery_state', table_name='webhook_delivery')
+    op.drop_index('ix_webhook_delivery_sending', table_name='webhook_delivery', postgresql_where=sa.text("state = 'sending'"))
+    op.drop_index('ix_webhook_delivery_log', table_name='webhook_delivery')
+    op.drop_index('ix_webhook_delivery_due', table_name='webhook_delivery', postgresql_where=sa.text("state = 'waiting'"))
+    op.drop_index(op.f('ix_webhook_delivery_created_at'), table_name='webhook_delivery')
+    op.drop_table('webhook_delivery')
     op.drop_table('tier_warning')
     op.drop_table('tier_draft')
+    op.drop_index('ix_saved_view_list', table_name='saved_view')
+    op.drop_table('saved_view')
     op.drop_index('uq_rights_request_open', table_name='rights_request', postgresql_where=sa.text('done_at IS NULL AND taken_back_at IS NULL'))
     op.drop_index('ix_rights_request_member', table_name='rights_request')
     op.drop_table('rights_request')
@@ -588,6 +766,11 @@ def downgrade() -> None:
     op.drop_index('ix_merge_survivor', table_name='merge')
     op.drop_index('ix_merge_recent', table_name='merge', postgresql_where=sa.text('undone_at IS NULL'))
     op.drop_table('merge')
+    op.drop_index(op.f('ix_hook_receipt_received_at'), table_name='hook_receipt')
+    op.drop_index('ix_hook_receipt_orders', table_name='hook_receipt', postgresql_using='gin')
+    op.drop_index('ix_hook_receipt_list', table_name='hook_receipt')
+    op.drop_index('ix_hook_receipt_due', table_name='hook_receipt', postgresql_where=sa.text("outcome IN ('received', 'failed')"))
+    op.drop_table('hook_receipt')
     op.drop_index('ix_grant_run_open', table_name='grant_run', postgresql_where=sa.text('finished_at IS NULL'))
     op.drop_index(op.f('ix_grant_run_offer_id'), table_name='grant_run')
     op.drop_table('grant_run')
@@ -597,8 +780,14 @@ def downgrade() -> None:
     op.drop_index('ix_code_pool_open', table_name='code_pool', postgresql_where=sa.text('finished_at IS NULL'))
     op.drop_index(op.f('ix_code_pool_offer_id'), table_name='code_pool')
     op.drop_table('code_pool')
+    op.drop_index('ix_bulk_run_running', table_name='bulk_run', postgresql_where=sa.text("state = 'running'"))
+    op.drop_index('ix_bulk_run_ended', table_name='bulk_run')
+    op.drop_table('bulk_run')
+    op.drop_table('webhook_endpoint')
     op.drop_table('points_program')
     op.drop_table('points_batch')
+    op.drop_table('order_step')
+    op.drop_table('order_connection')
     op.drop_index(op.f('ix_column_mapping_heading_key'), table_name='column_mapping')
     op.drop_table('column_mapping')
     op.execute('DROP FUNCTION points_entries_balance()')

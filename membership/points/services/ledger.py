@@ -72,6 +72,22 @@ def locked(member_ids: Iterable[int]) -> list[PointsAccount]:
     )
 
 
+_OPEN = text(
+    """
+    INSERT INTO points_account (kind, member_id, origin_id, shortfall, overdrawn, opened_at)
+    SELECT 'member', m.id, m.id, 0, 0, :now FROM member m
+    WHERE m.id = ANY(:members) AND m.merged_into_id IS NULL AND m.erased_at IS NULL
+      AND NOT EXISTS (SELECT 1 FROM points_account a WHERE a.member_id = m.id)
+    ORDER BY m.id ON CONFLICT DO NOTHING
+    """
+).bindparams(bindparam("now", type_=DateTime(timezone=True)))
+
+
+def open_for(member_ids: Sequence[int], now: datetime) -> None:
+    """Open an account for each of these members who has none; two callers at once open one."""
+    db.session.execute(_OPEN, {"members": sorted(member_ids), "now": now})
+
+
 def held(member_id: int, now: datetime | None = None) -> list[PointsAccount]:
     """A member's accounts, locked and settled by the clock; one is opened for somebody who has none.
 
@@ -84,18 +100,7 @@ def held(member_id: int, now: datetime | None = None) -> list[PointsAccount]:
             break
         accounts = locked([member.id])
         if not accounts:
-            db.session.execute(
-                upsert(PointsAccount)
-                .values(
-                    kind=AccountKind.MEMBER,
-                    member_id=member.id,
-                    origin_id=member.id,
-                    shortfall=0,
-                    overdrawn=0,
-                    opened_at=now,
-                )
-                .on_conflict_do_nothing()
-            )
+            open_for([member.id], now)
             accounts = locked([member.id])
         if accounts:
             settle(accounts, now)
