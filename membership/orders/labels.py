@@ -9,8 +9,10 @@ from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.money import yuan
 
+from . import formats
 from .events import OrderCompleted, OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused
 from .formats import sheet
+from .formats.cells import Dates
 from .formats.drafts import Reason
 from .formats.uci import Reason as UciReason
 from .formats.uci import WhySetAside
@@ -41,6 +43,42 @@ RUN_STATES = {
     RunState.RUNNING: _l("Under way"),
     RunState.DONE: _l("Done"),
     RunState.FAILED: _l("File refused"),
+}
+DATES = {
+    Dates.YMD: _l("Year first: 2026-03-01 10:30, 2026年3月1日"),
+    Dates.DMY: _l("Day first: 01/03/2026 10:30"),
+    Dates.MDY: _l("Month first: 03/01/2026 10:30"),
+    Dates.SERIAL: _l("Spreadsheet numbers: 46082.4375"),
+    Dates.UNIX: _l("Seconds or milliseconds since 1970"),
+}
+UNITS = {"yuan": _l("Yuan: 128.00"), "fen": _l("分 (hundredths): 12800")}
+# Our columns as staff read them when they map a file.
+FIELDS = {
+    "order_no": _l("Order number"),
+    "placed_at": _l("Placed"),
+    "paid_amount": _l("Amount paid"),
+    "state": _l("State"),
+    "buyer_phone": _l("Buyer's phone"),
+    "buyer_id": _l("Buyer's number"),
+    "buyer_nickname": _l("Buyer's nickname"),
+    "buyer_name": _l("Buyer's name"),
+    "buyer_email": _l("Buyer's e-mail"),
+    "buyer_city": _l("City"),
+    "buyer_address": _l("Address"),
+    "title": _l("Product"),
+    "sku": _l("SKU"),
+    "quantity": _l("Pieces"),
+    "unit_price": _l("Price a piece"),
+    "postage": _l("Postage"),
+    "discount": _l("Discount"),
+    "refunded_amount": _l("Refunded"),
+    "payment": _l("Way of paying"),
+    "paid_at": _l("Paid at"),
+    "shipped_at": _l("Sent at"),
+    "delivered_at": _l("Delivered at"),
+    "completed_at": _l("Completed at"),
+    "closed_at": _l("Closed at"),
+    "updated_at": _l("Last changed at"),
 }
 RUN_TONES = {
     RunState.WAITING: "caution",
@@ -77,17 +115,23 @@ REASONS: dict[str, Any] = {
     Reason.QUANTITY_FORM: _l("Not a whole number"),
     Reason.QUANTITY_RANGE: _l("The quantity is not between 1 and 1,000,000"),
     Reason.MOMENT_FORM: _l("Not a date and time such as 2026-03-01 10:30"),
+    Reason.MOMENT_SERIAL: _l(
+        "A date as a bare number (45678.5): give the column a date format, or map it as spreadsheet dates"
+    ),
     Reason.MOMENT_ABSURD: _l("Not a likely date"),
     Reason.MOMENT_AHEAD: _l("The moment lies in the future"),
     Reason.MOMENT_ORDER: _l("The moment lies before the order was placed"),
     Reason.STATE_UNKNOWN: _l("The state is not one of those that this format knows"),
     Reason.PAYMENT_UNKNOWN: _l("The payment is neither online nor on_delivery"),
     Reason.PHONE_FORM: _l("Not a whole phone number"),
+    Reason.PHONE_SPOILT: _l("The phone was changed by a spreadsheet program (1.38E+10): export the column as text"),
     Reason.EMAIL_FORM: _l("Not an e-mail address"),
     Reason.REFUND_TOO_LARGE: _l("More was refunded than was paid"),
     Reason.POSTAGE_TOO_LARGE: _l("The postage is more than was paid"),
     Reason.LINES_DIFFER: _l("Lines of one order say different things here"),
     Reason.TOO_MANY_LINES: _l("One order has more than 2,000 lines"),
+    Reason.CURRENCY: _l("The order is in another currency, and no rate was given for it"),
+    Reason.STATE_UNMAPPED: _l("The mapping does not say what this state means"),
     Reason.OTHER_LINE: _l("Another line of this order is refused"),
     UciReason.INVOICE_EMPTY: _l("The invoice number is missing"),
     UciReason.INVOICE_FORM: _l("The invoice number is not digits, C and digits, or A and digits"),
@@ -122,6 +166,8 @@ def failure_text(failure: dict[str, Any] | None) -> str:
         return ""
     sentence = str(FAILURES.get(failure["code"], failure["code"]))
     values = {key: value for key, value in failure.items() if key != "code"}
+    if values.get("format") in formats.FORMATS:
+        values["format"] = formats.FORMATS[values["format"]].label
     return sentence % values if values else sentence
 
 

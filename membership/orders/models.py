@@ -11,6 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
 
+from .feeds.signatures import Kind
+
 
 class OrderState(enum.StrEnum):
     PLACED = "placed"
@@ -68,6 +70,8 @@ class Order(db.Model):
         Index("ix_order_number", "external_id", postgresql_ops={"external_id": "text_pattern_ops"}),
         Index("ix_order_buyer", "source", "buyer", postgresql_where=text("buyer IS NOT NULL")),
         Index("ix_order_run", "run_id"),
+        # Programs that follow what has changed.
+        Index("ix_order_version", "version_at", "id"),
         Index("ix_order_delivered", "delivered_at", postgresql_where=text("delivered_at IS NOT NULL")),
         Index("ix_order_completed", "completed_at", postgresql_where=text("completed_at IS NOT NULL")),
         # Parcels under way that are expected at a known moment.
@@ -160,6 +164,143 @@ class ReturnedLine(db.Model):
     )
 
 
+class OrderDetail(db.Model):
+    """The lines of one order as a file of details (Taobao's 子订单) has them, before or after the order itself.
+
+    Once the order is known its lines are these; the newest report of them counts, see `Order`. `refunded_amount` (分) is
+    what was given back over all lines.
+    """
+
+    __tablename__ = "order_detail"
+    id: Mapped[pk]
+    source: Mapped[str]
+    order_external_id: Mapped[str]
+    version_at: Mapped[datetime]
+    version_mark: Mapped[str]
+    refunded_amount: Mapped[int] = mapped_column(default=0)
+    # [[sku, title, quantity, unit_price, amount, goods], …]
+    lines: Mapped[list[Any]] = mapped_column(default=list)
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("import_run.id"))
+
+    __table_args__ = (
+        UniqueConstraint("source", "order_external_id"),
+        CheckConstraint("refunded_amount >= 0", name="refunded"),
+        Index("ix_order_detail_run", "run_id"),
+    )
+
+
+class ColumnMapping(db.Model):
+    """How the columns of a file that nobody else knows are read; `formats.mapped.Plan` is what `plan` holds.
+
+    `heading` is the file's heading as `formats.sheet.name_of` gives it; a file with the same columns is read by the mapping
+    that was saved last.
+    """
+
+    __tablename__ = "column_mapping"
+    id: Mapped[pk]
+    name: Mapped[str]
+    heading: Mapped[list[str]] = mapped_column(default=list)
+    heading_key: Mapped[str] = mapped_column(index=True)
+    plan: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    staff_id: Mapped[int | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("name"),)
+
+
+class OrderStep(db.Model):
+    """News that said no more of an order than how far it has come (Youzan's pushes); kept, so that it counts whichever comes
+    first, and again after an older report of the whole order."""
+
+    __tablename__ = "order_step"
+    id: Mapped[pk]
+    source: Mapped[str]
+    order_external_id: Mapped[str]
+    state: Mapped[OrderState]
+    at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("source", "order_external_id", "state", "at"),)
+
+
+class ConnectionState(enum.StrEnum):
+    ACTIVE = "active"
+    PAUSED = "paused"
+
+
+class OrderConnection(db.Model):
+    """A shop system that pushes its orders to `/hooks/orders/<token>`; each request is signed with the secret.
+
+    The secrets lie sealed. After a change the former one is good until `previous_until`. `rate` is how many millionths of a
+    yuan one unit of `currency` is worth; without it only yuan are taken. What comes while it is paused waits.
+    """
+
+    __tablename__ = "order_connection"
+    id: Mapped[pk]
+    name: Mapped[str]
+    kind: Mapped[Kind]
+    source: Mapped[str]
+    token: Mapped[str] = mapped_column(unique=True)
+    secret: Mapped[str]
+    previous_secret: Mapped[str | None]
+    previous_until: Mapped[datetime | None]
+    # Youzan's name of the application that the secret belongs to.
+    client_id: Mapped[str] = mapped_column(default="")
+    currency: Mapped[str] = mapped_column(default="CNY")
+    rate: Mapped[int | None]
+    state: Mapped[ConnectionState] = mapped_column(default=ConnectionState.ACTIVE)
+    last_received_at: Mapped[datetime | None]
+    # Requests that were turned away at the door; they leave no receipt.
+    refused: Mapped[int] = mapped_column(default=0)
+    refused_at: Mapped[datetime | None]
+    refusal: Mapped[str | None]
+    staff_id: Mapped[int | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("rate > 0", name="rate"),)
+
+
+class Outcome(enum.StrEnum):
+    RECEIVED = "received"
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    IGNORED = "ignored"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+class HookReceipt(db.Model):
+    """A signed delivery of a connection, committed before it is answered and worked on from here.
+
+    `reasons` are [[place, sentence], …]: why it was rejected, or what was left out. `orders` are the numbers it is about.
+    """
+
+    __tablename__ = "hook_receipt"
+    id: Mapped[pk]
+    connection_id: Mapped[int] = mapped_column(ForeignKey("order_connection.id", ondelete="CASCADE"))
+    delivery_id: Mapped[str]
+    topic: Mapped[str] = mapped_column(default="")
+    received_at: Mapped[datetime] = mapped_column(index=True)
+    outcome: Mapped[Outcome] = mapped_column(default=Outcome.RECEIVED)
+    reasons: Mapped[list[Any]] = mapped_column(default=list)
+    orders: Mapped[list[str]] = mapped_column(default=list)
+    # How often the same delivery came again.
+    repeats: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime]
+    done_at: Mapped[datetime | None]
+    size: Mapped[int] = mapped_column(default=0)
+    # Dropped after a while; what came is in the orders by then.
+    body: Mapped[bytes | None]
+
+    __table_args__ = (
+        UniqueConstraint("connection_id", "delivery_id"),
+        Index("ix_hook_receipt_list", "connection_id", text("id DESC")),
+        Index("ix_hook_receipt_due", "due_at", postgresql_where=text("outcome IN ('received', 'failed')")),
+        Index("ix_hook_receipt_orders", "orders", postgresql_using="gin"),
+    )
+
+
 class RunState(enum.StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
@@ -170,7 +311,7 @@ class RunState(enum.StrEnum):
 class ImportRun(db.Model):
     """One file. `rows_in` = accepted + duplicate + rejected at every moment; once the run is done it is `rows_total`.
 
-    A run waits until somebody has looked at its preview. While it runs, whoever holds `lease_token` works on it; when
+    A run waits until somebody has looked at its preview; without a format it waits for a mapping of its columns. While it runs, whoever holds `lease_token` works on it; when
     `lease_until` has passed, a sweep gives it to somebody else, who goes on at `checkpoint["entries"]`.
     """
 
@@ -194,6 +335,10 @@ class ImportRun(db.Model):
     orders_changed: Mapped[int] = mapped_column(default=0)
     members_new: Mapped[int] = mapped_column(default=0)
     checkpoint: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    # What the reader was told beside the file: {"mapping": …}, {"rates": …}, {"workbook": …}; frozen with the run.
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    # The run whose rejected lines this file brings corrected.
+    corrects_id: Mapped[int | None] = mapped_column(ForeignKey("import_run.id", ondelete="SET NULL"), index=True)
     lease_token: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     staff_id: Mapped[int | None]
@@ -213,3 +358,9 @@ class ImportReject(db.Model):
     reason: Mapped[str]
     value: Mapped[str] = mapped_column(default="")
     row: Mapped[list[str]] = mapped_column(default=list)
+    # The order that the line belongs to, as far as it says so: its lines are corrected together.
+    external_id: Mapped[str] = mapped_column(default="", server_default="")
+    # The line of the first file that this one corrects, in a file of corrections.
+    origin_line: Mapped[int | None]
+    # The run that took the line in after it had been corrected.
+    corrected_by_id: Mapped[int | None] = mapped_column(ForeignKey("import_run.id", ondelete="SET NULL"), index=True)

@@ -3,56 +3,122 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from kernel.i18n import lazy_gettext as _l
 
-from . import sheet, siyu, taobao, uci
+from . import mapped, sheet, shopify, siyu, taobao, taobao_details, uci, workbook, youzan
 from .drafts import Entry
 from .sheet import FileUnreadable, Sheet, Wrong
 
 AUTO = "auto"
+MAPPED = "mapped"
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: whether a heading is its own, a check that refuses a heading that lacks something, and its reader."""
+    """A kind of file: whether a heading is its own, a check that refuses a file that lacks something, and its reader.
+
+    `layouts` are the columns that its headings need, by layout. `survey` looks through a file for what the reader has to be
+    told (as `Sheet.options`, which the reader is given).
+    """
 
     key: str
     label: Any
     recognises: Callable[[Sequence[str]], bool]
-    check: Callable[[Sequence[str]], None]
+    check: Callable[[Sheet], None]
     entries: Callable[[Sheet, datetime], Iterator[Entry]]
+    layouts: tuple[tuple[str, ...], ...] = field(default=())
+    survey: Callable[[Sheet], dict[str, Any]] | None = None
 
 
+def _by_heading(check: Callable[[Sequence[str]], None]) -> Callable[[Sheet], None]:
+    return lambda file: check(file.heading)
+
+
+# In the order of recognition: the headings of details hold all that a list needs.
 FORMATS = {
     one.key: one
     for one in (
-        Format("siyu", _l("Siyu order file"), siyu.recognises, siyu.check, siyu.entries),
-        Format("taobao", _l("Taobao / Tmall order export"), taobao.recognises, taobao.check, taobao.entries),
-        Format("uci", _l("UCI Online Retail II"), uci.recognises, uci.check, uci.entries),
+        Format("siyu", _l("Siyu order file"), siyu.recognises, _by_heading(siyu.check), siyu.entries, (siyu.REQUIRED,)),
+        Format(
+            "taobao_details",
+            _l("Taobao / Tmall order details"),
+            taobao_details.recognises,
+            _by_heading(taobao_details.check),
+            taobao_details.entries,
+            taobao_details.LAYOUTS,
+        ),
+        Format(
+            "taobao",
+            _l("Taobao / Tmall order export"),
+            taobao.recognises,
+            _by_heading(taobao.check),
+            taobao.entries,
+            taobao.LAYOUTS,
+        ),
+        Format(
+            "youzan",
+            _l("Youzan order export"),
+            youzan.recognises,
+            _by_heading(youzan.check),
+            youzan.entries,
+            (youzan.NEEDED,),
+        ),
+        Format(
+            "shopify",
+            _l("Shopify order export"),
+            shopify.recognises,
+            _by_heading(shopify.check),
+            shopify.entries,
+            (shopify.NEEDED,),
+            shopify.survey,
+        ),
+        Format("uci", _l("UCI Online Retail II"), uci.recognises, _by_heading(uci.check), uci.entries, (uci.COLUMNS,)),
+        Format(MAPPED, _l("By a column mapping"), lambda heading: False, mapped.check, mapped.entries),
     )
 }
 
 
 def detect(heading: Sequence[str]) -> Format:
-    """The format that a heading belongs to. Refuses with `FileUnreadable` when there is none, naming what was found."""
+    """The format that a heading belongs to. Refuses with `FileUnreadable` when there is none, naming what was found and,
+    where a format is near, the columns that it needs besides."""
     for one in FORMATS.values():
         if one.recognises(heading):
             return one
     names = [sheet.name_of(cell) for cell in heading if cell.strip()]
-    raise FileUnreadable(Wrong.HEADING_UNKNOWN, columns=", ".join(names)[:300])
+    found = {name.lower() for name in names}
+    nearest: tuple[float, str, list[str]] | None = None
+    for one in FORMATS.values():
+        for layout in one.layouts:
+            missing = [name for name in layout if name.lower() not in found]
+            share = len(missing) / len(layout)
+            if share <= 0.5 and (nearest is None or share < nearest[0]):
+                nearest = (share, one.key, missing)
+    columns = ", ".join(names)[:300]
+    if nearest is None:
+        raise FileUnreadable(Wrong.HEADING_UNKNOWN, columns=columns)
+    _share, key, missing = nearest
+    raise FileUnreadable(Wrong.HEADING_NEAR, columns=columns, format=key, missing=", ".join(missing)[:300])
 
 
-def examined(path: Path, wanted: str = AUTO) -> tuple[Sheet, Format]:
-    """Read a file once through and settle its format; refuses with `FileUnreadable` what is wrong with it as a whole."""
+def unfold(path: Path) -> dict[str, Any]:
+    """Replace a workbook by its rows, see `workbook.unfold`; other files are left alone."""
+    return workbook.unfold(path) if workbook.is_workbook(path) else {}
+
+
+def examined(path: Path, wanted: str = AUTO, options: dict[str, Any] | None = None) -> tuple[Sheet, Format]:
+    """Read a text file once through and settle its format; refuses with `FileUnreadable` what is wrong with it as a whole."""
     found = sheet.examine(path)
+    found.options = dict(options or {})
     one = detect(found.heading) if wanted == AUTO else FORMATS[wanted]
-    one.check(found.heading)
+    one.check(found)
     return found, one
 
 
-__all__ = ["AUTO", "FORMATS", "FileUnreadable", "Format", "Sheet", "Wrong", "detect", "examined"]
+__all__ = [
+    "AUTO", "FORMATS", "MAPPED", "FileUnreadable", "Format", "Sheet", "Wrong", "detect", "examined", "mapped", "sheet", "unfold",
+]  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 
 from kernel import clock, money
@@ -15,9 +17,14 @@ from .drafts import Reason
 
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0+)?")
-_MOMENT = re.compile(
-    r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6})0*)?)?\s*(Z|[+-]\d{2}:?\d{2})?"
+_CLOCK = (
+    r"(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6})0*)?)?\s*(?:([AaPp])\.?[Mm]\.?)?\s*(Z|UTC|[+-]\d{2}:?\d{2})?)?"
 )
+_MOMENT = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})" + _CLOCK)
+_TURNED = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})" + _CLOCK)
+_SERIAL = re.compile(r"[34567]\d{4}(?:\.\d+)?")
+# What is a mobile number of China at first sight.
+_MOBILE = re.compile(r"(?:\+86)?1[0-9]{10}", re.ASCII)
 _SPOILT = re.compile(r"[0-9](?:\.[0-9]+)?E\+?[0-9]+", re.IGNORECASE)
 # What exports write where there is nothing.
 NOTHING = frozenset({"", "-", "--", "—", "——", "?", "n/a", "null", "none", "无"})
@@ -50,9 +57,13 @@ def is_nothing(text: str) -> bool:
 
 def text(column: str, cell: str, longest: int) -> str:
     """A text with its runs of blanks joined."""
-    if _UNSTORABLE.search(cell):
+    if cell.isprintable() and "  " not in cell:
+        # Nearly every cell; nothing printable is unstorable, and no blank but the plain one is printable.
+        plain = cell.strip()
+    elif _UNSTORABLE.search(cell):
         raise CellRefused(column, Reason.UNSTORABLE, _UNSTORABLE.sub("\ufffd", cell))
-    plain = " ".join(cell.split())
+    else:
+        plain = " ".join(cell.split())
     if len(plain) > longest:
         raise CellRefused(column, Reason.TOO_LONG, plain)
     return plain
@@ -103,47 +114,128 @@ def quantity(column: str, cell: str) -> int:
     return pieces
 
 
-def moment(column: str, cell: str, now: datetime, ahead: timedelta = rules.AHEAD) -> datetime:
-    """A date and time as aware UTC; without a zone it is the shop's clock. Refuses leap seconds, dates that do not exist,
-    years before 2000, and what lies further than `ahead` after `now`."""
-    plain = unicodedata.normalize("NFKC", unwrapped(cell)).strip()
-    match = _MOMENT.fullmatch(plain)
-    if match is None:
-        raise CellRefused(column, Reason.MOMENT_FORM, cell)
-    year, month, day, hour, minute, second, fraction, zone = match.groups()
+def fen(column: str, cell: str) -> int:
+    """An amount in whole 分, between 0 and `rules.LARGEST_AMOUNT`."""
+    plain = unicodedata.normalize("NFKC", unwrapped(cell)).strip().replace(",", "")
+    if not _WHOLE.fullmatch(plain) or len(plain) > 20:
+        raise CellRefused(column, Reason.AMOUNT_FORM, cell)
+    found = int(plain.partition(".")[0])
+    if found < 0:
+        raise CellRefused(column, Reason.AMOUNT_BELOW_ZERO, cell)
+    if found > rules.LARGEST_AMOUNT:
+        raise CellRefused(column, Reason.AMOUNT_ABSURD, cell)
+    return found
+
+
+class Dates(enum.StrEnum):
+    """How a file writes its dates."""
+
+    YMD = "ymd"
+    DMY = "dmy"
+    MDY = "mdy"
+    SERIAL = "serial"
+    UNIX = "unix"
+
+
+def moment(
+    column: str,
+    cell: str,
+    now: datetime,
+    ahead: timedelta = rules.AHEAD,
+    dates: Dates = Dates.YMD,
+    day_only: bool = False,
+) -> datetime:
+    """A date and time as aware UTC; without a zone it is the shop's clock. `dates` says how it is written; with `day_only`
+    a date without a time is the beginning of that day. Refuses leap seconds, dates that do not exist, years before 2000,
+    and what lies further than `ahead` after `now`."""
+    found = _moment(unwrapped(cell), dates, day_only)
+    if isinstance(found, Reason):
+        raise CellRefused(column, found, cell)
+    if found > now + ahead:
+        raise CellRefused(column, Reason.MOMENT_AHEAD, cell)
+    return found
+
+
+@lru_cache(maxsize=20_000)
+def _moment(text: str, dates: Dates, day_only: bool) -> datetime | Reason:
+    """A moment, or why it is none. Few moments of a file are different."""
+    plain = unicodedata.normalize("NFKC", text).strip()
+    if dates in (Dates.SERIAL, Dates.UNIX):
+        return _counted(plain, dates)
+    if dates is Dates.YMD and "年" in plain:
+        plain = plain.replace("年", "-").replace("月", "-").replace("日", " ").strip()
+    match = _MOMENT.fullmatch(plain) if dates is Dates.YMD else _TURNED.fullmatch(plain)
+    if match is None or (match[4] is None and not day_only):
+        return Reason.MOMENT_SERIAL if _SERIAL.fullmatch(plain) else Reason.MOMENT_FORM
+    first, second_part, third, hour, minute, second, fraction, half, zone = match.groups()
+    year, month, day = {
+        Dates.YMD: (first, second_part, third),
+        Dates.DMY: (third, second_part, first),
+        Dates.MDY: (third, first, second_part),
+    }[dates]
+    hours = int(hour or 0)
+    if half:
+        if not 1 <= hours <= 12:
+            return Reason.MOMENT_ABSURD
+        hours = hours % 12 + (12 if half.lower() == "p" else 0)
     try:
         local = datetime(  # noqa: DTZ001 - the zone follows
             int(year),
             int(month),
             int(day),
-            int(hour),
-            int(minute),
+            hours,
+            int(minute or 0),
             int(second or 0),
             int((fraction or "0").ljust(6, "0")),
         )
         if zone is None:
             at = local.replace(tzinfo=clock.ZONE).astimezone(UTC)
         else:
-            offset = "+00:00" if zone == "Z" else zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
+            offset = "+00:00" if zone in ("Z", "UTC") else zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
             at = datetime.fromisoformat(f"{local.isoformat()}{offset}").astimezone(UTC)
     except (ValueError, OverflowError):
-        raise CellRefused(column, Reason.MOMENT_ABSURD, cell) from None
-    if at.year < 2000:
-        raise CellRefused(column, Reason.MOMENT_ABSURD, cell)
-    if at > now + ahead:
-        raise CellRefused(column, Reason.MOMENT_AHEAD, cell)
-    return at
+        return Reason.MOMENT_ABSURD
+    return at if at.year >= 2000 else Reason.MOMENT_ABSURD
 
 
-def phone(column: str, cell: str) -> str | None:
-    """A phone in E.164; None where there is none or it is masked (138****0000)."""
+def _counted(plain: str, dates: Dates) -> datetime | Reason:
+    """A moment counted in days since 1899-12-30 by the shop's clock, as spreadsheets do, or in (milli)seconds since 1970."""
+    if not re.fullmatch(r"[0-9]{1,13}(?:\.[0-9]{1,12})?", plain):
+        return Reason.MOMENT_FORM
+    if dates is Dates.SERIAL:
+        seconds = int((Decimal(plain) * 86_400).to_integral_value(ROUND_HALF_UP))
+        try:
+            at = (datetime(1899, 12, 30) + timedelta(seconds=seconds)).replace(tzinfo=clock.ZONE).astimezone(UTC)  # noqa: DTZ001
+        except OverflowError:
+            return Reason.MOMENT_ABSURD
+    else:
+        number = Decimal(plain)
+        at = datetime.fromtimestamp(float(number / 1000 if number >= 100_000_000_000 else number), UTC)
+    return at if 2000 <= at.year < 2100 else Reason.MOMENT_ABSURD
+
+
+def phone(column: str, cell: str, region: str = "CN") -> str | None:
+    """A phone in E.164; None where there is none or it is masked (138****0000). `region` (ISO 3166) is where a number
+    without a country prefix is dialled."""
     plain = unwrapped(cell)
+    if _MOBILE.fullmatch(plain) and region == "CN":
+        return "+86" + plain[-11:]
     if is_nothing(plain) or "*" in plain:
         return None
+    found = _phone(plain, region)
+    if isinstance(found, Reason):
+        raise CellRefused(column, found, cell)
+    return found
+
+
+@lru_cache(maxsize=20_000)
+def _phone(plain: str, region: str) -> str | Reason:
+    if _SPOILT.fullmatch(plain):
+        return Reason.PHONE_SPOILT
     try:
-        return people.canonical_phone(plain)
+        return people.canonical_phone(plain, region)
     except people.PhoneInvalid:
-        raise CellRefused(column, Reason.PHONE_FORM, cell) from None
+        return Reason.PHONE_FORM
 
 
 def email(column: str, cell: str) -> str | None:

@@ -23,17 +23,21 @@ class Reason(enum.StrEnum):
     QUANTITY_FORM = "Not a whole number"
     QUANTITY_RANGE = "The quantity is not between 1 and 1,000,000"
     MOMENT_FORM = "Not a date and time such as 2026-03-01 10:30"
+    MOMENT_SERIAL = "A date as a bare number (45678.5): give the column a date format, or map it as spreadsheet dates"
     MOMENT_ABSURD = "Not a likely date"
     MOMENT_AHEAD = "The moment lies in the future"
     MOMENT_ORDER = "The moment lies before the order was placed"
     STATE_UNKNOWN = "The state is not one of those that this format knows"
     PAYMENT_UNKNOWN = "The payment is neither online nor on_delivery"
     PHONE_FORM = "Not a whole phone number"
+    PHONE_SPOILT = "The phone was changed by a spreadsheet program (1.38E+10): export the column as text"
     EMAIL_FORM = "Not an e-mail address"
     REFUND_TOO_LARGE = "More was refunded than was paid"
     POSTAGE_TOO_LARGE = "The postage is more than was paid"
     LINES_DIFFER = "Lines of one order say different things here"
     TOO_MANY_LINES = "One order has more than 2,000 lines"
+    CURRENCY = "The order is in another currency, and no rate was given for it"
+    STATE_UNMAPPED = "The mapping does not say what this state means"
     OTHER_LINE = "Another line of this order is refused"
 
 
@@ -121,6 +125,19 @@ class ReturnedDraft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DetailDraft:
+    """The lines of an order that another file has. `version_at` is the latest moment they name, `step` how far they have
+    come (`rules.STEP`, added up), `refunded_amount` (分) what was given back over all of them."""
+
+    external_id: str
+    version_at: datetime
+    step: int
+    lines: tuple[LineDraft, ...]
+    rows: int
+    refunded_amount: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelDraft:
     """A cancellation that does not name its order: it refunds the buyer's latest earlier purchases of each product."""
 
@@ -142,6 +159,25 @@ class AsideDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class RefundDraft:
+    """A single refund as a feed reports it, perhaps before its order. `amount` in 分."""
+
+    external_id: str
+    order_external_id: str
+    amount: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StepDraft:
+    """News that says no more of an order than how far it has come, perhaps before the order itself."""
+
+    external_id: str
+    state: OrderState
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RejectedDraft:
     """An order with a bad line: one fault for each of its lines, in the order of the file."""
 
@@ -153,7 +189,7 @@ class RejectedDraft:
         return len(self.faults)
 
 
-Entry = OrderDraft | CancelDraft | AsideDraft | RejectedDraft
+Entry = OrderDraft | DetailDraft | CancelDraft | AsideDraft | RejectedDraft
 
 
 def version_at(

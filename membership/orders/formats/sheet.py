@@ -60,6 +60,8 @@ class Wrong(enum.StrEnum):
     EMPTY = "empty"
     TOO_LARGE = "too_large"
     SPREADSHEET = "spreadsheet"
+    WORKBOOK_BROKEN = "workbook_broken"
+    WORKBOOK_TOO_LARGE = "workbook_too_large"
     ARCHIVE = "archive"
     NOT_TEXT = "not_text"
     BROKEN_GZIP = "broken_gzip"
@@ -71,6 +73,7 @@ class Wrong(enum.StrEnum):
     LINE_TOO_LONG = "line_too_long"
     TOO_MANY_COLUMNS = "too_many_columns"
     HEADING_UNKNOWN = "heading_unknown"
+    HEADING_NEAR = "heading_near"
     COLUMNS_MISSING = "columns_missing"
     COLUMNS_REPEATED = "columns_repeated"
     NO_ROWS = "no_rows"
@@ -79,7 +82,15 @@ class Wrong(enum.StrEnum):
 SENTENCES = {
     Wrong.EMPTY: _l("The file is empty."),
     Wrong.TOO_LARGE: _l("The file holds more than 1 GB. Split it into several."),
-    Wrong.SPREADSHEET: _l("This is an Excel workbook. Save it as CSV (comma separated) and choose that file."),
+    Wrong.SPREADSHEET: _l(
+        "This is an old Excel workbook (.xls), or one with a password. Save it as .xlsx without a password, or as CSV."
+    ),
+    Wrong.WORKBOOK_BROKEN: _l(
+        "This workbook is damaged or not a real .xlsx file. Open it, save it again, or save it as CSV."
+    ),
+    Wrong.WORKBOOK_TOO_LARGE: _l(
+        "Unpacked, this workbook is beyond all measure. Save the sheet with the orders as CSV."
+    ),
     Wrong.ARCHIVE: _l("This is a ZIP archive. Unpack it and choose the CSV file inside."),
     Wrong.NOT_TEXT: _l("This is not a text file. Choose a CSV file (or a CSV file packed with gzip)."),
     Wrong.BROKEN_GZIP: _l("The packed file is damaged or cut off. Download or export it again."),
@@ -98,6 +109,10 @@ SENTENCES = {
     Wrong.LINE_TOO_LONG: _l("Line %(line)s is longer than 16 MB."),
     Wrong.TOO_MANY_COLUMNS: _l("The heading has more than 1,000 columns."),
     Wrong.HEADING_UNKNOWN: _l("The first line is not the heading of a format that is known here. Found: %(columns)s"),
+    Wrong.HEADING_NEAR: _l(
+        "The first line is not the heading of a format that is known here. It comes nearest to “%(format)s”, "
+        "which also needs: %(missing)s. Found: %(columns)s"
+    ),
     Wrong.COLUMNS_MISSING: _l("The heading lacks: %(columns)s"),
     Wrong.COLUMNS_REPEATED: _l("The heading has twice: %(columns)s"),
     Wrong.NO_ROWS: _l("Under the heading there is no line."),
@@ -139,6 +154,8 @@ class Sheet:
     delimiter: str = ","
     heading: list[str] = field(default_factory=list)
     rows_total: int = 0
+    # What the reader is told beside the file, see `ImportRun.options`.
+    options: dict[str, Any] = field(default_factory=dict)
 
     def rows(self) -> Iterator[Row]:
         """The rows under the heading that hold any text. Raises `FileUnreadable` with the line at broken quoting."""
@@ -306,7 +323,8 @@ def _rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[Row]:
                 raise FileUnreadable(Wrong.UNCLOSED_QUOTE, line=begins)
             if len(cells) > MOST_COLUMNS:
                 raise FileUnreadable(Wrong.TOO_MANY_COLUMNS, line=begins)
-            if any(cell and not cell.isspace() for cell in cells):
+            joined = "".join(cells)
+            if joined and not joined.isspace():
                 yield Row(begins, cells)
             begins = reader.line_num + 1
     except csv.Error as error:

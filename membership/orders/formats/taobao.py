@@ -16,7 +16,8 @@ from .. import rules
 from ..models import OrderState, Payment
 from . import cells
 from .cells import CellRefused
-from .drafts import Buyer, Entry, Fault, LineDraft, OrderDraft, Reason, RejectedDraft, version_at
+from .drafts import Buyer, Entry, LineDraft, OrderDraft, Reason, RejectedDraft, version_at
+from .reading import check_width, fault_of
 from .sheet import FileUnreadable, Row, Sheet, Wrong, places
 
 ORDER = "订单编号"
@@ -53,7 +54,6 @@ SPELLINGS = {name: name for name in KNOWN} | {
     "支付金额": PAID,
     "收货人": NAME,
     "订单号": ORDER,
-    "主订单编号": ORDER,
     "订单创建日期": PLACED,
     "下单时间": PLACED,
 }
@@ -114,17 +114,15 @@ def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
     width = len(sheet.heading)
     alike: Counter[bytes] = Counter()
     for row in sheet.rows():
-        line = _Line(row, found, now)
+        line = Line(row, found, now)
         try:
-            if any(cell.strip() for cell in row.cells[width:]) or len(row.cells) < width:
-                raise CellRefused("", Reason.WIDTH, str(len(row.cells)))
+            check_width(row, width)
             yield _shop_report(line, alike) if layout is SHOP_REPORT else _listed(line, layout)
         except CellRefused as refused:
-            fault = Fault(row.line, refused.column, refused.reason, refused.value, tuple(row.cells[:100]))
-            yield RejectedDraft(line.text(ORDER, 64, refuse=False), (fault,))
+            yield RejectedDraft(line.text(ORDER, 64, refuse=False), (fault_of(row, refused),))
 
 
-class _Line:
+class Line:
     """One row's cells by name."""
 
     def __init__(self, row: Row, found: dict[str, int], now: datetime) -> None:
@@ -178,7 +176,7 @@ class _Line:
         return (LineDraft(sku, title, quantity, goods_amount // quantity, goods=bool(sku), total=goods_amount),)
 
 
-def _listed(line: _Line, layout: tuple[str, ...]) -> OrderDraft:
+def _listed(line: Line, layout: tuple[str, ...]) -> OrderDraft:
     """A line of the seller's list or of Tmall's report."""
     external_id = cells.number(ORDER, line.cell(ORDER))
     placed_at = line.needed_moment(PLACED)
@@ -221,7 +219,7 @@ def _listed(line: _Line, layout: tuple[str, ...]) -> OrderDraft:
                   line.lines(title[:80], title, PIECES, max(0, paid - postage)))  # fmt: skip
 
 
-def _shop_report(line: _Line, alike: Counter[bytes]) -> OrderDraft:
+def _shop_report(line: Line, alike: Counter[bytes]) -> OrderDraft:
     """A line of the report that has no order number.
 
     The number is made from buyer, instant and sums, which do not change when the state does; equal lines are different

@@ -34,7 +34,7 @@ from ..events import OrdersImported
 from ..formats import FileUnreadable, Sheet
 from ..formats.drafts import Entry, Fault, RejectedDraft
 from ..models import ImportReject, ImportRun, RunState
-from . import intake
+from . import corrections, intake, recognition
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,9 @@ SLICE_SECONDS = 240
 TRIES = 5
 KEEP_FILES = timedelta(days=30)
 
+# No cell that any reader takes is longer.
+LONGEST_KEPT_CELL = 4_000
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 Progress = Callable[[int, int], object]
 
@@ -83,14 +86,23 @@ def folder() -> Path:
 
 
 def keep(
-    stream: IO[bytes], filename: str, source: str, wanted: str = formats.AUTO, staff_id: int | None = None
+    stream: IO[bytes],
+    filename: str,
+    source: str,
+    wanted: str = formats.AUTO,
+    staff_id: int | None = None,
+    options: dict[str, Any] | None = None,
+    mappable: bool = False,
+    corrects_id: int | None = None,
 ) -> ImportRun:
     """Keep a file and look it through: the run waits for `start`, or has failed with what is wrong with the file.
 
-    Refuses with `SourceInvalid` and `FormatUnknown`; a file that cannot be read is no refusal but a failed run, so that it
-    stays in the list with its reason.
+    `options` are the reader's (`formats.Format`); `corrects_id` is the run whose rejected lines the file brings. With
+    `mappable` a file with an unknown heading waits, without a format, for somebody to say which column is which.
+    Refuses with `SourceInvalid` (empty is allowed where a mapping or the corrected run names the source) and
+    `FormatUnknown`; a file that cannot be read is no refusal but a failed run, so that it stays in the list with its reason.
     """
-    source = check_source(source)
+    source = check_source(source) if source else ""
     if wanted != formats.AUTO and wanted not in formats.FORMATS:
         raise FormatUnknown(known=", ".join((formats.AUTO, *formats.FORMATS)))
     key = secrets.token_urlsafe(12)
@@ -111,9 +123,10 @@ def keep(
         staff_id=staff_id,
         created_at=clock.now(),
         checkpoint={},
+        options={},
     )
     try:
-        sheet, found = formats.examined(path, wanted)
+        found = recognition.recognise(path, wanted, options or {}, corrects_id, mappable)
     except FileUnreadable as refused:
         run.state = RunState.FAILED
         run.failure = refused.stored
@@ -121,10 +134,16 @@ def keep(
         path.unlink(missing_ok=True)
     else:
         run.state = RunState.WAITING
-        run.format = found.key
-        run.encoding = sheet.encoding
-        run.rows_total = sheet.rows_total
-        run.checkpoint = {"heading": sheet.heading, "delimiter": sheet.delimiter, "entries": 0, "tries": 0}
+        run.source = source or found.source
+        run.format = found.format
+        run.encoding = found.sheet.encoding
+        run.rows_total = found.sheet.rows_total
+        run.options = found.sheet.options
+        run.corrects_id = found.corrects_id
+        run.checkpoint = {"heading": found.sheet.heading, "delimiter": found.sheet.delimiter, "entries": 0, "tries": 0}
+    if not run.source:
+        path.unlink(missing_ok=True)
+        raise SourceInvalid
     db.session.add(run)
     db.session.flush()
     return run
@@ -144,6 +163,7 @@ def sheet_of(run: ImportRun) -> Sheet:
         run.checkpoint["delimiter"],
         list(run.checkpoint["heading"]),
         run.rows_total,
+        run.options,
     )
 
 
@@ -156,7 +176,7 @@ def preview(run: ImportRun, size: int = 8) -> list[list[str]]:
 
 def sample(run: ImportRun, size: int = 5) -> list[Entry]:
     """The first orders of a waiting run as they were understood."""
-    if not (folder() / run.file_key).exists():
+    if not run.format or not (folder() / run.file_key).exists():
         return []
     entries = formats.FORMATS[run.format].entries(sheet_of(run), run.created_at)
     return list(islice(entries, size))
@@ -175,7 +195,7 @@ def _begin(run_id: int) -> None:
     began = changed(
         db.session.execute(
             update(ImportRun)
-            .where(ImportRun.id == run_id, ImportRun.state == RunState.WAITING)
+            .where(ImportRun.id == run_id, ImportRun.state == RunState.WAITING, ImportRun.format != "")
             .values(state=RunState.RUNNING, started_at=now, lease_until=now)
             .execution_options(synchronize_session=False)
         )
@@ -299,9 +319,9 @@ def _write_batch(run: ImportRun, token: str, batch: list[Entry], at: int) -> Non
     rejected = [entry for entry in batch if isinstance(entry, RejectedDraft)]
     reports = [entry for entry in batch if not isinstance(entry, RejectedDraft)]
     taken = intake.take_in(run.source, reports, run.id)
-    faults = [fault for entry in rejected for fault in entry.faults]
+    faults = [(entry.external_id, fault) for entry in rejected for fault in entry.faults]
     if faults:
-        db.session.execute(insert(ImportReject), [_reject(run.id, fault) for fault in faults])
+        db.session.execute(insert(ImportReject), [reject_of(run, number, fault) for number, fault in faults])
     _renew(
         run.id,
         token,
@@ -317,19 +337,22 @@ def _write_batch(run: ImportRun, token: str, batch: list[Entry], at: int) -> Non
     )
 
 
-def _reject(run_id: int, fault: Fault) -> dict[str, Any]:
+def reject_of(run: ImportRun, external_id: str, fault: Fault) -> dict[str, Any]:
+    """A rejected line of the order `external_id`, as `ImportReject` keeps it."""
     return {
-        "run_id": run_id,
+        "run_id": run.id,
         "line": fault.line,
         "column": _storable(fault.column),
         "reason": str(fault.reason),
         "value": _storable(fault.value),
-        "row": [_storable(cell)[:500] for cell in fault.row],
+        "row": [_storable(cell)[:LONGEST_KEPT_CELL] for cell in fault.row],
+        "external_id": _storable(external_id)[:64],
+        "origin_line": corrections.origin_line(run, fault.row),
     }
 
 
 def _storable(text: str) -> str:
-    return text.replace("\x00", "\ufffd")
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def _renew(run_id: int, token: str, **values: Any) -> None:
@@ -348,6 +371,7 @@ def _renew(run_id: int, token: str, **values: Any) -> None:
 
 def _finish(run_id: int, token: str) -> None:
     _renew(run_id, token, state=RunState.DONE, finished_at=clock.now(), lease_token=None, lease_until=None)
+    corrections.settle(run_id)
     _tell(run_id)
 
 
@@ -404,7 +428,12 @@ def forget_files() -> int:
 
 
 def run_inline(
-    path: Path, source: str, wanted: str = formats.AUTO, progress: Progress | None = None, filename: str | None = None
+    path: Path,
+    source: str,
+    wanted: str = formats.AUTO,
+    progress: Progress | None = None,
+    filename: str | None = None,
+    options: dict[str, Any] | None = None,
 ) -> int:
     """Take a file in from beginning to end in this process (the command line, the demo); returns the run's id.
 
@@ -412,7 +441,7 @@ def run_inline(
     worker goes on with the run.
     """
     with transaction(), path.open("rb") as stream:
-        run = keep(stream, filename or path.name, source, wanted)
+        run = keep(stream, filename or path.name, source, wanted, options=options)
         run_id, failure = run.id, run.failure
         if failure is None:
             _begin(run_id)

@@ -108,7 +108,7 @@ def test_cash_on_delivery(read):
         ({"订单创建时间": "2026-02-30 10:00:00"}, "订单创建时间", Reason.MOMENT_ABSURD),
         ({"订单付款时间": "2026-01-05 09:00:00"}, "订单付款时间", Reason.MOMENT_ORDER),
         ({"退款金额": "200"}, "退款金额", Reason.REFUND_TOO_LARGE),
-        ({"联系手机": "1.38E+10"}, "联系手机", Reason.PHONE_FORM),
+        ({"联系手机": "1.38E+10"}, "联系手机", Reason.PHONE_SPOILT),
         ({"宝贝总数量": "0"}, "宝贝总数量", Reason.QUANTITY_RANGE),
     ],
 )

@@ -1,0 +1,269 @@
+"""Makes an order of its lines, whatever a file calls its columns: shared by our own format and by mapped files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from kernel import money
+
+from .. import rules
+from ..models import OrderState, Payment
+from . import cells, gathering
+from .cells import CellRefused, Dates
+from .drafts import Buyer, Entry, Fault, LineDraft, OrderDraft, Reason, RejectedDraft, version_at
+from .sheet import MOST_COLUMNS, Row, Sheet
+
+# An order that is under way may say when it is expected to arrive.
+EXPECTED_WITHIN = timedelta(days=90)
+LONGEST_TITLE = 200
+LONGEST_SKU = 80
+MOMENTS = ("paid_at", "shipped_at", "delivered_at", "completed_at", "closed_at")
+
+
+def state_of(column: str, cell: str) -> OrderState:
+    """A state by our own name for it."""
+    try:
+        return OrderState(cells.unwrapped(cell).lower())
+    except ValueError:
+        raise CellRefused(column, Reason.STATE_UNKNOWN, cell) from None
+
+
+def payment_of(column: str, cell: str) -> Payment:
+    """A way of paying by our own name for it."""
+    try:
+        return Payment(cells.unwrapped(cell).lower())
+    except ValueError:
+        raise CellRefused(column, Reason.PAYMENT_UNKNOWN, cell) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where a file has what, and how it writes it. `names` are the file's own names of the columns, for faults;
+    `constants` are values that hold for every order; of `needed` no order may lack one."""
+
+    width: int
+    places: Mapping[str, int]
+    names: Mapping[str, str]
+    needed: Sequence[str]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    dates: Dates = Dates.YMD
+    day_only: bool = False
+    amount: Callable[[str, str], int] = cells.amount
+    state: Callable[[str, str], OrderState] = state_of
+    payment: Callable[[str, str], Payment] = payment_of
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What the lines of one order have said so far."""
+
+    said: dict[str, Any]
+    lines: list[LineDraft] = field(default_factory=list)
+    faults: dict[int, Fault] = field(default_factory=dict)
+
+
+def fault_of(row: Row, refused: CellRefused) -> Fault:
+    """What is wrong with a row, with its cells."""
+    return Fault(row.line, refused.column, refused.reason, refused.value, tuple(row.cells[:MOST_COLUMNS]))
+
+
+def check_width(row: Row, width: int) -> None:
+    """Refuses a row with fewer cells than the heading, or with text beyond it."""
+    found = len(row.cells)
+    if found != width and (found < width or any(cell.strip() for cell in row.cells[width:])):
+        raise CellRefused("", Reason.WIDTH, str(found))
+
+
+def rejected(external_id: str, rows: Sequence[Row], faults: Mapping[int, Fault]) -> RejectedDraft:
+    """An order some of whose lines are wrong; its other lines are refused with them."""
+    return RejectedDraft(
+        external_id,
+        tuple(
+            faults.get(row.line) or Fault(row.line, "", Reason.OTHER_LINE, "", tuple(row.cells[:MOST_COLUMNS]))
+            for row in rows
+        ),
+    )
+
+
+class OrderReader:
+    """Reads orders of a file of the given layout; `now` (aware UTC) decides which moments lie in the future."""
+
+    def __init__(self, sheet: Sheet, layout: Layout, now: datetime) -> None:
+        self.sheet = sheet
+        self.layout = layout
+        self.now = now
+        moment = partial(cells.moment, now=now, dates=layout.dates, day_only=layout.day_only)
+        words = partial(_words, longest=80)
+        shared: dict[str, Callable[[str, str], Any]] = {
+            "placed_at": moment,
+            "paid_at": moment,
+            "shipped_at": moment,
+            "delivered_at": partial(moment, ahead=EXPECTED_WITHIN),
+            "completed_at": moment,
+            "closed_at": moment,
+            "updated_at": moment,
+            "state": layout.state,
+            "payment": layout.payment,
+            "paid_amount": layout.amount,
+            "postage": layout.amount,
+            "discount": layout.amount,
+            "refunded_amount": layout.amount,
+            "buyer_id": cells.number,
+            "buyer_phone": cells.phone,
+            "buyer_email": cells.email,
+            "buyer_nickname": words,
+            "buyer_name": words,
+            "buyer_city": words,
+            "buyer_address": partial(_words, longest=400),
+        }
+        self.shared = [
+            (column, self.name(column), layout.places[column], read, column in layout.needed)
+            for column, read in shared.items()
+            if column in layout.places
+        ]
+        self.number_place = layout.places["order_no"]
+
+    def name(self, column: str) -> str:
+        """What the file calls a column of ours."""
+        return self.layout.names.get(column, column)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every order of the file once, in the order of their last lines."""
+        for key, rows in gathering.orders(self.sheet, self._key):
+            yield self.entry(key, rows)
+
+    def _key(self, row: Row) -> str:
+        place = self.number_place
+        return cells.unwrapped(row.cells[place]) if place < len(row.cells) else ""
+
+    def entry(self, key: str, rows: Sequence[Row]) -> Entry:
+        """One order of its rows, or refused as a whole; the first thing that is wrong with a row becomes its fault."""
+        order = _Gathered(dict(self.layout.constants))
+        for place, row in enumerate(rows):
+            try:
+                if place >= rules.MOST_LINES:
+                    raise CellRefused("", Reason.TOO_MANY_LINES)
+                check_width(row, self.layout.width)
+                cells.number(self.name("order_no"), row.cells[self.number_place])
+                self._shared_values(row, rows[0], order)
+                line = self._line(row)
+                if line is not None:
+                    order.lines.append(line)
+            except CellRefused as refused:
+                order.faults[row.line] = fault_of(row, refused)
+        if not order.faults:
+            try:
+                return self._draft(key, order, len(rows))
+            except CellRefused as refused:
+                order.faults[rows[0].line] = fault_of(rows[0], refused)
+        return rejected(key, rows, order.faults)
+
+    def _shared_values(self, row: Row, first: Row, order: _Gathered) -> None:
+        said = order.said
+        row_cells = row.cells
+        for column, name, place, read, needed in self.shared:
+            cell = row_cells[place]
+            if row is not first and place < len(first.cells) and cell == first.cells[place]:
+                continue
+            if not cell or not cells.unwrapped(cell):
+                if needed and row is first and column not in said:
+                    raise CellRefused(name, Reason.EMPTY)
+                continue
+            value = read(name, cell)
+            if column not in said or row is first:
+                said[column] = value
+            elif said[column] != value:
+                raise CellRefused(name, Reason.LINES_DIFFER, cell)
+
+    def _cell(self, row: Row, column: str) -> str:
+        place = self.layout.places.get(column)
+        return row.cells[place] if place is not None else ""
+
+    def _line(self, row: Row) -> LineDraft | None:
+        name, needed = self.name, self.layout.needed
+        sku = cells.text(name("sku"), cells.unwrapped(self._cell(row, "sku")), LONGEST_SKU)
+        title = cells.text(name("title"), cells.unwrapped(self._cell(row, "title")), LONGEST_TITLE)
+        if not sku and "sku" in needed:
+            raise CellRefused(name("sku"), Reason.EMPTY)
+        if not sku and not title:
+            return None
+        pieces = self._cell(row, "quantity")
+        price = self._cell(row, "unit_price")
+        return LineDraft(
+            sku=sku or title[:LONGEST_SKU],
+            title=title or sku,
+            quantity=cells.quantity(name("quantity"), pieces) if pieces.strip() or "quantity" in needed else 1,
+            unit_price=self.layout.amount(name("unit_price"), price) if price.strip() or "unit_price" in needed else -1,
+        )
+
+    def _draft(self, key: str, order: _Gathered, rows: int) -> OrderDraft:
+        said, name = order.said, self.name
+        for column in ("placed_at", "state", "paid_amount"):
+            if column not in said:
+                raise CellRefused(name(column), Reason.EMPTY)
+        state: OrderState = said["state"]
+        payment: Payment = said.get("payment", Payment.ONLINE)
+        placed_at: datetime = said["placed_at"]
+        moments: dict[str, datetime | None] = {column: said.get(column) for column in MOMENTS}
+        for column, at in moments.items():
+            if at is not None and at < placed_at:
+                raise CellRefused(name(column), Reason.MOMENT_ORDER, str(at))
+        arrives = moments["delivered_at"]
+        if arrives is not None and state is not OrderState.SHIPPED and arrives > self.now + rules.AHEAD:
+            raise CellRefused(name("delivered_at"), Reason.MOMENT_AHEAD, str(arrives))
+        paid_amount = said["paid_amount"]
+        postage = said.get("postage", 0)
+        refunded = said.get("refunded_amount", 0)
+        if refunded > paid_amount:
+            raise CellRefused(name("refunded_amount"), Reason.REFUND_TOO_LARGE, str(refunded / 100))
+        if postage > paid_amount and state in rules.PAID_STATES:
+            raise CellRefused(name("postage"), Reason.POSTAGE_TOO_LARGE, str(postage / 100))
+        buyer = Buyer(
+            number=said.get("buyer_id"),
+            nickname=said.get("buyer_nickname", ""),
+            name=said.get("buyer_name", ""),
+            phone=said.get("buyer_phone"),
+            email=said.get("buyer_email"),
+            city=said.get("buyer_city", ""),
+            address=said.get("buyer_address", ""),
+        )
+        return OrderDraft(
+            external_id=key,
+            state=state,
+            payment=payment,
+            placed_at=placed_at,
+            version_at=said.get("updated_at") or version_at(state, placed_at, **moments),
+            paid_amount=paid_amount,
+            postage=postage,
+            discount=said.get("discount", 0),
+            refunded_amount=refunded,
+            buyer=buyer if buyer.known else None,
+            lines=priced(order.lines, max(0, paid_amount - postage)),
+            rows=rows,
+            **moments,
+        )
+
+
+def priced(lines: Sequence[LineDraft], goods: int) -> tuple[LineDraft, ...]:
+    """Lines with a price each: where the file names none (`unit_price` below zero), what is left of `goods` (分) is shared
+    among them by their pieces."""
+    bare = [line.quantity for line in lines if line.unit_price < 0]
+    if not bare:
+        return tuple(lines)
+    left = max(0, goods - sum(line.amount for line in lines if line.unit_price >= 0))
+    shares = iter(money.share(left, bare))
+    found: list[LineDraft] = []
+    for line in lines:
+        if line.unit_price < 0:
+            total = next(shares)
+            line = LineDraft(line.sku, line.title, line.quantity, total // line.quantity, line.goods, total)
+        found.append(line)
+    return tuple(found)
+
+
+def _words(column: str, cell: str, longest: int) -> str:
+    return cells.text(column, cells.unwrapped(cell), longest)
