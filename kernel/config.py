@@ -49,6 +49,8 @@ class Settings:
     bulk_workers: int = 2
     proxy_count: int = 0
     previous_secret_keys: tuple[bytes, ...] = ()
+    # Webhooks may go to http and to this very machine: for tests and trials only.
+    outbound_local: bool = False
 
     @property
     def secure(self) -> bool:
@@ -87,6 +89,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         bulk_workers=number(env, "BULK_WORKERS", 2, 1, 64),
         proxy_count=number(env, "PROXY_COUNT", 0, 0, 9),
         smtp_url=env.get("SMTP_URL") or None,
+        outbound_local=bool(number(env, "OUTBOUND_LOCAL", 0, 0, 1)),
         previous_secret_keys=tuple(
             secret_key(key.strip(), data_dir) for key in env.get("PREVIOUS_SECRET_KEYS", "").split(",") if key.strip()
         ),

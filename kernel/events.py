@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
+from flask import g
 from sqlalchemy import Connection, ForeignKey, Index, func, or_, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -74,6 +75,8 @@ E = TypeVar("E", bound=Event)
 _types: dict[str, type[Event]] = {}
 _subscribers: dict[str, list[str]] = defaultdict(list)
 _descriptions: dict[str, Callable[[Any], Any]] = {}
+# Subscribers that hear only of what somebody outside has asked for: a condition in SQL on the event's name.
+_CONDITIONS: dict[str, str] = {}
 
 
 def _register_type(event_type: type[Event]) -> None:
@@ -93,6 +96,19 @@ def subscribe(event_type: type[E]) -> Callable[[Callable[[E], None]], Callable[[
         return handler
 
     return register
+
+
+def only_if(handler: Callable[[Any], None], condition: str) -> None:
+    """Write deliveries to a subscriber only where a condition holds: SQL without values, in which `{name}` is the event's name.
+
+    The kernel's own subscribers that listen to nearly everything need it, so that what nobody asked for costs nothing.
+    """
+    _CONDITIONS[f"{handler.__module__}.{handler.__name__}"] = condition
+
+
+def delivering() -> EventRecord:
+    """The row of the event that a subscriber is being handed at this moment."""
+    return g.delivered_event  # type: ignore[no-any-return]
 
 
 def describes(event_type: type[E]) -> Callable[[Callable[[E], Any]], Callable[[E], Any]]:
@@ -163,7 +179,7 @@ def write(connection: Connection, events: Iterable[Event]) -> bool:
         return False
     told = [(name, subscriber) for name in set(names) for subscriber in _subscribers[name]]
     connection.execute(
-        _WRITE,
+        _write_statement(),
         {
             "now": now,
             "names": names,
@@ -176,22 +192,34 @@ def write(connection: Connection, events: Iterable[Event]) -> bool:
     return bool(told)
 
 
-# One statement however many events there are: publishing lies on the way of every claim.
-_WRITE = text(
-    """
-    WITH written AS (
-        INSERT INTO event (name, member_id, payload, occurred_at)
-        SELECT q.name, q.member_id, CAST(q.payload AS jsonb), CAST(:now AS timestamptz)
-        FROM unnest(CAST(:names AS text[]), CAST(:members AS bigint[]), CAST(:payloads AS text[]))
-             WITH ORDINALITY AS q (name, member_id, payload, position)
-        ORDER BY q.position
-        RETURNING id, name
+def _asked_for(subscriber: str, name: str) -> str:
+    """The condition under which a delivery is written, in SQL; `subscriber` and `name` are SQL too."""
+    parts = [
+        f"({subscriber} <> '{key}' OR {condition.replace('{name}', name)})" for key, condition in _CONDITIONS.items()
+    ]
+    return " AND ".join(parts) or "true"
+
+
+@cache
+def _write_statement() -> Any:
+    """One statement however many events there are: publishing lies on the way of every claim."""
+    # The names come from code, never from input.
+    return text(
+        f"""
+        WITH written AS (
+            INSERT INTO event (name, member_id, payload, occurred_at)
+            SELECT q.name, q.member_id, CAST(q.payload AS jsonb), CAST(:now AS timestamptz)
+            FROM unnest(CAST(:names AS text[]), CAST(:members AS bigint[]), CAST(:payloads AS text[]))
+                 WITH ORDINALITY AS q (name, member_id, payload, position)
+            ORDER BY q.position
+            RETURNING id, name
+        )
+        INSERT INTO event_delivery (event_id, subscriber, due_at, attempts)
+        SELECT written.id, told.subscriber, CAST(:now AS timestamptz), 0
+        FROM written JOIN unnest(CAST(:told AS text[]), CAST(:subscribers AS text[])) AS told (name, subscriber) USING (name)
+        WHERE {_asked_for("told.subscriber", "written.name")}
+        """  # noqa: S608
     )
-    INSERT INTO event_delivery (event_id, subscriber, due_at, attempts)
-    SELECT written.id, told.subscriber, CAST(:now AS timestamptz), 0
-    FROM written JOIN unnest(CAST(:told AS text[]), CAST(:subscribers AS text[])) AS told (name, subscriber) USING (name)
-    """
-)
 
 
 def publishing(event_type: type[Event], rows: str, **columns: str) -> str:
@@ -213,6 +241,7 @@ def publishing(event_type: type[Event], rows: str, **columns: str) -> str:
             INSERT INTO event_delivery (event_id, subscriber, due_at, attempts)
             SELECT published.id, s.subscriber, %(now)s::timestamptz, 0
             FROM published, unnest(%(subscribers)s::text[]) AS s (subscriber)
+            WHERE {_asked_for("s.subscriber", f"'{event_type.__name__}'")}
         )"""  # noqa: S608
 
 
@@ -255,6 +284,7 @@ def _deliver(event_id: int, subscriber: str) -> None:
     record = db.session.get_one(EventRecord, event_id)
     event = decode(record.name, record.payload)
     if event is not None:
+        g.delivered_event = record
         module, _, name = subscriber.rpartition(".")
         getattr(importlib.import_module(module), name)(event)
     delivery.delivered_at = clock.now()

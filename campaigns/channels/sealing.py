@@ -1,39 +1,17 @@
-"""Secrets of accounts are kept sealed: AES-256-GCM (NIST SP 800-38D) under a key derived from the shop's own by HKDF."""
+"""Secrets of channel accounts, sealed."""
 
 from __future__ import annotations
 
-import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from kernel import sealing
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from flask import current_app
-
-_INFO = b"siyu channel account"
-
-
-def _box(secret: bytes) -> AESGCM:
-    return AESGCM(HKDF(hashes.SHA256(), 32, salt=None, info=_INFO).derive(secret))
+_PURPOSE = "channel account"
 
 
 def seal(text: str) -> str:
     """A secret as it may lie in the database."""
-    nonce = os.urandom(12)
-    box = _box(current_app.extensions["settings"].secret_key)
-    return urlsafe_b64encode(nonce + box.encrypt(nonce, text.encode(), None)).decode()
+    return sealing.seal(text, _PURPOSE)
 
 
 def unseal(sealed: str | None) -> str:
-    """The secret itself, with the present key or a former one; empty when there is none or no key fits any more."""
-    if not sealed:
-        return ""
-    settings = current_app.extensions["settings"]
-    raw = urlsafe_b64decode(sealed)
-    for secret in (settings.secret_key, *settings.previous_secret_keys):
-        try:
-            return _box(secret).decrypt(raw[:12], raw[12:], None).decode()
-        except InvalidTag:
-            continue
-    return ""
+    """The secret itself; empty when there is none or no key fits any more."""
+    return sealing.unseal(sealed, _PURPOSE)
