@@ -16,6 +16,7 @@ from . import (
     api_keys_console,
     assets,
     auth,
+    bulk,
     cli,
     config,
     db,
@@ -32,7 +33,9 @@ from . import (
     ports,
     shop,
     today,
+    views,
     visitors,
+    webhooks,
 )
 from .staff import console as staff_console
 
@@ -110,8 +113,11 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
     shop.init_app(app)
     app.register_blueprint(staff_console.bp)
     today.init_app(app)
+    views.init_app(app)
+    bulk.init_app(app)
     api_keys_console.init_app(app)
     openapi.init_app(app)
+    webhooks.init_app(app)
     health.init_app(app)
     cli.init_app(app)
     auth.grant("staff.manage", auth.Role.OWNER)

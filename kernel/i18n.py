@@ -110,6 +110,11 @@ def day(value: date | datetime | None) -> str:
     return dates.format_date(value, "medium", locale=current_locale())
 
 
+def month_name(month: int) -> str:
+    """The name of a month, 1 for January."""
+    return dates.get_month_names("wide", context="stand-alone", locale=current_locale())[month]
+
+
 def date_time(value: datetime | None) -> str:
     """Date and minute in the shop's time zone, in the reader's way."""
     if value is None:
@@ -140,4 +145,4 @@ def init_app(app: Flask) -> None:
     )
 
 
-__all__ = ["current_locale", "forced_locale", "gettext", "lazy_gettext", "ngettext"]
+__all__ = ["current_locale", "forced_locale", "gettext", "lazy_gettext", "month_name", "ngettext"]

@@ -150,6 +150,7 @@ class Seat(db.Model):
         Index("ix_seat_hold", "group_id", "held_until", postgresql_where=text("state = 'held'")),
         Index("ix_seat_active", "group_id", "seen_at", postgresql_where=text("state = 'taken'")),
         Index("ix_seat_joined", "joined_at", postgresql_where=text("joined_at IS NOT NULL")),
+        Index("ix_seat_inviter", "inviter_id", postgresql_where=text("inviter_id IS NOT NULL")),
         Index("ix_seat_barred", "group_id", "member_id", postgresql_where=text("barred")),
         CheckConstraint("(state = 'held') <= (held_until IS NOT NULL)", name="held"),
         CheckConstraint("(state = 'taken') <= (joined_at IS NOT NULL)", name="taken"),

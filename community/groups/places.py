@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import render_template, url_for
 from markupsafe import Markup
-from sqlalchemy import ColumnElement
+from sqlalchemy import Select
 
 from kernel import clock, today
 from kernel.auth import may
@@ -120,8 +120,8 @@ def group_choices() -> list[tuple[int, str]]:
     return [(group.id, group.name) for group in queries.all_groups()]
 
 
-def in_group(group_id: int) -> ColumnElement[bool]:
-    return queries.in_group_expression(group_id)
+def seated_in(group_id: int) -> Select[tuple[int]]:
+    return queries.seated_in(group_id)
 
 
 def init() -> None:
@@ -133,5 +133,6 @@ def init() -> None:
     today.numbers.fill(brief_numbers)
     today.search.fill(find)
     members.group_choices.fill(group_choices)
-    members.in_group.fill(in_group)
+    members.seated_in.fill(seated_in)
+    members.acts_of.fill(queries.acts_of)
     coupons.group_membership.fill(queries.in_group)

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, exists, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from kernel import clock
@@ -91,6 +104,27 @@ def in_group_expression(group_id: int) -> ColumnElement[bool]:
         .where(Seat.group_id == group_id, Seat.member_id == Member.id, Seat.state == SeatState.TAKEN)
         .correlate(Member)
     )
+
+
+def seated_in(group_id: int) -> Select[tuple[int]]:
+    """SQL: the ids of the members who have taken a seat in the group, each once."""
+    return select(Seat.member_id).where(Seat.group_id == group_id, Seat.state == SeatState.TAKEN)
+
+
+def acts_of(member_ids: Sequence[int]) -> Select[tuple[int, str, int]]:
+    """SQL: how many groups each member sits in and how many people they brought, for `members.queries.acts_of`."""
+    sits = (
+        select(Seat.member_id, literal("groups").label("kind"), func.count().label("n"))
+        .where(Seat.member_id == func.any(list(member_ids)), Seat.state == SeatState.TAKEN)
+        .group_by(Seat.member_id)
+    )
+    brought = (
+        select(Seat.inviter_id, literal("brought"), func.count(Seat.member_id.distinct()))
+        .where(Seat.inviter_id == func.any(list(member_ids)), Seat.joined_at.is_not(None))
+        .group_by(Seat.inviter_id)
+    )
+    both = union_all(sits, brought).subquery()
+    return select(both.c.member_id, both.c.kind, both.c.n)
 
 
 def groups_of(member_id: int) -> list[tuple[Seat, Group]]:

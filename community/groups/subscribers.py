@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kernel.events import subscribe
+from membership.members import services as members
 
 from . import queries, services
 from .events import MemberJoinedGroup
@@ -14,3 +15,4 @@ def welcome_member(event: MemberJoinedGroup) -> None:
     group = queries.find_group(event.group_id)
     if group is not None and queries.in_group(event.member_id, event.group_id):
         services.welcome(group, event.member_id, event.source)
+    members.revalue([event.member_id])

@@ -7,15 +7,17 @@ from flask import Flask
 from kernel import navigation
 from kernel.i18n import lazy_gettext as _l
 from kernel.ports import fill_slot
+from membership.members import queries as members
 
 
 def init_app(app: Flask) -> None:
     """Load the room's tables and jobs, open its pages, and put its feed, brief and timeline sentences in their places."""
-    from . import brief, console, jobs, models, portal  # noqa: F401
+    from . import brief, console, jobs, merging, models, portal, queries  # noqa: F401
 
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
     fill_slot("group.feed", order=10)(portal.render_feed)
     navigation.add("posts", _l("Posts"), "posts_console.index", "posts.view", order=10)
     navigation.add("posts", _l("Content calendar"), "posts_console.calendar", "posts.view", order=20)
+    members.acts_of.fill(queries.acts_of)
     brief.init()

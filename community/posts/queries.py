@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, cast, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from community.groups.models import Group, GroupState, Seat, SeatState
@@ -46,6 +46,15 @@ def in_state(state: PostState, now: datetime) -> ColumnElement[bool]:
             return or_(Post.state == state, due)
         case _:
             return Post.state == state
+
+
+def acts_of(member_ids: Sequence[int]) -> Select[tuple[int, str, int]]:
+    """SQL: how many posts each member liked, for `members.queries.acts_of`."""
+    return (
+        select(Reaction.member_id, literal("took_part").label("kind"), func.count().label("n"))
+        .where(Reaction.member_id == func.any(list(member_ids)), Reaction.kind == ReactionKind.LIKED)
+        .group_by(Reaction.member_id)
+    )
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
-from kernel import navigation, today
+from kernel import navigation, today, views
 from kernel.i18n import lazy_gettext as _l
 
 
 def init_app(app: Flask) -> None:
     """Load the room's tables, events and jobs, and open its pages."""
-    from . import brief, console, jobs, labels, models, portal, rules, subscribers  # noqa: F401
+    from . import brief, bulk, console, jobs, labels, merging, models, portal, rules, subscribers  # noqa: F401
 
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
@@ -20,5 +20,6 @@ def init_app(app: Flask) -> None:
         masked_phone=rules.masked_phone, masked_email=rules.masked_email, masked_address=rules.masked_address
     )
     navigation.add("members", _l("Members"), "members_console.index", "members.view", order=10)
+    views.offer("members", "members_console.index", "members.view")
     today.search.fill(brief.find)
     today.numbers.fill(brief.numbers)

@@ -14,7 +14,7 @@ from kernel.events import EventRecord
 from kernel.i18n import gettext as _
 from kernel.today import Hit, Number
 
-from . import labels, queries, rules
+from . import labels, listing, queries, rules
 from .events import ConsentChanged
 from .models import Member
 
@@ -26,7 +26,7 @@ def find(wanted: str) -> list[Hit]:
     if len(wanted) < 2 or not may("members.view"):
         return []
     found = db.session.scalars(
-        queries.live().where(queries.sought(wanted)).order_by(Member.last_order_at.desc().nulls_last()).limit(20)
+        queries.live().where(listing.sought(wanted)).order_by(Member.last_order_at.desc().nulls_last()).limit(20)
     )
     return [
         Hit(

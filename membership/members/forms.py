@@ -15,10 +15,12 @@ from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
 from . import labels, rules
-from .models import Contact, CustomerType, Stage
-from .queries import MemberFilter
+from .listing import MemberFilter
+from .models import Contact, CustomerType, Stage, ValueLabel
 from .services import ProfileChange
 
+# A hundred years: what lies further back is no order of this shop.
+LONGEST_DAYS = 36_525
 _RANGE = re.compile(r"(\d{1,9})-(\d{1,9})?")
 
 
@@ -29,6 +31,12 @@ def _range(text: str | None) -> tuple[int, int | None] | None:
         return None
     least, most = int(match[1]), int(match[2]) if match[2] else None
     return (least, most) if most is None or most > least else None
+
+
+def _days(text: str | None) -> tuple[int, int | None] | None:
+    """A range of days back, no further than there are days to count."""
+    days = _range(text)
+    return days if days is None or max(days[0], days[1] or 0) <= LONGEST_DAYS else None
 
 
 def _in_fen(yuan: tuple[int, int | None] | None) -> tuple[int, int | None] | None:
@@ -43,6 +51,7 @@ def filter_from(arguments: MultiDict[str, str]) -> MemberFilter:
     """What the list's address asks for; what it says wrongly narrows nothing."""
     said = arguments.get
     tier, stage, consent = _number(said("tier")), said("stage", ""), said("consent", "")
+    label, month = said("label", ""), _number(said("birthday"))
     return MemberFilter(
         q=" ".join(said("q", "").replace("\x00", "").split())[:100],
         tier=tier if tier is not None and tier <= 4 else None,
@@ -50,9 +59,13 @@ def filter_from(arguments: MultiDict[str, str]) -> MemberFilter:
         tag=said("tag", "").replace("\x00", "")[:100],
         source=said("source", "").replace("\x00", "")[:100],
         consent=consent if consent == "none" or consent in list(Contact) else "",
-        last_order_days=_range(said("ordered")),
+        last_order_days=_days(said("ordered")),
+        never_ordered=said("ordered") == "never",
         spend=_in_fen(_range(said("spend"))),
         group=_number(said("group")),
+        value=_range(said("value")),
+        label=ValueLabel(label) if label in list(ValueLabel) else None,
+        birthday_month=month if month is not None and 1 <= month <= 12 else None,
     )
 
 

@@ -10,7 +10,7 @@ from kernel.jobs import every, job
 
 from . import services
 from .models import Member, SignInCode
-from .services import identify
+from .services import identify, value
 
 
 @every(3600)
@@ -18,6 +18,20 @@ from .services import identify
 def keep_stages() -> None:
     """Time alone makes people dormant: look at everybody once an hour, in one statement."""
     services.reassess_stages()
+
+
+@every(86_400)
+@job(queue="bulk", own_transactions=True)
+def revalue_everybody() -> None:
+    """Time alone makes people worth less: work everybody out once a day, in pieces, each in a transaction of its own."""
+    last = 0
+    while True:
+        with transaction():
+            chunk = value.chunk_after(last)
+            services.revalue(chunk)
+        if not chunk:
+            break
+        last = chunk[-1]
 
 
 @every(3600)

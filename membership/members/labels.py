@@ -10,7 +10,7 @@ from kernel.i18n import lazy_gettext as _l
 from membership.orders.models import OrderState
 
 from . import events
-from .models import Channel, Contact, CustomerType, Purpose, Stage
+from .models import Channel, Contact, CustomerType, Purpose, Stage, ValueLabel
 
 STAGES = {
     Stage.LEAD: _l("Lead"),
@@ -27,6 +27,12 @@ STAGE_TONES = {
     Stage.ACTIVE: "positive",
     Stage.DORMANT: "caution",
     Stage.LOST: "negative",
+}
+# What ties a valuable customer to the shop.
+TIES = {
+    ValueLabel.TRANSACTION: _l("Orders"),
+    ValueLabel.RELATION: _l("Relation"),
+    ValueLabel.BOTH: _l("Orders and relation"),
 }
 CHANNELS = {
     Channel.TAOBAO: _l("Taobao"),

@@ -71,11 +71,11 @@ class ValueLabel(enum.StrEnum):
 _LIVE = text("merged_into_id IS NULL AND erased_at IS NULL")
 # Both names in lower case without spaces, and the one- and two-character pieces of them that the search looks up: core
 # functions only, so that no extension is needed. Spelt as PostgreSQL spells them, so that queries and index agree.
-NAMES = "replace(lower(((name || '|'::text) || nickname)), ' '::text, ''::text)"
+NAMES = "replace(lower((name || '|'::text) || nickname), ' '::text, ''::text)"
 NAME_PIECES = (
     f"(string_to_array({NAMES}, NULL::text) ||"
-    f" string_to_array(((regexp_replace({NAMES}, '(..)'::text, '\\1 '::text, 'g'::text) || ' '::text) ||"
-    f" regexp_replace(substr({NAMES}, 2), '(..)'::text, '\\1 '::text, 'g'::text)), ' '::text))"
+    f" string_to_array((regexp_replace({NAMES}, '(..)'::text, '\\1 '::text, 'g'::text) || ' '::text) ||"
+    f" regexp_replace(substr({NAMES}, 2), '(..)'::text, '\\1 '::text, 'g'::text), ' '::text))"
 )
 
 
@@ -114,28 +114,28 @@ class Member(db.Model):
     __table_args__ = (
         CheckConstraint("rank BETWEEN 0 AND 4", name="rank"),
         CheckConstraint("value_index BETWEEN 0 AND 100", name="value_index"),
-        Index("ix_member_rank", "rank", text("id DESC"), postgresql_where=_LIVE),
-        Index("ix_member_stage", "stage", text("id DESC"), postgresql_where=_LIVE),
-        Index("ix_member_source", "source", text("id DESC"), postgresql_where=_LIVE),
-        Index("ix_member_value_label", "value_label", text("id DESC"), postgresql_where=_LIVE),
-        Index("ix_member_spend", text("spend DESC"), text("id DESC"), postgresql_where=_LIVE),
-        Index("ix_member_value", text("value_index DESC"), text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_list_rank", "rank", text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_list_stage", "stage", text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_list_source", "source", text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_list_value_label", "value_label", text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_list_spend", text("spend DESC"), text("id DESC"), postgresql_where=_LIVE),
+        Index("ix_member_list_value", text("value_index DESC"), text("id DESC"), postgresql_where=_LIVE),
         # Whoever never ordered sorts as if it had been very long ago; see `queries.LAST_ORDER`.
         Index(
-            "ix_member_last_order",
+            "ix_member_list_last_order",
             text("COALESCE(last_order_at, '1970-01-01 00:00:00+00'::timestamp with time zone) DESC"),
             text("id DESC"),
             postgresql_include=["last_order_at"],
             postgresql_where=_LIVE,
         ),
         Index(
-            "ix_member_birthday",
+            "ix_member_list_birthday",
             text("EXTRACT(month FROM birthday)"),
             text("id DESC"),
             postgresql_include=["birthday"],
             postgresql_where=_LIVE,
         ),
-        Index("ix_member_names", text(NAME_PIECES), postgresql_using="gin"),
+        Index("ix_member_list_names", text(NAME_PIECES), postgresql_using="gin"),
         # The tail of a phone is what people at a counter know.
         Index("ix_member_phone_tail", text("reverse(phone) text_pattern_ops")),
     )

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Select, false, func, literal, literal_column, or_, select, text, union
-from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
+from sqlalchemy import ColumnElement, Select, Subquery, false, func, select, union_all
+from sqlalchemy.dialects.postgresql import distinct_on
 
-from kernel import clock, shop
+from kernel import shop
 from kernel.db import db
 from kernel.errors import NotFound
-from kernel.pages import Count, Page, capped_count, keyset
+from kernel.pages import Page, keyset
 from kernel.ports import Port
 from membership.orders.models import Order, OrderLine
 
 from . import rules
-from .models import Channel, Consent, Contact, Member, MemberIdentity, MemberTag, Note, Purpose, Stage, Tag
+from .models import Channel, Consent, Contact, Member, MemberIdentity, MemberTag, Note, Purpose, Tag
 
-# The groups that the list can be narrowed to, as (id, name), and whether `Member` sits in one; filled by community.groups.
+# The groups that the list can be narrowed to, as (id, name), and the ids of those who sit in one, each once; filled by
+# community.groups.
 group_choices: Port[[], list[tuple[int, str]]] = Port("members.group_choices")
-in_group: Port[[int], ColumnElement[bool]] = Port("members.in_group")
+seated_in: Port[[int], Select[tuple[int]]] = Port("members.seated_in")
 
-# The list's order by last order; spelt as in the index. Whoever never ordered comes last.
-LAST_ORDER = func.coalesce(Member.last_order_at, literal_column("'epoch'::timestamptz"))
+
+# What members do with the shop beside buying, each answer a statement with the columns `member_id`, `kind` (one of `ACTS`)
+# and `n`, for the given members; filled by whoever keeps such acts.
+ACTS = ("groups", "brought", "took_part")
+acts_of: Port[[Sequence[int]], Select[tuple[int, str, int]]] = Port("members.acts_of")
 
 
 def live() -> Select[Member]:
@@ -196,130 +196,31 @@ def stage_days() -> rules.StageDays:
     )
 
 
-# ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def acts(member_ids: Sequence[int]) -> Subquery | None:
+    """Everything that members did beside buying, as rows of (member_id, kind, n); None while nobody keeps such acts."""
+    answers = acts_of.call(member_ids)
+    if not answers:
+        return None
+    return (answers[0] if len(answers) == 1 else union_all(*answers)).subquery("act")
 
 
-@dataclass(frozen=True)
-class MemberFilter:
-    """What the list is narrowed to; None and empty mean no narrowing. Days count back from now, amounts are 分."""
-
-    q: str = ""
-    tier: int | None = None
-    stage: Stage | None = None
-    tag: str = ""
-    source: str = ""
-    consent: str = ""  # a `Contact`, or "none" for nobody to be addressed
-    last_order_days: tuple[int, int | None] | None = None
-    spend: tuple[int, int | None] | None = None
-    group: int | None = None
-
-
-SORTS: dict[str, list[Any]] = {
-    "": [Member.created_at.desc(), Member.id.desc()],
-    "last_order": [LAST_ORDER, Member.id],
-    "-last_order": [LAST_ORDER.desc(), Member.id.desc()],
-    "spend": [Member.spend, Member.id],
-    "-spend": [Member.spend.desc(), Member.id.desc()],
-}
-
-
-def sought(q: str) -> ColumnElement[bool]:
-    """Whether `Member` fits what somebody typed: a phone or its last digits, a name, a name on a channel, an order number."""
-    words = unicodedata.normalize("NFKC", q).strip()
-    digits = "".join(c for c in words if c.isdigit())
-    only_digits = len(digits) >= 3 and not any(c.isalpha() for c in words)
-    parts = [
-        select(MemberIdentity.member_id).where(
-            MemberIdentity.channel.in_(list(Channel)), MemberIdentity.external_id.in_({words, words.lower()})
-        ),
-        select(Order.member_id).where(Order.external_id == words.removeprefix("#"), Order.member_id.is_not(None)),
-    ]
-    if only_digits:
-        tail = digits[-11:]
-        parts.append(
-            select(Member.id).where(literal_column("reverse(phone)").like(tail[::-1] + "%"), Member.phone.is_not(None))
-        )
-    if not only_digits or len(digits) <= 3:
-        parts.append(
-            select(Member.id).where(
-                or_(
-                    Member.name.icontains(words, autoescape=True),
-                    Member.nickname.icontains(words, autoescape=True),
-                )
-            )
-        )
-    return Member.id.in_(union(*parts))
-
-
-def listed(wanted: MemberFilter) -> Select[Member]:
-    """The people who fit a filter, in no order."""
-    statement = live()
-    if wanted.q:
-        statement = statement.where(sought(wanted.q))
-    if wanted.tier is not None:
-        statement = statement.where(Member.rank == wanted.tier)
-    if wanted.stage is not None:
-        statement = statement.where(Member.stage == wanted.stage)
-    if wanted.tag:
-        tagged = select(MemberTag.member_id).join(Tag, Tag.id == MemberTag.tag_id).where(Tag.name == wanted.tag)
-        statement = statement.where(Member.id.in_(tagged))
-    if wanted.source:
-        statement = statement.where(Member.source == wanted.source)
-    if wanted.consent == "none":
-        statement = statement.where(*(~consented(contact, Purpose.MARKETING) for contact in Contact))
-    elif wanted.consent:
-        statement = statement.where(consented(Contact(wanted.consent), Purpose.MARKETING))
-    if wanted.last_order_days is not None:
-        least, most = wanted.last_order_days
-        statement = statement.where(Member.last_order_at <= clock.now() - timedelta(days=least))
-        if most is not None:
-            statement = statement.where(Member.last_order_at > clock.now() - timedelta(days=most))
-    if wanted.spend is not None:
-        least, most = wanted.spend
-        statement = statement.where(Member.spend >= least)
-        if most is not None:
-            statement = statement.where(Member.spend < most)
-    if wanted.group is not None:
-        statement = statement.where(*in_group.call(wanted.group) or [false()])
-    return statement
-
-
-def page_of(wanted: MemberFilter, sort: str, cursor: str | None) -> tuple[Page, Count]:
-    """One page of the list and how many there are in all."""
-    statement = listed(wanted)
-    return keyset(statement, SORTS.get(sort, SORTS[""]), cursor), capped_count(statement)
-
-
-_SOURCES = text(
-    """
-    WITH RECURSIVE found AS (
-        (SELECT source FROM member ORDER BY source LIMIT 1)
-        UNION ALL
-        SELECT (SELECT source FROM member WHERE source > found.source ORDER BY source LIMIT 1)
-        FROM found WHERE found.source IS NOT NULL
+def value_facts(member: Member) -> rules.ValueFacts:
+    """What the value of one member is worked out from."""
+    channels = db.session.scalar(
+        select(func.count(MemberIdentity.channel.distinct())).where(MemberIdentity.member_id == member.id)
     )
-    SELECT source FROM found WHERE source <> '' LIMIT 100
-    """
-)
-
-
-def sources() -> Sequence[str]:
-    """Where members came from, each once; reads the index from one value to the next instead of every row."""
-    return db.session.scalars(_SOURCES).all()
-
-
-def export_of(wanted: MemberFilter, sort: str) -> Iterator[tuple[Member, str | None]]:
-    """Everybody who fits a filter, with their tags as one text, read in portions while they are written out."""
-    tags_as_text = (
-        select(func.string_agg(Tag.name, aggregate_order_by(literal("; "), Tag.name)))
-        .join(MemberTag, MemberTag.tag_id == Tag.id)
-        .where(MemberTag.member_id == Member.id)
-        .correlate(Member)
-        .scalar_subquery()
+    done: dict[str, int] = {}
+    act = acts([member.id])
+    if act is not None:
+        rows = select(act.c.kind, func.sum(act.c.n)).where(act.c.member_id == member.id).group_by(act.c.kind)
+        done = {kind: int(n) for kind, n in db.session.execute(rows)}
+    return rules.ValueFacts(
+        channels=channels or 0,
+        last_order_at=member.last_order_at,
+        orders=member.orders_count,
+        spend=member.spend,
+        **{kind: done.get(kind, 0) for kind in ACTS},
     )
-    statement = listed(wanted).add_columns(tags_as_text).order_by(*SORTS.get(sort, SORTS[""]))
-    for row in db.session.execute(statement.execution_options(yield_per=1000)):
-        yield row[0], row[1]
 
 
 def orders_page(member_id: int, cursor: str | None) -> tuple[Page, dict[int, list[OrderLine]]]:

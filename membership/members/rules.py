@@ -14,7 +14,7 @@ import phonenumbers
 from kernel.errors import Refusal
 from kernel.i18n import lazy_gettext as _l
 
-from .models import Channel, Stage
+from .models import Channel, Stage, ValueLabel
 
 Key = tuple[Channel, str]
 
@@ -202,3 +202,99 @@ def stage_for(
     if orders_count > 0 and first_order_at is not None:
         return Standing(Stage.CUSTOMER, first_order_at, _l("Has ordered, and not joined yet."))
     return Standing(Stage.LEAD, created_at, _l("Has neither ordered nor joined yet."))
+
+
+# ── What a member is worth ──────────────────────────────────────────────────────────────────────────────────────────
+
+# Each part of the index is a staircase: (from how much on, how many points). Money is 分.
+CHANNEL_STEPS = ((1, 3), (2, 6), (3, 8), (4, 10))
+FREQUENCY_STEPS = ((1, 6), (2, 12), (3, 17), (5, 22), (8, 26), (12, 30))
+MONEY_STEPS = ((10_000, 6), (30_000, 10), (100_000, 16), (300_000, 22), (1_000_000, 30))
+# Less than so many days since the last order.
+RECENCY_STEPS = ((30, 30), (60, 25), (90, 20), (180, 12), (365, 5))
+# What somebody does with the shop beside buying: groups they sit in, people they brought, posts they answered.
+GROUP_STEPS = ((1, 10), (2, 15), (3, 20))
+BROUGHT_STEPS = ((1, 10), (3, 15), (5, 20))
+TOOK_PART_STEPS = ((1, 5), (5, 10), (20, 20))
+# Below this there is too little to say what ties somebody to the shop; within it, both sides weigh alike.
+LEAST_TIE = 10
+ALIKE = 10
+
+
+@dataclass(frozen=True)
+class ValueFacts:
+    """What the value of a member is worked out from. `spend` is 分; acts count from the beginning."""
+
+    channels: int = 0
+    last_order_at: datetime | None = None
+    orders: int = 0
+    spend: int = 0
+    groups: int = 0
+    brought: int = 0
+    took_part: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a value: its points, of how many at most, and the step that is next as (from how much on, points)."""
+
+    key: str
+    points: int
+    most: int
+    next_step: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Value:
+    """The index 0–100 with its four parts; and what ties a member to the shop, with the points of either side (0–60)."""
+
+    index: int
+    parts: tuple[Part, ...]
+    label: ValueLabel | None
+    transaction: int
+    relation: int
+    ties: tuple[Part, ...]
+
+
+def _climbed(key: str, n: int, steps: Sequence[tuple[int, int]]) -> Part:
+    reached = [points for least, points in steps if n >= least]
+    ahead = next(((least, points) for least, points in steps if n < least), None)
+    return Part(key, reached[-1] if reached else 0, steps[-1][1], ahead)
+
+
+def _recent(last_order_at: datetime | None, now: datetime) -> Part:
+    points = 0
+    if last_order_at is not None:
+        points = next((p for days, p in RECENCY_STEPS if last_order_at > now - timedelta(days=days)), 0)
+    return Part("recency", points, RECENCY_STEPS[0][1])
+
+
+def tie_for(transaction: int, relation: int) -> ValueLabel | None:
+    """What ties a member to the shop: their orders, what they do with us, both alike, or nothing that shows yet."""
+    if max(transaction, relation) < LEAST_TIE:
+        return None
+    if abs(transaction - relation) <= ALIKE:
+        return ValueLabel.BOTH
+    return ValueLabel.TRANSACTION if transaction > relation else ValueLabel.RELATION
+
+
+def value_of(facts: ValueFacts, now: datetime) -> Value:
+    """What a member is worth to the shop: points for channels (10), recency, frequency and money (30 each), added up.
+
+    They are added, not multiplied, so that each can be shown and one that is missing does not wipe out the others.
+    `services.revalue` says the same in SQL; a property test holds the two equal.
+    """
+    parts = (
+        _climbed("channels", facts.channels, CHANNEL_STEPS),
+        _recent(facts.last_order_at, now),
+        _climbed("frequency", facts.orders, FREQUENCY_STEPS),
+        _climbed("money", facts.spend, MONEY_STEPS),
+    )
+    ties = (
+        _climbed("groups", facts.groups, GROUP_STEPS),
+        _climbed("brought", facts.brought, BROUGHT_STEPS),
+        _climbed("took_part", facts.took_part, TOOK_PART_STEPS),
+    )
+    transaction = parts[2].points + parts[3].points
+    relation = sum(tie.points for tie in ties)
+    return Value(sum(part.points for part in parts), parts, tie_for(transaction, relation), transaction, relation, ties)

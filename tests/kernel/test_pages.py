@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.audit import AuditEntry
-from kernel.pages import _cell, capped_count, csv_response, keyset, url_with
+from kernel.pages import capped_count, csv_response, guarded_cell, keyset, url_with
 
 ROWS = 23
 
@@ -145,15 +145,15 @@ def test_addresses_keep_their_filters_and_drop_the_cursor(app):
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
 def test_no_cell_is_taken_for_a_formula(start):
-    assert _cell(f"{start}HYPERLINK(1)") == f"'{start}HYPERLINK(1)"
+    assert guarded_cell(f"{start}HYPERLINK(1)") == f"'{start}HYPERLINK(1)"
 
 
 @pytest.mark.parametrize(
     ("value", "cell"),
-    [(None, ""), (-5, -5), (1.5, 1.5), ("a=b", "a=b"), ("", ""), ("\x00=1", "'=1"), (Decimal("-1"), "'-1")],
+    [(None, ""), (-5, -5), (1.5, 1.5), ("a=b", "a=b"), ("", ""), ("\x00=1", "'=1"), (Decimal("-1"), "-1")],
 )
 def test_other_cells_stay_as_they_are(value, cell):
-    assert _cell(value) == cell
+    assert guarded_cell(value) == cell
 
 
 @given(st.lists(st.lists(st.text(st.characters(blacklist_categories=("Cs",))), min_size=2, max_size=2), max_size=5))
@@ -164,7 +164,7 @@ def test_every_text_survives_the_file(app, rows):
     assert text.startswith("\ufeff")
     read = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True))
     assert read[0] == ["a", "b"]
-    assert read[1:] == [[str(_cell(cell)) for cell in row] for row in rows]
+    assert read[1:] == [[str(guarded_cell(cell)) for cell in row] for row in rows]
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in read for cell in row)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .people import Person, enrol, find_or_make, find_or_make_counted, find_or_make_many
-from .profile import ProfileChange, edit_profile, tag, untag, write_note
+from .profile import ProfileChange, edit_profile, plain_tag, set_customer_type, tag, untag, write_note
 from .rights import (
     give_consent,
     give_consent_many,
@@ -13,6 +13,7 @@ from .rights import (
     withdraw_marketing,
 )
 from .stages import reassess_stages
+from .value import revalue
 
 __all__ = [
     "Person",
@@ -24,8 +25,11 @@ __all__ = [
     "find_or_make_many",
     "give_consent",
     "give_consent_many",
+    "plain_tag",
     "read_unsubscribe",
     "reassess_stages",
+    "revalue",
+    "set_customer_type",
     "tag",
     "unsubscribe_path",
     "untag",

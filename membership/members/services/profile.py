@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import date
 
-from sqlalchemy import delete, literal, select
+from sqlalchemy import delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from kernel import audit, clock
@@ -61,7 +61,8 @@ def edit_profile(member: Member, change: ProfileChange) -> bool:
     return True
 
 
-def _tag_name(name: str) -> str:
+def plain_tag(name: str) -> str:
+    """A tag's name in one spelling. Refuses with `TagInvalid` an empty one and one of more than 40 characters."""
     plain = " ".join(name.split())
     if not plain or len(plain) > TAG_LENGTH:
         raise TagInvalid(most=TAG_LENGTH)
@@ -73,7 +74,7 @@ def tag(member_ids: Collection[int], name: str) -> int:
 
     Refuses with `TagInvalid` an empty name or one of more than 40 characters.
     """
-    name = _tag_name(name)
+    name = plain_tag(name)
     db.session.execute(upsert(Tag).values(name=name).on_conflict_do_nothing())
     tag_id = db.session.scalars(select(Tag.id).where(Tag.name == name)).one()
     rows = (
@@ -105,6 +106,31 @@ def untag(member_ids: Collection[int], name: str) -> int:
     ).all()
     publish_all(MemberUntagged(member_id=member_id, tag=" ".join(name.split())) for member_id in removed)
     return len(removed)
+
+
+def set_customer_type(member_ids: Collection[int], wanted: CustomerType | None) -> int:
+    """Set how customers like to be answered, or that it is not known; of how many that changed anything."""
+    ids = sorted(set(member_ids))
+    rows = (
+        queries.live()
+        .with_only_columns(Member.id)
+        .where(Member.id == func.any(ids), Member.customer_type.is_distinct_from(wanted))
+        .order_by(Member.id)
+        .with_for_update(key_share=True)
+    )
+    touched = set(
+        db.session.scalars(
+            update(Member)
+            .where(Member.id.in_(rows))
+            .values(customer_type=wanted)
+            .returning(Member.id)
+            .execution_options(synchronize_session=False)
+        )
+    )
+    for found in db.session.identity_map.values():
+        if isinstance(found, Member) and found.id in touched:
+            db.session.expire(found, ["customer_type"])
+    return len(touched)
 
 
 def write_note(member_id: int, body: str) -> Note:

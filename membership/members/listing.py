@@ -1,0 +1,329 @@
+"""The list of members: what it can be narrowed to, in which order it comes, and its pages.
+
+Every filter by itself is answered from an index that also holds the order, so that any page costs what the first does. A
+filter that lives in another table (a tag, a group, a consent) leads: its own column of member ids is the list's key, since
+PostgreSQL carries an equality over to the other side of a join, but no "less than". A range (spend, last order, value)
+brings its own order. Combinations are left to the planner, under a time limit.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    extract,
+    false,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    text,
+    union,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by, array, distinct_on
+
+from kernel import clock
+from kernel.db import db
+from kernel.pages import Count, Page, TooSlow, capped_count, keyset, time_limit
+from membership.orders.models import Order
+
+from .models import (
+    NAME_PIECES,
+    NAMES,
+    Channel,
+    Consent,
+    Contact,
+    Member,
+    MemberIdentity,
+    MemberTag,
+    Purpose,
+    Stage,
+    Tag,
+    ValueLabel,
+)
+from .queries import live, seated_in
+
+# The list's order by last order; spelt as in the index. Whoever never ordered comes last.
+LAST_ORDER = func.coalesce(Member.last_order_at, literal_column("'epoch'::timestamptz"))
+_NEVER = literal_column("'epoch'::timestamptz")
+_PIECES: ColumnElement[Any] = literal_column(NAME_PIECES)
+_NAMES: ColumnElement[str] = literal_column(NAMES)
+# How many last digits of a phone find its owner; fewer fit too many people to be of use.
+TAIL = 4
+SECONDS = 2.0
+COUNT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class MemberFilter:
+    """What the list is narrowed to; None and empty mean no narrowing. Days count back from now, amounts are 分."""
+
+    q: str = ""
+    tier: int | None = None
+    stage: Stage | None = None
+    tag: str = ""
+    source: str = ""
+    consent: str = ""  # a `Contact`, or "none" for nobody to be addressed
+    last_order_days: tuple[int, int | None] | None = None
+    never_ordered: bool = False
+    spend: tuple[int, int | None] | None = None
+    group: int | None = None
+    value: tuple[int, int | None] | None = None
+    label: ValueLabel | None = None
+    birthday_month: int | None = None
+
+    @property
+    def narrow(self) -> int:
+        """How many filters are in force."""
+        return sum(getattr(self, one.name) != one.default for one in fields(self))
+
+
+SORTS: dict[str, list[Any]] = {
+    "": [Member.id.desc()],
+    "last_order": [LAST_ORDER, Member.id],
+    "-last_order": [LAST_ORDER.desc(), Member.id.desc()],
+    "spend": [Member.spend, Member.id],
+    "-spend": [Member.spend.desc(), Member.id.desc()],
+    "value": [Member.value_index, Member.id],
+    "-value": [Member.value_index.desc(), Member.id.desc()],
+}
+
+
+def plain_words(q: str) -> str:
+    """What somebody typed, in one spelling (NFKC, no blanks around)."""
+    return unicodedata.normalize("NFKC", q).replace("\x00", "").strip()
+
+
+def _named(words: str) -> ColumnElement[bool] | None:
+    """Whether a name of `Member` holds the words; capital letters and spaces make no difference.
+
+    One character and two are looked up as they are; of more, each pair is, and what is found is compared.
+    """
+    plain = words.replace(" ", "")
+    if not plain:
+        return None
+    lower = func.lower(literal(plain))
+    size = min(2, len(plain))
+    pieces = array([func.substr(lower, i + 1, size) for i in range(len(plain) - size + 1)])
+    found = _PIECES.op("@>")(pieces)
+    if len(plain) <= 2:
+        return found
+    return and_(found, _NAMES.like("%" + _escaped(plain).lower() + "%"))
+
+
+def _escaped(words: str) -> str:
+    return words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def sought(q: str) -> ColumnElement[bool]:
+    """Whether `Member` fits what somebody typed: a phone or its last four digits and more, a part of a name, a name on a
+    channel, an order number.
+
+    The exact ones are looked up here and now: they are few, and so the planner sees how few.
+    """
+    words = plain_words(q)
+    digits = "".join(c for c in words if c.isdigit())
+    only_digits = len(digits) >= TAIL and not any(c.isalpha() for c in words)
+    exact = [
+        select(MemberIdentity.member_id).where(
+            MemberIdentity.channel.in_(list(Channel)), MemberIdentity.external_id.in_({words, words.lower()})
+        ),
+        select(Order.member_id).where(Order.external_id == words.removeprefix("#"), Order.member_id.is_not(None)),
+    ]
+    if only_digits and digits.isascii():
+        tail = digits[-11:]
+        exact.append(
+            select(Member.id).where(literal_column("reverse(phone)").like(tail[::-1] + "%"), Member.phone.is_not(None))
+        )
+    ids = sorted(db.session.scalars(union(*exact).limit(10_000)))
+    parts: list[ColumnElement[bool]] = [Member.id == func.any(ids)] if ids else []
+    if not only_digits and (named := _named(words)) is not None:
+        parts.append(named)
+    return or_(*parts) if parts else false()
+
+
+def agreed(contact: Contact) -> Any:
+    """The ids of members whose last word on offers by a channel is yes, as a subquery with a column `member_id`.
+
+    Read from the index member by member, newest first, and only as far as a page needs.
+    """
+    return (
+        select(Consent.member_id, Consent.granted)
+        .where(Consent.channel == contact, Consent.purpose == Purpose.MARKETING)
+        .ext(distinct_on(Consent.member_id))
+        .order_by(Consent.member_id.desc(), Consent.id.desc())
+        .subquery("last_word")
+    )
+
+
+def _nowhere_agreed() -> ColumnElement[bool]:
+    """Whether `Member` agreed to offers by no channel at all."""
+    last = (
+        select(Consent.granted)
+        .where(Consent.member_id == Member.id, Consent.purpose == Purpose.MARKETING)
+        .ext(distinct_on(Consent.channel))
+        .order_by(Consent.channel, Consent.id.desc())
+        .correlate(Member)
+        .subquery()
+    )
+    return ~select(literal(1)).select_from(last).where(last.c.granted).correlate(Member).exists()
+
+
+def _between(column: Any, span: tuple[int, int | None]) -> list[ColumnElement[bool]]:
+    least, most = span
+    return [column >= least] if most is None else [column >= least, column < most]
+
+
+def _own_columns(wanted: MemberFilter) -> list[ColumnElement[bool]]:
+    """The filters that the row of a member answers by itself."""
+    where: list[ColumnElement[bool]] = []
+    if wanted.tier is not None:
+        where.append(Member.rank == wanted.tier)
+    if wanted.stage is not None:
+        where.append(Member.stage == wanted.stage)
+    if wanted.source:
+        where.append(Member.source == wanted.source)
+    if wanted.label is not None:
+        where.append(Member.value_label == wanted.label)
+    if wanted.birthday_month is not None:
+        where.append(extract("month", Member.birthday) == wanted.birthday_month)
+    if wanted.never_ordered:
+        where.append(LAST_ORDER == _NEVER)
+    elif wanted.last_order_days is not None:
+        least, most = wanted.last_order_days
+        where += [clock.now() - timedelta(days=least) >= LAST_ORDER, LAST_ORDER > _NEVER]
+        if most is not None:
+            where.append(clock.now() - timedelta(days=most) < LAST_ORDER)
+    if wanted.spend is not None:
+        where += _between(Member.spend, wanted.spend)
+    if wanted.value is not None:
+        where += _between(Member.value_index, wanted.value)
+    if wanted.consent == "none":
+        where.append(_nowhere_agreed())
+    if wanted.q:
+        where.append(sought(wanted.q))
+    return where
+
+
+def arranged(wanted: MemberFilter, sort: str = "") -> tuple[Select[tuple[Member]], list[Any]]:
+    """The people who fit a filter, and the order in which the list shows them (see `kernel.pages.keyset`)."""
+    statement: Select[Any] = live().where(*_own_columns(wanted))
+    keys: list[ColumnElement[int]] = []
+    if wanted.tag:
+        tag_id = db.session.scalar(select(Tag.id).where(Tag.name == wanted.tag))
+        statement = statement.join(
+            MemberTag, and_(MemberTag.member_id == Member.id, MemberTag.tag_id == (tag_id if tag_id else -1))
+        )
+        keys.append(MemberTag.member_id)
+    if wanted.group is not None:
+        answers = seated_in.call(wanted.group)
+        if answers:
+            seats = (answers[0] if len(answers) == 1 else union(*answers)).subquery("seats")
+            (seat,) = seats.c
+            statement = statement.join(seats, seat == Member.id)
+            keys.append(seat)
+        else:
+            statement = statement.where(false())
+    if wanted.consent and wanted.consent != "none":
+        last = agreed(Contact(wanted.consent))
+        statement = statement.join(last, and_(last.c.member_id == Member.id, last.c.granted))
+        keys.append(last.c.member_id)
+    if not sort:
+        # A range has its own order, so that one index answers both.
+        if wanted.never_ordered or wanted.last_order_days is not None:
+            sort = "-last_order"
+        elif wanted.spend is not None:
+            sort = "-spend"
+        elif wanted.value is not None:
+            sort = "-value"
+    order = SORTS.get(sort, SORTS[""])
+    if keys and order is SORTS[""]:
+        order = [keys[0].desc()]
+    return statement, order
+
+
+def listed(wanted: MemberFilter) -> Select[tuple[Member]]:
+    """The people who fit a filter, in no order."""
+    return arranged(wanted)[0]
+
+
+def ids_after(wanted: MemberFilter, after: int | None, size: int) -> list[int]:
+    """The ids of up to `size` people who fit a filter, newest first, beyond `after`; for work on all of them in pieces."""
+    statement = listed(wanted).with_only_columns(Member.id, maintain_column_froms=True)
+    if after is not None:
+        statement = statement.where(Member.id < after)
+    return list(db.session.scalars(statement.order_by(Member.id.desc()).limit(size)))
+
+
+def number_of(wanted: MemberFilter) -> int:
+    """How many people fit a filter, exactly; for work on all of them."""
+    return capped_count(listed(wanted), 100_000_000).n
+
+
+def page_of(wanted: MemberFilter, sort: str, cursor: str | None) -> tuple[Page | None, Count | None]:
+    """One page of the list, and how many there are in all.
+
+    The page is None when a combination of filters takes longer than two seconds, the count when only counting does.
+    """
+    try:
+        with time_limit(SECONDS):
+            statement, order = arranged(wanted, sort)
+            page = keyset(statement, order, cursor)
+    except TooSlow:
+        return None, None
+    try:
+        with time_limit(COUNT_SECONDS):
+            return page, capped_count(statement)
+    except TooSlow:
+        return page, None
+
+
+_SOURCES = text(
+    """
+    WITH RECURSIVE found AS (
+        (SELECT source FROM member WHERE merged_into_id IS NULL AND erased_at IS NULL ORDER BY source LIMIT 1)
+        UNION ALL
+        SELECT (SELECT source FROM member WHERE source > found.source AND merged_into_id IS NULL AND erased_at IS NULL
+                ORDER BY source LIMIT 1)
+        FROM found WHERE found.source IS NOT NULL
+    )
+    SELECT source FROM found WHERE source <> '' LIMIT 100
+    """
+)
+
+
+def sources() -> Sequence[str]:
+    """Where members came from, each once; reads the index from one value to the next instead of every row."""
+    return db.session.scalars(_SOURCES).all()
+
+
+def rows_of(member_ids: Sequence[int]) -> list[tuple[Member, str]]:
+    """Members in the order of their ids as given, with their tags as one text."""
+    names = (
+        select(func.string_agg(Tag.name, aggregate_order_by(literal("; "), Tag.name)))
+        .join(MemberTag, MemberTag.tag_id == Tag.id)
+        .where(MemberTag.member_id == Member.id)
+        .correlate(Member)
+        .scalar_subquery()
+    )
+    found = {
+        member.id: (member, tags or "")
+        for member, tags in db.session.execute(select(Member, names).where(Member.id == func.any(list(member_ids))))
+    }
+    return [found[member_id] for member_id in member_ids if member_id in found]
+
+
+def export_of(wanted: MemberFilter, sort: str) -> Iterator[tuple[Member, str]]:
+    """Everybody who fits a filter, with their tags, in the list's order; for a number that a reader can wait for."""
+    statement, order = arranged(wanted, sort)
+    ids = db.session.scalars(statement.with_only_columns(Member.id, maintain_column_froms=True).order_by(*order)).all()
+    for start in range(0, len(ids), 500):
+        yield from rows_of(ids[start : start + 500])
