@@ -10,7 +10,7 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Load the room's tables, jobs and services, open its pages, and fill the places that other rooms offer."""
-    from . import brief, console, jobs, models, portal, services, subscribers, timeline  # noqa: F401
+    from . import brief, console, jobs, merging, models, portal, services, subscribers, timeline, webhooks  # noqa: F401
 
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)

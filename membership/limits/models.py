@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db
@@ -16,4 +16,8 @@ class LimitCounter(db.Model):
     window: Mapped[str] = mapped_column("window_name", primary_key=True)
     used: Mapped[int]
 
-    __table_args__ = (CheckConstraint("used >= 0", name="used"),)
+    __table_args__ = (
+        CheckConstraint("used >= 0", name="used"),
+        # What one person has used of everything: merging and erasing look for it.
+        Index("ix_limit_counter_subject", "subject", postgresql_where=text("subject <> ''")),
+    )

@@ -10,7 +10,7 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Load the room's tables, events and jobs, and open its pages."""
-    from . import brief, bulk, console, jobs, labels, merging, models, portal, rules, subscribers  # noqa: F401
+    from . import brief, bulk, console, jobs, labels, merging, models, portal, rules, subscribers, webhooks  # noqa: F401
 
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)

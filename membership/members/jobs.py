@@ -41,6 +41,20 @@ def forget_tries() -> None:
     identify.clean_up(clock.now() - timedelta(days=1))
 
 
+@every(60)
+@job()
+def bring_latecomers() -> None:
+    """Let rows follow that were being written for a record while it was merged."""
+    merge.bring_latecomers(timedelta(minutes=10))
+
+
+@every(3600)
+@job()
+def bring_late_latecomers() -> None:
+    """The same for what took longer, such as a message that had to be ended first."""
+    merge.bring_latecomers(timedelta(days=2))
+
+
 @job(own_transactions=True)
 def send_sign_in_code(code_id: int, locale: str) -> None:
     """Send a code by e-mail; nothing is sent for an address that nobody has."""
