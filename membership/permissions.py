@@ -17,6 +17,7 @@ def init() -> None:
     grant("products.edit", Role.MANAGER, Role.MARKETER)
     grant("orders.view", *EVERYONE)
     grant("orders.import", Role.MANAGER)
+    grant("feeds.edit", Role.MANAGER)
     grant("tiers.view", *EVERYONE)
     grant("tiers.edit")
     grant("tiers.set_manually", Role.MANAGER)

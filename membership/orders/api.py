@@ -1,4 +1,4 @@
-"""REST for shop systems: orders and refunds. Amounts are integer 分, instants ISO 8601 with an offset.
+"""REST for shop systems: orders and refunds in our own form and in theirs, and orders to be read.
 
 One order or up to 500; all are taken or none. An order that is known and no newer is answered as a duplicate, so that a
 feed may send the same order as often as it likes.
@@ -6,179 +6,99 @@ feed may send the same order as often as it likes.
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Any
 
-from flask import jsonify, request
-from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import from_json
+from flask import request
+from pydantic import Field, TypeAdapter, WrapValidator
 
 from kernel import clock
 from kernel.auth import api_scope
-from kernel.errors import InputInvalid, Refusal
-from kernel.http import api_blueprint, idempotent
-from kernel.i18n import gettext as _
-from membership.members import rules as people
+from kernel.errors import InputInvalid, NotFound
+from kernel.http import (
+    Instant,
+    Listed,
+    PageQuery,
+    RowId,
+    Strict,
+    api_blueprint,
+    cursor_page,
+    idempotent,
+    operation,
+)
+from kernel.i18n import lazy_gettext as _l
 
-from . import rules, services
-from .formats.drafts import Buyer, LineDraft, OrderDraft, version_at
-from .models import OrderState, Payment
+from . import queries, rules, services
+from .feeds import fields, reasons
+from .feeds.readers import READERS
+from .feeds.reasons import PayloadRefused, Reason
+from .feeds.signatures import Kind
+from .feeds.standard import OrderBody, RefundBody, Source, draft_of
+from .formats.drafts import OrderDraft
+from .models import Order, OrderState, Payment
 
 bp = api_blueprint("orders_api", __name__)
 
-MOST_ORDERS = 500
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Source = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$")]
-Amount = Annotated[int, Field(ge=0, le=rules.LARGEST_AMOUNT)]
+MOST_ORDERS = fields.MOST_ORDERS
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class BuyerIn(Strict):
-    id: Annotated[str, Field(max_length=100)] | None = None
-    phone: Annotated[str, Field(max_length=40)] | None = None
-    email: Annotated[str, Field(max_length=254)] | None = None
-    nickname: Words = ""
-    name: Words = ""
-    city: Words = ""
-
-
-class LineIn(Strict):
-    sku: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$")]
-    title: Words = ""
-    quantity: Annotated[int, Field(ge=1, le=rules.MOST_PIECES)]
-    unit_price: Amount
-
-
-class OrderIn(Strict):
+class OrderIn(OrderBody):
     source: Source
-    order: Name = Field(validation_alias=AliasChoices("order", "external_id", "order_no"))
-    state: OrderState
-    payment: Payment = Payment.ONLINE
-    placed_at: AwareDatetime
-    paid_at: AwareDatetime | None = None
-    shipped_at: AwareDatetime | None = None
-    delivered_at: AwareDatetime | None = None
-    completed_at: AwareDatetime | None = None
-    closed_at: AwareDatetime | None = None
-    updated_at: AwareDatetime | None = None
-    paid_amount: Amount
-    postage: Amount = 0
-    discount: Amount = 0
-    refunded_amount: Amount = 0
-    buyer: BuyerIn | None = None
-    lines: Annotated[list[LineIn], Field(max_length=rules.MOST_LINES)] = []
 
 
 class OrdersIn(Strict):
     orders: Annotated[list[OrderIn], Field(min_length=1, max_length=MOST_ORDERS)]
 
 
-class RefundIn(Strict):
+class RefundIn(RefundBody):
     source: Source
-    refund: Name = Field(validation_alias=AliasChoices("refund", "external_id", "refund_no"))
-    order: Name
-    amount: Annotated[int, Field(ge=1, le=rules.LARGEST_AMOUNT)]
-    at: AwareDatetime | None = None
 
 
 _ONE = TypeAdapter(OrderIn)
 _MANY = TypeAdapter(OrdersIn)
-_REFUND = TypeAdapter(RefundIn)
 
 
-def _several() -> bool:
-    """Whether the body is a list of orders; what is wrong with it is said by the form that reads it."""
-    try:
-        # Unlike Python's own reader, this one refuses to go deeper than it can.
-        body = from_json(request.get_data())
-    except ValueError:
-        return False
-    return isinstance(body, dict) and "orders" in body
+def _either(body: Any, _handler: Any) -> OrderIn | OrdersIn:
+    """Read a body as what it looks like, so that mistakes are named at their places and not once for each form."""
+    reader: TypeAdapter[Any] = _MANY if isinstance(body, dict) and "orders" in body else _ONE
+    return reader.validate_json(json.dumps(body))
 
 
-def _read(form: TypeAdapter[Any]) -> Any:
-    """The request's body as a form has it; refuses with `InputInvalid`, naming every field that is wrong."""
-    try:
-        return form.validate_json(request.get_data(), strict=True)
-    except ValidationError as error:
-        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
-        raise InputInvalid([(".".join(map(str, one["loc"])) or "body", one["msg"]) for one in mistakes[:100]]) from None
-    except ValueError:
-        raise InputInvalid([("body", _("This is no JSON in UTF-8."))]) from None
+OneOrMany = Annotated[OrderIn | OrdersIn, WrapValidator(_either)]
 
 
-def _mistakes(one: OrderIn, now: datetime) -> list[tuple[str, str]]:
-    """What no single field shows."""
-    found: list[tuple[str, str]] = []
-    expected = one.state is OrderState.SHIPPED
-    for name in ("placed_at", "paid_at", "shipped_at", "delivered_at", "completed_at", "closed_at", "updated_at"):
-        at: datetime | None = getattr(one, name)
-        if at is None:
-            continue
-        if at.year < 2000:
-            found.append((name, _("Not a likely date")))
-        elif at > now + rules.AHEAD and not (name == "delivered_at" and expected):
-            found.append((name, _("The moment lies in the future")))
-        elif name != "updated_at" and at < one.placed_at:
-            found.append((name, _("The moment lies before the order was placed")))
-    if one.refunded_amount > one.paid_amount:
-        found.append(("refunded_amount", _("More was refunded than was paid")))
-    if one.postage > one.paid_amount and one.state in rules.PAID_STATES:
-        found.append(("postage", _("The postage is more than was paid")))
-    return found
+class Result(StrEnum):
+    NEW = "new"
+    CHANGED = "changed"
+    DUPLICATE = "duplicate"
 
 
-def _buyer(one: BuyerIn, found: list[tuple[str, str]]) -> Buyer | None:
-    phone = email = None
-    try:
-        phone = people.canonical_phone(one.phone) if one.phone and "*" not in one.phone else None
-    except Refusal as refused:
-        found.append(("buyer.phone", refused.message))
-    try:
-        email = people.canonical_email(one.email) if one.email and "*" not in one.email else None
-    except Refusal as refused:
-        found.append(("buyer.email", refused.message))
-    number = " ".join((one.id or "").split()) or None
-    buyer = Buyer(
-        number=number,
-        phone=phone,
-        email=email,
-        nickname=one.nickname.strip(),
-        name=one.name.strip(),
-        city=one.city.strip(),
-    )
-    return buyer if buyer.known else None
+class TakenOut(Strict):
+    """What came of one order."""
+
+    source: str
+    order: str
+    result: Result
 
 
-def _draft(one: OrderIn, now: datetime, found: list[tuple[str, str]]) -> OrderDraft:
-    found += _mistakes(one, now)
-    last = version_at(
-        one.state, one.placed_at, one.paid_at, one.shipped_at, one.delivered_at, one.completed_at, one.closed_at
-    )
-    return OrderDraft(
-        external_id=one.order,
-        state=one.state,
-        payment=one.payment,
-        placed_at=one.placed_at,
-        paid_at=one.paid_at,
-        shipped_at=one.shipped_at,
-        delivered_at=one.delivered_at,
-        completed_at=one.completed_at,
-        closed_at=one.closed_at,
-        version_at=one.updated_at or last,
-        paid_amount=one.paid_amount,
-        postage=one.postage,
-        discount=one.discount,
-        refunded_amount=one.refunded_amount,
-        buyer=_buyer(one.buyer, found) if one.buyer is not None else None,
-        lines=tuple(
-            LineDraft(line.sku, line.title.strip() or line.sku, line.quantity, line.unit_price) for line in one.lines
-        ),
-    )
+class TakenManyOut(Strict):
+    orders: list[TakenOut]
+
+
+class RefundOut(Strict):
+    source: str
+    refund: str
+    order: str
+    result: Result
+
+
+class PlatformOut(Strict):
+    """What came of everything in a shop system's payload. `remarks` say what was left out of what was taken."""
+
+    items: list[TakenOut]
+    remarks: list[str]
 
 
 def _drafts(orders: list[OrderIn], place: str) -> list[tuple[str, OrderDraft]]:
@@ -186,43 +106,241 @@ def _drafts(orders: list[OrderIn], place: str) -> list[tuple[str, OrderDraft]]:
     now = clock.now()
     drafts, mistakes = [], []
     for number, one in enumerate(orders):
-        found: list[tuple[str, str]] = []
-        drafts.append((one.source, _draft(one, now, found)))
+        draft, found = draft_of(one, now)
+        drafts.append((one.source, draft))
         prefix = place.format(number)
-        mistakes += [(prefix + name, sentence) for name, sentence in found]
+        mistakes += [(prefix + name, reasons.sentence(why)) for name, why in found]
     if mistakes:
         raise InputInvalid(mistakes)
     return drafts
 
 
-def _record(drafts: list[tuple[str, OrderDraft]]) -> list[dict[str, Any]]:
-    answers: list[dict[str, Any]] = [{} for _one in drafts]
+def _record(drafts: list[tuple[str, OrderDraft]]) -> list[TakenOut]:
+    answers: dict[int, TakenOut] = {}
     for source in sorted({source for source, _draft in drafts}):
         here = [(place, draft) for place, (name, draft) in enumerate(drafts) if name == source]
         taken = services.record_many(source, [draft for _place, draft in here])
         for (place, draft), outcome in zip(here, taken.outcomes, strict=True):
-            answers[place] = {"source": source, "order": draft.external_id, "result": outcome}
-    return answers
+            answers[place] = TakenOut(source=source, order=draft.external_id, result=Result(outcome))
+    return [answers[place] for place in range(len(drafts))]
+
+
+def _status(answers: list[TakenOut]) -> int:
+    return 201 if any(one.result is Result.NEW for one in answers) else 200
+
+
+EXAMPLE = {
+    "source": "shop",
+    "order": "A-1001",
+    "state": "delivered",
+    "placed_at": "2026-11-01T10:00:00+08:00",
+    "delivered_at": "2026-11-04T15:30:00+08:00",
+    "paid_amount": 12800,
+    "postage": 800,
+    "buyer": {"phone": "126 0000 1234", "nickname": "青柠"},
+    "lines": [{"sku": "MUG-1", "title": "Enamel mug", "quantity": 2, "unit_price": 6000}],
+}
 
 
 @bp.post("/orders")
 @api_scope("orders:write")
 @idempotent()
-def record() -> Any:
-    several = _several()
-    orders = _read(_MANY).orders if several else [_read(_ONE)]
+@operation(
+    _l("Take in one order, or several"),
+    tag="Orders",
+    takes=OneOrMany,
+    answers={200: TakenOut | TakenManyOut, 201: TakenOut | TakenManyOut},
+    example=EXAMPLE,
+)
+def record(body: OrderIn | OrdersIn) -> Any:
+    several = isinstance(body, OrdersIn)
+    orders = body.orders if isinstance(body, OrdersIn) else [body]
     answers = _record(_drafts(orders, "orders.{}." if several else ""))
-    status = 201 if any(one["result"] == "new" for one in answers) else 200
-    return jsonify({"orders": answers} if several else answers[0]), status
+    return TakenManyOut(orders=answers) if several else answers[0], _status(answers)
 
 
 @bp.post("/refunds")
 @api_scope("orders:write")
 @idempotent()
-def refund() -> Any:
-    one = _read(_REFUND)
-    if one.at is not None and one.at > clock.now() + rules.AHEAD:
-        raise InputInvalid([("at", _("The moment lies in the future"))])
-    taken = services.refund(one.source, one.refund, one.order, one.amount, one.at)
-    answer = {"source": one.source, "refund": one.refund, "order": one.order, "result": taken.outcomes[0]}
-    return jsonify(answer), 201 if taken.outcomes[0] == "new" else 200
+@operation(
+    _l("Take in a refund, before or after its order"),
+    tag="Orders",
+    takes=RefundIn,
+    answers={200: RefundOut, 201: RefundOut},
+    example={"source": "shop", "refund": "R-1", "order": "A-1001", "amount": 6000},
+)
+def refund(body: RefundIn) -> Any:
+    if body.at is not None and body.at > clock.now() + rules.AHEAD:
+        raise InputInvalid([("at", reasons.sentence(Reason.MOMENT_AHEAD))])
+    taken = services.refund(body.source, body.refund, body.order, body.amount, body.at)
+    outcome = Result(taken.outcomes[0])
+    answer = RefundOut(source=body.source, refund=body.refund, order=body.order, result=outcome)
+    return answer, 201 if outcome is Result.NEW else 200
+
+
+# ── In the form of other shop systems ───────────────────────────────────────────────────────────────────────────────
+
+
+class PlatformQuery(Strict):
+    source: Annotated[Source, Field(description="Where the orders are from; two shops of one kind need two names.")] = (
+        "shop"
+    )
+    currency: Annotated[
+        str, Field(pattern=r"^[A-Z]{3}$", description="A currency besides yuan that amounts may be in.")
+    ] = "CNY"
+    rate: Annotated[
+        str | None,
+        Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$", description="How many yuan one unit of that currency is worth."),
+    ] = None
+
+
+Payloads = dict[str, Any] | list[dict[str, Any]]
+
+
+def _platform(kind: Kind, query: PlatformQuery) -> Any:
+    if query.currency != "CNY" and (query.rate is None or Decimal(query.rate) == 0):
+        raise InputInvalid([("rate", reasons.sentence(Reason.CURRENCY_FOREIGN))])
+    exchange = fields.Exchange(query.currency, Decimal(query.rate or 1) if query.currency != "CNY" else Decimal(1))
+    try:
+        # Read anew: amounts that are written as numbers must not pass through binary fractions.
+        payload = READERS[kind](fields.parsed(request.get_data()), exchange, clock.now(), None)
+    except PayloadRefused as refused:
+        raise InputInvalid([(place, reasons.sentence(why)) for place, why in refused.faults[:100]]) from None
+    taken = services.take_in_reported(query.source, payload.reports)
+    items = [
+        TakenOut(source=query.source, order=queries.number_of(report), result=Result(outcome))
+        for report, outcome in zip(payload.reports, taken.outcomes, strict=True)
+    ]
+    remarks = [reasons.sentence(one) for one in dict.fromkeys([*payload.remarks, payload.ignored]) if one]
+    return PlatformOut(items=items, remarks=remarks), _status(items)
+
+
+def _platform_operation(name: str) -> Any:
+    return operation(
+        _l("Take in orders and refunds as %(name)s writes them", name=name),
+        tag="Orders",
+        takes=Payloads,
+        query=PlatformQuery,
+        answers={200: PlatformOut, 201: PlatformOut},
+    )
+
+
+@bp.post("/orders/shopify")
+@api_scope("orders:write")
+@idempotent()
+@_platform_operation("Shopify")
+def record_shopify(body: Any, query: PlatformQuery) -> Any:
+    return _platform(Kind.SHOPIFY, query)
+
+
+@bp.post("/orders/woocommerce")
+@api_scope("orders:write")
+@idempotent()
+@_platform_operation("WooCommerce")
+def record_woocommerce(body: Any, query: PlatformQuery) -> Any:
+    return _platform(Kind.WOOCOMMERCE, query)
+
+
+@bp.post("/orders/youzan")
+@api_scope("orders:write")
+@idempotent()
+@_platform_operation("Youzan")
+def record_youzan(body: Any, query: PlatformQuery) -> Any:
+    return _platform(Kind.YOUZAN, query)
+
+
+# ── To be read ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class LineOut(Strict):
+    sku: str
+    title: str
+    quantity: int
+    unit_price: int
+    amount: int
+    refunded_quantity: int
+
+
+class OrderOut(Strict):
+    """An order as it stands here. Amounts in 分; `updated_at` is when the source last changed it, `received_at` when it came
+    here first."""
+
+    source: str
+    order: str
+    member_id: RowId | None
+    state: OrderState
+    payment: Payment
+    placed_at: Instant
+    paid_at: Instant | None
+    shipped_at: Instant | None
+    delivered_at: Instant | None
+    completed_at: Instant | None
+    closed_at: Instant | None
+    updated_at: Instant
+    received_at: Instant
+    paid_amount: int
+    postage: int
+    discount: int
+    refunded_amount: int
+
+
+class RefundOfOrderOut(Strict):
+    refund: str
+    amount: int
+    at: Instant
+
+
+class OrderWholeOut(OrderOut):
+    lines: list[LineOut]
+    refunds: list[RefundOfOrderOut]
+
+
+class OrdersQuery(PageQuery):
+    source: Source | None = None
+    state: OrderState | None = None
+    member_id: RowId | None = None
+    placed_from: Annotated[Instant | None, Field(description="Placed at this instant or later.")] = None
+    placed_until: Annotated[Instant | None, Field(description="Placed before this instant.")] = None
+    updated_since: Annotated[
+        Instant | None,
+        Field(description="Changed by its source at this instant or later; the list is in this order then."),
+    ] = None
+
+
+def _fields_of(order: Order) -> dict[str, Any]:
+    names = (
+        "source member_id state payment placed_at paid_at shipped_at delivered_at completed_at closed_at paid_amount postage "
+        "discount refunded_amount"
+    )
+    told = {name: getattr(order, name) for name in names.split()}
+    return told | {"order": order.external_id, "updated_at": order.version_at, "received_at": order.created_at}
+
+
+def _order_out(order: Order) -> OrderOut:
+    return OrderOut(**_fields_of(order))
+
+
+@bp.get("/orders")
+@api_scope("orders:read")
+@operation(_l("List orders"), tag="Orders", query=OrdersQuery, answers=Listed[OrderOut])
+def index(query: OrdersQuery) -> Listed[OrderOut]:
+    statement, order = queries.listed(
+        query.source, query.state, query.member_id, query.placed_from, query.placed_until, query.updated_since
+    )
+    return cursor_page(statement, order, query, _order_out)
+
+
+@bp.get("/orders/<source>/<order>")
+@api_scope("orders:read")
+@operation(_l("Read one order with its lines and refunds"), tag="Orders", answers=OrderWholeOut, refusals=[NotFound])
+def show(source: str, order: str) -> OrderWholeOut:
+    found = queries.find_order(source, order)
+    if found is None:
+        raise NotFound
+    lines = [
+        LineOut(**{name: getattr(line, name) for name in LineOut.model_fields}) for line in queries.lines_of(found.id)
+    ]
+    refunds = [
+        RefundOfOrderOut(refund=one.external_id, amount=one.amount, at=one.at) for one in queries.refunds_of(found.id)
+    ]
+    return OrderWholeOut(**_fields_of(found), lines=lines, refunds=refunds)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from kernel.db import transaction
 from kernel.jobs import every, job
 
 from . import services
+from .services import connections
 from .services.runs import SLICE_SECONDS
+
+log = logging.getLogger(__name__)
 
 
 @job(queue="bulk", own_transactions=True)
@@ -39,3 +44,30 @@ def deliver_due_orders() -> None:
 def forget_import_files() -> None:
     """Remove the files of imports that ended a month ago."""
     services.forget_files()
+
+
+@job(own_transactions=True)
+def take_in_delivery(receipt_id: int) -> None:
+    """Take in what a shop system pushed."""
+    try:
+        with transaction():
+            connections.work_off(receipt_id)
+    except Exception as error:
+        log.exception("delivery %s could not be taken in", receipt_id)
+        with transaction():
+            connections.note_fault(receipt_id, error)
+
+
+@every(seconds=30)
+@job()
+def resume_deliveries() -> None:
+    """Find deliveries that no worker has taken up, or that are to be tried again."""
+    for receipt_id in connections.due_deliveries():
+        take_in_delivery.later(receipt_id=receipt_id)
+
+
+@every(seconds=86_400)
+@job()
+def forget_deliveries() -> None:
+    """Drop the texts of old deliveries."""
+    connections.forget_deliveries()

@@ -13,10 +13,10 @@ from kernel.events import publish_all
 from membership.members import services as members
 
 from ..events import OrderDelivered
-from ..formats.drafts import OrderDraft
+from ..formats.drafts import OrderDraft, RefundDraft
 from ..models import Order, OrderState, Payment
 from . import summaries
-from .intake import RefundDraft, Taken, lock_writers, take_in
+from .intake import Report, Taken, lock_writers, take_in
 
 
 def record(source: str, draft: OrderDraft) -> Order:
@@ -30,16 +30,19 @@ def record(source: str, draft: OrderDraft) -> Order:
 
 def record_many(source: str, drafts: Sequence[OrderDraft]) -> Taken:
     """Take several orders of one source in; see `record`."""
-    taken = take_in(source, drafts)
+    return take_in_reported(source, drafts)
+
+
+def take_in_reported(source: str, reports: Sequence[Report]) -> Taken:
+    """Take in orders, refunds and news of how far orders have come, all of one source."""
+    taken = take_in(source, reports)
     members.reassess_stages(sorted(taken.member_ids))
     return taken
 
 
 def refund(source: str, external_id: str, order_external_id: str, amount: int, at: datetime | None = None) -> Taken:
     """Take one refund in, before or after its order. `amount` in 分; the same `external_id` again changes nothing."""
-    taken = take_in(source, [RefundDraft(external_id, order_external_id, amount, at or clock.now())])
-    members.reassess_stages(sorted(taken.member_ids))
-    return taken
+    return take_in_reported(source, [RefundDraft(external_id, order_external_id, amount, at or clock.now())])
 
 
 def deliver_due() -> int:
