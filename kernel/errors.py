@@ -97,7 +97,7 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
 
 
 def wants_problem() -> bool:
-    return request.path.startswith("/api/")
+    return request.path.startswith(("/api/", "/hooks/"))
 
 
 def _page(status: int, title: str, message: str, next_step: tuple[str, Any] | None, icon: str) -> tuple[str, int]:

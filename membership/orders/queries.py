@@ -16,7 +16,21 @@ from kernel.pages import Count, Page, capped_count, keyset
 from membership.members.models import Member
 
 from . import rules
-from .models import ImportReject, ImportRun, Order, OrderLine, OrderState, Refund, ReturnedLine, RunState
+from .formats.drafts import RefundDraft
+from .models import (
+    HookReceipt,
+    ImportReject,
+    ImportRun,
+    Order,
+    OrderConnection,
+    OrderDetail,
+    OrderLine,
+    OrderState,
+    Outcome,
+    Refund,
+    ReturnedLine,
+    RunState,
+)
 
 
 def find_order(source: str, external_id: str) -> Order | None:
@@ -129,15 +143,64 @@ def runs(limit: int = 50) -> Sequence[ImportRun]:
     return db.session.scalars(select(ImportRun).order_by(ImportRun.id.desc()).limit(limit)).all()
 
 
-def rejects_of(run_id: int, cursor: str | None = None, size: int = 50) -> Page:
-    """The rejected lines of an import, in the order of the file."""
-    return keyset(select(ImportReject).where(ImportReject.run_id == run_id), [ImportReject.id], cursor, size)
+def runs_page(source: str = "", state: str = "", cursor: str | None = None) -> Page:
+    """Imports of files, newest first; what was corrected on a page stands with the file that it corrects."""
+    statement = select(ImportRun).where(~ImportRun.options.has_key("by_hand"))
+    if source:
+        statement = statement.where(ImportRun.source == source)
+    if state in list(RunState):
+        statement = statement.where(ImportRun.state == RunState(state))
+    return keyset(statement, [ImportRun.id.desc()], cursor)
 
 
-def all_rejects_of(run_id: int) -> Iterator[ImportReject]:
-    """Every rejected line of an import, streamed."""
-    rows = select(ImportReject).where(ImportReject.run_id == run_id).order_by(ImportReject.id)
+def run_sources() -> list[str]:
+    """Every source that a file came from, by name."""
+    return list(db.session.scalars(select(ImportRun.source).distinct().order_by(ImportRun.source)))
+
+
+def get_reject(run_id: int, reject_id: int) -> ImportReject:
+    """One rejected line of an import; refuses with `NotFound`."""
+    found = db.session.get(ImportReject, reject_id)
+    if found is None or found.run_id != run_id:
+        raise NotFound
+    return found
+
+
+def rejects_of(run_id: int, cursor: str | None = None, size: int = 50, every: bool = True) -> Page:
+    """The rejected lines of an import, in the order of the file; without `every` those that have not come back corrected."""
+    statement = select(ImportReject).where(ImportReject.run_id == run_id)
+    if not every:
+        statement = statement.where(ImportReject.corrected_by_id.is_(None))
+    return keyset(statement, [ImportReject.id], cursor, size)
+
+
+def open_rejects_of(run_id: int) -> Iterator[ImportReject]:
+    """Every rejected line of an import that has not come back corrected, streamed."""
+    rows = (
+        select(ImportReject)
+        .where(ImportReject.run_id == run_id, ImportReject.corrected_by_id.is_(None))
+        .order_by(ImportReject.id)
+    )
     yield from db.session.scalars(rows.execution_options(yield_per=1_000))
+
+
+@dataclass(frozen=True)
+class DetailsTaken:
+    """What became of a file of order details: orders that have their lines by it, and orders that are still awaited."""
+
+    with_order: int
+    awaited: int
+
+
+def details_of(run_id: int) -> DetailsTaken:
+    """How many orders a file of details gave their lines to, and how many it waits for."""
+    row = db.session.execute(
+        select(func.count(Order.id), func.count())
+        .select_from(OrderDetail)
+        .outerjoin(Order, and_(Order.source == OrderDetail.source, Order.external_id == OrderDetail.order_external_id))
+        .where(OrderDetail.run_id == run_id)
+    ).one()
+    return DetailsTaken(row[0], row[1] - row[0])
 
 
 def unmatched_returns() -> int:
@@ -213,3 +276,120 @@ def export_of(wanted: OrderFilter) -> Iterator[Any]:
     """Every order that matches with its member (or None), newest first, streamed."""
     statement = matching(wanted).order_by(Order.placed_at.desc(), Order.id.desc())
     yield from db.session.execute(statement.execution_options(yield_per=1_000))
+
+
+def listed(
+    source: str | None,
+    state: OrderState | None,
+    member_id: int | None,
+    placed_from: datetime | None,
+    placed_until: datetime | None,
+    updated_since: datetime | None,
+) -> tuple[Select[*tuple[Any, ...]], list[Any]]:
+    """Orders for a program, and by what they are ordered: newest first, or with `updated_since` as they were changed."""
+    statement = select(Order)
+    for column, value in ((Order.source, source), (Order.state, state), (Order.member_id, member_id)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if placed_from is not None:
+        statement = statement.where(Order.placed_at >= placed_from)
+    if placed_until is not None:
+        statement = statement.where(Order.placed_at < placed_until)
+    if updated_since is not None:
+        return statement.where(Order.version_at >= updated_since), [Order.version_at, Order.id]
+    return statement, [Order.placed_at.desc(), Order.id.desc()]
+
+
+# ── Connections ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def number_of(report: Any) -> str:
+    """The number of the order that a report is about."""
+    return str(report.order_external_id if isinstance(report, RefundDraft) else report.external_id)
+
+
+def connections() -> Sequence[OrderConnection]:
+    """The connections to shop systems, by name."""
+    return db.session.scalars(select(OrderConnection).order_by(OrderConnection.name, OrderConnection.id)).all()
+
+
+def get_connection(connection_id: int) -> OrderConnection:
+    """One connection; refuses with `NotFound`."""
+    found = db.session.get(OrderConnection, connection_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def get_connection_by_token(token: str) -> OrderConnection:
+    """The connection of an address; refuses with `NotFound`."""
+    found = db.session.scalar(select(OrderConnection).where(OrderConnection.token == token))
+    if found is None:
+        raise NotFound
+    return found
+
+
+def get_receipt(receipt_id: int) -> HookReceipt:
+    """One delivery; refuses with `NotFound`."""
+    found = db.session.get(HookReceipt, receipt_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+@dataclass(frozen=True)
+class ReceiptFilter:
+    """What the log of deliveries is narrowed to. `q` is an order's number or the beginning of a delivery's."""
+
+    q: str = ""
+    connection_id: int | None = None
+    outcome: Outcome | None = None
+
+
+def _receipts(wanted: ReceiptFilter) -> Select[*tuple[Any, ...]]:
+    statement = select(HookReceipt)
+    if wanted.connection_id is not None:
+        statement = statement.where(HookReceipt.connection_id == wanted.connection_id)
+    if wanted.outcome is not None:
+        statement = statement.where(HookReceipt.outcome == wanted.outcome)
+    if wanted.q:
+        escaped = wanted.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        statement = statement.where(
+            or_(HookReceipt.orders.contains([wanted.q]), HookReceipt.delivery_id.like(f"{escaped}%"))
+        )
+    return statement
+
+
+def receipts(wanted: ReceiptFilter, cursor: str | None) -> tuple[Page, Count]:
+    """One page of the log, newest first, and how many deliveries there are."""
+    statement = _receipts(wanted)
+    return keyset(statement, [HookReceipt.id.desc()], cursor), capped_count(statement)
+
+
+def export_of_receipts(wanted: ReceiptFilter) -> Iterator[HookReceipt]:
+    """Every delivery that matches, newest first, streamed."""
+    statement = _receipts(wanted).order_by(HookReceipt.id.desc())
+    yield from db.session.scalars(statement.execution_options(yield_per=1_000))
+
+
+def orders_numbered(connection_id: int, numbers: Sequence[str]) -> dict[str, int]:
+    """The ids of a connection's orders by their numbers."""
+    rows = db.session.execute(
+        select(Order.external_id, Order.id)
+        .join(OrderConnection, OrderConnection.source == Order.source)
+        .where(OrderConnection.id == connection_id, Order.external_id == func.any(list(numbers)))
+    )
+    return dict(rows.all())
+
+
+def receipt_counts() -> dict[int, dict[Outcome, int]]:
+    """For each connection how many deliveries of the last thirty days ended how."""
+    rows = db.session.execute(
+        select(HookReceipt.connection_id, HookReceipt.outcome, func.count())
+        .where(HookReceipt.received_at >= clock.now() - timedelta(days=30))
+        .group_by(HookReceipt.connection_id, HookReceipt.outcome)
+    )
+    found: dict[int, dict[Outcome, int]] = {}
+    for connection_id, outcome, n in rows:
+        found.setdefault(connection_id, {})[outcome] = n
+    return found

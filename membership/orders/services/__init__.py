@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .intake import RefundDraft, Taken, person_of, take_in
+from ..formats.drafts import RefundDraft
+from .intake import Taken, person_of, take_in
 from .runs import (
     FormatUnknown,
     RunNotWaiting,
@@ -15,10 +16,11 @@ from .runs import (
     put_away,
     run_inline,
     sample,
+    sheet_of,
     start,
     work,
 )
-from .single import deliver_due, record, record_many, refund
+from .single import deliver_due, record, record_many, refund, take_in_reported
 from .summaries import refresh_members
 
 __all__ = [
@@ -41,7 +43,9 @@ __all__ = [
     "refund",
     "run_inline",
     "sample",
+    "sheet_of",
     "start",
     "take_in",
+    "take_in_reported",
     "work",
 ]

@@ -19,9 +19,9 @@ from membership.products import services as products
 
 from .. import rules
 from ..events import OrderCompleted, OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused, OrderUpdated
-from ..formats.drafts import AsideDraft, Buyer, CancelDraft, OrderDraft
+from ..formats.drafts import AsideDraft, Buyer, CancelDraft, DetailDraft, OrderDraft, RefundDraft, StepDraft
 from ..models import Order, OrderState, Refund
-from . import returns, summaries
+from . import details, returns, steps, summaries
 
 # Whoever writes orders does so alone, until its commit: batches of a thousand orders that touch the same members, products
 # and orders in different sequences would otherwise lock each other out. A batch takes a fraction of a second.
@@ -35,17 +35,7 @@ SALES_CHANNELS = {
 NICKNAME_IS_ACCOUNT = (Channel.TAOBAO, Channel.TMALL)
 
 
-@dataclass(frozen=True)
-class RefundDraft:
-    """A single refund as a feed reports it, perhaps before its order. `amount` in 分."""
-
-    external_id: str
-    order_external_id: str
-    amount: int
-    at: datetime
-
-
-Report = OrderDraft | CancelDraft | AsideDraft | RefundDraft
+Report = OrderDraft | DetailDraft | CancelDraft | AsideDraft | RefundDraft | StepDraft
 
 
 @dataclass
@@ -126,6 +116,8 @@ def take_in(source: str, reports: Sequence[Report], run_id: int | None = None) -
     touched = set(written.values())
     touched |= _take_refunds(source, reports, taken, run_id)
     touched |= _link_refunds(source, written)
+    touched |= steps.take_in(source, reports, taken.outcomes, written)
+    touched |= details.take_in(source, reports, taken.outcomes, written, run_id)
     changed_buyers = {d.buyer_key for d in winners.values() if d.buyer_key and d.external_id in before}
     purchases = {(d.buyer_key, line.sku) for d in winners.values() if d.buyer_key for line in d.lines}
     touched |= returns.take_in(source, reports, taken.outcomes, purchases, changed_buyers, run_id)
@@ -136,7 +128,7 @@ def take_in(source: str, reports: Sequence[Report], run_id: int | None = None) -
 
 def _judge(source: str, reports: Sequence[Report], taken: Taken) -> tuple[dict[str, _Before], dict[str, OrderDraft]]:
     """Which orders are known, and the report of each that is newer than all others; outcomes are filled in."""
-    numbers = sorted({one.external_id for one in reports if isinstance(one, OrderDraft)})
+    numbers = sorted({one.external_id for one in reports if isinstance(one, OrderDraft | StepDraft)})
     before: dict[str, _Before] = {}
     if numbers:
         rows = db.session.execute(
@@ -388,21 +380,24 @@ def _link_refunds(source: str, written: dict[str, int]) -> set[int]:
 
 def _sum_up(taken: Taken, reports: Sequence[Report]) -> None:
     for one, outcome in zip(reports, taken.outcomes, strict=True):
-        lines = 1 if isinstance(one, RefundDraft) else one.rows
+        lines = 1 if isinstance(one, RefundDraft | StepDraft) else one.rows
         if outcome == "duplicate":
             taken.duplicate += lines
         else:
             taken.accepted += lines
             if isinstance(one, OrderDraft):
                 taken.orders_new += outcome == "new"
+            if isinstance(one, OrderDraft | DetailDraft):
                 taken.orders_changed += outcome == "changed"
 
 
 _SETTLE = text(
     """
     WITH sums AS (
-        SELECT o.id, LEAST(o.paid_amount, GREATEST(o.reported_refund, COALESCE(sum(r.amount), 0))) AS refunded
+        SELECT o.id, LEAST(o.paid_amount, GREATEST(
+            o.reported_refund, COALESCE(sum(r.amount), 0), COALESCE(max(d.refunded_amount), 0))) AS refunded
         FROM "order" o LEFT JOIN refund r ON r.order_id = o.id
+        LEFT JOIN order_detail d ON d.source = o.source AND d.order_external_id = o.external_id
         WHERE o.id = ANY(:ids) GROUP BY o.id
     )
     UPDATE "order" o SET refunded_amount = sums.refunded, run_id = COALESCE(CAST(:run_id AS bigint), o.run_id)
@@ -471,7 +466,10 @@ def _events(
         fresh = run_id is None or row.version_at >= now - rules.FRESH
         if before is not None or row.id in made:
             events += _steps(source, row, before.state if before is not None else None, fresh, run_id is None, now)
-        if before is not None and run_id is None and (row.version_at, row.version_mark) != before.version:
+        newer = before is not None and (
+            (row.version_at, row.version_mark) != before.version or row.state != before.state
+        )
+        if before is not None and newer and run_id is None:
             whose = dict.fromkeys((row.member_id, before.member_id))
             events += [OrderUpdated(order_id=row.id, member_id=one) for one in whose if one is not None]
         more = row.refunded_amount - was.get(row.id, 0)
