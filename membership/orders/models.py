@@ -311,8 +311,9 @@ class RunState(enum.StrEnum):
 class ImportRun(db.Model):
     """One file. `rows_in` = accepted + duplicate + rejected at every moment; once the run is done it is `rows_total`.
 
-    A run waits until somebody has looked at its preview; without a format it waits for a mapping of its columns. While it runs, whoever holds `lease_token` works on it; when
-    `lease_until` has passed, a sweep gives it to somebody else, who goes on at `checkpoint["entries"]`.
+    A run waits until somebody has looked at its preview; without a format it waits for a mapping of its columns. While it
+    runs, whoever holds `lease_token` works on it; when `lease_until` has passed, a sweep gives it to somebody else, who goes
+    on at `checkpoint["entries"]`.
     """
 
     __tablename__ = "import_run"

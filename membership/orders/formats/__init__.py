@@ -22,8 +22,8 @@ MAPPED = "mapped"
 class Format:
     """A kind of file: whether a heading is its own, a check that refuses a file that lacks something, and its reader.
 
-    `layouts` are the columns that its headings need, by layout. `survey` looks through a file for what the reader has to be
-    told (as `Sheet.options`, which the reader is given).
+    `layouts` are the columns that its headings need, by layout; `spellings` lead from a column's name to ours. `survey` looks
+    through a file for what the reader has to be told (as `Sheet.options`, which the reader is given).
     """
 
     key: str
@@ -31,7 +31,8 @@ class Format:
     recognises: Callable[[Sequence[str]], bool]
     check: Callable[[Sheet], None]
     entries: Callable[[Sheet, datetime], Iterator[Entry]]
-    layouts: tuple[tuple[str, ...], ...] = field(default=())
+    layouts: tuple[tuple[str, ...], ...] = ()
+    spellings: dict[str, str] = field(default_factory=dict)
     survey: Callable[[Sheet], dict[str, Any]] | None = None
 
 
@@ -43,7 +44,15 @@ def _by_heading(check: Callable[[Sequence[str]], None]) -> Callable[[Sheet], Non
 FORMATS = {
     one.key: one
     for one in (
-        Format("siyu", _l("Siyu order file"), siyu.recognises, _by_heading(siyu.check), siyu.entries, (siyu.REQUIRED,)),
+        Format(
+            "siyu",
+            _l("Siyu order file"),
+            siyu.recognises,
+            _by_heading(siyu.check),
+            siyu.entries,
+            (siyu.REQUIRED,),
+            siyu.SPELLINGS,
+        ),
         Format(
             "taobao_details",
             _l("Taobao / Tmall order details"),
@@ -51,6 +60,7 @@ FORMATS = {
             _by_heading(taobao_details.check),
             taobao_details.entries,
             taobao_details.LAYOUTS,
+            taobao_details.SPELLINGS,
         ),
         Format(
             "taobao",
@@ -59,6 +69,7 @@ FORMATS = {
             _by_heading(taobao.check),
             taobao.entries,
             taobao.LAYOUTS,
+            taobao.SPELLINGS,
         ),
         Format(
             "youzan",
@@ -67,6 +78,7 @@ FORMATS = {
             _by_heading(youzan.check),
             youzan.entries,
             (youzan.NEEDED,),
+            youzan.SPELLINGS,
         ),
         Format(
             "shopify",
@@ -75,6 +87,7 @@ FORMATS = {
             _by_heading(shopify.check),
             shopify.entries,
             (shopify.NEEDED,),
+            shopify.SPELLINGS,
             shopify.survey,
         ),
         Format("uci", _l("UCI Online Retail II"), uci.recognises, _by_heading(uci.check), uci.entries, (uci.COLUMNS,)),
@@ -105,6 +118,15 @@ def detect(heading: Sequence[str]) -> Format:
     raise FileUnreadable(Wrong.HEADING_NEAR, columns=columns, format=key, missing=", ".join(missing)[:300])
 
 
+def place_of(key: str, heading: Sequence[str], column: str) -> int | None:
+    """Where a column stands that a fault of this format names, by its own or another known spelling; None when it does not."""
+    names = [sheet.name_of(cell) for cell in heading]
+    if column in names:
+        return names.index(column)
+    one = FORMATS.get(key)
+    return sheet.places(heading, one.spellings)[0].get(column) if one is not None and column else None
+
+
 def unfold(path: Path) -> dict[str, Any]:
     """Replace a workbook by its rows, see `workbook.unfold`; other files are left alone."""
     return workbook.unfold(path) if workbook.is_workbook(path) else {}
@@ -120,5 +142,6 @@ def examined(path: Path, wanted: str = AUTO, options: dict[str, Any] | None = No
 
 
 __all__ = [
-    "AUTO", "FORMATS", "MAPPED", "FileUnreadable", "Format", "Sheet", "Wrong", "detect", "examined", "mapped", "sheet", "unfold",
+    "AUTO", "FORMATS", "MAPPED", "FileUnreadable", "Format", "Sheet", "Wrong", "detect", "examined", "mapped", "place_of",
+    "sheet", "unfold",
 ]  # fmt: skip

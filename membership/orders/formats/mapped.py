@@ -10,7 +10,8 @@ import hashlib
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from ..models import OrderState, Payment
@@ -18,7 +19,7 @@ from . import cells, reading, taobao, youzan
 from .cells import CellRefused, Dates
 from .drafts import Entry, Reason
 from .reading import Layout, OrderReader
-from .sheet import FileUnreadable, Sheet, Wrong, name_of
+from .sheet import FileUnreadable, Sheet, Wrong, name_of, some_rows
 
 # Our columns, the needed ones first; the state may be a constant instead.
 NEEDED = ("order_no", "placed_at", "paid_amount")
@@ -185,7 +186,7 @@ def guessed(heading: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Plan:
 
 def _dates_in(texts: Sequence[str]) -> str:
     """The first way of writing dates that all the texts follow."""
-    far = datetime.max.replace(tzinfo=cells.UTC)
+    far = datetime.max.replace(tzinfo=UTC)
     for dates in Dates:
         try:
             for text in texts:
@@ -234,6 +235,17 @@ def check(sheet: Sheet) -> None:
 def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
     """Every order of the file once, read as `sheet.options["mapping"]` says. `now` (aware UTC) decides which moments lie in
     the future. Refuses with `FileUnreadable` when columns are missing or repeated."""
+    return _reader(sheet, now).entries()
+
+
+def previewed(sheet: Sheet, now: datetime, most: int = 20) -> list[tuple[list[int], Entry]]:
+    """The orders of the first `most` rows as they would be taken, each with the lines it stands on."""
+    first = some_rows(sheet, list(islice(sheet.rows(), most)))
+    reader = _reader(first, now)
+    return [([row.line for row in rows], reader.entry(key, rows)) for key, rows in reader.orders()]
+
+
+def _reader(sheet: Sheet, now: datetime) -> OrderReader:
     check(sheet)
     plan = plan_of(sheet.options["mapping"])
     places = {ours: _place_of(sheet.heading, name) or 0 for ours, name in plan.columns.items()}
@@ -249,7 +261,7 @@ def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
         state=lambda column, cell: _state(column, cell, plan.states),
         payment=_payment,
     )
-    return OrderReader(sheet, layout, now).entries()
+    return OrderReader(sheet, layout, now)
 
 
 def _state(column: str, cell: str, states: Mapping[str, str]) -> OrderState:
@@ -265,6 +277,3 @@ def _state(column: str, cell: str, states: Mapping[str, str]) -> OrderState:
 def _payment(column: str, cell: str) -> Payment:
     """Cash on delivery where the cell says so; whatever else was used, it was used online."""
     return PAYMENT_WORDS.get(_plain(_word(cell)), PAYMENT_WORDS.get(_word(cell), Payment.ONLINE))
-
-
-__all__ = ["FIELDS", "NEEDED", "Plan", "check", "entries", "guessed", "heading_key", "plan_of", "states_in"]

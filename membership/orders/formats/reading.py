@@ -133,8 +133,12 @@ class OrderReader:
 
     def entries(self) -> Iterator[Entry]:
         """Every order of the file once, in the order of their last lines."""
-        for key, rows in gathering.orders(self.sheet, self._key):
+        for key, rows in self.orders():
             yield self.entry(key, rows)
+
+    def orders(self) -> Iterator[tuple[str, list[Row]]]:
+        """The rows of each order together."""
+        return gathering.orders(self.sheet, self._key)
 
     def _key(self, row: Row) -> str:
         place = self.number_place
@@ -244,7 +248,11 @@ class OrderReader:
             buyer=buyer if buyer.known else None,
             lines=priced(order.lines, max(0, paid_amount - postage)),
             rows=rows,
-            **moments,
+            paid_at=moments["paid_at"],
+            shipped_at=moments["shipped_at"],
+            delivered_at=arrives,
+            completed_at=moments["completed_at"],
+            closed_at=moments["closed_at"],
         )
 
 

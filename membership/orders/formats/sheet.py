@@ -169,6 +169,25 @@ class Sheet:
             yield from _rows(text, self.delimiter)
 
 
+@dataclass
+class SomeRows(Sheet):
+    """A few rows of a file, as if they were the file."""
+
+    some: list[Row] = field(default_factory=list)
+
+    def rows(self) -> Iterator[Row]:
+        return iter(self.some)
+
+    def all_rows(self) -> Iterator[Row]:
+        yield Row(1, self.heading)
+        yield from self.some
+
+
+def some_rows(sheet: Sheet, rows: list[Row]) -> SomeRows:
+    """The rows under the heading of a sheet and with what its reader is told."""
+    return SomeRows(sheet.path, sheet.encoding, sheet.delimiter, sheet.heading, len(rows), sheet.options, rows)
+
+
 def name_of(cell: str) -> str:
     """A column's name without what varies: blanks around it, a byte-order mark, full-width letters, apostrophes."""
     return unicodedata.normalize("NFKC", cell).replace("\ufeff", "").strip().strip("'\"").strip()

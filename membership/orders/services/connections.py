@@ -173,6 +173,12 @@ def move(connection_id: int, to: ConnectionState) -> None:
         raise ConnectionInState
     audit.record(f"order_connection.{to.value}", "order_connection", connection_id)
     if to is ConnectionState.ACTIVE:
+        db.session.execute(
+            update(HookReceipt)
+            .where(HookReceipt.connection_id == connection_id, HookReceipt.outcome == Outcome.RECEIVED)
+            .values(due_at=clock.now())
+            .execution_options(synchronize_session=False)
+        )
         _wake()
 
 

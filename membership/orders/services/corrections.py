@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 
-from kernel.db import db
+from kernel.db import changed, db
 
 from ..formats import Sheet, sheet
 from ..models import ImportReject, ImportRun, RunState
@@ -98,14 +98,28 @@ def _done(run: ImportRun, lines: Sequence[int]) -> int:
 
 
 def settle_lines(root_id: int, by_id: int, lines: Sequence[int]) -> int:
-    """Lines of a run, rejected there, were taken in by another run; returns how many were still open."""
+    """Lines of a run, rejected there, were taken in by another run; returns how many were still open. Where they had been
+    rejected a second time, in a file of corrections, that is done as well."""
+    wanted = func.any(list(lines))
     result = db.session.execute(
         update(ImportReject)
-        .where(open_rejects(root_id), ImportReject.line == func.any(list(lines)))
+        .where(open_rejects(root_id), ImportReject.line == wanted)
         .values(corrected_by_id=by_id)
         .execution_options(synchronize_session=False)
     )
-    return int(getattr(result, "rowcount", 0))
+    db.session.execute(
+        update(ImportReject)
+        .where(
+            ImportReject.run_id.in_(
+                select(ImportRun.id).where(ImportRun.corrects_id == root_id, ImportRun.id != by_id)
+            ),
+            ImportReject.origin_line == wanted,
+            ImportReject.corrected_by_id.is_(None),
+        )
+        .values(corrected_by_id=by_id)
+        .execution_options(synchronize_session=False)
+    )
+    return changed(result)
 
 
 def left(run: ImportRun) -> int:

@@ -11,6 +11,8 @@ from kernel import api_keys
 from membership.members.models import Member
 from membership.orders.models import Order, Refund
 
+from . import payloads
+
 
 @pytest.fixture(autouse=True)
 def noon(clock):
@@ -184,3 +186,79 @@ def test_keys_without_the_scope_are_refused(app, db):
             answer = app.test_client().post(f"/api/v1/{path}", json=ORDER, headers=headers)
             assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
     assert db.session.scalar(text('SELECT count(*) FROM "order"')) == 0
+
+
+# ── In the form of other shop systems, and to be read ───────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def read(app, db):
+    _key, token = api_keys.create("reader", ["orders:read"])
+
+    def get(path: str):
+        answer = app.test_client().get(f"/api/v1/{path}", headers={"Authorization": f"Bearer {token}"})
+        return answer.status_code, answer.get_json()
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "number"),
+    [
+        ("shopify", payloads.SHOPIFY, "5551001"),
+        ("woocommerce", payloads.WOOCOMMERCE, "727"),
+        ("youzan", payloads.YOUZAN, "E20260201100000000100001"),
+    ],
+)
+def test_orders_as_other_systems_write_them(api, db, path, body, number):
+    status, said = api(f"orders/{path}?source=own", body)
+    assert (status, said) == (201, {"items": [{"source": "own", "order": number, "result": "new"}], "remarks": []})
+    assert api(f"orders/{path}?source=own", [body, body])[0] == 200
+    assert db.session.scalars(select(Order.external_id)).all() == [number]
+
+
+def test_mistakes_in_other_systems_orders_are_named(api, db):
+    bad = payloads.SHOPIFY | {"currency": "USD", "total_price": "x"}
+    assert mistakes(api("orders/shopify", [payloads.SHOPIFY, bad])) == ["1.currency", "1.total_price"]
+    assert mistakes(api("orders/shopify?currency=USD", bad)) == ["rate"]
+    assert mistakes(api("orders/shopify?surprise=1", bad)) == ["surprise"]
+    assert db.session.scalars(select(Order)).all() == []
+    assert api("orders/shopify?currency=USD&rate=7.1", payloads.SHOPIFY | {"currency": "USD"})[0] == 201
+    assert db.session.scalars(select(Order.paid_amount)).one() == 90880
+
+
+def test_orders_are_listed_and_read(api, read, db):
+    for n in range(5):
+        api("orders", ORDER | {"order": f"A{n}", "placed_at": f"2026-02-0{n + 1}T10:00:00+08:00"})
+    api("orders", ORDER | {"source": "counter", "state": "paid", "buyer": None})
+    status, first = read("orders?limit=2&source=shop")
+    assert status == 200
+    assert [one["order"] for one in first["items"]] == ["A4", "A3"]
+    second = read(f"orders?limit=2&source=shop&cursor={first['next_cursor']}")[1]
+    assert [one["order"] for one in second["items"]] == ["A2", "A1"]
+    assert [one["source"] for one in read("orders?state=paid")[1]["items"]] == ["counter"]
+    member = first["items"][0]["member_id"]
+    assert len(read(f"orders?member_id={member}")[1]["items"]) == 5
+    between = "placed_from=2026-02-02T00:00:00%2B08:00&placed_until=2026-02-04T00:00:00%2B08:00"
+    assert [one["order"] for one in read(f"orders?{between}")[1]["items"]] == ["A2", "A1"]
+    changed = read("orders?updated_since=2026-02-01T00:00:00Z&limit=100")[1]["items"]
+    assert [one["updated_at"] for one in changed] == sorted(one["updated_at"] for one in changed)
+    assert read("orders?cursor=zzz")[0] == 422
+    assert read("orders?state=lost")[0] == 422
+
+
+def test_one_order_is_read_with_its_lines_and_refunds(api, read, db):
+    api("orders", ORDER)
+    api("refunds", {"source": "shop", "refund": "R1", "order": "A1", "amount": 500, "at": "2026-02-12T10:00:00Z"})
+    status, one = read("orders/shop/A1")
+    assert (status, one["order"], one["refunded_amount"]) == (200, "A1", 500)
+    assert one["lines"] == [
+        {"sku": "CUP", "title": "青瓷茶杯", "quantity": 2, "unit_price": 4600, "amount": 9200, "refunded_quantity": 0}
+    ]
+    assert one["refunds"] == [{"refund": "R1", "amount": 500, "at": "2026-02-12T10:00:00Z"}]
+    assert read("orders/shop/none")[0] == 404
+
+
+def test_reading_and_writing_are_two_rights(api, read, db):
+    assert api("orders?limit=1", ORDER)[0] == 422
+    assert read("orders")[0] == 200
