@@ -70,7 +70,13 @@ WOOCOMMERCE: dict[str, Any] = {
     "total": "107.00",
     "customer_id": 42,
     "payment_method": "alipay",
-    "billing": {"first_name": "青", "last_name": "柠", "email": "Lime@Example.com", "phone": "13800000002", "city": "苏州"},
+    "billing": {
+        "first_name": "青",
+        "last_name": "柠",
+        "email": "Lime@Example.com",
+        "phone": "13800000002",
+        "city": "苏州",
+    },
     "shipping": {"city": "苏州", "address_1": "平江路 2 号", "state": "江苏"},
     "line_items": [
         {

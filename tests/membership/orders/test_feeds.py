@@ -96,7 +96,12 @@ PARCEL = {"status": "success", "created_at": "2026-02-02T10:00:00+08:00", "updat
         ({"cancelled_at": "2026-02-03T10:00:00+08:00"}, OrderState.CLOSED, 12800, 0),
         ({"financial_status": "voided"}, OrderState.CLOSED, 0, 0),
         ({"financial_status": "refunded"}, OrderState.PAID, 12800, 12800),
-        ({"financial_status": "partially_refunded", "refunds": [payloads.SHOPIFY_REFUND]}, OrderState.PAID, 12800, 3000),
+        (
+            {"financial_status": "partially_refunded", "refunds": [payloads.SHOPIFY_REFUND]},
+            OrderState.PAID,
+            12800,
+            3000,
+        ),
         ({"fulfillment_status": "partial", "fulfillments": [PARCEL]}, OrderState.PAID, 12800, 0),
         ({"fulfillment_status": "fulfilled", "fulfillments": [PARCEL]}, OrderState.SHIPPED, 12800, 0),
         (
@@ -357,7 +362,9 @@ def test_youzan_states(change: Any, refunds: Any, state: OrderState, paid: int, 
 
 
 def test_youzan_push_of_a_step() -> None:
-    body = json.loads(payloads.youzan_push("s", {"tid": "E9", "update_time": "2026-02-05 10:00:00"}, "trade_TradeClose"))
+    body = json.loads(
+        payloads.youzan_push("s", {"tid": "E9", "update_time": "2026-02-05 10:00:00"}, "trade_TradeClose")
+    )
     assert only(youzan.read(body, YUAN, NOW)) == StepDraft("E9", OrderState.CLOSED, local("2026-02-05T10:00:00"))
 
 
@@ -438,7 +445,9 @@ def test_every_reason_has_its_sentence() -> None:
     assert set(SENTENCES) == set(Reason)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[NaN]", b"[" * 100_000, b'{"a": 1' + b"0" * 5000 + b"}", b"null"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe", b"[NaN]", b"[" * 100_000, b'{"a": 1' + b"0" * 5000 + b"}", b"null"]
+)
 def test_bodies_that_are_no_payload(body: bytes) -> None:
     for read in READERS.values():
         with pytest.raises(PayloadRefused):
