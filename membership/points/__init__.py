@@ -6,5 +6,5 @@ from flask import Flask
 
 
 def init_app(app: Flask) -> None:
-    """Load the room's tables and events."""
-    from . import events, merging, models  # noqa: F401
+    """Load the room's tables, events, jobs and subscribers."""
+    from . import events, jobs, merging, models, personal, subscribers  # noqa: F401

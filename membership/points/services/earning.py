@@ -256,6 +256,10 @@ POINTS = """
     END AS bigint)
 """
 
+_PRICED = POINTS.format(
+    rounding="CAST(:rounding AS text)", spend="w.spend", rate="CAST(:rate AS bigint)", multiplier="w.multiplier"
+)
+
 # `_facts` in SQL.
 _FACTS = """
     facts AS MATERIALIZED (
@@ -266,7 +270,7 @@ _FACTS = """
                CASE WHEN o.state = ANY(CAST(:arrived AS text[])) AND o.paid_at IS NOT NULL THEN
                    LEAST(o.delivered_at + CAST(:after_sale AS interval),
                          CASE WHEN o.state = 'completed' THEN o.completed_at END) END AS at
-        FROM "order" o WHERE o.id = ANY(:orders)
+        FROM "order" o WHERE o.id = ANY(CAST(:orders AS bigint[]))
     )
 """
 
@@ -278,27 +282,28 @@ _EXPIRES = """
 _EARN = text(
     f"""
     WITH {_FACTS}, home AS (
-        SELECT member_id, min(id) AS account_id FROM points_account WHERE id = ANY(:accounts)
+        SELECT member_id, min(id) AS account_id FROM points_account WHERE id = ANY(CAST(:accounts AS bigint[]))
         GROUP BY member_id HAVING sum(shortfall + overdrawn) = 0
     ), wanted AS (
-        SELECT f.id AS order_id, home.account_id, CASE WHEN f.at IS NOT NULL THEN GREATEST(f.at, :now) END AS usable_from,
+        SELECT f.id AS order_id, home.account_id,
+               CASE WHEN f.at IS NOT NULL THEN GREATEST(f.at, CAST(:now AS timestamptz)) END AS usable_from,
                COALESCE((CAST(:multipliers AS bigint[]))[m.rank + 1], 1000) AS multiplier, f.spend
         FROM facts f JOIN home ON home.member_id = f.member_id JOIN member m ON m.id = f.member_id
-        WHERE f.counts AND f.paid_at >= :effective
+        WHERE f.counts AND f.paid_at >= CAST(:effective AS timestamptz)
           AND NOT EXISTS (SELECT 1 FROM points_order p WHERE p.order_id = f.id)
     ), priced AS (
         SELECT w.order_id, w.account_id, w.usable_from, w.multiplier,
-               COALESCE(w.usable_from <= :now, false) AS begun,
-               {POINTS.format(rounding=":rounding", spend="w.spend", rate=":rate", multiplier="w.multiplier")} AS points
+               COALESCE(w.usable_from <= CAST(:now AS timestamptz), false) AS begun,
+               {_PRICED} AS points
         FROM wanted w
     ), booked AS (
         INSERT INTO points_transaction (type, account_id, points, source_type, source_id, order_id, at)
-        SELECT 'earn', account_id, points, 'order', CAST(order_id AS text), order_id, :now
-        FROM priced WHERE points > 0 ORDER BY order_id
+        SELECT 'earn', account_id, points, 'order', CAST(order_id AS text), order_id, CAST(:now AS timestamptz)
+        FROM priced WHERE points > 0 ORDER BY priced.order_id
         RETURNING id, account_id, points, order_id
     ), legs AS (
         INSERT INTO points_entry (transaction_id, account_id, bucket, amount)
-        SELECT b.id, CASE WHEN leg.sign = 1 THEN b.account_id ELSE :promotion END,
+        SELECT b.id, CASE WHEN leg.sign = 1 THEN b.account_id ELSE CAST(:promotion AS bigint) END,
                CASE WHEN leg.sign = 1 AND NOT p.begun THEN 'pending' ELSE 'active' END, leg.sign * b.points
         FROM booked b JOIN priced p ON p.order_id = b.order_id CROSS JOIN (VALUES (1), (-1)) AS leg (sign)
     ), lots AS (
@@ -310,7 +315,7 @@ _EARN = text(
         FROM booked b JOIN priced p ON p.order_id = b.order_id ORDER BY b.order_id
     ), kept AS (
         INSERT INTO points_order (order_id, account_id, points, step, program_id, multiplier)
-        SELECT b.order_id, b.account_id, b.points, 1, :program, p.multiplier
+        SELECT b.order_id, b.account_id, b.points, 1, CAST(:program AS bigint), p.multiplier
         FROM booked b JOIN priced p ON p.order_id = b.order_id ORDER BY b.order_id
     )
     SELECT count(*) AS orders, COALESCE(sum(points), 0) AS points FROM booked
@@ -321,9 +326,9 @@ _RESCHEDULE = text(
     f"""
     WITH {_FACTS}
     UPDATE points_lot l
-    SET activates_at = CASE WHEN f.at IS NOT NULL THEN GREATEST(f.at, :now) END,
+    SET activates_at = CASE WHEN f.at IS NOT NULL THEN GREATEST(f.at, CAST(:now AS timestamptz)) END,
         expires_at = CASE WHEN f.at IS NULL OR l.days IS NULL THEN NULL
-                     ELSE {_EXPIRES.format(at="GREATEST(f.at, :now)", days="l.days")} END
+                     ELSE {_EXPIRES.format(at="GREATEST(f.at, CAST(:now AS timestamptz))", days="l.days")} END
     FROM facts f JOIN points_account a ON a.member_id = f.member_id
     WHERE l.order_id = f.id AND l.account_id = a.id AND l.state = 'pending' AND l.activates_at IS DISTINCT FROM f.at
     """  # noqa: S608
@@ -345,7 +350,7 @@ _TARGETS = f"""
 _CLAW_BACK = text(
     f"""
     WITH {_FACTS}, {_TARGETS}, single AS (
-        SELECT order_id, account_id, min(id) AS lot_id FROM points_lot WHERE order_id = ANY(:orders)
+        SELECT order_id, account_id, min(id) AS lot_id FROM points_lot WHERE order_id = ANY(CAST(:orders AS bigint[]))
         GROUP BY order_id, account_id HAVING count(*) = 1
     ), moved AS (
         UPDATE points_lot l SET remaining = l.remaining - (t.points - t.target),
@@ -357,11 +362,12 @@ _CLAW_BACK = text(
                   CASE WHEN l.state = 'active' THEN 'active' ELSE 'pending' END AS bucket
     ), booked AS (
         INSERT INTO points_transaction (type, account_id, points, source_type, source_id, order_id, at)
-        SELECT 'claw_back', account_id, -amount, 'order', order_id || ':' || step, order_id, :now FROM moved ORDER BY order_id
+        SELECT 'claw_back', account_id, -amount, 'order', order_id || ':' || step, order_id, CAST(:now AS timestamptz)
+        FROM moved ORDER BY moved.order_id
         RETURNING id, account_id, order_id
     ), legs AS (
         INSERT INTO points_entry (transaction_id, account_id, bucket, amount)
-        SELECT b.id, CASE WHEN leg.sign = 1 THEN :promotion ELSE b.account_id END,
+        SELECT b.id, CASE WHEN leg.sign = 1 THEN CAST(:promotion AS bigint) ELSE b.account_id END,
                CASE WHEN leg.sign = 1 THEN 'active' ELSE m.bucket END, leg.sign * m.amount
         FROM booked b JOIN moved m ON m.order_id = b.order_id CROSS JOIN (VALUES (1), (-1)) AS leg (sign)
     ), used AS (
@@ -381,12 +387,12 @@ _LEFT = text(
     SELECT order_id FROM targets WHERE target <> points AND (points > 0 OR owner = member_id)
     UNION
     SELECT f.id FROM facts f
-    WHERE CAST(:enabled AS boolean) AND f.counts AND f.paid_at >= :effective
-      AND f.member_id IN (SELECT member_id FROM points_account WHERE id = ANY(:accounts) AND shortfall + overdrawn > 0)
+    WHERE CAST(:enabled AS boolean) AND f.counts AND f.paid_at >= CAST(:effective AS timestamptz)
+      AND f.member_id IN (SELECT member_id FROM points_account WHERE id = ANY(CAST(:accounts AS bigint[])) AND shortfall + overdrawn > 0)
       AND NOT EXISTS (SELECT 1 FROM points_order p WHERE p.order_id = f.id AND p.points > 0)
     UNION
     SELECT f.id FROM facts f JOIN points_order p ON p.order_id = f.id JOIN points_account a ON a.id = p.account_id
-    WHERE CAST(:enabled AS boolean) AND f.counts AND a.member_id <> f.member_id AND f.paid_at >= :effective
+    WHERE CAST(:enabled AS boolean) AND f.counts AND a.member_id <> f.member_id AND f.paid_at >= CAST(:effective AS timestamptz)
     ORDER BY 1
     """  # noqa: S608
 ).bindparams(bindparam("effective", type_=DateTime(timezone=True)))
@@ -470,7 +476,7 @@ def orders_of_run(run_id: int, first_id: int, last_id: int) -> list[int]:
 def slices_of_run(run_id: int) -> list[tuple[int, int]]:
     """An import's orders as stretches of ids, each of at most `SLICE` orders."""
     numbered = (
-        select(Order.id, ((func.row_number().over(order_by=Order.id) - 1) / SLICE).label("slice"))
+        select(Order.id, ((func.row_number().over(order_by=Order.id) - 1) // SLICE).label("slice"))
         .where(Order.run_id == run_id)
         .subquery()
     )

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from flask import g
 from sqlalchemy import DateTime, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -43,19 +42,13 @@ class LotChanged(RuntimeError):
 
 def contra(kind: AccountKind) -> int:
     """The id of the shop's own account of a kind, opened when there is none."""
-    known: dict[AccountKind, int] = g.setdefault("points_contra", {})
-    if kind not in known:
-        statement = select(PointsAccount.id).where(PointsAccount.kind == kind, PointsAccount.member_id.is_(None))
-        found = db.session.scalar(statement)
-        if found is None:
-            db.session.execute(
-                upsert(PointsAccount)
-                .values(kind=kind, shortfall=0, overdrawn=0, opened_at=clock.now())
-                .on_conflict_do_nothing()
-            )
-            found = db.session.scalars(statement).one()
-        known[kind] = found
-    return known[kind]
+    statement = select(PointsAccount.id).where(PointsAccount.kind == kind, PointsAccount.member_id.is_(None))
+    found = db.session.scalar(statement)
+    if found is None:
+        values = {"kind": kind, "shortfall": 0, "overdrawn": 0, "opened_at": clock.now()}
+        db.session.execute(upsert(PointsAccount).values(**values).on_conflict_do_nothing())
+        found = db.session.scalars(statement).one()
+    return found
 
 
 def locked(member_ids: Iterable[int]) -> list[PointsAccount]:
@@ -76,7 +69,7 @@ _OPEN = text(
     """
     INSERT INTO points_account (kind, member_id, origin_id, shortfall, overdrawn, opened_at)
     SELECT 'member', m.id, m.id, 0, 0, :now FROM member m
-    WHERE m.id = ANY(:members) AND m.merged_into_id IS NULL AND m.erased_at IS NULL
+    WHERE m.id = ANY(CAST(:members AS bigint[])) AND m.merged_into_id IS NULL AND m.erased_at IS NULL
       AND NOT EXISTS (SELECT 1 FROM points_account a WHERE a.member_id = m.id)
     ORDER BY m.id ON CONFLICT DO NOTHING
     """
@@ -226,7 +219,7 @@ _ACTIVATE = text(
     """
     WITH moved AS (
         UPDATE points_lot SET state = 'active'
-        WHERE account_id = ANY(:accounts) AND state = 'pending' AND activates_at <= :now AND remaining > 0
+        WHERE account_id = ANY(CAST(:accounts AS bigint[])) AND state = 'pending' AND activates_at <= :now AND remaining > 0
         RETURNING id, account_id, order_id, remaining
     ), booked AS (
         INSERT INTO points_transaction (type, account_id, points, source_type, source_id, order_id, at)
@@ -245,7 +238,7 @@ _EXPIRE = text(
     """
     WITH due AS (
         SELECT id, account_id, remaining, expires_at FROM points_lot
-        WHERE account_id = ANY(:accounts) AND state = 'active' AND expires_at <= :now AND remaining > 0
+        WHERE account_id = ANY(CAST(:accounts AS bigint[])) AND state = 'active' AND expires_at <= :now AND remaining > 0
     ), moved AS (
         UPDATE points_lot l SET state = 'expired', remaining = 0 FROM due WHERE l.id = due.id AND l.remaining = due.remaining
         RETURNING l.id, due.account_id, due.remaining, due.expires_at
@@ -259,7 +252,7 @@ _EXPIRE = text(
         SELECT CAST(split_part(source_id, ':', 1) AS bigint), id, -points, 0 FROM booked
     ), legs AS (
         INSERT INTO points_entry (transaction_id, account_id, bucket, amount)
-        SELECT b.id, CASE WHEN leg.sign = 1 THEN b.account_id ELSE :breakage END, 'active', leg.sign * b.points
+        SELECT b.id, CASE WHEN leg.sign = 1 THEN b.account_id ELSE CAST(:breakage AS bigint) END, 'active', leg.sign * b.points
         FROM booked b CROSS JOIN (VALUES (1), (-1)) AS leg (sign)
     )
     SELECT a.member_id, -sum(b.points) AS points FROM booked b JOIN points_account a ON a.id = b.account_id

@@ -82,6 +82,10 @@ def backlog_after() -> int | None:
 
 def earn_next(size: int = earning.SLICE) -> bool:
     """Go through the next orders that a new version lets earn; returns whether there may be more."""
+    # A version that is saved meanwhile waits, and begins anew; nothing read before the lock counts.
+    db.session.execute(select(func.pg_advisory_xact_lock(PROGRAM_LOCK)))
+    g.pop("points_program", None)
+    g.pop("shop_settings", None)
     stamp = shop.get(BACKLOG)
     program = queries.program()
     if not stamp or not program.enabled:
