@@ -8,6 +8,7 @@ import secrets
 import time
 from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 
 from flask import current_app, g, request
 from redis import Redis, RedisError
@@ -22,6 +23,8 @@ from .i18n import lazy_gettext as _l
 
 # Filled by `auth.api_scope` as the routes are declared.
 SCOPES: set[str] = set()
+# What a scope without operations of its own allows (others are explained by what can be called with them).
+SCOPE_WORDS: dict[str, Any] = {}
 PREFIX = "siyu_"
 PER_MINUTE = 1_200
 MOST_PER_MINUTE = 60_000
@@ -144,6 +147,18 @@ def authenticate(scope: str) -> ApiKey:
         key.last_used_at = now
     g.api_key = key
     return key
+
+
+def declare(scope: str, about: Any) -> None:
+    """Make a scope known that no route asks for by itself, with what it allows in a sentence."""
+    SCOPES.add(scope)
+    SCOPE_WORDS[scope] = about
+
+
+def need(scope: str, asked: bool = True) -> None:
+    """Refuse with `ApiScopeMissing` when what is asked for needs a further scope that the key of this request lacks."""
+    if asked and scope not in g.api_key.scopes:
+        raise ApiScopeMissing(scope=scope)
 
 
 @cache

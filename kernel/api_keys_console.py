@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Flask, flash, redirect, render_template, request, url_for
+from flask import Flask, current_app, flash, redirect, render_template, request, url_for
 from sqlalchemy import select
-from wtforms import SelectMultipleField, StringField
-from wtforms.validators import DataRequired, Length
+from wtforms import IntegerField, SelectMultipleField, StringField
+from wtforms.validators import DataRequired, Length, NumberRange, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from . import api_keys, audit, navigation
-from .auth import Role, grant, staff
+from . import api_keys, audit, clock, navigation, openapi
+from .auth import Role, grant, policy_of, staff
 from .db import db
 from .errors import NotFound
-from .forms import Form
+from .forms import Form, LocalDateTimeField
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
 from .pages import keyset
@@ -29,9 +29,30 @@ class ApiKeyForm(Form):
         _l("What it may do"), [DataRequired()], widget=ListWidget(prefix_label=False), option_widget=CheckboxInput()
     )
 
+    expires_at = LocalDateTimeField(_l("Ends by itself"))
+    per_minute = IntegerField(
+        _l("Requests a minute"), [NumberRange(1, api_keys.MOST_PER_MINUTE)], default=api_keys.PER_MINUTE
+    )
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.scopes.choices = [(scope, scope) for scope in sorted(api_keys.SCOPES)]
+        words = scope_words()
+        self.scopes.choices = [(scope, f"{scope} · {words[scope]}") for scope in sorted(api_keys.SCOPES)]
+
+    def validate_expires_at(self, field: LocalDateTimeField) -> None:
+        if field.data is not None and field.data <= clock.now():
+            raise ValidationError(_("This moment has passed already."))
+
+
+def scope_words() -> dict[str, str]:
+    """What each scope allows: the calls that ask for it, or its own sentence."""
+    found: dict[str, list[str]] = {scope: [] for scope in api_keys.SCOPES}
+    for _rule, _method, view, declared in openapi.operations(current_app):
+        policy = policy_of(view)
+        if policy is not None and policy.detail in found:
+            found[policy.detail].append(str(declared.summary))
+    words = {scope: [str(api_keys.SCOPE_WORDS[scope])] if scope in api_keys.SCOPE_WORDS else [] for scope in found}
+    return {scope: _(", ").join(dict.fromkeys([*words[scope], *calls])) for scope, calls in found.items()}
 
 
 def _keys() -> list[api_keys.ApiKey]:
@@ -54,7 +75,12 @@ def api_key_create() -> Any:
     form = ApiKeyForm()
     if not form.validate():
         return render_template("settings/api_keys.html", keys=_keys(), form=form, token=None), 422
-    key, token = api_keys.create(form.name.data or "", list(form.scopes.data or []))
+    key, token = api_keys.create(
+        form.name.data or "",
+        list(form.scopes.data or []),
+        expires_at=form.expires_at.data,
+        per_minute=form.per_minute.data or api_keys.PER_MINUTE,
+    )
     audit.record("api_key.created", "api_key", key.id, after={"name": key.name, "scopes": key.scopes})
     return render_template("settings/api_keys.html", keys=_keys(), form=ApiKeyForm(formdata=None), token=token)
 

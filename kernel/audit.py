@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from flask import has_request_context
+from flask import g, has_request_context
 from sqlalchemy import Index, text
 from sqlalchemy.orm import Mapped
 
@@ -44,11 +44,12 @@ def record(
     from .http import client_address
 
     who = auth.current_staff() if has_request_context() else None
+    key = g.get("api_key") if has_request_context() else None
     db.session.add(
         AuditEntry(
             at=clock.now(),
             staff_id=who.id if who else None,
-            actor=who.name if who else "system" if not has_request_context() else "visitor",
+            actor=who.name if who else f"API: {key.name}" if key else "visitor" if has_request_context() else "system",
             action=action,
             object_kind=object_kind,
             object_id=object_id,

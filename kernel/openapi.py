@@ -82,6 +82,26 @@ class _Schemas:
         return {key: dict(value) for key, value in made.items()}, whole.get("$defs", {})  # type: ignore[misc]
 
 
+def _plain_names(whole: dict[str, Any]) -> dict[str, Any]:
+    """The same document with schemas named as people would: `Listed_OrderOut_` is OrderOutList, and of two models of one
+    name, which pydantic tells apart by their whole path, each has its room's name before its own."""
+    names = {}
+    for name in whole["components"]["schemas"]:
+        if found := re.fullmatch(r"Listed_(\w+)_", name):
+            names[name] = f"{found[1]}List"
+        elif "__" in name:
+            _floor, room, *_rest, own = name.split("__")
+            names[name] = f"{room.capitalize()}{own}"
+    text = json.dumps(whole, ensure_ascii=False)
+    for name, plain in names.items():
+        if plain not in whole["components"]["schemas"]:
+            text = text.replace(f'"#/components/schemas/{name}"', f'"#/components/schemas/{plain}"')
+            text = text.replace(f'"{name}": {{', f'"{plain}": {{')
+    named: dict[str, Any] = json.loads(text)
+    named["components"]["schemas"] = dict(sorted(named["components"]["schemas"].items()))
+    return named
+
+
 def _sentence(label: Any) -> str:
     """A refusal's sentence without its values."""
     return _PLACES.sub(r"<\1>", str(label))
@@ -252,13 +272,15 @@ def document(app: Flask, server: str = "") -> dict[str, Any]:
         entry["responses"] = responses
         paths[path][method] = entry
     used = sorted({declared.tag for *_rest, declared in operations(app)}, key=lambda t: ([*_tags, t].index(t), t))
-    return {
+    whole = {
         "openapi": "3.1.0",
         "info": {"title": "Siyu", "version": VERSION, "description": _ABOUT},
         "servers": [{"url": f"{server}{API}"}],
         "tags": [{"name": tag, **({"description": str(_tags[tag])} if tag in _tags else {})} for tag in used],
         "paths": dict(paths),
-        "webhooks": {name: _webhook(said, written.get(payloads.get(name, (0, "serialization")))) for name, (said, _s) in sent},
+        "webhooks": {
+            name: _webhook(said, written.get(payloads.get(name, (0, "serialization")))) for name, (said, _s) in sent
+        },
         "components": {
             "schemas": dict(sorted(definitions.items())),
             "securitySchemes": {
@@ -280,7 +302,8 @@ def document(app: Flask, server: str = "") -> dict[str, Any]:
                 },
             },
         },
-    }  # fmt: skip
+    }
+    return _plain_names(whole)
 
 
 def _idempotency_parameter(required: bool) -> dict[str, Any]:

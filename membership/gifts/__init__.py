@@ -10,9 +10,23 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Load the room's tables, jobs and services, open its pages, and fill the places that other rooms offer."""
-    from . import brief, console, jobs, merging, models, portal, services, subscribers, timeline, webhooks  # noqa: F401
+    from . import (
+        api,
+        brief,
+        console,
+        jobs,
+        merging,
+        models,
+        personal,
+        portal,
+        services,
+        subscribers,
+        timeline,
+        webhooks,
+    )  # noqa: F401
 
     app.register_blueprint(console.bp)
+    app.register_blueprint(api.bp)
     app.register_blueprint(portal.bp)
     navigation.add("coupons", _l("Gifts"), "gifts_console.index", "gifts.view", order=30)
     navigation.add("coupons", _l("Gift claims"), "gifts_console.claims", "gifts.view", order=40)

@@ -60,6 +60,11 @@ def _listed(wanted: GiftFilter) -> Select[Gift, int]:
     return found.where(_low()) if wanted.low else found
 
 
+def catalogue(wanted: GiftFilter) -> Select[Gift, int]:
+    """The catalogue as rows (Gift, given), in no order."""
+    return _listed(wanted)
+
+
 def _gift_order(sort: str) -> list[Any]:
     orders: dict[str, list[Any]] = {
         "name": [Gift.name, Gift.id],
@@ -162,6 +167,17 @@ def _number(words: str) -> int:
 
 def _row(claim: GiftClaim, gift: Gift, member: Member) -> ClaimRow:
     return ClaimRow(claim, gift, member, rules.state_at(claim.state, claim.claim_until, clock.now()))
+
+
+def claims_listed(state: GiftState | None, gift_id: int | None, member_id: int | None) -> Select[GiftClaim, Gift, Member]:
+    """Members' gifts as rows for `as_row`, in no order; None narrows nothing."""
+    found = _claims(ClaimFilter(state=state, gift_id=gift_id))
+    return found.where(GiftClaim.member_id == member_id) if member_id is not None else found
+
+
+def as_row(claim: GiftClaim, gift: Gift, member: Member) -> ClaimRow:
+    """A row of `claims_listed` with its state at this instant."""
+    return _row(claim, gift, member)
 
 
 def claims_page(wanted: ClaimFilter, sort: str, cursor: str | None) -> tuple[Page, list[ClaimRow], Count]:

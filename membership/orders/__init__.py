@@ -22,7 +22,9 @@ def init_app(app: Flask) -> None:
         labels,
         merging,
         models,
+        personal,
         subscribers,
+        webhooks,
     )
 
     app.register_blueprint(console.bp)

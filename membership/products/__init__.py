@@ -10,7 +10,8 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Load the room's tables and open its pages."""
-    from . import console, models  # noqa: F401
+    from . import api, console, models, personal  # noqa: F401
 
     app.register_blueprint(console.bp)
+    app.register_blueprint(api.bp)
     navigation.add("members", _l("Products"), "products_console.index", "products.view", order=40)

@@ -34,8 +34,9 @@ def get_product(product_id: int) -> Product:
     return found
 
 
-def listed(q: str = "", category: str = "", source: str = "", lacks: str = "") -> Select[Product]:
-    """The products that fit: words of the title or a SKU, a category (`-` is none), a source, what is not filled in yet."""
+def listed(q: str = "", category: str = "", source: str = "", lacks: str = "", sku: str = "") -> Select[Product]:
+    """The products that fit: words of the title or a SKU, a category (`-` is none), a source, what is not filled in yet, a
+    whole SKU."""
     statement = select(Product)
     if q:
         statement = statement.where(
@@ -45,6 +46,8 @@ def listed(q: str = "", category: str = "", source: str = "", lacks: str = "") -
         statement = statement.where(Product.category == ("" if category == NO_CATEGORY else category))
     if source:
         statement = statement.where(Product.source == source)
+    if sku:
+        statement = statement.where(Product.sku == sku)
     lacking = {"cost": Product.cost, "days": Product.days_of_use, "price": Product.list_price}.get(lacks)
     if lacking is not None:
         statement = statement.where(lacking.is_(None))

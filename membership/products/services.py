@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select, text
 
@@ -21,6 +22,11 @@ class ProductSeen:
 
     title: str
     price: int
+
+
+class TitleMissing(Refusal):
+    status = 409
+    label = _l("Nobody knows this product yet: give it a title.")
 
 
 class CostAbovePrice(Refusal):
@@ -86,3 +92,23 @@ def edit(
     audit.record("product.edited", "product", product.id, before=before, after={key: wanted[key] for key in before})
     db.session.flush()
     return True
+
+
+def write(source: str, sku: str, wanted: Mapping[str, Any]) -> tuple[Product, bool]:
+    """Write down a product as another program knows it; returns it and whether it is new.
+
+    `wanted` holds some of title, category, list_price, cost, days_of_use; what is not named stays. Prices are 分.
+    Refuses with `TitleMissing` a new one without a title, and with `CostAbovePrice`.
+    """
+    fresh = not _ids(source, [sku])
+    if fresh:
+        if not wanted.get("title"):
+            raise TitleMissing
+        find_or_make_many(source, {sku: ProductSeen(wanted["title"], wanted.get("list_price") or 0)})
+    product = db.session.scalars(
+        select(Product).where(Product.source == source, Product.sku == sku).with_for_update()
+    ).one()
+    kept = {name: getattr(product, name) for name in ("title", "category", "list_price", "cost", "days_of_use")}
+    new = {**kept, **wanted}
+    edit(product, new["title"], new["category"], new["list_price"], new["cost"], new["days_of_use"])
+    return product, fresh
