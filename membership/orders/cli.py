@@ -17,7 +17,9 @@ from kernel.errors import Refusal
 from kernel.i18n import forced_locale
 
 from . import formats, queries, services
+from .formats import shopify
 from .models import ImportReject, RunState
+from .services import answers, mappings
 
 group = AppGroup("orders", help="Orders and the files they come in.")
 SHOWN_REJECTS = 100
@@ -27,22 +29,34 @@ SHOWN_REJECTS = 100
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--source",
-    required=True,
-    help="Where the orders come from: taobao, tmall, douyin, shop, counter or a name of yours.",
+    default="",
+    help="Where the orders come from: taobao, tmall, douyin, shop, counter or a name of yours. A mapping may say it.",
 )
 @click.option(
-    "--format", "wanted", default=formats.AUTO, show_default=True, help=f"auto, {', '.join(formats.FORMATS)}."
+    "--format", "wanted", default=formats.AUTO, show_default=True, help=f"auto, {', '.join(key for key in formats.FORMATS if key != formats.MAPPED)}."
+)
+@click.option("--mapping", help="Read the file by the column mapping saved under this name.")
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    metavar="USD=7.12",
+    help="What one of a foreign currency is worth in yuan (shopify); may be given several times.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def import_file(file: Path, source: str, wanted: str, as_json: bool) -> None:
-    """Take the orders of FILE (.csv or .csv.gz) in.
+def import_file(
+    file: Path, source: str, wanted: str, mapping: str | None, rates: tuple[str, ...], as_json: bool
+) -> None:
+    """Take the orders of FILE (.csv, .csv.gz or .xlsx) in.
 
     Ends with 0 when the file has been taken in, even if lines were rejected, and with 1 when the file itself is refused.
     """
     bar = Bar(enabled=not as_json and sys.stderr.isatty())
     with forced_locale("en"):
         try:
-            run_id = services.run_inline(file, source, wanted, bar.show)
+            options = _options(mapping, rates)
+            kind = formats.MAPPED if mapping else wanted
+            run_id = services.run_inline(file, source, kind, bar.show, options=options)
         except Refusal as refused:
             bar.close()
             if as_json:
@@ -87,6 +101,18 @@ def import_file(file: Path, source: str, wanted: str, as_json: bool) -> None:
         )
     if run.rejected > 20:
         click.echo(f"  … the whole list is on the import's page (/console/imports/{run.id}).")
+
+
+def _options(mapping: str | None, rates: tuple[str, ...]) -> dict[str, Any]:
+    """What the reader is told. Refuses with `MappingUnknown` and `RateInvalid`."""
+    options = mappings.option_named(mapping) if mapping else {}
+    told = dict(rate.upper().partition("=")[::2] for rate in rates)
+    for text in told.values():
+        try:
+            shopify.rate_of(text)
+        except ValueError:
+            raise answers.RateInvalid from None
+    return options | ({"rates": told} if told else {})
 
 
 class Bar:

@@ -8,7 +8,7 @@ from kernel.db import transaction
 from kernel.jobs import every, job
 
 from . import services
-from .services import connections
+from .services import connections, corrections
 from .services.runs import SLICE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,9 @@ def deliver_due_orders() -> None:
 @every(seconds=86_400)
 @job()
 def forget_import_files() -> None:
-    """Remove the files of imports that ended a month ago."""
+    """Remove the files of imports that ended a month ago, and the texts of the lines that were rejected."""
     services.forget_files()
+    corrections.forget_rows()
 
 
 @job(own_transactions=True)

@@ -178,7 +178,7 @@ def open_rejects_of(run_id: int) -> Iterator[ImportReject]:
     """Every rejected line of an import that has not come back corrected, streamed."""
     rows = (
         select(ImportReject)
-        .where(ImportReject.run_id == run_id, ImportReject.corrected_by_id.is_(None))
+        .where(ImportReject.run_id == run_id, ImportReject.corrected_by_id.is_(None), ImportReject.row != [])
         .order_by(ImportReject.id)
     )
     yield from db.session.scalars(rows.execution_options(yield_per=1_000))

@@ -36,13 +36,19 @@ class TooManyLines(Refusal):
     )
 
 
+class TextsForgotten(Refusal):
+    label = _l("What stood in rejected lines is kept for thirty days. Upload the file again to correct them.")
+
+
 def lines_with(reject: ImportReject) -> Sequence[ImportReject]:
     """The rejected lines that are corrected together with this one: those of its order; a line that names none stands alone.
 
-    Refuses with `AlreadyCorrected` and `TooManyLines`.
+    Refuses with `AlreadyCorrected`, `TextsForgotten` and `TooManyLines`.
     """
     if reject.corrected_by_id is not None:
         raise AlreadyCorrected
+    if not reject.row:
+        raise TextsForgotten
     if not reject.external_id:
         return [reject]
     found = db.session.scalars(

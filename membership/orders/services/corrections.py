@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 
+from kernel import clock
 from kernel.db import changed, db
 
 from ..formats import Sheet, sheet
@@ -132,3 +133,19 @@ def left(run: ImportRun) -> int:
 def corrections_of(run_id: int) -> Sequence[ImportRun]:
     """The runs that brought lines of this one corrected."""
     return db.session.scalars(select(ImportRun).where(ImportRun.corrects_id == run_id).order_by(ImportRun.id)).all()
+
+
+def forget_rows() -> int:
+    """Drop the texts of lines that were rejected thirty days ago: they hold names and phones of people. Line, column and
+    reason stay. Returns how many lines there were."""
+    from .runs import KEEP_FILES
+
+    old = select(ImportRun.id).where(ImportRun.created_at < clock.now() - KEEP_FILES)
+    return changed(
+        db.session.execute(
+            update(ImportReject)
+            .where(ImportReject.run_id.in_(old), ImportReject.row != [])
+            .values(row=[], value="")
+            .execution_options(synchronize_session=False)
+        )
+    )
