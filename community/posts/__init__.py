@@ -12,7 +12,7 @@ from membership.members import queries as members
 
 def init_app(app: Flask) -> None:
     """Load the room's tables and jobs, open its pages, and put its feed, brief and timeline sentences in their places."""
-    from . import brief, console, jobs, merging, models, portal, queries  # noqa: F401
+    from . import brief, console, jobs, merging, models, personal, portal, queries  # noqa: F401
 
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)

@@ -10,7 +10,7 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Load the room's tables, jobs and services, open its pages, and fill the places that other rooms offer."""
-    from . import (
+    from . import (  # noqa: F401
         api,
         brief,
         console,
@@ -23,7 +23,7 @@ def init_app(app: Flask) -> None:
         subscribers,
         timeline,
         webhooks,
-    )  # noqa: F401
+    )
 
     app.register_blueprint(console.bp)
     app.register_blueprint(api.bp)

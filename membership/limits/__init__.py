@@ -7,4 +7,4 @@ from flask import Flask
 
 def init_app(app: Flask) -> None:
     """Load the room's tables."""
-    from . import merging, models, services  # noqa: F401
+    from . import merging, models, personal, services  # noqa: F401

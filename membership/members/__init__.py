@@ -10,9 +10,24 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Load the room's tables, events and jobs, and open its pages."""
-    from . import brief, bulk, console, jobs, labels, merging, models, portal, rules, subscribers, webhooks  # noqa: F401
+    from . import (  # noqa: F401
+        api,
+        brief,
+        bulk,
+        console,
+        jobs,
+        labels,
+        merging,
+        models,
+        personal,
+        portal,
+        rules,
+        subscribers,
+        webhooks,
+    )
 
     app.register_blueprint(console.bp)
+    app.register_blueprint(api.bp)
     app.register_blueprint(portal.bp)
     # A mail program posts the unsubscribe link without ever having seen a page of ours; its signature is the proof.
     app.extensions["csrf_protect"].exempt(portal.unsubscribe_post)

@@ -10,7 +10,7 @@ from kernel.jobs import every, job
 
 from . import services
 from .models import Member, SignInCode
-from .services import identify, value
+from .services import dossier, duplicates, identify, merge, value
 
 
 @every(3600)
@@ -39,6 +39,20 @@ def revalue_everybody() -> None:
 def forget_tries() -> None:
     """Drop sign-in codes and counted tries of yesterday."""
     identify.clean_up(clock.now() - timedelta(days=1))
+
+
+@every(86_400)
+@job(queue="bulk")
+def find_duplicates() -> None:
+    """Look for records that look like one person."""
+    duplicates.find_all()
+
+
+@every(3600)
+@job()
+def throw_dossiers_away() -> None:
+    """A dossier can be fetched for one day."""
+    dossier.clean_up()
 
 
 @every(60)

@@ -20,6 +20,7 @@ from .models import (
     Consent,
     Contact,
     Dossier,
+    DuplicatePair,
     Member,
     MemberIdentity,
     MemberTag,
@@ -141,6 +142,8 @@ def follow_kernel(merging: merge.Merging) -> None:
 
 merge.stays(Merge.survivor_id, "The log of merges tells what was, for each record.")
 merge.stays(Merge.absorbed_id, "The log of merges tells what was, for each record.")
+merge.stays(DuplicatePair.low_id, "Pairs are found anew, among living records only.")
+merge.stays(DuplicatePair.high_id, "Pairs are found anew, among living records only.")
 merge.stays(NotDuplicate.low_id, "What staff said about two records is said about the records.")
 merge.stays(NotDuplicate.high_id, "What staff said about two records is said about the records.")
 

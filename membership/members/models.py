@@ -294,6 +294,22 @@ class NotDuplicate(db.Model):
     __table_args__ = (CheckConstraint("low_id < high_id", name="order"),)
 
 
+class DuplicatePair(db.Model):
+    """Two records that look like one person, with what speaks for it; found anew by a job. The lower id first."""
+
+    __tablename__ = "duplicate_pair"
+    low_id: Mapped[int] = mapped_column(ForeignKey("member.id"), primary_key=True)
+    high_id: Mapped[int] = mapped_column(ForeignKey("member.id"), primary_key=True, index=True)
+    score: Mapped[int]
+    reasons: Mapped[list[str]]
+    found_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("low_id < high_id", name="order"),
+        Index("ix_duplicate_pair_score", text("score DESC"), text("low_id DESC"), text("high_id DESC")),
+    )
+
+
 class RightsWish(enum.StrEnum):
     """What people may ask for about what is kept of them."""
 

@@ -10,7 +10,7 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Load the room's tables, jobs and subscribers, and open its pages, its API and its commands."""
-    from . import (
+    from . import (  # noqa: F401
         api,
         brief,
         cli,

@@ -111,6 +111,37 @@ def upgrade() -> None:
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_webhook_endpoint'))
     )
+    op.create_table('benefit_grant',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('member_id', sa.BigInteger(), nullable=False),
+    sa.Column('benefit', sa.Enum('entry_gift', 'entry_coupon', 'birthday_gift', 'monthly_coupon', name='benefit', native_enum=False, length=32), nullable=False),
+    sa.Column('rank', sa.BigInteger(), nullable=False),
+    sa.Column('period', sa.Text(), nullable=False),
+    sa.Column('state', sa.Enum('given', 'missed', name='benefitstate', native_enum=False, length=32), nullable=False),
+    sa.Column('given_rank', sa.BigInteger(), nullable=False),
+    sa.Column('offer_id', sa.BigInteger(), nullable=True),
+    sa.Column('gift_id', sa.BigInteger(), nullable=True),
+    sa.Column('coupon_id', sa.BigInteger(), nullable=True),
+    sa.Column('claim_id', sa.BigInteger(), nullable=True),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['member_id'], ['member.id'], name=op.f('fk_benefit_grant_member_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_benefit_grant')),
+    sa.UniqueConstraint('member_id', 'benefit', 'rank', 'period', name=op.f('uq_benefit_grant_member_id_benefit_rank_period'))
+    )
+    op.create_index('ix_benefit_grant_latest', 'benefit_grant', ['benefit', sa.literal_column('id DESC')], unique=False)
+    op.create_index('ix_benefit_grant_missed', 'benefit_grant', ['benefit', 'id'], unique=False, postgresql_where=sa.text("state = 'missed'"))
+    op.create_table('benefit_round',
+    sa.Column('period', sa.Text(), nullable=False),
+    sa.Column('policy_id', sa.BigInteger(), nullable=False),
+    sa.Column('cursor', sa.BigInteger(), nullable=False),
+    sa.Column('total', sa.BigInteger(), nullable=False),
+    sa.Column('given', sa.BigInteger(), nullable=False),
+    sa.Column('missed', sa.BigInteger(), nullable=False),
+    sa.Column('started_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.ForeignKeyConstraint(['policy_id'], ['tier_policy.id'], name=op.f('fk_benefit_round_policy_id')),
+    sa.PrimaryKeyConstraint('period', name=op.f('pk_benefit_round'))
+    )
     op.create_table('bulk_run',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('token', sa.Text(), nullable=False),
@@ -171,6 +202,19 @@ def upgrade() -> None:
     )
     op.create_index(op.f('ix_dossier_expires_at'), 'dossier', ['expires_at'], unique=False)
     op.create_index(op.f('ix_dossier_member_id'), 'dossier', ['member_id'], unique=False)
+    op.create_table('duplicate_pair',
+    sa.Column('low_id', sa.BigInteger(), nullable=False),
+    sa.Column('high_id', sa.BigInteger(), nullable=False),
+    sa.Column('score', sa.BigInteger(), nullable=False),
+    sa.Column('reasons', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('found_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint('low_id < high_id', name=op.f('ck_duplicate_pair_order')),
+    sa.ForeignKeyConstraint(['high_id'], ['member.id'], name=op.f('fk_duplicate_pair_high_id')),
+    sa.ForeignKeyConstraint(['low_id'], ['member.id'], name=op.f('fk_duplicate_pair_low_id')),
+    sa.PrimaryKeyConstraint('low_id', 'high_id', name=op.f('pk_duplicate_pair'))
+    )
+    op.create_index(op.f('ix_duplicate_pair_high_id'), 'duplicate_pair', ['high_id'], unique=False)
+    op.create_index('ix_duplicate_pair_score', 'duplicate_pair', [sa.literal_column('score DESC'), sa.literal_column('low_id DESC'), sa.literal_column('high_id DESC')], unique=False)
     op.create_table('grant_run',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('offer_id', sa.BigInteger(), nullable=False),
@@ -776,6 +820,9 @@ def downgrade() -> None:
     op.drop_index('ix_grant_run_open', table_name='grant_run', postgresql_where=sa.text('finished_at IS NULL'))
     op.drop_index(op.f('ix_grant_run_offer_id'), table_name='grant_run')
     op.drop_table('grant_run')
+    op.drop_index('ix_duplicate_pair_score', table_name='duplicate_pair')
+    op.drop_index(op.f('ix_duplicate_pair_high_id'), table_name='duplicate_pair')
+    op.drop_table('duplicate_pair')
     op.drop_index(op.f('ix_dossier_member_id'), table_name='dossier')
     op.drop_index(op.f('ix_dossier_expires_at'), table_name='dossier')
     op.drop_table('dossier')
@@ -785,6 +832,10 @@ def downgrade() -> None:
     op.drop_index('ix_bulk_run_running', table_name='bulk_run', postgresql_where=sa.text("state = 'running'"))
     op.drop_index('ix_bulk_run_ended', table_name='bulk_run')
     op.drop_table('bulk_run')
+    op.drop_table('benefit_round')
+    op.drop_index('ix_benefit_grant_missed', table_name='benefit_grant', postgresql_where=sa.text("state = 'missed'"))
+    op.drop_index('ix_benefit_grant_latest', table_name='benefit_grant')
+    op.drop_table('benefit_grant')
     op.drop_table('webhook_endpoint')
     op.drop_table('points_program')
     op.drop_table('points_batch')

@@ -394,7 +394,7 @@ def elder_first(one: Member, other: Member) -> tuple[Member, Member]:
     return first, second
 
 
-def _lock(ids: Collection[int]) -> dict[int, Member]:
+def lock(ids: Collection[int]) -> dict[int, Member]:
     """Members by id, their rows locked lowest id first so that two merges never wait for each other crosswise.
 
     The lock is the strongest one: whoever inserts a row that points at one of them waits until the merge is through.
@@ -425,7 +425,7 @@ def _merge(
     if survivor_id == absorbed_id:
         raise SameRecord
     guards.call(sorted((survivor_id, absorbed_id)))
-    rows = _lock((survivor_id, absorbed_id))
+    rows = lock((survivor_id, absorbed_id))
     if len(rows) < 2:
         raise NotFound
     survivor, absorbed = rows[survivor_id], rows[absorbed_id]
@@ -639,7 +639,7 @@ def undo(merge_id: int, staff_id: int | None = None) -> Merge:
     found = get_merge(merge_id)
     pair = (found.survivor_id, found.absorbed_id)
     guards.call(sorted(pair))
-    rows = _lock(pair)
+    rows = lock(pair)
     db.session.refresh(found, with_for_update=True)
     survivor, absorbed = rows[found.survivor_id], rows[found.absorbed_id]
     if found.undone_at is not None:
@@ -698,7 +698,7 @@ def _bring(merge_id: int) -> int:
     survivor_id = _living(found.survivor_id)
     pair = (found.absorbed_id, survivor_id)
     guards.call(sorted(pair))
-    rows = _lock(pair)
+    rows = lock(pair)
     if rows[found.absorbed_id].merged_into_id != survivor_id:
         # Undone or merged further a moment ago: the next round looks again.
         return 0
@@ -740,6 +740,7 @@ __all__ = [
     "followers",
     "get_merge",
     "guards",
+    "lock",
     "merge",
     "merges_of",
     "preview",

@@ -1,0 +1,21 @@
+"""What this room keeps of people, column by column: see `membership.members.services.personal`."""
+
+from __future__ import annotations
+
+from kernel.i18n import lazy_gettext as _l
+from membership.members.services.personal import by, declare
+
+from .models import Attribution, Click
+
+declare(
+    Attribution,
+    "id order_id run_id member_id kind at",
+    rows=by(Attribution.member_id),
+    label=_l("Orders that a push led to"),
+)
+declare(
+    Click,
+    "id delivery_id run_id member_id target at",
+    rows=by(Click.member_id),
+    label=_l("Clicks"),
+)
