@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import coupons, gifts, limits, members, orders, permissions, points, products, tiers
+from . import benefits, coupons, gifts, limits, members, orders, permissions, points, products, tiers
 
-ROOMS = (members, products, orders, tiers, points, limits, coupons, gifts)
+ROOMS = (members, products, orders, tiers, points, limits, coupons, gifts, benefits)
 
 
 def init_app(app: Flask) -> None:

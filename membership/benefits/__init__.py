@@ -1,0 +1,12 @@
+"""What tiers give: entry gifts and coupons, a coupon every month, birthday gifts."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+
+def init_app(app: Flask) -> None:
+    """Load the room's tables, jobs and subscribers, fill its ports, and open its pages."""
+    from . import console, jobs, merging, models, personal, places, queries, subscribers  # noqa: F401
+
+    app.register_blueprint(console.bp)
