@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from .models import Downgrade, Metric, RefundEffect, Window
@@ -18,6 +19,13 @@ LOWEST_DISCOUNT = 700
 FULL_PRICE = 1000
 MOST_SPEND = 100_000_000_00
 MOST_ORDERS = 100_000
+# Points of ten times the price are the most that a level multiplies.
+MOST_MULTIPLIER = 10_000
+MOST_BIRTHDAY_DAYS = 60
+# Until so many days after a birthday its gift is still given, so that a late hint at the date costs nobody the gift.
+BIRTHDAY_LATE_DAYS = 7
+# A member is told of a coming fall so many days ahead, once each.
+WARNED_DAYS = (30, 7, 1)
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Policy:
-    """One version of the rules; `id` is None for the standard one before anything has been saved. Days are whole days."""
+    """One version of the rules; `id` is None for the standard one before anything has been saved. Days are whole days.
+
+    `birthday_days` is how long before a birthday its gift is given.
+    """
 
     metric: Metric
     window: Window
@@ -63,6 +74,7 @@ class Policy:
     refund_effect: RefundEffect
     levels: tuple[Level, ...]
     id: int | None = None
+    birthday_days: int = 7
 
     def level(self, rank: int) -> Level | None:
         """The level of a rank, or None when it is off (or 0)."""
@@ -123,6 +135,8 @@ class Why(enum.StrEnum):
     EXPIRED = "expired"
     MANUAL = "manual"
     MANUAL_ENDED = "manual_ended"
+    # Two records of one person became one, and the better tier stayed.
+    MERGED = "merged"
 
 
 def window_start(policy: Policy, as_at: datetime) -> datetime | None:
@@ -211,12 +225,80 @@ def tier_for(
     return standing, why
 
 
-def rebased(policy: Policy, orders: Sequence[CountedOrder], current: Standing) -> Standing:
-    """A standing under a new policy: never lower. Where the orders behind it do not reach it by the new thresholds, it is
-    kept as promised until it expires, and no refund takes it back before."""
+def rebased(
+    policy: Policy, orders: Sequence[CountedOrder], current: Standing, former_grace_days: int, now: datetime
+) -> Standing:
+    """A standing under a new policy: never lower by the saving alone.
+
+    Where the orders behind it do not reach it by the new thresholds, it is kept as promised until it expires, and no
+    refund takes it back before. Whoever is within the former grace days keeps the whole of them.
+    """
+    until = current.valid_until
+    shorter = former_grace_days - policy.grace_days
+    if until is not None and shorter > 0 and until <= now < until + timedelta(days=former_grace_days):
+        current = replace(current, valid_until=until + timedelta(days=shorter))
     if current.backed_at is None or rank_for(policy, totals(policy, orders, current.backed_at)) >= current.rank:
         return current
     return replace(current, backed_at=None)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """When a standing falls and to which rank if nothing more is bought, and what is missing then for keeping it: `spend`
+    in 分 and `orders`, None where the policy does not ask for them or the level is switched off."""
+
+    falls_at: datetime
+    falls_to: int
+    spend: int | None
+    orders: int | None
+
+
+def outlook(policy: Policy, orders: Sequence[CountedOrder], standing: Standing, now: datetime) -> Outlook | None:
+    """What the orders known today lead to at the end of a standing; None when it is kept.
+
+    The standing is looked at as the reviews will look at it: when its validity ends (or now, in the grace days), and
+    when the grace days end. `services.reviews` says the same in SQL; a property test holds the two equal.
+    """
+    if standing.rank == 0 or standing.valid_until is None or policy.downgrade is Downgrade.NONE:
+        return None
+    falls_at = standing.valid_until + timedelta(days=policy.grace_days)
+    at_end = totals(policy, orders, max(standing.valid_until, now))
+    at_fall = totals(policy, orders, max(falls_at, now))
+    if rank_for(policy, at_end) >= standing.rank:
+        return None
+    earned = rank_for(policy, at_fall)
+    if earned >= standing.rank:
+        return None
+    falls_to = max(earned, policy.rank_below(standing.rank)) if policy.downgrade is Downgrade.ONE_LEVEL else earned
+    level = policy.level(standing.rank)
+    missing = missing_to(policy, level, at_fall) if level is not None else None
+    return Outlook(falls_at, falls_to, missing.spend if missing else None, missing.orders if missing else None)
+
+
+def warning_step(falls_at: datetime, now: datetime) -> int | None:
+    """Which of the warnings (30, 7 or 1 days ahead) is due now; None when it is too early or too late."""
+    left = falls_at - now
+    if left <= timedelta():
+        return None
+    return min((days for days in WARNED_DAYS if left <= timedelta(days=days)), default=None)
+
+
+def birthday_in(birthday: date, year: int) -> date:
+    """The day on which a birthday is kept in a year: who was born on 29 February has it on the 28th in common years."""
+    try:
+        return birthday.replace(year=year)
+    except ValueError:
+        return date(year, 2, 28)
+
+
+def birthday_period(birthday: date, today: date, days_before: int) -> int | None:
+    """The year whose birthday gift is due on a day: from `days_before` days before the birthday until
+    `BIRTHDAY_LATE_DAYS` days after it; None on other days. A gift belongs to the year of its birthday."""
+    for year in (today.year - 1, today.year, today.year + 1):
+        kept = birthday_in(birthday, year)
+        if kept - timedelta(days=days_before) <= today <= kept + timedelta(days=BIRTHDAY_LATE_DAYS):
+            return year
+    return None
 
 
 def shown_rank(own_rank: int, manual_rank: int | None, manual_until: datetime | None, now: datetime) -> int:
@@ -273,6 +355,10 @@ class Mistake(enum.StrEnum):
     ROLLING_DAYS = "rolling_days"
     VALID_DAYS = "valid_days"
     GRACE_DAYS = "grace_days"
+    MULTIPLIER_RANGE = "multiplier_range"
+    BIRTHDAY_DAYS = "birthday_days"
+    BENEFIT_UNKNOWN = "benefit_unknown"
+    ONE_EACH = "one_each"
 
 
 @dataclass(frozen=True)
@@ -305,6 +391,7 @@ def mistakes_in(policy: Policy) -> list[PolicyMistake]:
     )
     checks.need(1 <= policy.valid_days <= 3650, Mistake.VALID_DAYS, "valid_days")
     checks.need(0 <= policy.grace_days <= 365, Mistake.GRACE_DAYS, "grace_days")
+    checks.need(0 <= policy.birthday_days <= MOST_BIRTHDAY_DAYS, Mistake.BIRTHDAY_DAYS, "birthday_days")
     before: Level | None = None
     for level in sorted(policy.levels, key=lambda one: one.rank):
         rank = level.rank
@@ -312,12 +399,65 @@ def mistakes_in(policy: Policy) -> list[PolicyMistake]:
         checks.need(1 <= level.spend <= MOST_SPEND or not policy.asks_spend, Mistake.SPEND_RANGE, "spend", rank)
         checks.need(1 <= level.orders <= MOST_ORDERS or not policy.asks_orders, Mistake.ORDERS_RANGE, "orders", rank)
         checks.need(LOWEST_DISCOUNT <= level.discount <= FULL_PRICE, Mistake.DISCOUNT_RANGE, "discount", rank)
+        checks.need(0 <= level.multiplier <= MOST_MULTIPLIER, Mistake.MULTIPLIER_RANGE, "multiplier", rank)
         if before is not None:
             checks.need(level.spend > before.spend or not policy.asks_spend, Mistake.SPEND_ORDER, "spend", rank)
             checks.need(level.orders > before.orders or not policy.asks_orders, Mistake.ORDERS_ORDER, "orders", rank)
             checks.need(level.discount < before.discount, Mistake.DISCOUNT_ORDER, "discount", rank)
         before = level
     return checks.found
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting in which two versions differ; rank 0 is the policy as a whole, None a level that is switched off."""
+
+    field: str
+    rank: int
+    before: Any
+    after: Any
+
+
+def differences(before: Policy, after: Policy) -> list[Difference]:
+    """Every setting in which two versions differ, the policy's own first, then level by level."""
+    found = [
+        Difference(one.name, 0, getattr(before, one.name), getattr(after, one.name))
+        for one in fields(Policy)
+        if one.name not in ("id", "levels") and getattr(before, one.name) != getattr(after, one.name)
+    ]
+    for rank in RANKS:
+        former, later = before.level(rank), after.level(rank)
+        if former is None or later is None:
+            if former is not later:
+                found.append(Difference("on", rank, former is not None, later is not None))
+            continue
+        found += [
+            Difference(one.name, rank, getattr(former, one.name), getattr(later, one.name))
+            for one in fields(Level)
+            if getattr(former, one.name) != getattr(later, one.name)
+        ]
+    return found
+
+
+def as_terms(policy: Policy) -> dict[str, Any]:
+    """A policy as plain values for storing; `from_terms` reads it back."""
+    return {key: value for key, value in asdict(policy).items() if key != "id"}
+
+
+def from_terms(terms: dict[str, Any], policy_id: int | None = None) -> Policy:
+    """A policy from stored terms."""
+    return Policy(
+        metric=Metric(terms["metric"]),
+        window=Window(terms["window"]),
+        rolling_days=terms["rolling_days"],
+        valid_days=terms["valid_days"],
+        grace_days=terms["grace_days"],
+        downgrade=Downgrade(terms["downgrade"]),
+        refund_effect=RefundEffect(terms["refund_effect"]),
+        birthday_days=terms["birthday_days"],
+        levels=tuple(sorted((Level(**level) for level in terms["levels"]), key=lambda level: level.rank)),
+        id=policy_id,
+    )
 
 
 # What holds until the owner decides: a year's orders, by amount or number, kept for a year.

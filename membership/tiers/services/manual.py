@@ -50,6 +50,8 @@ def set_manually(
         "manual_rank": rank or None,
         "manual_reason": reason.strip()[:300] or None if rank else None,
         "manual_until": until if rank else None,
+        "manual_staff_id": staff_id if rank else None,
+        "manual_at": now if rank else None,
     }
     statement = upsert(MemberTier).values(
         member_id=member.id,

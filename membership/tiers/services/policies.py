@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 from flask import g
 from sqlalchemy import func, select
 
@@ -41,45 +38,40 @@ def ensure_policy() -> rules.Policy:
     return found if found.id is not None else written(found, None)
 
 
-def written(policy: rules.Policy, staff_id: int | None) -> rules.Policy:
-    row = TierPolicy(
-        metric=policy.metric,
-        window=policy.window,
-        rolling_days=policy.rolling_days if policy.window is Window.ROLLING else None,
-        valid_days=policy.valid_days,
-        grace_days=policy.grace_days,
-        downgrade=policy.downgrade,
-        refund_effect=policy.refund_effect,
-        levels=[asdict(level) for level in sorted(policy.levels, key=lambda level: level.rank)],
-        staff_id=staff_id,
-        created_at=clock.now(),
-    )
+def written(policy: rules.Policy, staff_id: int | None, note: str = "") -> rules.Policy:
+    """Write a version without a check or a word to anybody; see `save_policy`."""
+    terms = rules.as_terms(policy)
+    if policy.window is not Window.ROLLING:
+        terms["rolling_days"] = None
+    terms["levels"] = sorted(terms["levels"], key=lambda level: level["rank"])
+    row = TierPolicy(staff_id=staff_id, note=note, created_at=clock.now(), **terms)
     db.session.add(row)
     db.session.flush()
     g.pop("tier_policy", None)
     return queries.as_policy(row)
 
 
-def save_policy(draft: rules.Policy, staff_id: int | None = None) -> rules.Policy:
+def check(draft: rules.Policy) -> None:
+    """Refuses with `PolicyInvalid`, naming every mistake, whatever cannot be put in force."""
+    mistakes = rules.mistakes_in(draft) + [one for answer in queries.objections.call(draft) for one in answer]
+    if mistakes:
+        raise PolicyInvalid(mistakes)
+
+
+def save_policy(draft: rules.Policy, staff_id: int | None = None, note: str = "") -> rules.Policy:
     """Put a new version in force; nobody is lowered by it. Everybody is judged anew, for what they may gain, by a job.
 
-    The same policy again makes no version. Refuses with `PolicyInvalid`.
+    `note` names the version for its readers. The same policy again makes no version. Refuses with `PolicyInvalid`.
     """
     from ..jobs import review_everybody
 
-    mistakes = rules.mistakes_in(draft)
-    if mistakes:
-        raise PolicyInvalid(mistakes)
+    check(draft)
     db.session.execute(select(func.pg_advisory_xact_lock(POLICY_LOCK)))
     g.pop("tier_policy", None)
     before = queries.policy()
-    if before.id is not None and asdict(before) | {"id": None} == asdict(draft) | {"id": None}:
+    if before.id is not None and rules.as_terms(before) == rules.as_terms(draft):
         return before
-    saved = written(draft, staff_id)
-    audit.record("tiers.saved", "tier_policy", saved.id, before=_plain(before), after=_plain(saved))
+    saved = written(draft, staff_id, note)
+    audit.record("tiers.saved", "tier_policy", saved.id, before=rules.as_terms(before), after=rules.as_terms(saved))
     review_everybody.later()
     return saved
-
-
-def _plain(policy: rules.Policy) -> dict[str, Any]:
-    return {key: value for key, value in asdict(policy).items() if key != "id"}

@@ -24,9 +24,8 @@ REVIEWED_UNTIL = "tiers.reviewed_until"
 CHUNK = 20_000
 
 
-# The windows, levels and steps of `rules.tier_for` over sets. `width_bucket` finds how many thresholds a sum reaches: they
-# rise strictly. `rebasing` rows were judged under another version of the policy: see `rules.rebased`.
-STANDINGS = """
+# Every order that counts at some instant; `orders.queries.qualifying` as text.
+COUNTED = """
     WITH counted AS (
         SELECT o.member_id,
                LEAST(o.delivered_at + CAST(:after_sale AS interval),
@@ -36,14 +35,25 @@ STANDINGS = """
         FROM "order" o
         WHERE o.member_id IS NOT NULL AND o.paid_at IS NOT NULL AND o.state = ANY(CAST(:arrived AS text[]))
           AND (:everybody OR o.member_id = ANY(CAST(:ids AS bigint[])))
-    ), standing AS (
+    )"""
+# The windows, levels and steps of `rules.tier_for` over sets. `width_bucket` finds how many thresholds a sum reaches: they
+# rise strictly. `rebasing` rows were judged under another version of the policy: see `rules.rebased`.
+STANDINGS = (
+    COUNTED  # noqa: S608 - both parts are constants
+    + """
+    , standing AS (
         SELECT m.id, m.rank AS shown_before, t.member_id IS NOT NULL AS stored, COALESCE(t.own_rank, 0) AS rank,
-               t.valid_until, t.backed_at, t.manual_rank, t.manual_until, COALESCE(t.policy_id <> :policy, false) AS rebasing,
+               CASE WHEN t.policy_id <> :policy AND t.valid_until <= :now
+                         AND :now < t.valid_until + make_interval(days => CAST(p.grace_days AS int))
+                    THEN t.valid_until + GREATEST(
+                        make_interval(days => CAST(p.grace_days AS int)) - CAST(:grace AS interval), interval '0')
+                    ELSE t.valid_until END AS valid_until,
+               t.backed_at, t.manual_rank, t.manual_until, COALESCE(t.policy_id <> :policy, false) AS rebasing,
                CASE CAST(:window AS text)
                    WHEN 'rolling' THEN t.backed_at - CAST(:rolling AS interval)
                    WHEN 'calendar' THEN date_trunc('year', t.backed_at AT TIME ZONE :zone) AT TIME ZONE :zone
                    ELSE CAST('-infinity' AS timestamptz) END AS backed_from
-        FROM member m LEFT JOIN member_tier t ON t.member_id = m.id
+        FROM member m LEFT JOIN member_tier t ON t.member_id = m.id LEFT JOIN tier_policy p ON p.id = t.policy_id
         WHERE m.merged_into_id IS NULL AND (:everybody OR m.id = ANY(CAST(:ids AS bigint[])))
     ), sums AS (
         SELECT s.id,
@@ -72,10 +82,78 @@ STANDINGS = """
         FROM standing s JOIN bucketed b ON b.id = s.id
     )
 """
+)
 
-_JUDGE = text(
-    STANDINGS  # noqa: S608 - both parts are constants
+
+def _level(spend: str, orders: str) -> str:
+    """The rank that two columns of sums reach, as SQL."""
+    by_spend = f"width_bucket(CAST({spend} AS bigint), CAST(:spends AS bigint[]))"
+    by_orders = f"width_bucket(CAST({orders} AS bigint), CAST(:counts AS bigint[]))"
+    return f"""COALESCE((CAST(:ranks AS bigint[]))[CASE CAST(:metric AS text)
+        WHEN 'spend' THEN {by_spend} WHEN 'orders' THEN {by_orders}
+        WHEN 'all' THEN LEAST({by_spend}, {by_orders}) ELSE GREATEST({by_spend}, {by_orders}) END], 0)"""
+
+
+def _window_from(instant: str) -> str:
+    return f"""CASE CAST(:window AS text)
+        WHEN 'rolling' THEN {instant} - CAST(:rolling AS interval)
+        WHEN 'calendar' THEN date_trunc('year', {instant} AT TIME ZONE :zone) AT TIME ZONE :zone
+        ELSE CAST('-infinity' AS timestamptz) END"""
+
+
+def _sum(column: str, instant: str) -> str:
+    return f"COALESCE(sum(c.{column}) FILTER (WHERE c.at <= f.{instant}_at AND c.at >= f.{instant}_from), 0)"
+
+
+# `rules.outlook` over the rows of `held (id, rank, until)`: those that fall, when, to which rank, and what is missing.
+AHEAD = f"""
+    , ahead AS (
+        SELECT h.id, h.rank, h.until + CAST(:grace AS interval) AS falls_at, GREATEST(h.until, :now) AS end_at,
+               GREATEST(h.until + CAST(:grace AS interval), :now) AS fall_at
+        FROM held h WHERE h.rank > 0 AND h.until IS NOT NULL AND CAST(:downgrade AS text) <> 'none'
+    ), framed AS (
+        SELECT a.*, {_window_from("end_at")} AS end_from, {_window_from("fall_at")} AS fall_from FROM ahead a
+    ), ahead_sums AS (
+        SELECT f.id, {_sum("spend", "end")} AS end_spend, {_sum("whole", "end")} AS end_orders,
+               {_sum("spend", "fall")} AS fall_spend, {_sum("whole", "fall")} AS fall_orders
+        FROM framed f LEFT JOIN counted c ON c.member_id = f.id AND c.at IS NOT NULL
+        GROUP BY f.id
+    ), seen AS (
+        SELECT f.id, f.rank, f.falls_at, array_position(CAST(:ranks AS bigint[]), f.rank) AS place,
+               s.fall_spend, s.fall_orders, {_level("s.end_spend", "s.end_orders")} AS end_rank,
+               {_level("s.fall_spend", "s.fall_orders")} AS fall_rank
+        FROM framed f JOIN ahead_sums s ON s.id = f.id
+    ), falling AS (
+        SELECT s.id, s.falls_at,
+               CASE CAST(:downgrade AS text) WHEN 'one_level' THEN GREATEST(s.fall_rank, COALESCE(
+                   (SELECT max(r) FROM unnest(CAST(:ranks AS bigint[])) r WHERE r < s.rank), 0)) ELSE s.fall_rank END AS falls_to,
+               CASE WHEN CAST(:metric AS text) <> 'orders' AND s.place IS NOT NULL
+                   THEN GREATEST((CAST(:spends AS bigint[]))[s.place] - s.fall_spend, 0) END AS keep_spend,
+               CASE WHEN CAST(:metric AS text) <> 'spend' AND s.place IS NOT NULL
+                   THEN GREATEST((CAST(:counts AS bigint[]))[s.place] - s.fall_orders, 0) END AS keep_orders
+        FROM seen s WHERE s.end_rank < s.rank AND s.fall_rank < s.rank
+    )
+"""  # noqa: S608 - its parts are constants
+
+_FORESEE = text(
+    COUNTED  # noqa: S608 - its parts are constants
     + """
+    , held AS (
+        SELECT t.member_id AS id, t.own_rank AS rank, t.valid_until AS until FROM member_tier t
+        WHERE :everybody OR t.member_id = ANY(CAST(:ids AS bigint[]))
+    )"""
+    + AHEAD
+    + """
+    UPDATE member_tier t
+    SET falls_at = f.falls_at, falls_to = f.falls_to, keep_spend = f.keep_spend, keep_orders = f.keep_orders
+    FROM held h LEFT JOIN falling f ON f.id = h.id
+    WHERE t.member_id = h.id AND (t.falls_at, t.falls_to, t.keep_spend, t.keep_orders)
+          IS DISTINCT FROM (f.falls_at, f.falls_to, f.keep_spend, f.keep_orders)
+    """
+)
+
+# What `rules.tier_for` decides of each: the rank of its own (`own`), until when, as at when, and by which step.
+STEPPED = """
     , stepped AS (
         SELECT l.*,
                CASE WHEN earned > rank THEN 'earned'
@@ -115,7 +193,14 @@ _JUDGE = text(
                    ELSE backed2 END AS backed3,
                COALESCE(manual_until <= :now, false) AS manual_over
         FROM reviewed r
-    ), judged AS MATERIALIZED (
+    )
+"""
+
+_JUDGE = text(
+    STANDINGS  # noqa: S608 - its parts are constants
+    + STEPPED
+    + """
+    , judged AS MATERIALIZED (
         SELECT e.id, e.stored, e.shown_before, e.rank AS own_before, e.spend, e.orders, e.own, e.manual_over,
                CASE WHEN e.own > 0 THEN e.valid3 END AS valid_until,
                CASE WHEN e.own > 0 THEN e.backed3 END AS backed_at,
@@ -137,7 +222,9 @@ _JUDGE = text(
             policy_id = excluded.policy_id, reviewed_at = excluded.reviewed_at,
             manual_rank = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_rank END,
             manual_reason = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_reason END,
-            manual_until = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_until END
+            manual_until = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_until END,
+            manual_staff_id = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_staff_id END,
+            manual_at = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_at END
         WHERE (k.rank, k.own_rank, k.spend, k.orders, k.policy_id)
               <> (excluded.rank, excluded.own_rank, excluded.spend, excluded.orders, excluded.policy_id)
            OR k.valid_until IS DISTINCT FROM excluded.valid_until
@@ -157,6 +244,7 @@ _JUDGE = text(
 
 
 def values_of(policy: rules.Policy, member_ids: Sequence[int] | None, now: datetime) -> dict[str, Any]:
+    """What the statements about standings are given. `policy.id` of None makes every stored standing one of another version."""
     start = rules.window_start(policy, now)
     return {
         "everybody": member_ids is None,
@@ -172,14 +260,19 @@ def values_of(policy: rules.Policy, member_ids: Sequence[int] | None, now: datet
         "ranks": [level.rank for level in policy.levels],
         "spends": [level.spend for level in policy.levels] if policy.asks_spend else [0],
         "counts": [level.orders for level in policy.levels] if policy.asks_orders else [0],
-        "policy": policy.id,
+        "policy": policy.id or 0,
+        "valid": timedelta(days=policy.valid_days),
+        "grace": timedelta(days=policy.grace_days),
+        "downgrade": policy.downgrade.value,
+        "immediate": policy.refund_effect is RefundEffect.IMMEDIATE,
     }
 
 
 def reassess(member_ids: Sequence[int] | None = None, staff_id: int | None = None) -> int:
     """Judge members (everybody when None) as at now and write what changed; returns how many have another rank.
 
-    Set-wise, in the caller's transaction. Publishes `TierChanged` for each. `rules.tier_for` is the same decision for one.
+    Set-wise, in the caller's transaction, with what lies ahead of each (`rules.outlook`). Publishes `TierChanged` for each.
+    `rules.tier_for` is the same decision for one.
     """
     if member_ids is not None and not member_ids:
         return 0
@@ -189,14 +282,9 @@ def reassess(member_ids: Sequence[int] | None = None, staff_id: int | None = Non
     if member_ids is not None:
         lock = lock.where(Member.id == func.any(sorted(member_ids)))
     db.session.execute(lock).all()
-    values = values_of(policy, member_ids, clock.now()) | {
-        "valid": timedelta(days=policy.valid_days),
-        "grace": timedelta(days=policy.grace_days),
-        "downgrade": policy.downgrade.value,
-        "immediate": policy.refund_effect is RefundEffect.IMMEDIATE,
-        "staff": staff_id,
-    }
+    values = values_of(policy, member_ids, clock.now()) | {"staff": staff_id}
     rows = db.session.execute(_JUDGE, values).all()
+    db.session.execute(_FORESEE, values)
     publish_all(
         TierChanged(member_id=row.member_id, from_rank=row.from_rank, to_rank=row.to_rank, reason=row.reason)
         for row in rows

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -138,11 +139,11 @@ def test_new_policy_lowers_nobody_and_a_later_refund_neither():
         STANDARD,
         levels=tuple(replace(level, spend=level.spend * 10, orders=level.orders * 10) for level in STANDARD.levels),
     )
-    kept = rebased(dearer, held, current)
+    kept = rebased(dearer, held, current, 30, NOW)
     assert kept == Standing(2, NOW + YEAR, None)
     assert judge(held, kept, dearer) == (kept, None)
     assert judge([order(2, 1_00)], kept, dearer) == (kept, None)
-    assert rebased(STANDARD, held, current) == current
+    assert rebased(STANDARD, held, current, 30, NOW) == current
 
 
 def test_manual_tier_lifts_while_it_lasts():
@@ -180,6 +181,8 @@ def with_level(rank, **changes):
         (replace(STANDARD, rolling_days=None), Mistake.ROLLING_DAYS, 0),
         (replace(STANDARD, valid_days=0), Mistake.VALID_DAYS, 0),
         (replace(STANDARD, grace_days=366), Mistake.GRACE_DAYS, 0),
+        (replace(STANDARD, birthday_days=61), Mistake.BIRTHDAY_DAYS, 0),
+        (with_level(2, multiplier=10_001), Mistake.MULTIPLIER_RANGE, 2),
         (with_level(2, name=" "), Mistake.NAME_EMPTY, 2),
         (with_level(1, spend=0), Mistake.SPEND_RANGE, 1),
         (with_level(1, orders=0), Mistake.ORDERS_RANGE, 1),
@@ -262,10 +265,127 @@ def test_inv_t3_any_arrival_order_gives_the_same_rank(policy, held, random):
 @given(policies(), policies(), order_lists, standings())
 def test_saving_a_policy_never_lowers(before, after, held, current):
     standing, _ = tier_for(before, held, NOW, current)
-    changed, why = tier_for(after, held, NOW, rebased(after, held, standing))
+    changed, why = tier_for(after, held, NOW, rebased(after, held, standing, before.grace_days, NOW))
     if standing.valid_until is None or standing.valid_until > NOW:
         assert changed.rank >= standing.rank
     assert why is not Why.REFUND
+
+
+@given(policies(), order_lists, standings())
+def test_outlook_is_what_the_reviews_will_say(policy, held, current):
+    """If nothing more is bought, the review at the end of the grace days finds what the outlook promised, and none before."""
+    standing, _ = tier_for(policy, held, NOW, current)
+    ahead = rules.outlook(policy, held, standing, NOW)
+    if ahead is None:
+        return
+    assert ahead.falls_at > NOW
+    after, why = tier_for(policy, held, ahead.falls_at, standing)
+    assert (after.rank, why) == (ahead.falls_to, Why.EXPIRED)
+    assert ahead.falls_to < standing.rank
+    for at in (standing.valid_until, ahead.falls_at - timedelta(seconds=1)):
+        between, _ = tier_for(policy, held, max(at, NOW), standing)
+        assert between.rank >= standing.rank or policy.refund_effect is RefundEffect.IMMEDIATE
+
+
+@given(policies(), order_lists, standings())
+def test_who_has_nothing_ahead_is_kept_at_the_end(policy, held, current):
+    standing, _ = tier_for(policy, held, NOW, replace(current, backed_at=None))
+    if standing.rank == 0 or standing.valid_until is None or rules.outlook(policy, held, standing, NOW) is not None:
+        return
+    ended = max(standing.valid_until, NOW)
+    renewed, _ = tier_for(policy, held, ended, replace(standing, backed_at=None))
+    fall = ended + timedelta(days=policy.grace_days)
+    assert tier_for(policy, held, fall, replace(renewed, backed_at=None))[0].rank >= standing.rank or (
+        renewed.valid_until > standing.valid_until
+    )
+
+
+@given(policies(), order_lists, standings())
+def test_buying_what_is_missing_keeps_the_tier(policy, held, current):
+    standing, _ = tier_for(policy, held, NOW, current)
+    ahead = rules.outlook(policy, held, standing, NOW)
+    if ahead is None or policy.level(standing.rank) is None:
+        return
+    needed = [CountedOrder(ahead.falls_at, ahead.spend or 0)] + [CountedOrder(ahead.falls_at, 0)] * (
+        max(0, (ahead.orders or 0) - 1)
+    )
+    after, why = tier_for(policy, [*held, *needed], ahead.falls_at, replace(standing, backed_at=None))
+    assert after.rank >= standing.rank
+    assert why in (None, Why.EARNED)
+
+
+def test_shorter_grace_takes_nobody_the_days_they_were_promised():
+    policy = replace(STANDARD, grace_days=0)
+    current = Standing(2, NOW - timedelta(days=10), None)
+    kept = rebased(policy, [], current, 30, NOW)
+    assert kept == replace(current, valid_until=NOW + timedelta(days=20))
+    assert tier_for(policy, [], NOW, kept) == (kept, None)
+    # Who is not in the grace days yet has the new ones.
+    later = Standing(2, NOW + timedelta(days=10), None)
+    assert rebased(policy, [], later, 30, NOW) == later
+
+
+# ── Birthdays and warnings ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("birthday", "today", "year"),
+    [
+        (date(1990, 5, 20), date(2026, 5, 12), None),
+        (date(1990, 5, 20), date(2026, 5, 13), 2026),
+        (date(1990, 5, 20), date(2026, 5, 20), 2026),
+        (date(1990, 5, 20), date(2026, 5, 27), 2026),
+        (date(1990, 5, 20), date(2026, 5, 28), None),
+        # Over the turn of the year a gift belongs to the year of its birthday.
+        (date(1990, 1, 3), date(2026, 12, 27), 2027),
+        (date(1990, 12, 30), date(2027, 1, 2), 2026),
+        # Born on a leap day: the 28th in common years.
+        (date(2000, 2, 29), date(2026, 2, 21), 2026),
+        (date(2000, 2, 29), date(2026, 3, 7), 2026),
+        (date(2000, 2, 29), date(2026, 3, 8), None),
+        (date(2000, 2, 29), date(2028, 3, 7), 2028),
+    ],
+)
+def test_birthday_gift_is_due_around_the_day(birthday, today, year):
+    assert rules.birthday_period(birthday, today, 7) == year
+
+
+@given(st.dates(date(1930, 1, 1), date(2020, 12, 31)), st.integers(2020, 2032), st.integers(0, 60))
+def test_every_year_has_one_birthday(birthday, year, days_before):
+    days = [date(year, 1, 1) + timedelta(days=n) for n in range(-61, 372)]
+    due = [day for day in days if rules.birthday_period(birthday, day, days_before) == year]
+    assert len(due) == days_before + rules.BIRTHDAY_LATE_DAYS + 1
+    assert rules.birthday_in(birthday, year) in due
+
+
+@pytest.mark.parametrize(
+    ("days", "step"), [(31, None), (30, 30), (8, 30), (7, 7), (2, 7), (1, 1), (0.01, 1), (0, None), (-3, None)]
+)
+def test_warnings_have_their_steps(days, step):
+    assert rules.warning_step(NOW + timedelta(days=days), NOW) == step
+
+
+# ── Versions ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(policies())
+def test_a_policy_survives_storing(policy):
+    assert rules.from_terms(json.loads(json.dumps(rules.as_terms(policy))), policy.id) == policy
+
+
+def test_differences_name_every_setting_once():
+    after = replace(
+        STANDARD,
+        grace_days=7,
+        levels=(replace(STANDARD.levels[0], multiplier=1500, group_ids=(3,)), *STANDARD.levels[1:3]),
+    )
+    assert [(one.field, one.rank, one.before, one.after) for one in rules.differences(STANDARD, after)] == [
+        ("grace_days", 0, 30, 7),
+        ("multiplier", 1, 1000, 1500),
+        ("group_ids", 1, (), (3,)),
+        ("on", 4, True, False),
+    ]
+    assert rules.differences(STANDARD, STANDARD) == []
 
 
 def test_a_level_has_the_rule_of_its_neighbours():

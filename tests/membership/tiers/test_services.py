@@ -74,6 +74,13 @@ def changes(db, member_id) -> list[tuple[int, int, str]]:
     return [(row.from_rank, row.to_rank, row.reason) for row in rows]
 
 
+def foreseen(row: MemberTier | None) -> rules.Outlook | None:
+    """What is stored about a member's next fall, as the rule's value."""
+    if row is None or row.falls_at is None:
+        return None
+    return rules.Outlook(row.falls_at, row.falls_to, row.keep_spend, row.keep_orders)
+
+
 # ── Set-wise and one by one ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -132,6 +139,7 @@ def test_inv_t1_stored_rank_is_what_the_rule_says(db, policy, people):
             assert found == wanted
             assert db.session.get(Member, member_id).rank == wanted.rank
             assert changes(db, member_id) == ([(current.rank, wanted.rank, why.value)] if why else [])
+            assert foreseen(row) == rules.outlook(policy, held, wanted, NOW)
             if row is not None:
                 sums = rules.totals(policy, held, NOW)
                 assert (row.spend, row.orders) == (sums.spend, sums.orders)
@@ -155,8 +163,10 @@ def test_inv_t1_after_a_new_policy(db, former, policy, people):
         policy = written(policy, None)
         services.reassess(ids)
         for member_id, (held, current, _known) in zip(ids, people, strict=True):
-            wanted, _why = tier_for(policy, held, NOW, rules.rebased(policy, held, current))
-            assert queries.current_standing(db.session.get(MemberTier, member_id)) == wanted
+            wanted, _why = tier_for(policy, held, NOW, rules.rebased(policy, held, current, former.grace_days, NOW))
+            row = db.session.get(MemberTier, member_id)
+            assert queries.current_standing(row) == wanted
+            assert foreseen(row) == rules.outlook(policy, held, wanted, NOW)
         attempt.rollback()
 
 
@@ -335,25 +345,6 @@ def test_unsound_policy_is_refused_and_changes_nothing(db):
         services.save_policy(replace(STANDARD, levels=(replace(STANDARD.levels[0], spend=0), *STANDARD.levels[1:])))
     assert Mistake.SPEND_RANGE in {one.mistake for one in refused.value.mistakes}
     assert db.session.scalars(select(TierPolicy)).all() == []
-
-
-def test_preview_says_what_would_happen_and_does_nothing(db, run_jobs):
-    for number, spend in enumerate([600_00, 700_00, 90_00, 2_500_00]):
-        order_services.record("shop", draft(str(number), spend, buyer=f"b{number}"))
-    run_jobs()
-    before = ranks(db)
-    cheap = replace(STANDARD, levels=tuple(replace(level, spend=level.spend * 7 // 8 - 1) for level in STANDARD.levels))
-    cheap = replace(cheap, levels=(cheap.levels[0], replace(cheap.levels[1], spend=80_00), *cheap.levels[2:]))
-    shown = services.preview(cheap)
-    assert {level.rank: (level.now, level.after, level.up, level.below) for level in shown.levels} == {
-        0: (0, 0, 0, 0), 1: (1, 0, 0, 0), 2: (2, 3, 1, 0), 3: (1, 1, 0, 0), 4: (0, 0, 0, 0),
-    }  # fmt: skip
-    assert shown.cost_now == 90_00 * 20 // 1000 + 1_300_00 * 50 // 1000 + 2_500_00 * 100 // 1000
-    assert shown.cost_after == 1_390_00 * 50 // 1000 + 2_500_00 * 100 // 1000
-    hard = services.preview(dearer(10))
-    assert (hard.moving_up, hard.below) == (0, 3)
-    assert ranks(db) == before
-    assert len(db.session.scalars(select(TierPolicy)).all()) == 1
 
 
 def test_everybody_is_judged_in_pieces(db, run_jobs, monkeypatch):
