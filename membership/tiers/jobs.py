@@ -44,3 +44,32 @@ def review_due() -> None:
             services.reassess(ids[start : start + services.CHUNK])
     with transaction():
         services.note_review(now, policy_id)
+
+
+@job(queue="bulk", own_transactions=True)
+def simulate(draft_id: int, run: int) -> None:
+    """Judge everybody by a draft, a slice a transaction."""
+    going = True
+    while going:
+        with transaction():
+            going = services.simulate_slice(draft_id, run)
+
+
+@every(seconds=60)
+@job(queue="bulk", own_transactions=True)
+def take_up_simulations() -> None:
+    """Go on with simulations whose worker died or whose place in the queue was lost."""
+    with transaction():
+        rested = services.rested(clock.now())
+    for draft_id, run in rested:
+        simulate.direct(draft_id, run)
+
+
+@every(seconds=3600)
+@job(queue="bulk", own_transactions=True)
+def warn_of_falls() -> None:
+    """Tell members 30, 7 and 1 days ahead that their tier falls."""
+    last: int | None = 0
+    while last is not None:
+        with transaction():
+            last = services.warn_slice(last)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kernel.events import describes
@@ -11,10 +13,10 @@ from kernel.i18n import lazy_gettext as _l
 from kernel.money import yuan
 
 from . import queries
-from .events import TierChanged
-from .models import Downgrade, Metric, RefundEffect, Window
-from .queries import Explanation
-from .rules import Level, Missing, Mistake, Policy, Totals, Why
+from .events import TierChanged, TierFallAnnounced
+from .models import Downgrade, Metric, RefundEffect, SimulationState, Window
+from .queries import Explanation, Thing
+from .rules import Difference, Level, Missing, Mistake, Policy, Totals, Why
 
 METRICS = {
     Metric.ANY: _l("Spend or number of orders, whichever is reached first"),
@@ -42,6 +44,7 @@ WHYS = {
     Why.EXPIRED: _l("Expired and not reached again"),
     Why.MANUAL: _l("Set by hand"),
     Why.MANUAL_ENDED: _l("The tier set by hand ended"),
+    Why.MERGED: _l("Two records of one person were merged"),
 }
 MISTAKES = {
     Mistake.NO_LEVEL: _l("Switch on one level at least."),
@@ -55,6 +58,54 @@ MISTAKES = {
     Mistake.ROLLING_DAYS: _l("Write between 1 and 3,650 days."),
     Mistake.VALID_DAYS: _l("Write between 1 and 3,650 days."),
     Mistake.GRACE_DAYS: _l("Write between 0 and 365 days."),
+    Mistake.MULTIPLIER_RANGE: _l("Points are multiplied by 0 to 10."),
+    Mistake.BIRTHDAY_DAYS: _l("Write between 0 and 60 days."),
+    Mistake.BENEFIT_UNKNOWN: _l("This cannot be given any more. Choose another one."),
+    Mistake.ONE_EACH: _l(
+        "Of this coupon a member may have one only, so that no second month could give it. Choose another one."
+    ),
+}
+FIELDS = {
+    "metric": _l("What is counted"),
+    "window": _l("From when"),
+    "rolling_days": _l("Days that count"),
+    "valid_days": _l("Days a tier holds"),
+    "grace_days": _l("Days of grace"),
+    "downgrade": _l("When it has ended"),
+    "refund_effect": _l("When orders are refunded"),
+    "birthday_days": _l("Birthday gift, days before"),
+    "on": _l("Level"),
+    "name": _l("Name"),
+    "name_en": _l("Name in English"),
+    "spend": _l("From a spend of"),
+    "orders": _l("From so many orders"),
+    "discount": _l("Members pay, of the price"),
+    "benefits": _l("In words"),
+    "multiplier": _l("Points"),
+    "entry_gift_id": _l("Gift on reaching it"),
+    "entry_offer_id": _l("Coupon on reaching it"),
+    "birthday_gift_id": _l("Birthday gift"),
+    "monthly_offer_id": _l("Coupon every month"),
+    "free_shipping": _l("Free shipping"),
+    "priority_service": _l("Served first"),
+    "group_ids": _l("Groups of their own"),
+}
+FALL_DAYS = {
+    1: _l("within one day"),
+    7: _l("within 7 days"),
+    30: _l("within 30 days"),
+    90: _l("within 90 days"),
+}
+ENDS = {"soon": _l("within 30 days"), "never": _l("with no end")}
+SIMULATIONS = {
+    SimulationState.NONE: _l("Not tried yet"),
+    SimulationState.RUNNING: _l("Being tried"),
+    SimulationState.DONE: _l("Tried"),
+}
+SIMULATION_TONES = {
+    SimulationState.NONE: "neutral",
+    SimulationState.RUNNING: "running",
+    SimulationState.DONE: "positive",
 }
 
 
@@ -164,6 +215,91 @@ def sentence(told: Explanation) -> str:
     return _both(ahead, kept) if kept else ahead
 
 
+def keep_sentence(missing: Missing, rank: int, to_rank: int) -> str:
+    """What keeps a tier, and what comes else: for the member, in their language."""
+    lacks = missing_text(missing)
+    after = str(_("Without it you stand at %(tier)s then.", tier=rank_word(to_rank)))
+    if not lacks:
+        return str(_("The level is no longer given; you stand at %(tier)s then.", tier=rank_word(to_rank)))
+    return f"{_('%(missing)s more by then keep %(tier)s.', missing=lacks, tier=rank_word(rank))} {after}"
+
+
+def multiplier_text(per_mille: int) -> str:
+    """`1.5×`: how often points are given."""
+    return f"{per_mille / 1000:g}×"
+
+
+def thing_names(things: Iterable[Thing]) -> dict[tuple[str, int], str]:
+    """Names of gifts and offers by kind and id."""
+    return {(thing.kind, thing.id): thing.name for thing in things}
+
+
+@dataclass(frozen=True)
+class BenefitLine:
+    """One thing that a level gives, for reading."""
+
+    icon: str
+    title: str
+    text: str = ""
+
+
+def benefit_lines(policy: Policy, level: Level, names: Mapping[tuple[str, int], str]) -> list[BenefitLine]:
+    """Everything a level gives, the same for staff and members."""
+    found: list[BenefitLine] = []
+    if level.discount < 1000:
+        found.append(BenefitLine("discount", discount_text(level.discount), str(_("on the whole shop"))))
+    if level.multiplier != 1000:
+        found.append(
+            BenefitLine(
+                "coin", str(_("%(times)s points", times=multiplier_text(level.multiplier))), str(_("on every order"))
+            )
+        )
+    if (name := names.get(("gift", level.entry_gift_id or 0))) is not None:
+        found.append(BenefitLine("gift", name, str(_("once, on reaching this tier"))))
+    if (name := names.get(("offer", level.entry_offer_id or 0))) is not None:
+        found.append(BenefitLine("ticket", name, str(_("once, on reaching this tier"))))
+    if (name := names.get(("offer", level.monthly_offer_id or 0))) is not None:
+        found.append(BenefitLine("calendar", name, str(_("a new one every month"))))
+    if (name := names.get(("gift", level.birthday_gift_id or 0))) is not None:
+        before = policy.birthday_days
+        when = ngettext("from one day before your birthday", "from %(num)s days before your birthday", before)
+        found.append(BenefitLine("heart", name, when if before else str(_("on your birthday"))))
+    if level.free_shipping:
+        found.append(BenefitLine("truck", str(_("Free shipping")), str(_("on every order"))))
+    if level.priority_service:
+        found.append(BenefitLine("headset", str(_("Served first")), str(_("when you ask us something"))))
+    return found
+
+
+def value_text(change: Difference, value: Any, names: Mapping[tuple[str, int], str], groups: Mapping[int, str]) -> str:
+    """One side of a difference, in words."""
+    match change.field:
+        case "metric":
+            return str(METRICS[value])
+        case "window":
+            return str(WINDOWS[value])
+        case "downgrade":
+            return str(DOWNGRADES[value])
+        case "refund_effect":
+            return str(REFUND_EFFECTS[value])
+        case "on" | "free_shipping" | "priority_service":
+            return str(_("on") if value else _("off"))
+        case "spend":
+            return yuan(value)
+        case "discount":
+            return discount_text(value)
+        case "multiplier":
+            return multiplier_text(value)
+        case "group_ids":
+            return ", ".join(groups.get(one, f"#{one}") for one in value) or "–"
+        case "entry_gift_id" | "birthday_gift_id":
+            return names.get(("gift", value), f"#{value}") if value else "–"
+        case "entry_offer_id" | "monthly_offer_id":
+            return names.get(("offer", value), f"#{value}") if value else "–"
+        case _:
+            return str(value) if value not in (None, "") else "–"
+
+
 @describes(TierChanged)
 def _changed(event: TierChanged) -> Any:
     why = WHYS[Why(event.reason)]
@@ -179,4 +315,14 @@ def _changed(event: TierChanged) -> Any:
         before=rank_word(event.from_rank),
         after=rank_word(event.to_rank),
         why=why,
+    )
+
+
+@describes(TierFallAnnounced)
+def _announced(event: TierFallAnnounced) -> Any:
+    return ngettext(
+        "Told that %(tier)s ends in one day",
+        "Told that %(tier)s ends in %(num)s days",
+        event.days,
+        tier=rank_word(event.from_rank),
     )

@@ -16,7 +16,7 @@ from membership.members.models import Member
 from membership.orders import services as orders
 from membership.orders.formats.drafts import Buyer, OrderDraft
 from membership.orders.models import OrderState
-from membership.tiers import labels, queries, rules, services
+from membership.tiers import labels, queries, rules
 from membership.tiers.forms import PolicyForm
 from membership.tiers.models import Metric, TierChange, TierPolicy, Window
 from membership.tiers.rules import STANDARD
@@ -50,13 +50,16 @@ def typed(**changes) -> dict:
     """The form as a browser sends the standard policy, with changes."""
     fields = {
         "metric": "any", "window": "rolling", "rolling_days": "365", "valid_days": "365", "grace_days": "30",
-        "downgrade": "one_level", "refund_effect": "immediate",
+        "downgrade": "one_level", "refund_effect": "immediate", "birthday_days": "7", "draft_name": "Spring",
     }  # fmt: skip
     for level in STANDARD.levels:
         fields |= {
             f"on_{level.rank}": "y", f"name_{level.rank}": level.name, f"name_en_{level.rank}": level.name_en,
             f"spend_{level.rank}": f"{level.spend / 100:.2f}", f"orders_{level.rank}": str(level.orders),
             f"discount_{level.rank}": str(level.discount / 10), f"benefits_{level.rank}": level.benefits,
+            f"multiplier_{level.rank}": str(level.multiplier / 1000), f"entry_gift_id_{level.rank}": "0",
+            f"entry_offer_id_{level.rank}": "0", f"monthly_offer_id_{level.rank}": "0",
+            f"birthday_gift_id_{level.rank}": "0",
         }  # fmt: skip
     return {key: value for key, value in (fields | changes).items() if value is not None}
 
@@ -91,40 +94,62 @@ def test_form_carries_the_policy_there_and_back(app, db):
         assert (form["on_2"].data, form["spend_2"].data) == (False, 500_00)
 
 
-def test_preview_shows_who_would_move_and_saves_nothing(owner_client, member, db):
-    cheap = typed(spend_3="900", act="preview")
-    answer = owner_client.post("/console/tiers/edit", data=cheap, headers=ENGLISH)
-    assert answer.status_code == 200
-    assert "What this would do" in answer.text
-    assert "Save, one member moves up" in answer.text
-    assert 'value="900"' in answer.text
+def keep(client, **changes) -> int:
+    """Keep a draft by its form; its id."""
+    answer = client.post("/console/tiers/edit", data=typed(**changes))
+    assert answer.status_code == 303
+    return int(answer.location.rsplit("/", 1)[1])
+
+
+def publish(client, **changes) -> None:
+    draft_id = keep(client, act="keep", **changes)
+    assert client.post(f"/console/tiers/drafts/{draft_id}/publish").status_code == 303
+
+
+def test_preview_shows_who_would_move_and_saves_nothing(owner_client, member, db, run_jobs):
+    draft_id = keep(owner_client, spend_3="900", act="preview")
+    waiting = owner_client.get(f"/console/tiers/drafts/{draft_id}", headers=ENGLISH)
+    assert "Everybody is judged by the draft; nothing changes" in waiting.text
+    assert "HX-Refresh" not in owner_client.get(f"/console/tiers/drafts/{draft_id}/progress").headers
+    run_jobs()
+    page = owner_client.get(f"/console/tiers/drafts/{draft_id}", headers=ENGLISH)
+    assert "What this would do" in page.text
+    assert "Put in force, one member moves up" in page.text
+    assert "¥2,000.00" in page.text
+    assert "¥900.00" in page.text
+    assert owner_client.get(f"/console/tiers/drafts/{draft_id}/progress").headers["HX-Refresh"] == "true"
     assert len(db.session.scalars(select(TierPolicy)).all()) == 1
-    assert member.rank == 2
+    assert db.session.get(Member, member.id).rank == 2
 
 
 def test_saving_makes_a_version_and_moves_people_up(owner_client, member, db, run_jobs):
-    answer = owner_client.post("/console/tiers/edit", data=typed(spend_3="900", act="save"))
-    assert answer.status_code == 303
+    publish(owner_client, spend_3="900", draft_name="Cheaper VIP3")
     run_jobs()
     assert db.session.get(Member, member.id).rank == 3
     latest = db.session.scalars(select(TierPolicy).order_by(TierPolicy.id.desc())).first()
     assert [level["spend"] for level in latest.levels] == [1_00, 500_00, 900_00, 8_000_00]
-    assert latest.staff_id is not None
+    assert (latest.staff_id is not None, latest.note) == (True, "Cheaper VIP3")
     assert db.session.scalar(text("SELECT count(*) FROM audit_entry WHERE action = 'tiers.saved'")) == 1
-    assert "Owner" in owner_client.get("/console/tiers").text
+    page = owner_client.get("/console/tiers").text
+    assert "Owner" in page
+    assert "Cheaper VIP3" in page
 
 
 def test_saving_harder_rules_lowers_nobody(owner_client, member, db, run_jobs):
-    hard = typed(spend_2="5000", orders_2="50", spend_3="6000", orders_3="60", orders_4="70", act="save")
-    preview = owner_client.post("/console/tiers/edit", data=hard | {"act": "preview"}, headers=ENGLISH)
-    assert "Save, nobody moves" in preview.text
-    assert owner_client.post("/console/tiers/edit", data=hard).status_code == 303
+    hard = {"spend_2": "5000", "orders_2": "50", "spend_3": "6000", "orders_3": "60", "orders_4": "70"}
+    draft_id = keep(owner_client, act="preview", **hard)
+    run_jobs()
+    page = owner_client.get(f"/console/tiers/drafts/{draft_id}", headers=ENGLISH)
+    assert "Put in force, nobody moves" in page.text
+    assert owner_client.post(f"/console/tiers/drafts/{draft_id}/publish").status_code == 303
     run_jobs()
     assert db.session.get(Member, member.id).rank == 2
+    again = owner_client.post(f"/console/tiers/drafts/{draft_id}/publish")
+    assert again.status_code == 409
 
 
 def test_level_can_be_switched_off(owner_client, member, db, run_jobs):
-    assert owner_client.post("/console/tiers/edit", data=typed(on_4=None, act="save")).status_code == 303
+    publish(owner_client, on_4=None)
     g.pop("tier_policy", None)
     assert queries.policy().level(4) is None
     assert "Switched off" in owner_client.get("/console/tiers", headers=ENGLISH).text
@@ -150,6 +175,13 @@ def test_level_can_be_switched_off(owner_client, member, db, run_jobs):
         ({"name_1": " "}, "Give the level a name"),
         ({"valid_days": "0"}, "between 1 and 3,650"),
         ({"valid_days": ""}, "required"),
+        ({"birthday_days": "61"}, "between 0 and 60"),
+        ({"multiplier_2": "11"}, "multiplied by 0 to 10"),
+        ({"multiplier_2": "twice"}, "Write how often"),
+        ({"draft_name": " "}, "required"),
+        ({"draft_name": "x" * 61}, "longer than 60"),
+        ({"entry_gift_id_1": "77"}, "valid choice"),
+        ({"group_ids_1": "77"}, "valid choice"),
         ({"grace_days": "400"}, "between 0 and 365"),
         ({"rolling_days": ""}, "between 1 and 3,650"),
         ({"metric": "karma"}, "Invalid Choice"),
@@ -158,7 +190,7 @@ def test_level_can_be_switched_off(owner_client, member, db, run_jobs):
     ],
 )
 def test_unsound_rules_are_named_and_what_was_typed_is_kept(owner_client, member, db, changes, said):
-    for act in ("preview", "save"):
+    for act in ("preview", "keep"):
         answer = owner_client.post("/console/tiers/edit", data=typed(act=act, **changes), headers=ENGLISH)
         assert answer.status_code == 422
         assert said in answer.text
@@ -295,8 +327,3 @@ def test_words_of_the_tiers(app, db):
             assert [labels.discount_text(n) for n in (1000, 950, 985, 800)] == ["无折扣", "9.5折", "9.85折", "8折"]
     assert set(labels.MISTAKES) == set(rules.Mistake)
     assert set(labels.WHYS) == set(rules.Why)
-
-
-def test_preview_refuses_what_cannot_be_saved(db):
-    with pytest.raises(services.PolicyInvalid):
-        services.preview(replace(STANDARD, levels=()))

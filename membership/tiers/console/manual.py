@@ -1,112 +1,87 @@
-"""Pages for staff: the tiers, their policy, and a tier set by hand."""
+"""Tiers set by hand: the list of them, and what stands on a member's page."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 from markupsafe import Markup
 
-from kernel.auth import acting_staff, staff
+from kernel import audit, clock, pages
+from kernel.auth import acting_staff, may, staff
 from kernel.i18n import gettext as _
-from kernel.i18n import number, percent
 from kernel.ports import fill_slot
 from membership.members.models import Member
+from membership.members.rules import masked_phone
 
-from . import labels, queries, rules, services
-from .forms import ManualTierForm, PolicyForm
-from .models import Window
-
-bp = APIBlueprint("tiers_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
-
-
-def _chart(counts: dict[int, int]) -> tuple[str, list[dict[str, Any]]]:
-    """What the distribution shows, as a sentence and as rows."""
-    total = sum(counts.values())
-    tiered = total - counts[0]
-    sentence = _(
-        "%(tiered)s of %(total)s members have a tier (%(share)s).",
-        tiered=number(tiered),
-        total=number(total),
-        share=percent(tiered, total),
-    )
-    rows = [
-        {
-            "label": labels.rank_word(rank) if rank else _("No tier yet"),
-            "value": counts[rank],
-            "text": f"{number(counts[rank])} · {percent(counts[rank], total, 1)}",
-            "url": url_for("members_console.index", tier=rank),
-            "tone": f"tier-{rank}" if rank else "",
-        }
-        for rank in (*reversed(rules.RANKS), 0)
-    ]
-    return sentence, rows
+from .. import labels, queries, rules, services
+from ..forms import ManualTierForm, by_hand_from
+from . import bp
 
 
-@bp.get("/tiers")
+@bp.get("/tiers/by-hand")
 @staff("tiers.view")
-def index() -> Any:
-    counts = queries.head_counts()
-    sentence, rows = _chart(counts)
+def by_hand() -> Any:
+    wanted = by_hand_from(request.args)
+    page, count = queries.by_hand_page(wanted, request.args.get("cursor"))
+    chips = []
+    if wanted.q:
+        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    if wanted.tier is not None:
+        chips.append(("tier", str(wanted.tier), _("Tier: %(tier)s", tier=f"VIP{wanted.tier}")))
+    if wanted.ends:
+        chips.append(("ends", wanted.ends, _("Ends: %(when)s", when=labels.ENDS[wanted.ends])))
     return render_template(
-        "tiers/index.html",
-        policy=queries.policy(),
-        counts=counts,
-        total=sum(counts.values()),
-        chart_sentence=sentence,
-        chart_rows=rows,
-        versions=queries.versions(),
+        "tiers/by_hand.html",
+        page=page,
+        count=count,
+        chips_on=chips,
         authors=queries.authors(),
         labels=labels,
         ranks=rules.RANKS,
     )
 
 
-def _edit(form: PolicyForm, preview: services.Preview | None = None, status: int = 200) -> Any:
-    page = render_template(
-        "tiers/edit.html",
-        form=form,
-        preview=preview,
-        ranks=rules.RANKS,
-        rolling=Window.ROLLING,
-        labels=labels,
+@bp.post("/tiers/by-hand/export")
+@staff("members.export")
+def by_hand_export() -> Any:
+    wanted, open_phones = by_hand_from(request.args), may("members.reveal")
+    audit.record(
+        "tiers.by_hand_exported", "member", None, after={"filter": dict(request.args.items()), "phones": open_phones}
     )
-    return page, status
+    authors = queries.authors()
+    header = [_("Member"), _("Phone"), _("Set by hand"), _("By orders"), _("Reason"), _("Until"), _("By"), _("Since")]
 
+    def rows() -> Iterator[list[Any]]:
+        for member, row in queries.by_hand_export(wanted):
+            yield [
+                member.shown_name,
+                member.phone if open_phones else masked_phone(member.phone),
+                f"VIP{row.manual_rank}",
+                f"VIP{row.own_rank}" if row.own_rank else "",
+                row.manual_reason or "",
+                clock.local(row.manual_until).strftime("%Y-%m-%d %H:%M") if row.manual_until else "",
+                authors.get(row.manual_staff_id or 0, ""),
+                clock.local(row.manual_at).date().isoformat() if row.manual_at else "",
+            ]
 
-@bp.get("/tiers/edit")
-@staff("tiers.edit")
-def edit() -> Any:
-    return _edit(PolicyForm.of(queries.policy()))
-
-
-@bp.post("/tiers/edit")
-@staff("tiers.edit")
-def edit_post() -> Any:
-    form = PolicyForm()
-    if not form.validate_on_submit():
-        return _edit(form, status=422)
-    mistakes = rules.mistakes_in(form.policy)
-    if mistakes:
-        form.show(mistakes)
-        return _edit(form, status=422)
-    if request.form.get("act") != "save":
-        return _edit(form, services.preview(form.policy))
-    services.save_policy(form.policy, acting_staff().id)
-    flash(_("Saved. Nobody is lowered by it; whoever reaches more now moves up within minutes."), "positive")
-    return redirect(url_for(".index"), 303)
+    return pages.csv_response(f"tiers-by-hand-{clock.today().isoformat()}.csv", header, rows())
 
 
 # ── On a member's page ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _side(member: Member, form: ManualTierForm) -> Markup:
+    told = queries.explanation(member.id)
+    level = told.policy.level(told.rank)
     return Markup(  # noqa: S704 - the template escapes
         render_template(
             "tiers/_side.html",
             member=member,
-            told=queries.explanation(member.id),
+            told=told,
+            lines=labels.benefit_lines(told.policy, level, labels.thing_names(queries.all_things())) if level else [],
+            first=queries.benefits_of(member.id).priority_service,
             form=form,
             labels=labels,
             whys=labels.WHYS,
@@ -159,4 +134,6 @@ def manual_post(member_id: int) -> Any:
 def manual_end(member_id: int) -> Any:
     services.set_manually(member_id, 0, "", None, acting_staff().id)
     flash(_("The tier set by hand has ended; what the orders give holds again."), "info")
+    if request.form.get("next") == "by-hand":
+        return redirect(url_for(".by_hand"), 303)
     return redirect(url_for("members_console.show", member_id=member_id), 303)
