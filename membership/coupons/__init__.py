@@ -10,11 +10,25 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Load the room's tables, jobs and services, open its pages, and fill the places that other rooms offer."""
-    from . import api, console, jobs, merging, models, places, portal, services, subscribers, timeline, webhooks  # noqa: F401
+    from . import (  # noqa: F401
+        api,
+        console,
+        jobs,
+        merging,
+        models,
+        personal,
+        places,
+        portal,
+        services,
+        subscribers,
+        timeline,
+        webhooks,
+    )
 
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
     app.register_blueprint(api.bp)
     navigation.add("coupons", _l("Coupon offers"), "coupons_console.index", "coupons.view", order=10)
     navigation.add("coupons", _l("Look up a coupon"), "coupons_console.lookup", "coupons.view", order=20)
+    navigation.add("coupons", _l("What coupons cost and bring"), "coupons_console.report", "coupons.view", order=25)
     places.init()

@@ -16,6 +16,7 @@ from kernel.today import Hit, Number, Task
 
 from . import codes, labels, queries
 from .models import Offer
+from .services import leaks
 
 WEEK = timedelta(days=7)
 MANY = 10
@@ -85,8 +86,31 @@ def tasks() -> list[Task]:
         about = _(
             "The first on %(day)s. A reminder brings some of them back.", day=clock.local(first).strftime("%m-%d")
         )
-        url = url_for("coupons_console.claims", offer_id=offer.id, state="issued")
+        url = url_for("coupons_console.ending")
         found.append(Task(55, text, url, _("See whose"), "hourglass", about))
+    for pool, offer, left in queries.low_pools():
+        text = ngettext(
+            "%(count)s code is left of “%(pool)s” (%(offer)s)",
+            "%(count)s codes are left of “%(pool)s” (%(offer)s)",
+            left,
+            count=number(left),
+            pool=pool.name,
+            offer=offer.name,
+        )
+        about = _("Make more before whoever gives them out runs dry.")
+        url = url_for("coupons_console.codes_of", offer_id=offer.id)
+        found.append(Task(60, text, url, _("See the codes"), "barcode", about))
+    for offer, clusters in leaks.suspicious_offers():
+        text = ngettext(
+            "%(count)s browser claimed “%(offer)s” for several people",
+            "%(count)s browsers claimed “%(offer)s” for several people each",
+            clusters,
+            count=number(clusters),
+            offer=offer.name,
+        )
+        about = _("Look at whose coupons they are, and put them on hold or mark them as fine.")
+        url = url_for("coupons_console.oddities", offer_id=offer.id)
+        found.append(Task(68, text, url, _("See what is odd"), "shield-lock", about))
     return found
 
 

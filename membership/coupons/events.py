@@ -48,3 +48,13 @@ class CouponRevoked(Event):
     coupon_id: int
     offer_id: int
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CouponTransferred(Event):
+    """A member gave a coupon to another; `coupon_id` is the one that the friend has now."""
+
+    member_id: int
+    to_member_id: int
+    coupon_id: int
+    offer_id: int

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms import (
+    BooleanField,
+    FileField,
+    HiddenField,
+    IntegerField,
+    RadioField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp, ValidationError
 
 from kernel.errors import InputInvalid
@@ -60,7 +69,20 @@ class OfferForm(Form):
     min_rank = SelectField(_l("Tier"), coerce=int, default=0)
     group_id = SelectField(_l("Group"), coerce=int, default=0)
     open_to_new = BooleanField(_l("People the shop does not know yet may claim it with their phone"))
+    budget = YuanField(_l("May take off altogether"))
+    per_person = OptionalIntegerField(_l("Each person may have"), [Optional(), NumberRange(1, 1000)])
+    per_group = OptionalIntegerField(_l("Through each group"), [Optional(), NumberRange(1, 100_000_000)])
+    remind_hours = OptionalIntegerField(_l("Remind before it ends"), [Optional(), NumberRange(1, 720)])
+    exclusive = BooleanField(_l("It stands alone on an order, whatever others say"))
     stack_group = StringField(_l("Goes together with others of another kind"), [Length(max=40)])
+    priority = OptionalIntegerField(_l("Its turn"), [Optional(), NumberRange(1, 1000)], default=100)
+    with_tier = BooleanField(_l("The tier's discount counts beside it"), default=True)
+    transferable = BooleanField(_l("Its owner may give it to a friend"))
+    channels = StringField(_l("Only on these channels"), [Length(max=200)])
+    # Drawn anew for each form that is shown, so that a double click makes one offer.
+    form_key = HiddenField(validators=[Optional(), Regexp(r"^[A-Za-z0-9_-]{8,40}$")])
+    # Asked for once the form has been found to lead below the floor.
+    confirmation = StringField(_l("Type the offer's name to go on"), [Length(max=60)])
     terms = TextAreaField(_l("More terms, as members read them"), [Length(max=500)])
 
     def __init__(
@@ -139,6 +161,19 @@ class OfferForm(Form):
             min_rank=self.min_rank.data or 0,
             group_id=self.group_id.data or None,
             stack_group=(self.stack_group.data or "").strip(),
+            exclusive=bool(self.exclusive.data),
+            priority=self.priority.data or 100,
+            with_tier=bool(self.with_tier.data),
+            transferable=bool(self.transferable.data),
+            channels=[
+                name.strip().lower()
+                for name in (self.channels.data or "").replace("，", ",").split(",")
+                if name.strip()
+            ],
+            budget=self.budget.data,
+            per_person=self.per_person.data,
+            per_group=self.per_group.data,
+            remind_hours=self.remind_hours.data,
             terms=(self.terms.data or "").strip(),
             stock=self.stock.data,
             per_member=self.per_member.data,
@@ -153,6 +188,7 @@ class OfferForm(Form):
         for name in (
             "name", "discount_cap", "min_spend", "item_title", "valid_days", "usable_from", "usable_until", "stock",
             "per_member", "per_day", "claim_from", "claim_until", "min_rank", "open_to_new", "stack_group", "terms",
+            "exclusive", "priority", "with_tier", "transferable", "budget", "per_person", "per_group", "remind_hours",
         ):  # fmt: skip
             self[name].data = getattr(draft, name)
         self.kind.data = draft.kind.value
@@ -161,6 +197,7 @@ class OfferForm(Form):
         self.percent.data = f"{draft.value / 10:g}" if draft.kind == CouponKind.PERCENT else ""
         self.min_spend.data = draft.min_spend or None
         self.skus.data = "\n".join(draft.skus)
+        self.channels.data = ", ".join(draft.channels)
         self.validity.data = "days" if draft.valid_days is not None else "dates"
         self.group_id.data = draft.group_id or 0
 
@@ -187,6 +224,56 @@ class GrantForm(Form):
     def __init__(self, offers: list[tuple[int, str]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.offer_id.choices = offers
+
+
+class CodeForm(Form):
+    """A member types a code."""
+
+    code = StringField(_l("Code"), [DataRequired(), Length(max=60)])
+
+
+class PoolForm(Form):
+    """Single-use codes that are made."""
+
+    name = StringField(_l("What are they for?"), [DataRequired(), Length(max=60)])
+    number = IntegerField(_l("How many codes"), [InputRequired(), NumberRange(1, 500_000)])
+    prefix = StringField(_l("Letters in front"), [Length(max=10), Regexp(r"^[A-Za-z0-9]*$")])
+    length = OptionalIntegerField(_l("Random characters"), [Optional(), NumberRange(13, 24)], default=13)
+    group = OptionalIntegerField(_l("Written in groups of"), [Optional(), NumberRange(0, 8)], default=4)
+
+
+class PoolFileForm(Form):
+    """Single-use codes that were made elsewhere."""
+
+    name = StringField(_l("What are they for?"), [DataRequired(), Length(max=60)])
+    file = FileField(_l("File with codes"))
+
+    def validate_file(self, field: FileField) -> None:
+        if not field.data or not getattr(field.data, "filename", ""):
+            raise ValidationError(_("Choose a CSV file with one code a line."))
+
+
+class SharedCodeForm(Form):
+    """One code for everybody."""
+
+    name = StringField(_l("Where is it shown?"), [DataRequired(), Length(max=60)])
+    code = StringField(_l("Code"), [DataRequired(), Length(max=40)])
+
+
+class GrantManyForm(Form):
+    """Coupons for many members: those of an audience, or those whom a file names."""
+
+    audience = SelectField(_l("For whom"))
+    file = FileField(_l("File with phones or e-mail addresses"))
+    key = HiddenField(validators=[InputRequired(), Regexp(r"^[A-Za-z0-9_-]{8,40}$")])
+
+    def __init__(self, choices: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.audience.choices = [("", _("Those in the file")), *choices]
+
+    def validate_file(self, field: FileField) -> None:
+        if not self.audience.data and (not field.data or not getattr(field.data, "filename", "")):
+            raise ValidationError(_("Choose an audience, or a file with one phone or e-mail address a line."))
 
 
 class RedeemForm(Form):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -11,7 +11,8 @@ from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.money import short_yuan
 
-from .models import CouponKind, CouponState, OfferState
+from .models import CouponKind, CouponState, OfferState, OfferVersion, PoolKind
+from .signs import Sign
 
 KINDS = {
     CouponKind.AMOUNT: _l("Amount off"),
@@ -73,6 +74,61 @@ REASONS = {
     "transferred": _l("Given to somebody else"),
     "unfrozen": _l("Given free again"),
 }
+
+
+POOL_KINDS = {
+    PoolKind.SHARED: _l("One code for everybody"),
+    PoolKind.SINGLE: _l("Each code gives one coupon"),
+}
+
+# Why a line of a file was not taken.
+REJECTS = {
+    "empty": _l("The line has no code"),
+    "malformed": _l("It cannot be read"),
+    "repeated": _l("It stands in the file twice"),
+    "taken": _l("It is in use already"),
+    "unknown": _l("Nobody is known by it"),
+}
+
+SIGNS = {
+    Sign.TIER: _l("The owner is below the tier"),
+    Sign.GROUP: _l("The owner is not in the group"),
+    Sign.DEVICE: _l("One browser for several people"),
+    Sign.NETWORK: _l("One network for many people"),
+    Sign.ADDRESS: _l("One address for many people"),
+    Sign.PHONES: _l("Phone numbers in a row"),
+    Sign.BURST: _l("A burst of new people"),
+}
+
+SIGN_HELP = {
+    Sign.TIER: _l(
+        "They do not have the tier that the offer asks for. They may have lost it since, or the coupon was granted."
+    ),
+    Sign.GROUP: _l("They are not in the group now. The coupon cannot be used until they are in it again."),
+    Sign.DEVICE: _l(
+        "The same browser claimed for people with different phones. A family may share one; a dozen hardly do."
+    ),
+    Sign.NETWORK: _l(
+        "So many claims came from one address on the internet. An office or a mobile carrier may look the same."
+    ),
+    Sign.ADDRESS: _l("So many members have the same postal address. A dormitory or a pick-up point may look the same."),
+    Sign.PHONES: _l("The numbers differ in the last three digits only, as numbers do that were bought together."),
+    Sign.BURST: _l(
+        "In one minute many people claimed whom the shop had known for less than an hour and who never ordered."
+    ),
+}
+
+
+def sign_words(sign: Sign) -> str:
+    """What is odd, as the coupon's history keeps it."""
+    return str(SIGNS[sign])
+
+
+def cluster_words(sign: Sign, key: str) -> str:
+    """Which cluster of a sign it is: the start of the phone numbers, or the minute. Hashes say nothing to anybody."""
+    if sign is Sign.PHONES:
+        return f"{key.removeprefix('+86')}***"
+    return key if sign is Sign.BURST else ""
 
 
 class Terms(Protocol):
@@ -217,6 +273,46 @@ def source_words(source: str) -> str:
         "call": _l("Call-back"),
         "console": _l("Granted by staff"),
         "transfer": _l("From another member"),
+        "code": _l("A typed code"),
         "group": _l("Group"),
     }
     return f"{known[kind]} {rest}".strip() if kind in known else source or "–"
+
+
+def _scope_words(version: OfferVersion) -> str:
+    return scope(version.skus) or _("all goods")
+
+
+def _who_words(version: OfferVersion, groups: Mapping[int, str]) -> str:
+    parts = [(f"VIP{version.min_rank}+" if version.min_rank < 4 else "VIP4") if version.min_rank else _("Every tier")]
+    if version.group_id is not None:
+        parts.append(groups.get(version.group_id) or _("for a group's members"))
+    return " · ".join(parts)
+
+
+def _beside_words(version: OfferVersion) -> str:
+    if version.exclusive or not version.stack_group:
+        return _("no other coupon")
+    return _("coupons of another kind than “%(name)s”", name=version.stack_group)
+
+
+def differences(old: OfferVersion, new: OfferVersion, groups: Mapping[int, str]) -> list[tuple[str, str, str]]:
+    """What changed from one version of an offer to the next: (what, before, now)."""
+
+    def yes(held: bool) -> str:
+        return _("Yes") if held else _("No")
+
+    both = [
+        (_("Kind"), *(str(KINDS[v.kind]) for v in (old, new))),
+        (_("It gives"), *(what(v) for v in (old, new))),
+        (_("Only for these goods"), *(_scope_words(v) for v in (old, new))),
+        (_("Can be used"), *(validity(v) for v in (old, new))),
+        (_("For whom"), *(_who_words(v, groups) for v in (old, new))),
+        (_("Goes together with"), *(_beside_words(v) for v in (old, new))),
+        (_("Its turn"), *(number(v.priority) for v in (old, new))),
+        (_("Beside the tier's discount"), *(yes(v.with_tier) for v in (old, new))),
+        (_("May be given to a friend"), *(yes(v.transferable) for v in (old, new))),
+        (_("Only on these channels"), *(_comma().join(v.channels) or _("all of them") for v in (old, new))),
+        (_("More terms"), *(v.terms or "–" for v in (old, new))),
+    ]
+    return [(name, before, now) for name, before, now in both if before != now]

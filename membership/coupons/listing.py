@@ -26,6 +26,7 @@ class OfferFilter:
     state: OfferState | None = None
     kind: CouponKind | None = None
     sort: str = ""
+    archived: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def _used() -> Any:
 
 def _statement(wanted: OfferFilter) -> tuple[Select[Any, Any], list[Any]]:
     statement = select(Offer, OfferVersion).join(OfferVersion, OfferVersion.id == Offer.version_id)
+    statement = statement.where(Offer.archived_at.is_not(None) if wanted.archived else Offer.archived_at.is_(None))
     if wanted.q:
         statement = statement.where(Offer.name.icontains(wanted.q, autoescape=True))
     if wanted.state is not None:

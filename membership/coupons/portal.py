@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 
 from kernel import clock, links, visitors
 from kernel.auth import member_only, public
+from kernel.errors import Refusal
 from kernel.http import client_address
+from kernel.i18n import gettext as _
 from membership.members import queries as member_queries
 
 from . import codes, labels, queries, rules, services
-from .forms import PhoneForm
+from .forms import CodeForm, PhoneForm
 from .models import CouponState, Offer, OfferVersion
 from .queries import CouponRow
+from .services import pools, transfers
 from .services.claims import claimant
 
 bp = APIBlueprint("coupons_portal", __name__, template_folder="templates", enable_openapi=False)
@@ -164,9 +167,15 @@ def claim_new(token: str) -> Any:
 def show(token: str) -> Any:
     (coupon_id,) = links.read(PAGE, token)
     row = queries.coupon_row(int(coupon_id))
+    own = visitors.member_id() == row.coupon.member_id
+    gift = transfers.open_of(row.coupon.id) if own else None
     return render_template(
         "coupons/coupon.html",
         row=row,
+        token=token,
+        gift=gift,
+        gift_url=links.absolute(transfers.path_of(gift)) if gift is not None else None,
+        giveable=own and transfers.transferable(row.coupon, row.version),
         face=labels.face(row.version),
         terms=labels.ticket_terms(row.version),
         state=labels.COUPON_STATES[row.state],
@@ -190,7 +199,7 @@ def _tone(row: CouponRow) -> str:
 
 @bp.get("/me/coupons")
 @member_only()
-def mine() -> Any:
+def mine(form: CodeForm | None = None) -> Any:
     member = member_queries.get_member(visitors.member_id() or 0)
     return render_template(
         "coupons/mine.html",
@@ -199,7 +208,100 @@ def mine() -> Any:
         labels=labels,
         tone=_tone,
         page_path=page_path,
+        code_form=form or CodeForm(formdata=None),
         soon=queries.SOON,
         now=clock.now(),
         CouponState=CouponState,
     )
+
+
+@bp.post("/me/coupons/codes")
+@member_only()
+def enter_code() -> Any:
+    form = CodeForm()
+    if not form.validate():
+        return mine(form), 422
+    member = member_queries.get_member(visitors.member_id() or 0)
+    try:
+        coupon_id, fresh = pools.enter(form.code.data or "", member)
+    except (rules.RedeemRefused, rules.ClaimRefused) as refusal:
+        # A redirect and no error page: what counts the tries must be committed.
+        flash(f"{refusal.title} {refusal}", "caution")
+        return redirect(url_for(".mine"), 303)
+    return redirect(page_path(coupon_id, **({"fresh": "1"} if fresh else {"again": "1"})), 303)
+
+
+# ── To a friend ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _own_coupon() -> tuple[int, int]:
+    """(coupon_id, member_id) of the coupon whose page the form came from."""
+    (coupon_id,) = links.read(PAGE, request.form.get("coupon", ""))
+    return int(coupon_id), visitors.member_id() or 0
+
+
+@bp.post("/me/coupons/gifts")
+@member_only()
+def give() -> Any:
+    coupon_id, member_id = _own_coupon()
+    transfers.offer_transfer(coupon_id, member_id)
+    return redirect(page_path(coupon_id), 303)
+
+
+@bp.post("/me/coupons/gifts/call-back")
+@member_only()
+def call_back() -> Any:
+    coupon_id, member_id = _own_coupon()
+    transfers.cancel(coupon_id, member_id)
+    flash(_("The coupon is yours alone again."), "positive")
+    return redirect(page_path(coupon_id), 303)
+
+
+@bp.get("/coupon-gifts/<token>")
+@public("a gift's link; it asks who you are before it gives anything")
+def gift(token: str, form: PhoneForm | None = None) -> Any:
+    found = transfers.read(token)
+    coupon = transfers.refuse(found, None)
+    row = queries.coupon_row(coupon.id)
+    member_id = visitors.member_id()
+    refusal = None
+    if member_id is not None:
+        try:
+            transfers.refuse(found, claimant(member_id).id)
+        except Refusal as refused:
+            refusal = refused
+    return render_template(
+        "coupons/gift.html",
+        token=token,
+        coupon=coupon,
+        offer=row.offer,
+        version=row.version,
+        face=labels.face(row.version),
+        terms=labels.ticket_terms(row.version),
+        refusal=refusal,
+        ask=member_id is None,
+        form=(form or PhoneForm(formdata=None)) if row.offer.open_to_new else None,
+        sign_in_url=url_for("members_portal.sign_in", next=url_for(".gift", token=token)),
+    )
+
+
+@bp.post("/coupon-gifts/<token>")
+@public("a gift's link; only a browser that is bound to a member, or a new person's phone, gets anything")
+def accept_gift(token: str) -> Any:
+    found = transfers.read(token)
+    member_id = visitors.member_id()
+    if member_id is not None:
+        fresh = transfers.accept(found.id, claimant(member_id).id)
+        return redirect(page_path(fresh.id, fresh="1"), 303)
+    row = queries.coupon_row(found.coupon_id)
+    if not row.offer.open_to_new:
+        return redirect(url_for("members_portal.sign_in", next=url_for(".gift", token=token)), 303)
+    form = PhoneForm()
+    if not form.validate():
+        return gift(token, form), 422
+    friend, known = services.newcomer(form.canonical, "gift", client_address())
+    fresh = transfers.accept(found.id, friend.id)
+    if known:
+        # The same words whether the phone is a member's or another newcomer's.
+        return _elsewhere()
+    return redirect(page_path(fresh.id, fresh="1"), 303)

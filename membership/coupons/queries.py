@@ -16,9 +16,22 @@ from kernel.pages import Count, Page, capped_count, keyset
 from membership.members.models import Member
 
 from . import codes, rules
-from .models import ClaimLink, Coupon, CouponEvent, CouponState, Offer, OfferState, OfferVersion, Redemption
+from .models import (
+    ClaimLink,
+    CodePool,
+    Coupon,
+    CouponEvent,
+    CouponState,
+    Offer,
+    OfferState,
+    OfferVersion,
+    PoolCode,
+    PoolKind,
+    Redemption,
+)
 
 SOON = timedelta(days=3)
+ENDING = timedelta(days=7)
 LOW_STOCK = 0.1
 
 
@@ -113,6 +126,7 @@ def grantable() -> list[tuple[Offer, OfferVersion]]:
         .join(OfferVersion, OfferVersion.id == Offer.version_id)
         .where(
             Offer.state == OfferState.ACTIVE,
+            Offer.archived_at.is_(None),
             Offer.stock.is_(None) | (Offer.claimed < Offer.stock),
             Offer.claim_until.is_(None) | (Offer.claim_until > now),
         )
@@ -270,6 +284,83 @@ def claimants_export(offer_id: int, state: str | None) -> Iterator[tuple[Coupon,
     statement = _claimants(offer_id, state).order_by(Coupon.id).execution_options(yield_per=1_000)
     for row in db.session.execute(statement):
         yield row[0], row[1]
+
+
+def ending_page(cursor: str | None) -> tuple[list[tuple[Coupon, Offer, OfferVersion, Member]], Page, Count]:
+    """Coupons that end within a week and can still be used, the first to end first."""
+    now = clock.now()
+    statement = (
+        select(Coupon, Offer, OfferVersion, Member)
+        .join(Offer, Offer.id == Coupon.offer_id)
+        .join(OfferVersion, OfferVersion.id == Coupon.version_id)
+        .join(Member, Member.id == Coupon.member_id)
+        .where(
+            Coupon.state == CouponState.ISSUED,
+            Coupon.usable_until > now,
+            Coupon.usable_until <= now + ENDING,
+            Member.erased_at.is_(None),
+        )
+    )
+    page = keyset(statement, [Coupon.usable_until, Coupon.id], cursor, 50)
+    return [(row[0], row[1], row[2], row[3]) for row in page.rows], page, capped_count(statement)
+
+
+def owners_of(coupon_ids: Sequence[int]) -> list[tuple[CouponState, Coupon, Member]]:
+    """Coupons by id with their owners and what they are now."""
+    now = clock.now()
+    rows = db.session.execute(
+        select(Coupon, Member)
+        .join(Member, Member.id == Coupon.member_id)
+        .where(Coupon.id.in_(coupon_ids))
+        .order_by(Coupon.id)
+    )
+    return [
+        (rules.state_at(row[0].state, row[0].usable_until, row[0].reserved_until, now), row[0], row[1]) for row in rows
+    ]
+
+
+# ── Codes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pools_of(offer_id: int) -> list[tuple[CodePool, str]]:
+    """The pools of an offer, newest first, a shared one with its code."""
+    rows = db.session.execute(
+        select(CodePool, PoolCode.code)
+        .outerjoin(PoolCode, (PoolCode.pool_id == CodePool.id) & (CodePool.kind == PoolKind.SHARED))
+        .where(CodePool.offer_id == offer_id)
+        .order_by(CodePool.id.desc())
+    )
+    return [(row[0], row[1] or "") for row in rows]
+
+
+def find_pool(pool_id: int) -> CodePool | None:
+    """One pool, or None."""
+    return db.session.get(CodePool, pool_id)
+
+
+def low_pools() -> list[tuple[CodePool, Offer, int]]:
+    """Pools of running offers of which a tenth or less is left: (pool, offer, how many)."""
+    free = (
+        select(func.count())
+        .where(PoolCode.pool_id == CodePool.id, PoolCode.coupon_id.is_(None))
+        .correlate(CodePool)
+        .scalar_subquery()
+    )
+    rows = db.session.execute(
+        select(CodePool, Offer, free)
+        .join(Offer, Offer.id == CodePool.offer_id)
+        .where(
+            Offer.state == OfferState.ACTIVE,
+            CodePool.kind == PoolKind.SINGLE,
+            CodePool.finished_at.is_not(None),
+            CodePool.closed_at.is_(None),
+            CodePool.accepted > 0,
+            free <= CodePool.accepted * LOW_STOCK,
+        )
+        .order_by(CodePool.id.desc())
+        .limit(5)
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 # ── The first page ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from kernel.events import describes
 from kernel.i18n import gettext as _
 from kernel.money import short_yuan
 
-from .events import CouponClaimed, CouponRedeemed, CouponRevoked, CouponRolledBack
+from .events import CouponClaimed, CouponRedeemed, CouponRevoked, CouponRolledBack, CouponTransferred
 from .labels import source_words
 from .models import Offer
 
@@ -56,3 +56,8 @@ def revoked(event: CouponRevoked) -> Markup:
     return _said(
         _("A coupon of %(offer)s was taken back: %(reason)s"), offer=_offer(event.offer_id), reason=event.reason
     )
+
+
+@describes(CouponTransferred)
+def transferred(event: CouponTransferred) -> Markup:
+    return _said(_("Gave a coupon of %(offer)s to a friend"), offer=_offer(event.offer_id))

@@ -2,22 +2,18 @@
 
 from .batch import Claimed
 from .checkout import validate
-from .claims import claim, claim_with_phone, group_membership, note_link_reuse, refuse_unqualified
+from .claims import claim, claim_with_phone, group_membership, in_group, newcomer, note_link_reuse, refuse_unqualified
 from .grants import grant, grant_many
 from .offers import (
     Draft,
-    claim_by_link,
-    claim_while_closed,
+    archive,
     create,
+    create_once,
     edit,
-    find_link,
     get_offer,
-    make_link,
-    personal_path,
     raise_stock,
-    read_personal,
-    revoke_link,
     set_state,
+    unarchive,
 )
 from .redemptions import (
     Redeemed,
@@ -33,17 +29,28 @@ from .redemptions import (
     roll_back_order,
 )
 from .states import freeze, revoke, sweep, transfer, unfreeze
+from .ways import (
+    claim_by_link,
+    claim_while_closed,
+    find_link,
+    make_link,
+    personal_path,
+    read_personal,
+    revoke_link,
+)
 
 __all__ = [
     "Claimed",
     "Draft",
     "Redeemed",
     "Use",
+    "archive",
     "claim",
     "claim_by_link",
     "claim_while_closed",
     "claim_with_phone",
     "create",
+    "create_once",
     "edit",
     "find_link",
     "freeze",
@@ -51,7 +58,9 @@ __all__ = [
     "grant",
     "grant_many",
     "group_membership",
+    "in_group",
     "make_link",
+    "newcomer",
     "note_link_reuse",
     "personal_path",
     "raise_stock",
@@ -71,6 +80,7 @@ __all__ = [
     "set_state",
     "sweep",
     "transfer",
+    "unarchive",
     "unfreeze",
     "validate",
 ]

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any
 
 from flask import current_app, has_request_context, request, session
-from sqlalchemy import BigInteger, bindparam, text
+from sqlalchemy import BigInteger, ColumnElement, bindparam, text
 
 from kernel import audit, clock, events, visitors
 from kernel.db import db
@@ -22,7 +22,7 @@ from kernel.i18n import date_time
 from kernel.ports import Port
 from membership.limits import services as limits
 from membership.members import services as members
-from membership.members.models import Channel
+from membership.members.models import Channel, Member
 from membership.tiers import labels as tier_labels
 from membership.tiers import queries as tiers
 from membership.tiers import rules as tier_rules
@@ -38,6 +38,8 @@ WAKE_SECONDS = 1.0
 
 # Asked with (member_id, group_id): whether the member is in the group now.
 group_membership: Port[[int, int], bool] = Port("coupons.group_membership")
+# Asked with a group_id: whether `Member` is in it now, as a condition of a statement.
+in_group: Port[[int], ColumnElement[bool]] = Port("coupons.in_group")
 
 writer: GrowingCommit[Claim, Outcome] = GrowingCommit("coupons", run_batch)
 
@@ -232,13 +234,22 @@ def claim_with_phone(offer_id: int, phone: str, source: str, network: str) -> Cl
     The browser is not bound, and a coupon that is not fresh must not be shown: both would tell whose phone it is.
     At most 60 claims an hour come from one network address. Refuses as `claim` does, and with `TooManyNewcomers`.
     """
+    member, _known = newcomer(phone, source, network)
+    return claim(offer_id, member.id, source)
+
+
+def newcomer(phone: str, source: str, network: str) -> tuple[Member, bool]:
+    """The member of a phone (E.164) that nobody has proved to own, made if there is none; and whether there was one.
+
+    At most 60 an hour come from one network address. Refuses with `TooManyNewcomers`.
+    """
     hour = str(int(clock.now().timestamp()) // 3_600)
     try:
         limits.take([("coupon.newcomers", network, hour, 1, NETWORK_CLAIMS)])
     except limits.LimitReached:
         raise rules.TooManyNewcomers from None
-    member, _created = members.find_or_make([(Channel.PHONE, phone)], source=source)
-    return claim(offer_id, member.id, source)
+    member, made = members.find_or_make([(Channel.PHONE, phone)], source=source)
+    return member, not made
 
 
 def refuse_unqualified(person: Any, min_rank: int, group_id: int | None) -> None:

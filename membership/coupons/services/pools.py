@@ -177,8 +177,8 @@ HEADINGS = {"code", "codes", "coupon", "券码", "优惠码", "兑换码", "编�
 def _taken(wanted: list[str]) -> set[str]:
     """Which of these codes stand for something already."""
     lower = [code.lower() for code in wanted]
-    pooled = db.session.scalars(select(PoolCode.code).where(func.lower(PoolCode.code) == func.any(lower)))
-    issued = db.session.scalars(select(Coupon.code).where(func.lower(Coupon.code) == func.any(lower)))
+    pooled = db.session.scalars(select(PoolCode.code).where(func.lower(PoolCode.code).in_(lower)))
+    issued = db.session.scalars(select(Coupon.code).where(func.lower(Coupon.code).in_(lower)))
     return {*pooled, *issued}
 
 

@@ -135,8 +135,9 @@ def reserve_all(wanted: Sequence[str], source: str, order: str, buyer: Member | 
 
     Refuses as `redeem_all` does, but for the basket.
     """
-    now = clock.now()
     found = _found(wanted, buyer, f"code:{source}")
+    # A code may only now have become a coupon, which is usable from that instant.
+    now = clock.now()
     refusals: dict[str, Refusal] = {}
     for code, one in found.items():
         try:
@@ -210,9 +211,10 @@ def redeem_all(
     `NotInGroupNow`, `NotCombinable`, `NothingToDiscount`, `BudgetSpent`), several with `CouponsRefused`, which has those
     for each.
     """
-    now = clock.now()
     _lock_order(source, order)
     found = _found(wanted, buyer, f"code:{source}")
+    # A code may only now have become a coupon, which is usable from that instant.
+    now = clock.now()
     live = {coupon.id: (redemption, version) for redemption, version, coupon in live_on(source, order)}
     known = {code: one for code, one in found.items() if one.key in live}
     fresh = {code: one for code, one in found.items() if one.key not in live}

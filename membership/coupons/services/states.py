@@ -106,7 +106,8 @@ def unfreeze(coupon_id: int, reason: str) -> None:
 def transfer(coupon_id: int, to_member_id: int) -> Coupon:
     """Give a coupon to another member: the old one ends, a new one with a new code and the same terms begins.
 
-    The number of usable coupons stays the same, and so does the offer's count. Refuses with `StepNotListed`.
+    The number of usable coupons stays the same, and so does the offer's count. What members may give away is judged by
+    `transfers.accept`. Refuses with `StepNotListed`.
     """
     offer_id = db.session.scalar(select(Coupon.offer_id).where(Coupon.id == coupon_id))
     # The offer's lock is not needed for its stock, but for the next ordinal of the one who receives.
@@ -128,6 +129,7 @@ def transfer(coupon_id: int, to_member_id: int) -> Coupon:
         code=codes.fresh(),
         ordinal=(held or 0) + 1,
         source=f"transfer:{coupon.id}",
+        parent_id=coupon.id,
         usable_from=coupon.usable_from,
         usable_until=coupon.usable_until,
         issued_at=now,

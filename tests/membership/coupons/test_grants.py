@@ -14,7 +14,7 @@ from kernel.errors import InputInvalid, NotFound
 from kernel.events import EventRecord
 from membership.coupons import rules, services
 from membership.coupons.models import Coupon, CouponKind, CouponState, Offer, OfferState, OfferVersion
-from membership.coupons.services import grants, offers
+from membership.coupons.services import grants, offers, ways
 
 
 def test_grant_many_gives_one_each_and_tells_others(db: Any, make_member: Callable, make_offer: Callable) -> None:
@@ -168,7 +168,7 @@ def test_a_revoked_link_leads_nowhere_at_once(make_offer: Callable) -> None:
     with pytest.raises(NotFound):
         services.revoke_link(offer.id + 1, link.id)
     services.revoke_link(offer.id, link.id)
-    with pytest.raises(offers.LinkRevoked):
+    with pytest.raises(ways.LinkRevoked):
         services.find_link(link.token)
     with pytest.raises(links.LinkInvalid):
         services.find_link("nothing")

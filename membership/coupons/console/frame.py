@@ -1,0 +1,60 @@
+"""What every tab of an offer shows around itself, and the words that several pages need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kernel import clock
+from kernel.auth import may
+from membership.members import queries as members
+
+from .. import labels, listing, queries
+from ..models import CouponState, Offer, OfferState, OfferVersion
+from ..services import guard
+
+# What staff may do with an offer in each state.
+ACTS: dict[OfferState, tuple[OfferState, ...]] = {
+    OfferState.DRAFT: (OfferState.ACTIVE, OfferState.ENDED),
+    OfferState.ACTIVE: (OfferState.PAUSED, OfferState.ENDED),
+    OfferState.PAUSED: (OfferState.ACTIVE, OfferState.ENDED),
+    OfferState.ENDED: (),
+}
+
+
+def group_names() -> dict[int, str]:
+    return {group_id: name for answer in members.group_choices.call() for group_id, name in answer}
+
+
+def sentence_of(offer: Offer, version: OfferVersion, groups: dict[int, str]) -> str:
+    """An offer as one sentence, its group by name."""
+    group = groups.get(version.group_id, "") if version.group_id is not None else ""
+    return labels.sentence(version, offer.stock, offer.per_member, offer.per_day, group)
+
+
+def local(instant: Any) -> str:
+    """An instant on the shop's wall clock, for a file."""
+    return clock.local(instant).strftime("%Y-%m-%d %H:%M") if instant else ""
+
+
+def frame(offer: Offer, version: OfferVersion, tab: str) -> dict[str, Any]:
+    """What every tab of an offer shows around itself."""
+    states = queries.states_of(offer.id)
+    startable = offer.state in (OfferState.DRAFT, OfferState.PAUSED) and may("coupons.edit")
+    cases, below = guard.weigh(version, offer.id) if startable or tab == "overview" else ([], 0)
+    return {
+        "offer": offer,
+        "version": version,
+        "tab": tab,
+        "acts": ACTS[offer.state],
+        "states": states,
+        "usable": listing.usable(states),
+        "sentence": sentence_of(offer, version, group_names()),
+        "cases": cases,
+        "below": below,
+        "labels": labels,
+        "OfferState": OfferState,
+        "CouponState": CouponState,
+    }
+
+
+__all__ = ["ACTS", "frame", "group_names", "local", "sentence_of"]
