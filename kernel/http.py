@@ -95,7 +95,9 @@ Words = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\
 # The same, and not empty or blank.
 Name = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f\x85]*\S[^\x00-\x1f\x7f\x85]*$"),
+    StringConstraints(
+        min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f\x85]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f\x85]*$"
+    ),
 ]
 # Several lines.
 Text = Annotated[str, StringConstraints(max_length=5_000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$")]

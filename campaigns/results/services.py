@@ -13,7 +13,7 @@ from kernel import clock, links
 from kernel.db import changed, db
 from kernel.events import publish
 from membership.coupons.models import Coupon, Redemption
-from membership.coupons.services.offers import personal_path
+from membership.coupons.services.ways import personal_path
 from membership.orders.models import Order
 
 from . import queries, rules

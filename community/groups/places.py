@@ -136,3 +136,4 @@ def init() -> None:
     members.seated_in.fill(seated_in)
     members.acts_of.fill(queries.acts_of)
     coupons.group_membership.fill(queries.in_group)
+    coupons.in_group.fill(queries.in_group_expression)
