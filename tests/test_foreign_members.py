@@ -113,7 +113,8 @@ def readable(answer: Any) -> str:
 
 def crawl(browser: FlaskClient, start: list[str], most: int = 200) -> dict[str, str]:
     """Every page of the portal that is reached by following links, with what it says."""
-    waiting, seen = list(start), {}
+    waiting = list(start)
+    seen: dict[str, str] = {}
     while waiting and len(seen) < most:
         path = waiting.pop(0)
         if path in seen or path.startswith(("/console", "/static", "/pictures")):
