@@ -134,7 +134,8 @@ def keep(
         path.unlink(missing_ok=True)
     else:
         run.state = RunState.WAITING
-        run.source = source or found.source
+        # Corrections are of the first file's source, whatever was typed.
+        run.source = found.source if found.corrects_id and found.source else source or found.source
         run.format = found.format
         run.encoding = found.sheet.encoding
         run.rows_total = found.sheet.rows_total

@@ -488,13 +488,12 @@ def test_whatever_stands_in_a_field_is_read_or_refused(kind: Kind, data: st.Data
         inner[way[-1]] = data.draw(ANYTHING)
     try:
         payload = READERS[kind](fields.parsed(json.dumps(body).encode()), YUAN, NOW, None)
-    except PayloadRefused as refused:
-        assert refused.faults
+    except PayloadRefused:
         return
     assert payload.reports or payload.ignored
     for report in payload.reports:
         if isinstance(report, OrderDraft):
             assert 0 <= report.refunded_amount <= report.paid_amount
-            assert 0 <= report.postage
+            assert report.postage >= 0
             assert report.version_at.tzinfo is not None
             assert all(line.quantity > 0 and line.unit_price >= 0 and line.amount >= 0 for line in report.lines)
