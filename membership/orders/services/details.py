@@ -43,6 +43,13 @@ _LINES = text(
 )
 
 
+def any_of(source: str) -> bool:
+    """Whether details of this source's orders are known at all."""
+    return bool(
+        db.session.scalar(text("SELECT EXISTS (SELECT FROM order_detail WHERE source = :source)"), {"source": source})
+    )
+
+
 def mark_of(draft: DetailDraft) -> str:
     """What decides between two reports of one order's lines with the same `version_at`, as `rules.version_mark` does for
     orders: lines further on, then the larger refund, then a digest."""
