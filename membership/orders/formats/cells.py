@@ -16,6 +16,8 @@ from .. import rules
 from .drafts import Reason
 
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+# What nearly every amount looks like; none of these is too large.
+_PLAIN_AMOUNT = re.compile(r"([0-9]{1,7})(?:\.([0-9]{1,2}))?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0+)?")
 _CLOCK = (
     r"(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6})0*)?)?\s*(?:([AaPp])\.?[Mm]\.?)?\s*(Z|UTC|[+-]\d{2}:?\d{2})?)?"
@@ -26,6 +28,7 @@ _SERIAL = re.compile(r"[34567]\d{4}(?:\.\d+)?")
 # What is a mobile number of China at first sight.
 _MOBILE = re.compile(r"(?:\+86)?1[0-9]{10}", re.ASCII)
 _SPOILT = re.compile(r"[0-9](?:\.[0-9]+)?E\+?[0-9]+", re.IGNORECASE)
+_FEW = {str(pieces): pieces for pieces in range(1, 100)}
 # What exports write where there is nothing.
 NOTHING = frozenset({"", "-", "--", "—", "——", "?", "n/a", "null", "none", "无"})
 
@@ -90,6 +93,8 @@ def amount(column: str, cell: str) -> int:
 @lru_cache(maxsize=20_000)
 def _amount(text: str) -> int | Reason:
     """An amount, or why it is none. Few amounts of a file are different."""
+    if plainly := _PLAIN_AMOUNT.fullmatch(text):
+        return int(plainly[1]) * 100 + int((plainly[2] or "").ljust(2, "0"))
     plain = unicodedata.normalize("NFKC", text).strip()
     # Some exports write every amount with more zeros than a 分 has room for.
     shortened = re.sub(r"(\.\d{2})0+(?=\s*元?$)", r"\1", plain)
@@ -105,6 +110,8 @@ def _amount(text: str) -> int | Reason:
 
 def quantity(column: str, cell: str) -> int:
     """Pieces, between 1 and a million; `2.0` is 2."""
+    if cell in _FEW:
+        return _FEW[cell]
     plain = unicodedata.normalize("NFKC", unwrapped(cell)).strip()
     if not _WHOLE.fullmatch(plain) or len(plain) > 20:
         raise CellRefused(column, Reason.QUANTITY_FORM, cell)

@@ -126,6 +126,10 @@ class OrderReader:
             if column in layout.places
         ]
         self.number_place = layout.places["order_no"]
+        self.number_name = self.name("order_no")
+        self.line_columns = [
+            (self.name(column), layout.places.get(column)) for column in ("sku", "title", "quantity", "unit_price")
+        ]
 
     def name(self, column: str) -> str:
         """What the file calls a column of ours."""
@@ -152,7 +156,7 @@ class OrderReader:
                 if place >= rules.MOST_LINES:
                     raise CellRefused("", Reason.TOO_MANY_LINES)
                 check_width(row, self.layout.width)
-                cells.number(self.name("order_no"), row.cells[self.number_place])
+                cells.number(self.number_name, row.cells[self.number_place])
                 self._shared_values(row, rows[0], order)
                 line = self._line(row)
                 if line is not None:
@@ -183,25 +187,26 @@ class OrderReader:
             elif said[column] != value:
                 raise CellRefused(name, Reason.LINES_DIFFER, cell)
 
-    def _cell(self, row: Row, column: str) -> str:
-        place = self.layout.places.get(column)
-        return row.cells[place] if place is not None else ""
-
     def _line(self, row: Row) -> LineDraft | None:
-        name, needed = self.name, self.layout.needed
-        sku = cells.text(name("sku"), cells.unwrapped(self._cell(row, "sku")), LONGEST_SKU)
-        title = cells.text(name("title"), cells.unwrapped(self._cell(row, "title")), LONGEST_TITLE)
-        if not sku and "sku" in needed:
-            raise CellRefused(name("sku"), Reason.EMPTY)
-        if not sku and not title:
-            return None
-        pieces = self._cell(row, "quantity")
-        price = self._cell(row, "unit_price")
+        (sku_name, sku_at), (title_name, title_at), (pieces_name, pieces_at), (price_name, price_at) = self.line_columns
+        row_cells = row.cells
+        needed = self.layout.needed
+        sku = cells.text(sku_name, cells.unwrapped(row_cells[sku_at]), LONGEST_SKU) if sku_at is not None else ""
+        title = (
+            cells.text(title_name, cells.unwrapped(row_cells[title_at]), LONGEST_TITLE) if title_at is not None else ""
+        )
+        if not sku:
+            if "sku" in needed:
+                raise CellRefused(sku_name, Reason.EMPTY)
+            if not title:
+                return None
+        pieces = row_cells[pieces_at] if pieces_at is not None else ""
+        price = row_cells[price_at] if price_at is not None else ""
         return LineDraft(
-            sku=sku or title[:LONGEST_SKU],
-            title=title or sku,
-            quantity=cells.quantity(name("quantity"), pieces) if pieces.strip() or "quantity" in needed else 1,
-            unit_price=self.layout.amount(name("unit_price"), price) if price.strip() or "unit_price" in needed else -1,
+            sku or title[:LONGEST_SKU],
+            title or sku,
+            cells.quantity(pieces_name, pieces) if pieces.strip() or "quantity" in needed else 1,
+            self.layout.amount(price_name, price) if price.strip() or "unit_price" in needed else -1,
         )
 
     def _draft(self, key: str, order: _Gathered, rows: int) -> OrderDraft:
