@@ -108,7 +108,12 @@ def _unpack(cursor: str | None, columns: list[ColumnElement[Any]]) -> tuple[str,
     return direction, values
 
 
-def _plan(order: Sequence[Any]) -> tuple[list[ColumnElement[Any]], list[bool]]:
+def cursor_at(values: Sequence[Any]) -> str:
+    """The cursor that leads to what comes after the row with these values of the order's columns."""
+    return _pack("n", values)
+
+
+def order_columns(order: Sequence[Any]) -> tuple[list[ColumnElement[Any]], list[bool]]:
     """The columns of an order, and which of them descend."""
     columns: list[ColumnElement[Any]] = []
     descending: list[bool] = []
@@ -121,7 +126,7 @@ def _plan(order: Sequence[Any]) -> tuple[list[ColumnElement[Any]], list[bool]]:
 
 def readable_cursor(cursor: str, order: Sequence[Any]) -> bool:
     """Whether a cursor leads forward in a list of this order (`keyset` itself shows the first page for any other)."""
-    said = _unpack(cursor, _plan(order)[0])
+    said = _unpack(cursor, order_columns(order)[0])
     return said is not None and said[0] == "n"
 
 
@@ -133,7 +138,7 @@ def keyset(
     `order` lists columns, each plain (ascending) or `.desc()`, none of them nullable (coalesce first), the last unique.
     `cursor` is what a former page gave as next or previous; whatever cannot be read shows the first page.
     """
-    columns, descending = _plan(order)
+    columns, descending = order_columns(order)
     said = _unpack(cursor, columns)
     back = said is not None and said[0] == "p"
     if said is not None:
@@ -187,12 +192,13 @@ class TooSlow(Refusal):
 def time_limit(seconds: float) -> Iterator[None]:
     """Let no statement of the block run longer; what does is broken off and refused with `TooSlow`.
 
-    The transaction goes on as it was before the block. Plans are made for the values at hand: a list's filters are too
-    uneven for one plan that fits all.
+    The transaction goes on as it was before the block. Until its end plans are made for a list: for the values at hand, since
+    filters are too uneven for one plan that fits all, and without merge joins, which would read the other side from its
+    beginning up to the page.
     """
     session = db.session()
     step = session.begin_nested()
-    before = session.execute(_LIMIT, {"limit": f"{round(seconds * 1000)}ms"}).scalar()
+    before = session.execute(_FOR_LISTS, {"limit": f"{round(seconds * 1000)}ms"}).scalar()
     try:
         yield
     except OperationalError as error:
@@ -203,14 +209,16 @@ def time_limit(seconds: float) -> Iterator[None]:
     except BaseException:
         step.rollback()
         raise
-    session.execute(_LIMIT, {"limit": before})
+    session.execute(_LIMIT_AGAIN, {"limit": before})
     step.commit()
 
 
-_LIMIT = text_clause(
+_FOR_LISTS = text_clause(
     "SELECT current_setting('statement_timeout'), set_config('statement_timeout', :limit, true),"
-    " set_config('plan_cache_mode', 'force_custom_plan', true)"
+    " set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_mergejoin', 'off', true),"
+    " set_config('max_parallel_workers_per_gather', '0', true)"
 )
+_LIMIT_AGAIN = text_clause("SELECT set_config('statement_timeout', :limit, true)")
 
 
 @dataclass(frozen=True)

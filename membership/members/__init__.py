@@ -6,6 +6,7 @@ from flask import Flask
 
 from kernel import navigation, today, views
 from kernel.i18n import lazy_gettext as _l
+from kernel.ports import fill_slot
 
 
 def init_app(app: Flask) -> None:
@@ -21,6 +22,7 @@ def init_app(app: Flask) -> None:
         models,
         personal,
         portal,
+        portal_data,
         rules,
         subscribers,
         webhooks,
@@ -35,6 +37,11 @@ def init_app(app: Flask) -> None:
         masked_phone=rules.masked_phone, masked_email=rules.masked_email, masked_address=rules.masked_address
     )
     navigation.add("members", _l("Members"), "members_console.index", "members.view", order=10)
+    navigation.add("members", _l("Stages of life"), "members_console.stages", "members.stages", order=80)
     views.offer("members", "members_console.index", "members.view")
     today.search.fill(brief.find)
+    today.tasks.fill(brief.tasks)
+    fill_slot("member.actions", order=90)(console.merging.member_actions)
+    fill_slot("member.side", order=80)(console.merging.member_side)
+    fill_slot("me.nav", order=90)(portal_data.my_data_row)
     today.numbers.fill(brief.numbers)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
 
 from werkzeug.datastructures import MultiDict
-from wtforms import DateField, HiddenField, SelectField, StringField, TextAreaField
-from wtforms.validators import InputRequired, Length, Optional, ValidationError
+from wtforms import DateField, HiddenField, IntegerField, SelectField, StringField, TextAreaField
+from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
 
 from kernel import clock
 from kernel.forms import Form
@@ -16,8 +18,8 @@ from kernel.i18n import lazy_gettext as _l
 
 from . import labels, rules
 from .listing import MemberFilter
-from .models import Contact, CustomerType, Stage, ValueLabel
-from .services import ProfileChange
+from .models import Channel, Contact, Member, Stage, ValueLabel
+from .services.reveals import REASONS
 
 # A hundred years: what lies further back is no order of this shop.
 LONGEST_DAYS = 36_525
@@ -73,13 +75,79 @@ def _one_line(text: str | None) -> str:
     return " ".join((text or "").replace("\x00", "").split())
 
 
+def _lines(text: str | None) -> str:
+    return (text or "").replace("\x00", "").replace("\r\n", "\n").strip()
+
+
 def _birthday(form: Form, field: Any) -> None:
     if field.data is not None and not (field.data.year >= 1900 and field.data <= clock.today()):
         raise ValidationError(_("A birthday lies between 1900 and today."))
 
 
-class ProfileForm(Form):
+LANGUAGES = [("zh_Hans", "中文"), ("en", "English")]
+
+
+class DetailsForm(Form):
+    """Details of a person. `before` holds them as they were when the form was shown, so that nobody writes over what
+    somebody else has changed meanwhile."""
+
+    before = HiddenField()
+    EDITED: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, member: Member, **options: Any) -> Self:
+        """The form with a member's present details."""
+        form = cls(formdata=None, obj=member, **options)
+        form.keep(member)
+        return form
+
+    @property
+    def fields(self) -> list[str]:
+        return [name for name in self.EDITED if name in self]
+
+    def keep(self, member: Member) -> None:
+        """Remember what a member's details are at this moment."""
+        self.before.data = json.dumps({name: _plain(getattr(member, name)) for name in self.fields}, ensure_ascii=False)
+
+    @property
+    def mine(self) -> dict[str, Any]:
+        """What was written, as plain values."""
+        said = {name: _plain(self[name].data) for name in self.fields}
+        # A language is always one; a form that does not ask for it changes none.
+        return {name: value for name, value in said.items() if value or name != "locale"}
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What whoever wrote it had seen; empty when that cannot be read."""
+        try:
+            said = json.loads(self.before.data or "{}")
+        except ValueError:
+            return {}
+        return {key: value for key, value in said.items() if key in self.fields} if isinstance(said, dict) else {}
+
+    def told(self, names: Iterable[str], member: Member) -> list[tuple[Any, Any, Any]]:
+        """What to show of fields that clashed: the label, what is there now, what was written."""
+        return [
+            (
+                self[name].label.text,
+                self._shown(name, _plain(getattr(member, name))),
+                self._shown(name, self.mine[name]),
+            )
+            for name in names
+        ]
+
+    def _shown(self, name: str, value: str) -> Any:
+        return dict(getattr(self[name], "choices", None) or []).get(value, value) if value else "–"
+
+
+def _plain(value: Any) -> str:
+    return str(value).replace("\r\n", "\n").strip() if value not in (None, "None") else ""
+
+
+class ProfileForm(DetailsForm):
     """The details of a person, edited by staff."""
+
+    EDITED = ("name", "nickname", "birthday", "customer_type", "hobbies", "city", "address", "locale")
 
     name = StringField(_l("Full name"), [Optional(), Length(max=80)], filters=[_one_line])
     nickname = StringField(_l("Nickname"), [Optional(), Length(max=80)], filters=[_one_line])
@@ -87,7 +155,8 @@ class ProfileForm(Form):
     customer_type = SelectField(_l("Customer type"), [Optional()])
     hobbies = StringField(_l("Hobbies"), [Optional(), Length(max=200)], filters=[_one_line])
     city = StringField(_l("City"), [Optional(), Length(max=80)], filters=[_one_line])
-    address = TextAreaField(_l("Address"), [Optional(), Length(max=300)])
+    address = TextAreaField(_l("Address"), [Optional(), Length(max=300)], filters=[_lines])
+    locale = SelectField(_l("Language of messages"), [Optional()], choices=LANGUAGES)
 
     def __init__(self, *args: Any, with_address: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -99,26 +168,48 @@ class ProfileForm(Form):
             *((t.value, name) for t, name in labels.CUSTOMER_TYPES.items()),
         ]
 
-    @property
-    def change(self) -> ProfileChange:
-        return ProfileChange(
-            name=self.name.data or "",
-            nickname=self.nickname.data or "",
-            birthday=self.birthday.data,
-            hobbies=self.hobbies.data or "",
-            customer_type=CustomerType(self.customer_type.data) if self.customer_type.data else None,
-            city=self.city.data or "",
-            address=None if self.address is None else (self.address.data or "").replace("\x00", "").strip(),
-        )
 
-
-class MyProfileForm(Form):
+class MyProfileForm(DetailsForm):
     """The details that a person changes themselves."""
+
+    EDITED = ("name", "birthday", "hobbies", "city", "address", "locale")
 
     name = StringField(_l("Full name"), [InputRequired(), Length(max=80)], filters=[_one_line])
     birthday = DateField(_l("Birthday"), [Optional(), _birthday])
+    hobbies = StringField(_l("What you like"), [Optional(), Length(max=200)], filters=[_one_line])
     city = StringField(_l("City"), [Optional(), Length(max=80)], filters=[_one_line])
-    address = TextAreaField(_l("Delivery address"), [Optional(), Length(max=300)])
+    address = TextAreaField(_l("Delivery address"), [Optional(), Length(max=300)], filters=[_lines])
+    locale = SelectField(_l("Language of messages"), [Optional()], choices=LANGUAGES)
+
+
+class StagesForm(Form):
+    """After how many days somebody is at another stage of life, and what the shop does at each stage."""
+
+    active = IntegerField(_l("Active: days since the last order, at most"), [InputRequired(), NumberRange(1, 3650)])
+    dormant = IntegerField(_l("Dormant: days without an order or joining"), [InputRequired(), NumberRange(1, 3650)])
+    lost = IntegerField(_l("Lost: days without an order or joining"), [InputRequired(), NumberRange(1, 3650)])
+    lead = TextAreaField(labels.STAGES[Stage.LEAD], [Optional(), Length(max=500)], filters=[_lines])
+    customer = TextAreaField(labels.STAGES[Stage.CUSTOMER], [Optional(), Length(max=500)], filters=[_lines])
+    member = TextAreaField(labels.STAGES[Stage.MEMBER], [Optional(), Length(max=500)], filters=[_lines])
+    active_text = TextAreaField(labels.STAGES[Stage.ACTIVE], [Optional(), Length(max=500)], filters=[_lines])
+    dormant_text = TextAreaField(labels.STAGES[Stage.DORMANT], [Optional(), Length(max=500)], filters=[_lines])
+    lost_text = TextAreaField(labels.STAGES[Stage.LOST], [Optional(), Length(max=500)], filters=[_lines])
+
+    TEXTS: ClassVar = dict(
+        zip(Stage, ("lead", "customer", "member", "active_text", "dormant_text", "lost_text"), strict=True)
+    )
+
+    def validate_lost(self, field: Any) -> None:
+        if self.dormant.data is not None and field.data is not None and field.data <= self.dormant.data:
+            raise ValidationError(_("Whoever is lost has been away for longer than whoever is dormant."))
+
+    @property
+    def days(self) -> rules.StageDays:
+        return rules.StageDays(active=self.active.data or 0, dormant=self.dormant.data or 0, lost=self.lost.data or 0)
+
+    @property
+    def texts(self) -> dict[Stage, str]:
+        return {stage: self[name].data or "" for stage, name in self.TEXTS.items()}
 
 
 class TagForm(Form):
@@ -165,3 +256,52 @@ class CodeForm(Form):
 class CodeCheckForm(Form):
     next = HiddenField()
     code = StringField(_l("The six digits"), [InputRequired(), Length(max=20)])
+
+
+class RevealForm(Form):
+    """Why somebody wants to see what is masked."""
+
+    reason = SelectField(_l("Why do you look?"), [InputRequired()], choices=[("", "–"), *REASONS.items()])
+
+
+class NewMemberForm(Form):
+    """A person whom staff write down: at the counter, from a call, from a chat."""
+
+    name = StringField(_l("Full name"), [InputRequired(), Length(max=80)], filters=[_one_line])
+    phone = StringField(_l("Phone"), [Optional(), Length(max=40), _phone])
+    email = StringField(_l("E-mail address"), [Optional(), Length(max=254), _email])
+    channel = SelectField(_l("Account on"), [Optional()])
+    account = StringField(_l("Name of the account"), [Length(max=200)], filters=[_one_line])
+    city = StringField(_l("City"), [Optional(), Length(max=80)], filters=[_one_line])
+    tags = StringField(_l("Tags"), [Optional(), Length(max=200)], filters=[_one_line])
+    source = SelectField(_l("Came by"), [Optional()])
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        named = [c for c in Channel if c not in (Channel.PHONE, Channel.EMAIL)]
+        self.channel.choices = [("", _("No account")), *((c.value, labels.CHANNELS[c]) for c in named)]
+        self.source.choices = [(c.value, labels.CHANNELS[c]) for c in named]
+
+    def validate_account(self, field: Any) -> None:
+        if bool(field.data) != bool(self.channel.data):
+            raise ValidationError(_("An account has a channel and a name: give both, or neither."))
+
+    @property
+    def identities(self) -> list[tuple[Channel, str]]:
+        """What the person is known by."""
+        found = [(Channel.PHONE, self.phone.data), (Channel.EMAIL, self.email.data)]
+        if self.channel.data:
+            found.append((Channel(self.channel.data), self.account.data))
+        return [(channel, said) for channel, said in found if said]
+
+    @property
+    def tag_names(self) -> list[str]:
+        """Tags, parted by commas of either script."""
+        return [name for name in (part.strip() for part in re.split(r"[,，、;；]", self.tags.data or "")) if name]
+
+
+class PairForm(Form):
+    """Two records."""
+
+    one = IntegerField(validators=[InputRequired(), NumberRange(1, 2**62)])
+    other = IntegerField(validators=[InputRequired(), NumberRange(1, 2**62)])

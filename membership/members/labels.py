@@ -6,11 +6,13 @@ from typing import Any
 
 from kernel.events import describes
 from kernel.i18n import gettext as _
+from kernel.i18n import day, ngettext
 from kernel.i18n import lazy_gettext as _l
+from kernel.money import yuan
 from membership.orders.models import OrderState
 
 from . import events
-from .models import Channel, Contact, CustomerType, Purpose, Stage, ValueLabel
+from .models import Channel, Contact, CustomerType, Purpose, RightsWish, Stage, ValueLabel
 
 STAGES = {
     Stage.LEAD: _l("Lead"),
@@ -27,6 +29,15 @@ STAGE_TONES = {
     Stage.ACTIVE: "positive",
     Stage.DORMANT: "caution",
     Stage.LOST: "negative",
+}
+# What a shop does at each stage, until it writes its own.
+STRATEGIES = {
+    Stage.LEAD: _l("Make the first order easy: a small coupon for new people, and an answer within the hour."),
+    Stage.CUSTOMER: _l("Call back after the parcel, invite into a group, and let the welcome gift wait there."),
+    Stage.MEMBER: _l("Bring the second order: the coupon of their tier, and a tip for what they bought."),
+    Stage.ACTIVE: _l("Thank them and keep them: early access, the next tier in sight, ask them to bring a friend."),
+    Stage.DORMANT: _l("Wake them once: ask what they miss, with a coupon that ends soon. Then leave them in peace."),
+    Stage.LOST: _l("Spend nothing more by routine. One personal word at a big occasion, and an easy way out."),
 }
 # What ties a valuable customer to the shop.
 TIES = {
@@ -65,6 +76,68 @@ CUSTOMER_TYPES = {
     CustomerType.PRESSING: _l("Pressing: wants it now"),
     CustomerType.NO_SAYER: _l("No-sayer: needs time"),
 }
+# What two records have in common.
+SIGNS = {
+    "account": _l("Same account name on two channels"),
+    "email": _l("Same e-mail address"),
+    "phone_tail": _l("Same name and end of the phone"),
+    "receiver": _l("Same name and address"),
+    "address": _l("Same address"),
+    "name_city": _l("Same name and city"),
+    "nickname": _l("Similar nickname"),
+}
+# What a merge chooses between.
+FIELDS = {
+    "name": _l("Full name"),
+    "nickname": _l("Nickname"),
+    "phone": _l("Phone"),
+    "email": _l("E-mail"),
+    "birthday": _l("Birthday"),
+    "customer_type": _l("Customer type"),
+    "hobbies": _l("Hobbies"),
+    "city": _l("City"),
+    "address": _l("Address"),
+    "locale": _l("Language"),
+    "source": _l("Came by"),
+}
+# Tables as staff call what is in them.
+TABLES = {
+    "member": _l("The records themselves"),
+    "member_identity": _l("Identities on channels"),
+    "consent": _l("Consents and refusals"),
+    "opt_out": _l("Refusals"),
+    "member_tag": _l("Tags"),
+    "member_note": _l("Notes"),
+    "visitor_session": _l("Browsers that know them"),
+    "event": _l("Entries of the timeline"),
+    "notice": _l("Notices"),
+    "order": _l("Orders"),
+    "member_tier": _l("Tier"),
+    "tier_change": _l("Changes of the tier"),
+    "limit_counter": _l("Limits"),
+    "coupon": _l("Coupons"),
+    "gift_claim": _l("Gifts"),
+    "benefit_grant": _l("Benefits of the tier"),
+    "points_account": _l("Points accounts"),
+    "points_redemption": _l("Rewards for points"),
+    "seat": _l("Seats in groups"),
+    "group": _l("Numbers of groups"),
+    "sub_group": _l("Numbers of sub-groups"),
+    "waiting": _l("Places on waiting lists"),
+    "post_group": _l("Numbers of posts"),
+    "reaction": _l("What they did with posts"),
+    "call_task": _l("Call-backs"),
+    "call_task_order": _l("Orders of call-backs"),
+    "inbox_message": _l("Messages"),
+    "contact_ledger": _l("Contact budget"),
+    "delivery": _l("Messages of pushes"),
+    "click": _l("Clicks"),
+    "attribution": _l("Orders that a push led to"),
+}
+WISHES = {
+    RightsWish.DOSSIER: _l("wants to know what is kept of them"),
+    RightsWish.ERASURE: _l("wants to be erased"),
+}
 # Order states as the buyer reads them.
 ORDER_STATES = {
     OrderState.PLACED: _l("Not paid yet"),
@@ -90,6 +163,38 @@ _SOURCES = {
     "demo": _l("demo shop"),
     "kept_opt_out": _l("had opted out before"),
     **TOLD_BY,
+}
+
+
+def part_line(key: str, facts: ValueFacts) -> str:
+    """What a part of a member's value rests on, as a sentence."""
+    match key:
+        case "channels":
+            return str(ngettext("Known on one channel", "Known on %(num)s channels", facts.channels))
+        case "recency" if facts.last_order_at is None:
+            return str(_("Never ordered"))
+        case "recency":
+            return str(_("Last order on %(day)s", day=day(facts.last_order_at)))
+        case "frequency":
+            return str(ngettext("One order", "%(num)s orders", facts.orders))
+        case "money":
+            return str(_("%(amount)s in all", amount=yuan(facts.spend)))
+        case "groups":
+            return str(ngettext("Sits in one group", "Sits in %(num)s groups", facts.groups))
+        case "brought":
+            return str(ngettext("Brought one person", "Brought %(num)s people", facts.brought))
+        case _:
+            return str(ngettext("Liked one post", "Liked %(num)s posts", facts.took_part))
+
+
+PARTS = {
+    "channels": _l("Channels"),
+    "recency": _l("Recency"),
+    "frequency": _l("Frequency"),
+    "money": _l("Money"),
+    "groups": _l("Groups"),
+    "brought": _l("Invitations"),
+    "took_part": _l("Taking part"),
 }
 
 
@@ -159,3 +264,26 @@ def stage_changed(event: events.StageChanged) -> str:
             after=STAGES[Stage(event.to_stage)],
         )
     )
+
+
+@describes(events.MembersMerged)
+def merged(event: events.MembersMerged) -> str:
+    return str(_("Merged with record #%(number)s", number=event.absorbed_id))
+
+
+@describes(events.MergeUndone)
+def merge_undone(event: events.MergeUndone) -> str:
+    other = event.absorbed_id if event.member_id == event.survivor_id else event.survivor_id
+    return str(_("The merge with record #%(number)s was undone", number=other))
+
+
+@describes(events.MemberErased)
+def erased(event: events.MemberErased) -> str:
+    return str(_("Erased on request"))
+
+
+@describes(events.RightsRequested)
+def rights_requested(event: events.RightsRequested) -> str:
+    if event.wish == RightsWish.ERASURE:
+        return str(_("Asked to be erased"))
+    return str(_("Asked what is kept of them"))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +30,7 @@ from sqlalchemy import (
     union,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by, array, distinct_on
+from sqlalchemy.orm import aliased
 
 from kernel import clock
 from kernel.db import db
@@ -53,13 +55,12 @@ from .queries import live, seated_in
 
 # The list's order by last order; spelt as in the index. Whoever never ordered comes last.
 LAST_ORDER = func.coalesce(Member.last_order_at, literal_column("'epoch'::timestamptz"))
-_NEVER = literal_column("'epoch'::timestamptz")
+_NEVER: ColumnElement[Any] = literal_column("'epoch'::timestamptz")
 _PIECES: ColumnElement[Any] = literal_column(NAME_PIECES)
 _NAMES: ColumnElement[str] = literal_column(NAMES)
 # How many last digits of a phone find its owner; fewer fit too many people to be of use.
 TAIL = 4
 SECONDS = 2.0
-COUNT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,16 @@ class MemberFilter:
     birthday_month: int | None = None
 
     @property
-    def narrow(self) -> int:
-        """How many filters are in force."""
-        return sum(getattr(self, one.name) != one.default for one in fields(self))
+    def count_cap(self) -> int:
+        """How far the list is counted: less far where an index alone cannot count, and each person has to be looked up.
+
+        0 is not at all: a single character fits too many to be worth it.
+        """
+        if len(plain_words(self.q)) == 1:
+            return 0
+        looked_up = self.q or self.tag or self.consent or self.group is not None
+        worked_out = self.birthday_month is not None or self.never_ordered or self.last_order_days is not None
+        return 1_000 if looked_up or worked_out else 10_000
 
 
 SORTS: dict[str, list[Any]] = {
@@ -125,11 +133,13 @@ def _escaped(words: str) -> str:
 
 def sought(q: str) -> ColumnElement[bool]:
     """Whether `Member` fits what somebody typed: a phone or its last four digits and more, a part of a name, a name on a
-    channel, an order number.
+    channel, an order number. A single character is looked for in names alone.
 
     The exact ones are looked up here and now: they are few, and so the planner sees how few.
     """
     words = plain_words(q)
+    if len(words) == 1:
+        return named if (named := _named(words)) is not None else false()
     digits = "".join(c for c in words if c.isdigit())
     only_digits = len(digits) >= TAIL and not any(c.isalpha() for c in words)
     exact = [
@@ -143,7 +153,7 @@ def sought(q: str) -> ColumnElement[bool]:
         exact.append(
             select(Member.id).where(literal_column("reverse(phone)").like(tail[::-1] + "%"), Member.phone.is_not(None))
         )
-    ids = sorted(db.session.scalars(union(*exact).limit(10_000)))
+    ids = sorted(id_ for id_ in db.session.scalars(union(*exact).limit(10_000)) if id_ is not None)
     parts: list[ColumnElement[bool]] = [Member.id == func.any(ids)] if ids else []
     if not only_digits and (named := _named(words)) is not None:
         parts.append(named)
@@ -166,15 +176,26 @@ def agreed(contact: Contact) -> Any:
 
 def _nowhere_agreed() -> ColumnElement[bool]:
     """Whether `Member` agreed to offers by no channel at all."""
-    last = (
-        select(Consent.granted)
-        .where(Consent.member_id == Member.id, Consent.purpose == Purpose.MARKETING)
-        .ext(distinct_on(Consent.channel))
-        .order_by(Consent.channel, Consent.id.desc())
-        .correlate(Member)
-        .subquery()
+    later = aliased(Consent)
+    newer = select(literal(1)).where(
+        later.member_id == Consent.member_id,
+        later.channel == Consent.channel,
+        later.purpose == Consent.purpose,
+        later.id > Consent.id,
     )
-    return ~select(literal(1)).select_from(last).where(last.c.granted).correlate(Member).exists()
+    yes = (
+        select(literal(1))
+        .where(
+            Consent.member_id == Member.id,
+            Consent.purpose == Purpose.MARKETING,
+            Consent.granted,
+            ~newer.correlate(Consent).exists(),
+        )
+        .limit(1)
+        .correlate(Member)
+    )
+    # A value, not an EXISTS: looked up member by member as far as a page needs, never joined as a whole.
+    return yes.scalar_subquery().is_(None)
 
 
 def _between(column: Any, span: tuple[int, int | None]) -> list[ColumnElement[bool]]:
@@ -216,7 +237,7 @@ def _own_columns(wanted: MemberFilter) -> list[ColumnElement[bool]]:
 def arranged(wanted: MemberFilter, sort: str = "") -> tuple[Select[tuple[Member]], list[Any]]:
     """The people who fit a filter, and the order in which the list shows them (see `kernel.pages.keyset`)."""
     statement: Select[Any] = live().where(*_own_columns(wanted))
-    keys: list[ColumnElement[int]] = []
+    keys: list[Any] = []
     if wanted.tag:
         tag_id = db.session.scalar(select(Tag.id).where(Tag.name == wanted.tag))
         statement = statement.join(
@@ -271,19 +292,17 @@ def number_of(wanted: MemberFilter) -> int:
 def page_of(wanted: MemberFilter, sort: str, cursor: str | None) -> tuple[Page | None, Count | None]:
     """One page of the list, and how many there are in all.
 
-    The page is None when a combination of filters takes longer than two seconds, the count when only counting does.
+    The page is None when a combination of filters takes longer than two seconds, the count when only counting does and when
+    it is not worth it.
     """
-    try:
-        with time_limit(SECONDS):
-            statement, order = arranged(wanted, sort)
-            page = keyset(statement, order, cursor)
-    except TooSlow:
-        return None, None
-    try:
-        with time_limit(COUNT_SECONDS):
-            return page, capped_count(statement)
-    except TooSlow:
-        return page, None
+    page: Page | None = None
+    count: Count | None = None
+    with suppress(TooSlow), time_limit(SECONDS):
+        statement, order = arranged(wanted, sort)
+        page = keyset(statement, order, cursor)
+        if wanted.count_cap:
+            count = capped_count(statement, wanted.count_cap)
+    return page, count
 
 
 _SOURCES = text(

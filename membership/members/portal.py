@@ -17,7 +17,6 @@ from . import labels, queries, services
 from .forms import CodeCheckForm, CodeForm, MyProfileForm, SignInForm
 from .models import Contact, Member, Purpose
 from .services import identify
-from .services.profile import ProfileChange
 
 bp = APIBlueprint("members_portal", __name__, template_folder="templates", enable_openapi=False)
 
@@ -161,7 +160,7 @@ def choose(channel: str) -> Any:
 @member_only(identified=True)
 def profile() -> Any:
     member = me()
-    return render_template("members/my_profile.html", member=member, form=MyProfileForm(obj=member))
+    return render_template("members/my_profile.html", member=member, form=MyProfileForm.of(member), clashes=[])
 
 
 @bp.post("/me/profile")
@@ -169,19 +168,12 @@ def profile() -> Any:
 def profile_post() -> Any:
     member, form = me(), MyProfileForm()
     if not form.validate():
-        return render_template("members/my_profile.html", member=member, form=form), 422
-    services.edit_profile(
-        member,
-        ProfileChange(
-            name=form.name.data or "",
-            nickname=member.nickname,
-            birthday=form.birthday.data,
-            hobbies=member.hobbies,
-            customer_type=member.customer_type,
-            city=form.city.data or "",
-            address=(form.address.data or "").replace("\x00", "").strip(),
-        ),
-    )
+        return render_template("members/my_profile.html", member=member, form=form, clashes=[]), 422
+    edited = services.edit_profile(member, form.mine, form.seen)
+    if edited.clashes:
+        told = form.told(edited.clashes, member)
+        form.keep(member)
+        return render_template("members/my_profile.html", member=member, form=form, clashes=told), 409
     flash(_("Saved."), "positive")
     return redirect(url_for(".index"))
 

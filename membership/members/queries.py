@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Select, Subquery, false, func, select, uni
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from kernel import shop
+from kernel.audit import AuditEntry
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.pages import Page, keyset
@@ -15,7 +16,7 @@ from kernel.ports import Port
 from membership.orders.models import Order, OrderLine
 
 from . import rules
-from .models import Channel, Consent, Contact, Member, MemberIdentity, MemberTag, Note, Purpose, Tag
+from .models import Channel, Consent, Contact, Member, MemberIdentity, MemberTag, Note, Purpose, Stage, Tag
 
 # The groups that the list can be narrowed to, as (id, name), and the ids of those who sit in one, each once; filled by
 # community.groups.
@@ -141,6 +142,32 @@ def identities_of(member_id: int) -> Sequence[MemberIdentity]:
     ).all()
 
 
+def accounts_of_many(member_ids: Collection[int]) -> dict[int, list[tuple[Channel, str]]]:
+    """By which names on which channels each of some members is known, oldest first, in one statement."""
+    found: dict[int, list[tuple[Channel, str]]] = {member_id: [] for member_id in member_ids}
+    if found:
+        rows = db.session.execute(
+            select(MemberIdentity.member_id, MemberIdentity.channel, MemberIdentity.external_id)
+            .where(MemberIdentity.member_id.in_(found))
+            .order_by(MemberIdentity.id)
+        )
+        for member_id, channel, external_id in rows:
+            found[member_id].append((channel, external_id))
+    return found
+
+
+def canonical_ids(member_ids: Iterable[int]) -> dict[int, int]:
+    """For each id the living record that it stands for now: itself, or what it was merged into."""
+    wanted = set(member_ids)
+    if not wanted:
+        return {}
+    # A merge keeps every former record pointing at the living one, so that one step is enough.
+    rows = db.session.execute(
+        select(Member.id, func.coalesce(Member.merged_into_id, Member.id)).where(Member.id.in_(wanted))
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def tags_of(member_id: int) -> Sequence[Tag]:
     return db.session.scalars(
         select(Tag)
@@ -196,6 +223,12 @@ def stage_days() -> rules.StageDays:
     )
 
 
+def strategies() -> dict[Stage, str]:
+    """What the shop does at each stage of life, as it wrote it down; stages of which it wrote nothing are not in it."""
+    said = {stage: str(shop.get(f"stage.strategy.{stage.value}", "")) for stage in Stage}
+    return {stage: text for stage, text in said.items() if text}
+
+
 def acts(member_ids: Sequence[int]) -> Subquery | None:
     """Everything that members did beside buying, as rows of (member_id, kind, n); None while nobody keeps such acts."""
     answers = acts_of.call(member_ids)
@@ -220,6 +253,18 @@ def value_facts(member: Member) -> rules.ValueFacts:
         orders=member.orders_count,
         spend=member.spend,
         **{kind: done.get(kind, 0) for kind in ACTS},
+    )
+
+
+def last_edit(member_id: int) -> AuditEntry | None:
+    """Who changed a member's details last."""
+    return db.session.scalar(
+        select(AuditEntry)
+        .where(
+            AuditEntry.object_kind == "member", AuditEntry.object_id == member_id, AuditEntry.action == "member.edited"
+        )
+        .order_by(AuditEntry.id.desc())
+        .limit(1)
     )
 
 

@@ -8,6 +8,6 @@ bp = APIBlueprint(
     "members_console", __name__, url_prefix="/console", template_folder="../templates", enable_openapi=False
 )
 
-from . import people, profile  # noqa: E402
+from . import merging, people, profile, rights, stages  # noqa: E402
 
-__all__ = ["bp", "people", "profile"]
+__all__ = ["bp", "merging", "people", "profile", "rights", "stages"]

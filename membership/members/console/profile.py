@@ -12,8 +12,9 @@ from kernel.i18n import gettext as _
 from membership.orders.models import Order
 
 from .. import labels, queries, rules, services, timeline
-from ..forms import NoteForm, ProfileForm, RightForm, TagForm
+from ..forms import LANGUAGES, NoteForm, ProfileForm, RevealForm, RightForm, TagForm
 from ..models import Contact, Member, Purpose
+from ..services import reveals
 from . import bp
 
 
@@ -26,6 +27,7 @@ def _order_url(order: Order) -> str | None:
 
 def _page(member: Member, status: int = 200, revealed: bool = False, **forms: Any) -> Any:
     kind = request.args.get("kind")
+    facts = queries.value_facts(member)
     items, page = timeline.page_of(member.id, kind, request.args.get("cursor"))
     return render_template(
         "members/show.html",
@@ -39,6 +41,13 @@ def _page(member: Member, status: int = 200, revealed: bool = False, **forms: An
             clock.now(),
             queries.stage_days(),
         ),
+        facts=facts,
+        value=rules.value_of(facts, clock.now()),
+        parts=labels.PARTS,
+        part_line=labels.part_line,
+        ties=labels.TIES,
+        strategy=queries.strategies().get(member.stage, labels.STRATEGIES[member.stage]),
+        languages=dict(LANGUAGES),
         stages=labels.STAGES,
         stage_tones=labels.STAGE_TONES,
         items=items,
@@ -63,6 +72,7 @@ def _page(member: Member, status: int = 200, revealed: bool = False, **forms: An
             "tag_form": TagForm(formdata=None),
             "note_form": NoteForm(formdata=None),
             "right_form": RightForm(formdata=None),
+            "reveal_form": RevealForm(formdata=None),
         }
         | forms,
     ), status
@@ -84,18 +94,23 @@ def show(member_id: int) -> Any:
 @bp.post("/members/<int:member_id>/reveal")
 @staff("members.reveal")
 def reveal(member_id: int) -> Any:
-    member = queries.get_member(member_id)
-    audit.record("member.revealed", "member", member.id)
+    member, form = queries.get_member(member_id), RevealForm()
+    if not form.validate():
+        return _page(member, 422, reveal_form=form)
+    reveals.reveal("member.revealed", "member", member.id, form.reason.data)
     return _page(member, revealed=True)
+
+
+def _edit_page(member: Member, form: ProfileForm, clashes: list[Any], status: int = 200) -> Any:
+    by = queries.last_edit(member.id) if clashes else None
+    return render_template("members/edit.html", member=member, form=form, clashes=clashes, by=by), status
 
 
 @bp.get("/members/<int:member_id>/edit")
 @staff("members.edit")
 def edit(member_id: int) -> Any:
     member = queries.get_member(member_id)
-    return render_template(
-        "members/edit.html", member=member, form=ProfileForm(obj=member, with_address=may("members.reveal"))
-    )
+    return _edit_page(member, ProfileForm.of(member, with_address=may("members.reveal")), [])
 
 
 @bp.post("/members/<int:member_id>/edit")
@@ -103,9 +118,19 @@ def edit(member_id: int) -> Any:
 def edit_post(member_id: int) -> Any:
     member, form = queries.get_member(member_id), ProfileForm(with_address=may("members.reveal"))
     if not form.validate():
-        return render_template("members/edit.html", member=member, form=form), 422
-    services.edit_profile(member, form.change)
-    flash(_("Details saved."), "positive")
+        return _edit_page(member, form, [], 422)
+    edited = services.edit_profile(member, form.mine, form.seen)
+    if edited.clashes:
+        told = form.told(edited.clashes, member)
+        form.keep(member)
+        return _edit_page(member, form, told, 409)
+    if edited.theirs:
+        names = ", ".join(str(form[name].label.text) for name in edited.theirs)
+        flash(
+            _("Details saved. Somebody else changed %(fields)s meanwhile; that is kept too.", fields=names), "positive"
+        )
+    else:
+        flash(_("Details saved."), "positive")
     return _back(member, "profile")
 
 

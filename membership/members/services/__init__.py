@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .people import Person, enrol, find_or_make, find_or_make_counted, find_or_make_many
-from .profile import ProfileChange, edit_profile, plain_tag, set_customer_type, tag, untag, write_note
+from .profile import Edited, ProfileChange, edit_profile, plain_tag, set_customer_type, tag, untag, write_note
 from .rights import (
     give_consent,
     give_consent_many,
@@ -12,10 +12,11 @@ from .rights import (
     withdraw_consent,
     withdraw_marketing,
 )
-from .stages import reassess_stages
+from .stages import reassess_stages, set_stages
 from .value import revalue
 
 __all__ = [
+    "Edited",
     "Person",
     "ProfileChange",
     "edit_profile",
@@ -30,6 +31,7 @@ __all__ = [
     "reassess_stages",
     "revalue",
     "set_customer_type",
+    "set_stages",
     "tag",
     "unsubscribe_path",
     "untag",

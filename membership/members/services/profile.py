@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
+from typing import Any
 
 from sqlalchemy import delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -16,7 +17,7 @@ from kernel.errors import Refusal
 from kernel.events import publish, publish_all
 from kernel.i18n import lazy_gettext as _l
 
-from .. import queries
+from .. import queries, rules
 from ..events import MemberTagged, MemberUntagged, NoteWritten
 from ..models import CustomerType, Member, MemberTag, Note, Tag
 
@@ -33,9 +34,22 @@ class NoteEmpty(Refusal):
     label = _l("Write something first.")
 
 
+# The details that are edited by hand, and how their plain text becomes what is stored.
+STORED: dict[str, Callable[[str], Any]] = {
+    "name": str,
+    "nickname": str,
+    "birthday": lambda said: date.fromisoformat(said) if said else None,
+    "customer_type": lambda said: CustomerType(said) if said else None,
+    "hobbies": str,
+    "city": str,
+    "address": str,
+    "locale": str,
+}
+
+
 @dataclass(frozen=True)
 class ProfileChange:
-    """The details of a person as a form gives them back; an address of None stays as it is."""
+    """The details of a person as another room or a program gives them; an address of None stays as it is."""
 
     name: str
     nickname: str
@@ -45,20 +59,59 @@ class ProfileChange:
     city: str
     address: str | None
 
+    @property
+    def plain(self) -> dict[str, str]:
+        said = asdict(self)
+        return {name: _text(value) for name, value in said.items() if name != "address" or value is not None}
 
-def edit_profile(member: Member, change: ProfileChange) -> bool:
-    """Write changed details and who changed them; returns whether anything did. The audit names fields, not addresses."""
-    wanted = asdict(change)
-    changes = {key: value for key, value in wanted.items() if getattr(member, key) != value}
-    if change.address is None:
-        changes.pop("address")
-    if not changes:
-        return False
-    audit.record("member.edited", "member", member.id, after={"fields": sorted(changes)})
-    for key, value in changes.items():
-        setattr(member, key, value)
-    db.session.flush()
-    return True
+
+@dataclass(frozen=True)
+class Edited:
+    """What came of an edit. Where fields clashed nothing was written; `theirs` is what somebody else changed meanwhile."""
+
+    changed: tuple[str, ...] = ()
+    clashes: tuple[str, ...] = ()
+    theirs: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changed)
+
+
+def hold_profile(member: Member) -> Member:
+    """A member as they are now, held until the end of the transaction, so that two edits come one after the other."""
+    return db.session.scalars(
+        select(Member)
+        .where(Member.id == member.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def edit_profile(
+    member: Member, change: ProfileChange | Mapping[str, str], seen: Mapping[str, str] | None = None
+) -> Edited:
+    """Write details that somebody changed who had seen `seen` (plain text, keys of `STORED`); see `rules.reconcile`.
+
+    Nothing is written when a field clashes. Without `seen` nothing clashes. The audit names the fields and not what they
+    hold.
+    """
+    mine = change.plain if isinstance(change, ProfileChange) else change
+    member = hold_profile(member)
+    now = {name: _text(getattr(member, name)) for name in mine}
+    found = rules.reconcile(seen or {}, mine, now)
+    if found.clashes:
+        return Edited(clashes=found.clashes, theirs=found.theirs)
+    changed = tuple(sorted(name for name, value in found.values.items() if value != now[name]))
+    if changed:
+        audit.record("member.edited", "member", member.id, after={"fields": list(changed)})
+        for name in changed:
+            setattr(member, name, STORED[name](found.values[name]))
+        db.session.flush()
+    return Edited(changed=changed, theirs=found.theirs)
+
+
+def _text(value: Any) -> str:
+    return str(value).replace("\r\n", "\n").strip() if value is not None else ""
 
 
 def plain_tag(name: str) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 
 from sqlalchemy import text
 
-from kernel import clock
+from kernel import audit, clock, shop
 from kernel.db import db
 from kernel.events import publish_all
 
-from .. import queries
+from .. import queries, rules
 from ..events import StageChanged
-from ..models import Member
+from ..models import Member, Stage
 
 # The same decision as `rules.stage_for`.
 _REASSESS = text(
@@ -48,6 +49,18 @@ _REASSESS = text(
     RETURNING member.id, standing.was, standing.stage
     """
 )
+
+
+def set_stages(days: rules.StageDays, strategies: Mapping[Stage, str]) -> None:
+    """Set after how many days somebody is at another stage, and what the shop does at each; everybody is looked at anew
+    within the hour. `days` and texts come checked: dormant before lost, a text of at most 500 characters.
+    """
+    before = queries.stage_days()
+    for name in ("active", "dormant", "lost"):
+        shop.put(f"stage.{name}_days", getattr(days, name))
+    for stage, words in strategies.items():
+        shop.put(f"stage.strategy.{stage.value}", words)
+    audit.record("stages.changed", "shop", None, before=asdict(before), after=asdict(days))
 
 
 def reassess_stages(member_ids: Sequence[int] | None = None) -> int:

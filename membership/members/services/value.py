@@ -18,7 +18,7 @@ from ..models import Member, MemberIdentity, ValueLabel
 CHUNK = 20_000
 
 
-def _climbed(n: ColumnElement[Any], steps: Sequence[tuple[int, int]]) -> ColumnElement[int]:
+def _climbed(n: Any, steps: Sequence[tuple[int, int]]) -> ColumnElement[int]:
     """`rules._climbed` as SQL."""
     return case(*((n >= least, literal(points)) for least, points in reversed(steps)), else_=literal(0))
 
