@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Integer, cast, func, select, update
 
 from kernel import clock, notices
 from kernel.db import db
@@ -28,7 +28,7 @@ def remind(size: int = SLICE) -> int:
     longest = db.session.scalar(select(func.max(Offer.remind_hours)))
     if longest is None:
         return 0
-    notice = func.make_interval(0, 0, 0, 0, Offer.remind_hours)
+    notice = func.make_interval(0, 0, 0, 0, cast(Offer.remind_hours, Integer))
     rows = db.session.execute(
         select(Coupon, Offer, OfferVersion, Member.locale)
         .join(Offer, Offer.id == Coupon.offer_id)
