@@ -29,6 +29,7 @@ class AuditEntry(db.Model):
     __table_args__ = (
         Index("ix_audit_entry_object", "object_kind", "object_id", text("id DESC")),
         Index("ix_audit_entry_staff", "staff_id", text("id DESC")),
+        Index("ix_audit_entry_action", "action", "at"),
     )
 
 

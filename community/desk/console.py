@@ -9,7 +9,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from community.groups import queries as groups
-from kernel import clock
+from kernel import audit, clock
 from kernel.auth import acting_staff, may, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
@@ -111,6 +111,7 @@ def export() -> Any:
         _("What was said"),
     ]
     shown = may("members.reveal") and may("members.export")
+    audit.record("calls.exported", "call_task", None, after={"phones": shown})
     return csv_response(
         "calls.csv",
         header,

@@ -24,6 +24,7 @@ from membership.members import queries as members
 from membership.members import services as member_services
 from membership.members.models import Contact, CustomerType, Member, Purpose
 from membership.members.services import ProfileChange
+from membership.members.services.reveals import RevealReason
 
 from . import labels, queries, rules
 from .events import CallClosed, CallTaskOpened, MemberInvited
@@ -251,7 +252,8 @@ def release(task_id: int, staff_id: int) -> None:
 
 def note_reveal(task_id: int) -> None:
     """Write into the audit trail that somebody looked at the number they are to call."""
-    audit.record("member.revealed", "member", queries.get_task(task_id).member_id, after={"call": task_id})
+    member_id = queries.get_task(task_id).member_id
+    audit.record("member.revealed", "member", member_id, after={"reason": RevealReason.CALL.value, "call": task_id})
 
 
 # ── Closing ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ from kernel.i18n import lazy_gettext as _l
 from kernel.i18n import ngettext, number
 from membership.members import queries as members
 from membership.members import rules as member_rules
+from membership.members.services import reveals
 from membership.orders.formats.sheet import FileUnreadable
 
 from . import fulfilment, jobs, labels, queries, rules, services
@@ -30,6 +31,7 @@ from .forms import (
     HandOverForm,
     PaidForm,
     ReasonForm,
+    RevealForm,
     ShipForm,
     TrackingForm,
     claim_filter,
@@ -523,6 +525,7 @@ def _page(row: ClaimRow, status: int = 200, revealed: bool = False, **forms: Any
             "fail_form": ReasonForm(formdata=None, prefix="fail-"),
             "return_form": ReasonForm(formdata=None, prefix="return-"),
             "cancel_form": ReasonForm(formdata=None, prefix="cancel-"),
+            "reveal_form": RevealForm(formdata=None),
         }
         | forms,
     ), status
@@ -542,8 +545,10 @@ def claim(claim_id: int) -> Any:
 @bp.post("/gift-claims/<int:claim_id>/reveal")
 @staff("members.reveal")
 def reveal(claim_id: int) -> Any:
-    row = queries.claim_row(claim_id)
-    audit.record("gift.address_revealed", "gift_claim", claim_id)
+    row, form = queries.claim_row(claim_id), RevealForm()
+    if not form.validate():
+        return _page(row, 422, reveal_form=form)
+    reveals.reveal("gift.address_revealed", "gift_claim", claim_id, form.reason.data)
     return _page(row, revealed=True)
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from flask import request
 from flask_wtf.file import FileField
-from wtforms import BooleanField, HiddenField, IntegerField, RadioField, StringField, TextAreaField
+from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp
 
 from kernel import files
 from kernel.forms import Form, OptionalIntegerField, YuanField
 from kernel.i18n import lazy_gettext as _l
+from membership.members.services.reveals import REASONS
 
 from . import labels
 from .models import GiftKind, GiftState
@@ -95,6 +96,12 @@ class GiveForm(Form):
 
 class ReasonForm(Form):
     reason = StringField(_l("Reason"), [DataRequired(), Length(max=300)], [_storable])
+
+
+class RevealForm(Form):
+    """Why somebody wants to see where a gift goes."""
+
+    reason = SelectField(_l("Why do you look?"), [InputRequired()], choices=[("", "–"), *REASONS.items()])
 
 
 class TrackingForm(Form):

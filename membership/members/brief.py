@@ -12,11 +12,14 @@ from kernel.auth import may
 from kernel.db import db
 from kernel.events import EventRecord
 from kernel.i18n import gettext as _
-from kernel.today import Hit, Number
+from kernel.i18n import ngettext, when
+from kernel.today import Hit, Number, Task
 
 from . import labels, listing, queries, rules
 from .events import ConsentChanged
 from .models import Member
+from .services import erasure
+from .services.reveals import MOST_AN_HOUR, by_the_dozen
 
 WEEK = timedelta(days=7)
 
@@ -83,3 +86,39 @@ def numbers() -> list[Number]:
         Number(_("New members"), enrolled[0], enrolled[1], members),
         Number(_("Opted out"), left[0], left[1], members, good_when_up=False),
     ]
+
+
+def tasks() -> list[Task]:
+    """People who asked for their data or to be erased, and who looks at masked details by the dozen."""
+    found = []
+    if may("members.reveal") and (waiting := erasure.open_requests()):
+        found.append(
+            Task(
+                weight=80,
+                text=ngettext(
+                    "One member asked for their data or to be erased",
+                    "%(num)s members asked for their data or to be erased",
+                    len(waiting),
+                ),
+                url=url_for("members_console.rights_requests"),
+                action=_("Answer them"),
+                icon="shield-check",
+                about=_("The first asked %(when)s", when=when(waiting[0].asked_at)),
+            )
+        )
+    if may("members.erase"):
+        found += [
+            Task(
+                weight=95,
+                text=_("%(name)s looked at %(n)s masked phones or addresses within an hour", name=name, n=number),
+                url=url_for("members_console.index"),
+                action=_("Ask why"),
+                icon="alert-triangle",
+                about=_(
+                    "More than %(most)s an hour is rare. Each look is in the audit trail with its reason.",
+                    most=MOST_AN_HOUR,
+                ),
+            )
+            for name, number in by_the_dozen()
+        ]
+    return found

@@ -17,6 +17,7 @@ from kernel.db import db
 from kernel.errors import NotFound
 from kernel.pages import Count, Page, capped_count, keyset
 
+from .. import listing, queries
 from ..models import DuplicatePair, Member, NotDuplicate
 
 ASKED, FOUND = "duplicates.asked_at", "duplicates.found_at"
@@ -205,6 +206,15 @@ def of_member(member_id: int) -> list[Candidate]:
     return [Candidate(low, high, pair.score, [Sign(s) for s in pair.reasons]) for pair, low, high in rows]
 
 
+def others_like(member_id: int, words: str) -> Sequence[Member]:
+    """Living records beside one that fit what somebody typed (see `listing.sought`); at most twenty."""
+    if not words:
+        return []
+    return db.session.scalars(
+        queries.live().where(listing.sought(words), Member.id != member_id).order_by(Member.id.desc()).limit(20)
+    ).all()
+
+
 def _pair(one_id: int, other_id: int) -> tuple[int, int]:
     if one_id == other_id:
         raise NotFound
@@ -258,6 +268,7 @@ __all__ = [
     "find_all",
     "looked",
     "of_member",
+    "others_like",
     "page_of",
     "take_up_again",
 ]

@@ -36,13 +36,18 @@ class NotConfirmed(Refusal):
     label = _l("Type the number of the record exactly. Nothing was erased.")
 
 
+def confirmed(member_id: int, typed: str) -> bool:
+    """Whether what was typed is the number of the record. Refuses with `NotFound` when there is none."""
+    return typed.strip().removeprefix("#") == str(queries.get_member(member_id).id)
+
+
 def erase(member_id: int, typed: str, staff_id: int | None = None) -> None:
     """Erase a person with every record of theirs; it cannot be undone. Publishes `MemberErased`.
 
     `typed` must be the number of the record. Refuses with `NotFound`, `NotConfirmed`, `ErasedAlready`.
     """
     member = queries.get_member(member_id)
-    if typed.strip().removeprefix("#") != str(member.id):
+    if not confirmed(member_id, typed):
         raise NotConfirmed
     person = personal.person_of(member.id)
     merge.guards.call(sorted(person.ids))
@@ -145,4 +150,14 @@ def done(member_id: int, wish: RightsWish, staff_id: int | None) -> None:
     )
 
 
-__all__ = ["ErasedAlready", "NotConfirmed", "ask", "done", "erase", "forgetters", "open_requests", "take_back"]
+__all__ = [
+    "ErasedAlready",
+    "NotConfirmed",
+    "ask",
+    "confirmed",
+    "done",
+    "erase",
+    "forgetters",
+    "open_requests",
+    "take_back",
+]

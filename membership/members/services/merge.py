@@ -39,7 +39,9 @@ from kernel.db import changed, db
 from kernel.errors import NotFound, Refusal
 from kernel.events import publish
 from kernel.i18n import lazy_gettext as _l
+from kernel.pages import Page, keyset
 from kernel.ports import Port
+from kernel.staff.models import Staff
 
 from ..events import MembersMerged, MergeUndone
 from ..models import Member, Merge, MergeMove
@@ -551,6 +553,29 @@ def merges_of(member_id: int) -> Sequence[Merge]:
     ).all()
 
 
+def log_page(cursor: str | None) -> Page:
+    """One page of all merges, newest first."""
+    return keyset(select(Merge), [Merge.id.desc()], cursor, 30)
+
+
+def moved_rows(merge_id: int) -> list[tuple[str, int]]:
+    """How many rows of which table a merge changed, the most first."""
+    rows = db.session.execute(
+        select(MergeMove.table_name, func.count())
+        .where(MergeMove.merge_id == merge_id)
+        .group_by(MergeMove.table_name)
+        .order_by(func.count().desc(), MergeMove.table_name)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def authors(rows: Sequence[Merge]) -> dict[int, str]:
+    """The names of the staff who made or undid merges."""
+    ids = {one for row in rows for one in (row.staff_id, row.undone_by) if one is not None}
+    found = db.session.execute(select(Staff.id, Staff.name).where(Staff.id.in_(ids)))
+    return {row[0]: row[1] for row in found}
+
+
 @dataclass
 class _Group:
     act: str
@@ -729,6 +754,9 @@ __all__ = [
     "Preview",
     "RecordGone",
     "SameRecord",
+    "authors",
+    "log_page",
+    "moved_rows",
     "UndoneAlready",
     "Undoing",
     "after_undoing",

@@ -313,7 +313,7 @@ def test_a_code_is_needed_before_it_is_handed_over(browse, give, make_gift):
     assert browser.post(f"{path}/deliver", data={"content": "READ-7KQ2"}).status_code == 302
     assert services.get_claim(claim.id, lock=True).content == "READ-7KQ2"
     assert "READ-7KQ2" not in browser.get(path).get_data(as_text=True)
-    assert "READ-7KQ2" in browser.post(f"{path}/reveal").get_data(as_text=True)
+    assert "READ-7KQ2" in browser.post(f"{path}/reveal", data={"reason": "parcel"}).get_data(as_text=True)
 
 
 def test_a_red_packet_is_confirmed(browse, give, make_gift):
@@ -331,7 +331,8 @@ def test_the_address_is_shown_only_on_asking_and_that_is_noted(browse, give, db)
     assert "杭州市西****" in page
     assert ADDRESS["address"] not in page
     assert db.session.scalars(select(AuditEntry).where(AuditEntry.action == "gift.address_revealed")).all() == []
-    assert ADDRESS["address"] in browser.post(f"{path}/reveal").get_data(as_text=True)
+    assert browser.post(f"{path}/reveal").status_code == 422
+    assert ADDRESS["address"] in browser.post(f"{path}/reveal", data={"reason": "parcel"}).get_data(as_text=True)
     assert db.session.scalars(
         select(AuditEntry.object_id).where(AuditEntry.action == "gift.address_revealed")
     ).all() == [claim.id]
