@@ -110,7 +110,7 @@ def _grants(wanted: GrantFilter) -> Select[BenefitGrant, Member, str | None, str
     if wanted.state is not None:
         found = found.where(BenefitGrant.state == wanted.state)
     if wanted.q:
-        found = found.where(listing.sought(wanted.q))
+        found = found.where(BenefitGrant.member_id.in_(select(Member.id).where(listing.sought(wanted.q))))
     return found
 
 

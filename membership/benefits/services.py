@@ -87,22 +87,11 @@ def _hand_over(taken: Sequence[tuple[int, Due]]) -> Given:
 
 
 def _grant_coupons(offer_id: int, taken: Sequence[tuple[int, Due]]) -> int:
-    keys = {due.member_id: f"benefit:{grant_id}" for grant_id, due in taken}
-    granted = coupons.grant_many(offer_id, list(keys.items()), SOURCE)
-    # A member with as many of the offer as one may have is answered with a coupon of before: that is none of ours.
-    fresh = dict(
-        db.session.execute(
-            select(Coupon.id, Coupon.grant_key).where(
-                Coupon.id.in_([coupon_id for coupon_id, _code in granted.values()])
-            )
-        ).all()
-    )
-    given = 0
-    for grant_id, due in taken:
-        coupon_id = granted.get(due.member_id, (None, ""))[0]
-        if coupon_id is not None and fresh.get(coupon_id) == keys[due.member_id]:
-            given += _mark(grant_id, coupon_id=coupon_id)
-    return given
+    keys = {f"benefit:{grant_id}": grant_id for grant_id, _due in taken}
+    coupons.grant_many(offer_id, [(due.member_id, f"benefit:{grant_id}") for grant_id, due in taken], SOURCE)
+    # A member with as many of the offer as one may have is answered with a coupon of before, which has another key.
+    granted = db.session.execute(select(Coupon.grant_key, Coupon.id).where(Coupon.grant_key.in_(keys))).all()
+    return sum(_mark(keys[key], coupon_id=coupon_id) for key, coupon_id in granted)
 
 
 def _offer_gift(grant_id: int, due: Due) -> int:

@@ -440,8 +440,9 @@ def differences(before: Policy, after: Policy) -> list[Difference]:
 
 
 def as_terms(policy: Policy) -> dict[str, Any]:
-    """A policy as plain values for storing; `from_terms` reads it back."""
-    return {key: value for key, value in asdict(policy).items() if key != "id"}
+    """A policy as plain values for storing, as they come back from JSON; `from_terms` reads it."""
+    terms = {key: value for key, value in asdict(policy).items() if key != "id"}
+    return terms | {"levels": [level | {"group_ids": list(level["group_ids"])} for level in terms["levels"]]}
 
 
 def from_terms(terms: dict[str, Any], policy_id: int | None = None) -> Policy:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import delete, update
 
 from kernel import audit, clock
@@ -52,7 +50,7 @@ def create_draft(name: str, policy: rules.Policy, staff_id: int | None = None) -
     """Keep a policy as a draft. Refuses with `PolicyInvalid` and `DraftNameless`."""
     check(policy)
     now = clock.now()
-    draft = TierDraft(name=_name(name), terms=_plain(policy), staff_id=staff_id, created_at=now, updated_at=now)
+    draft = TierDraft(name=_name(name), terms=rules.as_terms(policy), staff_id=staff_id, created_at=now, updated_at=now)
     db.session.add(draft)
     db.session.flush()
     audit.record("tiers.draft_made", "tier_draft", draft.id, after={"name": draft.name})
@@ -69,7 +67,7 @@ def edit_draft(draft_id: int, name: str, policy: rules.Policy) -> TierDraft:
     if draft.policy_id is not None:
         raise DraftInForce
     draft.name, draft.updated_at = _name(name), clock.now()
-    terms = _plain(policy)
+    terms = rules.as_terms(policy)
     if draft.terms != terms:
         draft.terms = terms
         forget_simulation(draft)
@@ -109,10 +107,3 @@ def publish_draft(draft_id: int, staff_id: int | None = None) -> rules.Policy:
         raise DraftInForce
     db.session.refresh(draft)
     return saved
-
-
-def _plain(policy: rules.Policy) -> dict[str, Any]:
-    terms = rules.as_terms(policy)
-    for level in terms["levels"]:
-        level["group_ids"] = list(level["group_ids"])
-    return terms

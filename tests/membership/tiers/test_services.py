@@ -15,16 +15,17 @@ from sqlalchemy import select, text
 from kernel.events import EventRecord
 from membership.gifts import services as gifts
 from membership.gifts.models import GiftKind
-from membership.members.models import Member, Stage
+from membership.members.models import Member
 from membership.orders import services as order_services
 from membership.orders.formats.drafts import Buyer, LineDraft, OrderDraft
 from membership.orders.models import Order, OrderState, Payment
 from membership.tiers import jobs, queries, rules, services
 from membership.tiers.models import Downgrade, MemberTier, Metric, RefundEffect, TierChange, TierPolicy, Window
-from membership.tiers.rules import STANDARD, CountedOrder, Mistake, Standing, tier_for
+from membership.tiers.rules import STANDARD, Mistake, tier_for
 from membership.tiers.services import reviews
 from membership.tiers.services.policies import written
 
+from .stored import foreseen, make_member, store
 from .strategies import NOW, order_lists, policies, standings
 
 
@@ -32,13 +33,6 @@ from .strategies import NOW, order_lists, policies, standings
 def noon(clock):
     clock.at(NOW)
     return clock
-
-
-def make_member(db, **values) -> Member:
-    member = Member(stage=Stage.CUSTOMER, stage_since=NOW, created_at=NOW, **values)
-    db.session.add(member)
-    db.session.flush()
-    return member
 
 
 def draft(number: str, spend: int, days_ago: float = 10, buyer: str = "7", refunded: int = 0, **values) -> OrderDraft:
@@ -74,52 +68,7 @@ def changes(db, member_id) -> list[tuple[int, int, str]]:
     return [(row.from_rank, row.to_rank, row.reason) for row in rows]
 
 
-def foreseen(row: MemberTier | None) -> rules.Outlook | None:
-    """What is stored about a member's next fall, as the rule's value."""
-    if row is None or row.falls_at is None:
-        return None
-    return rules.Outlook(row.falls_at, row.falls_to, row.keep_spend, row.keep_orders)
-
-
 # ── Set-wise and one by one ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-def store(db, policy: rules.Policy, held: list[CountedOrder], current: Standing, known: bool) -> int:
-    member = make_member(db, rank=current.rank)
-    for number, one in enumerate(held):
-        db.session.add(
-            Order(
-                source="shop",
-                external_id=f"{member.id}-{number}",
-                member_id=member.id,
-                state=OrderState.COMPLETED,
-                payment=Payment.ONLINE,
-                placed_at=one.at,
-                paid_at=one.at,
-                completed_at=one.at,
-                paid_amount=one.spend if one.whole else 7_00,
-                refunded_amount=0 if one.whole else 7_00,
-                version_at=one.at,
-                version_mark="",
-                created_at=NOW,
-            )
-        )
-    if current.rank or known:
-        db.session.add(
-            MemberTier(
-                member_id=member.id,
-                rank=current.rank,
-                own_rank=current.rank,
-                since=NOW,
-                valid_until=current.valid_until,
-                backed_at=current.backed_at,
-                spend=0,
-                orders=0,
-                policy_id=policy.id,
-                reviewed_at=NOW,
-            )
-        )
-    return member.id
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
