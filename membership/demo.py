@@ -28,6 +28,7 @@ from membership.members import invented
 from membership.members import services as members
 from membership.members.models import Channel, Contact, CustomerType, MemberIdentity
 from membership.orders import services as orders
+from membership.points import demo as points
 from membership.tiers import services as tiers
 from membership.tiers.rules import STANDARD, Level
 
@@ -52,7 +53,10 @@ def steps() -> Iterator[Step]:
     yield Step("orders", "Orders", 30, _import_orders, own_transactions=True)
     yield Step("consents", "Consents", 1, _give_consents)
     yield Step("offers", "Coupons and a gift", 1, _make_offers)
+    yield Step("benefits", "What the tiers give", 1, _give_benefits)
     yield Step("claims", "Coupons claimed and used", 2, _claim_coupons)
+    yield Step("points", "Points of sixteen months", 6, points.book)
+    yield Step("rewards", "Rewards for points", 1, points.offer_rewards)
 
 
 def rows() -> Iterator[list[str]]:
@@ -94,11 +98,46 @@ def _add_staff(progress: Progress) -> None:
 def _set_tiers(progress: Progress) -> None:
     levels = (
         Level(1, "普通会员", "Member", 1_00, 1, 990, "生日问候"),
-        Level(2, "高级会员", "Advanced", 800_00, 4, 980, "全场 9.8 折；会员专享券"),
-        Level(3, "VIP会员", "VIP", 2_000_00, 8, 950, "全场 9.5 折；专属会员群；优先客服"),
-        Level(4, "至尊VIP", "Supreme VIP", 5_000_00, 15, 900, "全场 9 折；包邮；生日礼物"),
+        Level(2, "高级会员", "Advanced", 800_00, 4, 980, "新品提前一天知道"),
+        Level(3, "VIP会员", "VIP", 2_000_00, 8, 950, "限量商品优先购"),
+        Level(4, "至尊VIP", "Supreme VIP", 5_000_00, 15, 900, "一对一选品"),
     )
-    tiers.save_policy(replace(STANDARD, levels=levels))
+    tiers.save_policy(replace(STANDARD, levels=levels), note="开店规则")
+
+
+def _give_benefits(progress: Progress) -> None:
+    """What each tier gives, once there are gifts and offers to give; and a draft that somebody is thinking about."""
+    monthly = coupons.create(
+        coupons.Draft(
+            name="会员月月券", kind=CouponKind.AMOUNT, value=10_00, min_spend=80_00, per_member=None, valid_days=31,
+            terms="高级会员及以上，每月一张，当月有效。",
+        ),
+        OfferState.ACTIVE,
+    ).id  # fmt: skip
+    box = gifts.create(
+        gifts.Draft(
+            name="升级礼盒", kind=GiftKind.PHYSICAL, description="第一次升到这一级送一份。", stock=300, value=45_00,
+            claim_days=60,
+        )
+    ).id  # fmt: skip
+    birthday = gifts.create(
+        gifts.Draft(name="生日茶礼", kind=GiftKind.PHYSICAL, description="生日快乐。", stock=300, value=28_00)
+    ).id
+    progress(0.5)
+    given: dict[int, dict[str, Any]] = {
+        2: {"multiplier": 1200, "monthly_offer_id": monthly},
+        3: {"multiplier": 1500, "monthly_offer_id": monthly, "entry_gift_id": box, "priority_service": True},
+        4: {
+            "multiplier": 2000, "monthly_offer_id": monthly, "entry_gift_id": box, "birthday_gift_id": birthday,
+            "free_shipping": True, "priority_service": True,
+        },
+    }  # fmt: skip
+    policy = tiers.ensure_policy()
+    levels = tuple(replace(level, **given.get(level.rank, {})) for level in policy.levels)
+    saved = tiers.save_policy(replace(policy, levels=levels), note="加上权益")
+    easier = tuple(replace(level, spend=level.spend * 3 // 4) if level.rank == 3 else level for level in saved.levels)
+    draft = tiers.create_draft("放宽 VIP3 门槛", replace(saved, levels=easier))
+    tiers.start_simulation(draft.id)
 
 
 def _invent_people(progress: Progress) -> None:

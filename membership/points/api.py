@@ -240,7 +240,7 @@ def _reward(reward: PointsReward) -> RewardOut:
     tag="Points",
     takes=SpendIn,
     answers=BookedOut,
-    refusals=[rules.NotEnoughPoints, rules.SourceUsed, MemberGone],
+    refusals=[rules.NotEnoughPoints, rules.SourceUsed, MemberGone, NotFound],
     description=_l(
         "All or nothing, earliest-expiring first. Once an order and member: again it gives the same answer."
     ),
@@ -267,7 +267,7 @@ def spend(body: SpendIn) -> BookedOut:
     tag="Points",
     takes=GiveBackIn,
     answers=BookedOut,
-    refusals=[rules.NothingToReturn, rules.SourceUsed, MemberGone, SpendUnknown],
+    refusals=[rules.NothingToReturn, rules.SourceUsed, MemberGone, SpendUnknown, NotFound],
     description=_l("They go back to where they came from, with the expiry that they had."),
     example={"member_id": 12, "source": "shop", "order": "A-1001"},
     links=_MEMBER,

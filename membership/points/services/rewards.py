@@ -40,7 +40,7 @@ class RewardGone(Refusal):
 
 class RewardSoldOut(Refusal):
     title = _l("Nothing left")
-    label = _l("This reward is gone for now. Your points are untouched.")
+    label = _l("This reward is gone for now, or you have as many of it as one may have. Your points are untouched.")
     icon = "gift"
 
 
