@@ -303,5 +303,5 @@ class NewMemberForm(Form):
 class PairForm(Form):
     """Two records."""
 
-    one = IntegerField(validators=[InputRequired(), NumberRange(1, 2**62)])
+    first = IntegerField(validators=[InputRequired(), NumberRange(1, 2**62)])
     other = IntegerField(validators=[InputRequired(), NumberRange(1, 2**62)])

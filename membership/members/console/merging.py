@@ -45,7 +45,7 @@ def new_post() -> Any:
         flash(_("This person was known already: here is their record. What it lacked has been filled in."), "caution")
     if added.others:
         flash(_("One of the details belongs to another record. If they are one person, merge the two."), "caution")
-        return redirect(url_for(".merge_page", one=added.member.id, other=added.others[0]))
+        return redirect(url_for(".merge_page", first=added.member.id, other=added.others[0]))
     return redirect(url_for(".show", member_id=added.member.id))
 
 
@@ -102,7 +102,7 @@ def duplicates_dismiss() -> Any:
     form = PairForm()
     if not form.validate():
         raise NotFound
-    duplicates.dismiss(form.one.data or 0, form.other.data or 0, acting_staff().id)
+    duplicates.dismiss(form.first.data or 0, form.other.data or 0, acting_staff().id)
     flash(_("Remembered: these are two people. They are not shown again."), "positive")
     return redirect(safe_next(request.form.get("next"), url_for(".duplicate_list")))
 
@@ -113,7 +113,7 @@ def duplicates_take_up_again() -> Any:
     form = PairForm()
     if not form.validate():
         raise NotFound
-    duplicates.take_up_again(form.one.data or 0, form.other.data or 0)
+    duplicates.take_up_again(form.first.data or 0, form.other.data or 0)
     flash(_("They are shown among the likely duplicates again."), "positive")
     return redirect(url_for(".duplicates_set_aside"))
 
@@ -128,7 +128,7 @@ def _two(arguments: Mapping[str, str]) -> tuple[Member, Member]:
         said = arguments.get(name, "")
         return int(said) if said.isascii() and said.isdigit() and len(said) < 18 else 0
 
-    one, other = queries.get_member(number("one")), queries.get_member(number("other"))
+    one, other = queries.get_member(number("first")), queries.get_member(number("other"))
     if one.id == other.id:
         raise merge.SameRecord
     first, second = merge.elder_first(one, other)

@@ -9,6 +9,7 @@ from flask import flash, redirect, render_template, request, send_file, url_for
 
 from kernel import clock
 from kernel.auth import acting_staff, staff
+from kernel.errors import NotFound
 from kernel.i18n import gettext as _
 
 from .. import labels, queries
@@ -82,9 +83,11 @@ def rights_requests() -> Any:
     )
 
 
-@bp.post("/members/rights-requests/<int:member_id>/<any(dossier, erasure):wish>/done")
+@bp.post("/members/rights-requests/<int:member_id>/<wish>/done")
 @staff("members.reveal")
 def rights_request_done(member_id: int, wish: str) -> Any:
+    if wish not in list(RightsWish):
+        raise NotFound
     erasure.done(queries.get_member(member_id).id, RightsWish(wish), acting_staff().id)
     flash(_("Noted as done."), "positive")
     return redirect(url_for(".rights_requests"))

@@ -75,7 +75,7 @@ def test_details_of_two_records_lead_to_merging(db: Any, manager: Any) -> None:
     answer = manager.post(
         "/console/members/new", data={"name": "王", "phone": PHONE, "email": "ming@example.com", "source": "shop"}
     )
-    assert answer.location == f"/console/members/merge?one={one.id}&other={other.id}"
+    assert answer.location == f"/console/members/merge?first={one.id}&other={other.id}"
 
 
 @pytest.mark.parametrize(
@@ -104,22 +104,22 @@ def test_the_list_shows_pairs_with_reasons_and_no_phone(db: Any, manager: Any) -
     one, other = two()
     page = manager.get("/console/members/duplicates")
     assert "Same account name on two channels" in page.text
-    assert f"one={one}&amp;other={other}" in page.text
+    assert f"first={one}&amp;other={other}" in page.text
     assert PHONE not in page.text and PHONE[3:] not in page.text
     assert "No pair shares this" in manager.get("/console/members/duplicates?sign=email").text
     assert "Likely duplicates" in manager.get("/console/members").text
-    assert f"one={one}&amp;other={other}" in manager.get(f"/console/members/{one}").text
+    assert f"first={one}&amp;other={other}" in manager.get(f"/console/members/{one}").text
 
 
 def test_setting_aside_and_taking_up_again(db: Any, manager: Any) -> None:
     one, other = two()
-    pair = {"one": one, "other": other}
+    pair = {"first": one, "other": other}
     assert manager.post("/console/members/duplicates/dismiss", data=pair).location == "/console/members/duplicates"
     assert "No likely duplicates" in manager.get("/console/members/duplicates").text
     assert "王小明" in manager.get("/console/members/duplicates/set-aside").text
     manager.post("/console/members/duplicates/take-up-again", data=pair)
     assert "lemon_cat" in manager.get("/console/members/duplicates").text
-    for wrong in ({}, {"one": "x", "other": "1"}, {"one": one, "other": one}, {"one": one, "other": 10**9}):
+    for wrong in ({}, {"first": "x", "other": "1"}, {"first": one, "other": one}, {"first": one, "other": 10**9}):
         assert manager.post("/console/members/duplicates/dismiss", data=wrong).status_code == 404
 
 
@@ -134,13 +134,13 @@ def test_looking_again_is_work_for_a_job(db: Any, manager: Any, run_jobs: Any) -
 def test_a_merge_is_shown_done_and_undone(db: Any, manager: Any) -> None:
     one, other = two()
     before = snapshot(frozenset({"staff_session", "event", "event_delivery", "shop_setting"}))
-    page = manager.get(f"/console/members/merge?one={other}&other={one}")
+    page = manager.get(f"/console/members/merge?first={other}&other={one}")
     assert page.status_code == 200
     assert snapshot(frozenset({"staff_session", "event", "event_delivery", "shop_setting"})) == before
     assert f'name="survivor" value="{one}" checked' in page.text
     assert PHONE[3:] not in page.text
     answer = manager.post(
-        "/console/members/merge", data={"one": one, "other": other, "keep_name": "absorbed", "reason": " same  person "}
+        "/console/members/merge", data={"first": one, "other": other, "keep_name": "absorbed", "reason": " same  person "}
     )
     made = database.session.scalars(select(Merge)).one()
     assert answer.location == f"/console/members/merges/{made.id}"
@@ -158,28 +158,28 @@ def test_a_merge_is_shown_done_and_undone(db: Any, manager: Any) -> None:
 
 def test_staff_choose_which_record_stays(db: Any, manager: Any) -> None:
     one, other = two()
-    page = manager.get(f"/console/members/merge?one={one}&other={other}&survivor={other}")
+    page = manager.get(f"/console/members/merge?first={one}&other={other}&survivor={other}")
     assert f'name="survivor" value="{other}" checked' in page.text
-    manager.post("/console/members/merge", data={"one": one, "other": other, "survivor": other})
+    manager.post("/console/members/merge", data={"first": one, "other": other, "survivor": other})
     assert database.session.scalars(select(Merge.survivor_id)).one() == other
 
 
 def test_merging_from_a_member_finds_the_other(db: Any, manager: Any) -> None:
     one, other = two()
-    assert f"one={one}&amp;other={other}" in manager.get(f"/console/members/{one}/merge").text
+    assert f"first={one}&amp;other={other}" in manager.get(f"/console/members/{one}/merge").text
     found = manager.get(f"/console/members/{other}/merge?q={PHONE[-4:]}")
-    assert f"one={other}&amp;other={one}" in found.text
+    assert f"first={other}&amp;other={one}" in found.text
     assert "Nobody found" in manager.get(f"/console/members/{one}/merge?q=nobody-here").text
 
 
-@pytest.mark.parametrize("address", ["one=1", "one=0&other=0", "one=x&other=y"])
+@pytest.mark.parametrize("address", ["first=1", "first=0&other=0", "first=x&other=y"])
 def test_unknown_records_are_not_found(db: Any, manager: Any, address: str) -> None:
     assert manager.get(f"/console/members/merge?{address}").status_code == 404
 
 
 def test_one_record_is_not_merged_with_itself(db: Any, manager: Any) -> None:
     one, _other = two()
-    assert manager.get(f"/console/members/merge?one={one}&other={one}").status_code == 422
+    assert manager.get(f"/console/members/merge?first={one}&other={one}").status_code == 422
 
 
 WRITING = [
@@ -194,7 +194,7 @@ def test_check_a3_viewers_change_nothing(db: Any, staff_client: Any, path: str) 
     viewer = staff_client(Role.VIEWER)
     before = snapshot(frozenset({"staff_session"}))
     answer = viewer.post(
-        f"/console/{path.format(one=one)}", data={"one": one, "other": other, "confirmation": f"#{one}"}
+        f"/console/{path.format(one=one)}", data={"first": one, "other": other, "confirmation": f"#{one}"}
     )
     assert answer.status_code == 403
     assert snapshot(frozenset({"staff_session"})) == before
@@ -203,7 +203,7 @@ def test_check_a3_viewers_change_nothing(db: Any, staff_client: Any, path: str) 
 @pytest.mark.parametrize(
     "path",
     [
-        "members/merge?one={one}&other={other}",
+        "members/merge?first={one}&other={other}",
         "members/{one}/merge",
         "members/{one}/personal-data",
         "members/rights-requests",
@@ -312,7 +312,7 @@ PAGES = [
     "orders/{order}",
     "gift-claims",
     "calls",
-    "members/merge?one={one}&other={other}",
+    "members/merge?first={one}&other={other}",
 ]
 
 
