@@ -14,6 +14,7 @@ def init_app(app: Flask) -> None:
         api,
         console,
         jobs,
+        listing_api,
         merging,
         models,
         personal,
@@ -28,6 +29,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
     app.register_blueprint(api.bp)
+    app.register_blueprint(listing_api.bp)
     navigation.add("coupons", _l("Coupon offers"), "coupons_console.index", "coupons.view", order=10)
     navigation.add("coupons", _l("Look up a coupon"), "coupons_console.lookup", "coupons.view", order=20)
     navigation.add("coupons", _l("What coupons cost and bring"), "coupons_console.report", "coupons.view", order=25)

@@ -21,7 +21,8 @@ from . import codes, combination, rules, services
 from .models import Coupon, CouponKind, CouponState, Redemption
 from .services.buyers import find_buyer, find_or_make_buyer
 from .services.checkout import Verdict
-from .services.redemptions import NotReserved, RedemptionUnknown
+from .services.holding import NotReserved
+from .services.undoing import RedemptionUnknown
 
 bp = api_blueprint("coupons_api", __name__)
 

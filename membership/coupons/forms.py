@@ -229,7 +229,7 @@ class GrantForm(Form):
 class CodeForm(Form):
     """A member types a code."""
 
-    code = StringField(_l("Code"), [DataRequired(), Length(max=60)])
+    code = StringField(_l("Coupon code"), [DataRequired(), Length(max=60)])
 
 
 class PoolForm(Form):
@@ -248,6 +248,10 @@ class PoolFileForm(Form):
     name = StringField(_l("What are they for?"), [DataRequired(), Length(max=60)])
     file = FileField(_l("File with codes"))
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.file.flags.required = True
+
     def validate_file(self, field: FileField) -> None:
         if not field.data or not getattr(field.data, "filename", ""):
             raise ValidationError(_("Choose a CSV file with one code a line."))
@@ -257,7 +261,7 @@ class SharedCodeForm(Form):
     """One code for everybody."""
 
     name = StringField(_l("Where is it shown?"), [DataRequired(), Length(max=60)])
-    code = StringField(_l("Code"), [DataRequired(), Length(max=40)])
+    code = StringField(_l("Coupon code"), [DataRequired(), Length(max=40)])
 
 
 class GrantManyForm(Form):

@@ -18,7 +18,7 @@ from . import codes, labels, queries, rules, services
 from .forms import CodeForm, PhoneForm
 from .models import CouponState, Offer, OfferVersion
 from .queries import CouponRow
-from .services import pools, transfers
+from .services import transfers, typed
 from .services.claims import claimant
 
 bp = APIBlueprint("coupons_portal", __name__, template_folder="templates", enable_openapi=False)
@@ -223,7 +223,7 @@ def enter_code() -> Any:
         return mine(form), 422
     member = member_queries.get_member(visitors.member_id() or 0)
     try:
-        coupon_id, fresh = pools.enter(form.code.data or "", member)
+        coupon_id, fresh = typed.enter(form.code.data or "", member)
     except (rules.RedeemRefused, rules.ClaimRefused) as refusal:
         # A redirect and no error page: what counts the tries must be committed.
         flash(f"{refusal.title} {refusal}", "caution")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 
 from kernel import clock
 from kernel.db import db
@@ -21,6 +21,7 @@ from .models import (
     CodePool,
     Coupon,
     CouponEvent,
+    CouponKind,
     CouponState,
     Offer,
     OfferState,
@@ -68,6 +69,14 @@ def offers_page(q: str, state: str | None, kind: str | None, cursor: str | None)
     used = used_of([row[0].id for row in page.rows])
     rows = [OfferRow(row[0], row[1], used.get(row[0].id, Used())) for row in page.rows]
     return rows, page, capped_count(statement)
+
+
+def offers_listed(state: OfferState | None, kind: CouponKind | None) -> Select[Offer, OfferVersion]:
+    """Offers with their terms in force, in no order; None narrows nothing."""
+    found = select(Offer, OfferVersion).join(OfferVersion, OfferVersion.id == Offer.version_id)
+    if state is not None:
+        found = found.where(Offer.state == state)
+    return found.where(OfferVersion.kind == kind) if kind is not None else found
 
 
 def used_of(offer_ids: Sequence[int]) -> dict[int, Used]:
@@ -181,6 +190,39 @@ def _whole() -> Select[Any, Any, Any]:
         .join(OfferVersion, OfferVersion.id == Coupon.version_id)
         .join(Offer, Offer.id == Coupon.offer_id)
     )
+
+
+def coupons_listed(member_id: int | None, offer_id: int | None, state: CouponState | None) -> Select[Any, Any, Any]:
+    """Coupons as rows for `as_row`, in no order; `state` is what they are at this instant."""
+    found = _whole()
+    if member_id is not None:
+        found = found.where(Coupon.member_id == member_id)
+    if offer_id is not None:
+        found = found.where(Coupon.offer_id == offer_id)
+    if state is not None:
+        found = found.where(_in_state(state, clock.now()))
+    return found
+
+
+def _in_state(state: CouponState, now: datetime) -> ColumnElement[bool]:
+    """`rules.state_at` as a condition."""
+    issued = or_(
+        Coupon.state == CouponState.ISSUED, and_(Coupon.state == CouponState.RESERVED, Coupon.reserved_until <= now)
+    )
+    match state:
+        case CouponState.ISSUED:
+            return and_(issued, Coupon.usable_until > now)
+        case CouponState.EXPIRED:
+            return or_(Coupon.state == state, and_(issued, Coupon.usable_until <= now))
+        case CouponState.RESERVED:
+            return and_(Coupon.state == state, or_(Coupon.reserved_until.is_(None), Coupon.reserved_until > now))
+        case _:
+            return Coupon.state == state
+
+
+def as_row(row: Any) -> CouponRow:
+    """A row of `coupons_listed` with its state at this instant."""
+    return _row(row)
 
 
 def coupon_row(coupon_id: int) -> CouponRow:

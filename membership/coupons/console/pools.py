@@ -136,7 +136,7 @@ def export_codes(offer_id: int, pool_id: int) -> Any:
     if pool.offer_id != offer_id:
         raise NotFound
     audit.record("code_pool.exported", "offer", offer_id, after={"name": pool.name, "codes": pool.accepted})
-    return csv_response(f"codes-{pool.id}.csv", [_("Code"), _("State")], pools.export(pool))
+    return csv_response(f"codes-{pool.id}.csv", [_("Coupon code"), _("State")], pools.export(pool))
 
 
 @bp.get("/offers/<int:offer_id>/codes/<int:pool_id>/rejects")
@@ -146,4 +146,4 @@ def pool_rejects(offer_id: int, pool_id: int) -> Any:
     if pool.offer_id != offer_id:
         raise NotFound
     rows = ([line, text, str(labels.REJECTS[why])] for line, text, why in pool.rejects)
-    return csv_response(f"codes-{pool.id}-rejects.csv", [_("Line"), _("Code"), _("Why")], rows)
+    return csv_response(f"codes-{pool.id}-rejects.csv", [_("Line"), _("Coupon code"), _("Why")], rows)

@@ -4,6 +4,7 @@ from .batch import Claimed
 from .checkout import validate
 from .claims import claim, claim_with_phone, group_membership, in_group, newcomer, note_link_reuse, refuse_unqualified
 from .grants import grant, grant_many
+from .holding import release, release_all, reserve, reserve_all
 from .offers import (
     Draft,
     archive,
@@ -15,20 +16,9 @@ from .offers import (
     set_state,
     unarchive,
 )
-from .redemptions import (
-    Redeemed,
-    Use,
-    redeem,
-    redeem_all,
-    release,
-    release_all,
-    reserve,
-    reserve_all,
-    roll_back,
-    roll_back_all,
-    roll_back_order,
-)
+from .redemptions import Redeemed, Use, redeem, redeem_all
 from .states import freeze, revoke, sweep, transfer, unfreeze
+from .undoing import roll_back, roll_back_all, roll_back_order
 from .ways import (
     claim_by_link,
     claim_while_closed,

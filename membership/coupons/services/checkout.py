@@ -21,7 +21,7 @@ from membership.tiers import queries as tiers
 from .. import codes, combination, rules
 from ..combination import Candidate, Combination
 from ..models import Coupon, CouponState, Offer, OfferVersion, Redemption
-from . import pools
+from . import typed
 from .caps import budget_name
 from .claims import group_membership
 
@@ -75,7 +75,7 @@ class Validated:
 def find(code: str, lock: bool = False, member_id: int | None = None) -> Found:
     """What stands behind a code as typed. `member_id` is the buyer, whose coupon of a shared code is meant.
 
-    Refuses with `UnknownCode`, and with what `pools.find_code` refuses.
+    Refuses with `UnknownCode`, and with what `typed.find_code` refuses.
     """
     wanted = codes.canonical(code)
     statement = (
@@ -90,7 +90,7 @@ def find(code: str, lock: bool = False, member_id: int | None = None) -> Found:
         row = db.session.execute(statement.where(func.lower(Coupon.code) == wanted.lower())).one_or_none()
         if row is not None:
             return Found(row[0].id, row[0], row[1], row[2], row[0].usable_until)
-    behind = pools.find_code(code, member_id)
+    behind = typed.find_code(code, member_id)
     if behind.coupon_id is not None:
         row = db.session.execute(statement.where(Coupon.id == behind.coupon_id)).one()
         return Found(row[0].id, row[0], row[1], row[2], row[0].usable_until, behind.pool_code_id)
@@ -210,7 +210,7 @@ def validate(
             if found.coupon is not None:
                 refuse_state(found.coupon, now, source, order)
             else:
-                pools.refuse_unclaimable(found.offer, found.version, buyer)
+                typed.refuse_unclaimable(found.offer, found.version, buyer)
             refuse_terms(found.version, source, found.coupon.member_id if found.coupon else buyer_id)
             discount = rules.discount_on(found.version, basket)
             refuse_budget(found.offer, discount.total)

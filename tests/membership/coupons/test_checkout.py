@@ -17,7 +17,7 @@ from kernel.events import EventRecord
 from membership.coupons import codes, rules, services, subscribers
 from membership.coupons.models import Coupon, CouponEvent, CouponKind, CouponState, Offer, OfferState, Redemption
 from membership.coupons.rules import Basket
-from membership.coupons.services import claims, redemptions, states
+from membership.coupons.services import claims, holding, states, undoing
 from membership.members.models import Member
 from membership.orders.events import OrderRefunded
 
@@ -130,7 +130,7 @@ def test_rolling_back_after_its_time_leaves_it_expired(clock: Any, make_coupon: 
 
 def test_rolling_back_what_never_was_is_refused(make_coupon: Callable) -> None:
     coupon = make_coupon()
-    with pytest.raises(redemptions.RedemptionUnknown):
+    with pytest.raises(undoing.RedemptionUnknown):
         services.roll_back(coupon.code, "shop", "A-1")
     with pytest.raises(rules.UnknownCode):
         services.roll_back("nothing", "shop", "A-1")
@@ -152,7 +152,7 @@ def test_reserve_holds_a_coupon_for_half_an_hour(clock: Any, db: Any, make_coupo
     services.reserve(coupon.code, "shop", "A-1")
     with pytest.raises(rules.Reserved):
         services.redeem(coupon.code, "shop", "A-2", BASKET)
-    with pytest.raises(redemptions.NotReserved):
+    with pytest.raises(holding.NotReserved):
         services.release(coupon.code, "shop", "A-2")
     clock.move(minutes=29)
     services.reserve(coupon.code, "shop", "A-1")
@@ -345,7 +345,7 @@ class CouponLives(RuleBasedStateMachine):
         state, holder = self.expected(coupon), self.held.get(coupon.id, ("",))[0]
         if state == S.ISSUED or (state == S.RESERVED and holder == name and coupon.usable_until > kernel_clock.now()):
             services.reserve(coupon.code, "s", name)
-            self.held[coupon.id] = (name, min(kernel_clock.now() + redemptions.RESERVED_FOR, coupon.usable_until))
+            self.held[coupon.id] = (name, min(kernel_clock.now() + holding.RESERVED_FOR, coupon.usable_until))
         else:
             with pytest.raises(rules.RedeemRefused):
                 services.reserve(coupon.code, "s", name)
@@ -356,7 +356,7 @@ class CouponLives(RuleBasedStateMachine):
         name = f"{order}{coupon.id}"
         try:
             services.roll_back(coupon.code, "s", name)
-        except redemptions.RedemptionUnknown:
+        except undoing.RedemptionUnknown:
             assert self.used.get(coupon.id) != name
         if self.used.get(coupon.id) == name:
             del self.used[coupon.id]

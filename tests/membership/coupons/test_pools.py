@@ -15,7 +15,7 @@ from kernel.auth import Role
 from kernel.errors import InputInvalid
 from membership.coupons import brief, codes, jobs, queries, rules, services
 from membership.coupons.models import CodePool, Coupon, OfferState, PoolCode, PoolKind
-from membership.coupons.services import pools
+from membership.coupons.services import pools, typed
 
 
 def filled(pool: CodePool) -> CodePool:
@@ -95,11 +95,11 @@ def test_a_run_goes_on_where_it_stood(db: Any, make_offer: Callable, run_jobs: C
 def test_a_single_code_gives_one_coupon_to_one_person(db: Any, make_offer: Callable, make_member: Callable) -> None:
     offer, first, second = make_offer(), make_member(), make_member()
     code = codes_of(db, filled(pools.generate(offer.id, "Cards", 1)))[0]
-    coupon_id, fresh = pools.enter(f" {code[:4].lower()}-{code[4:].lower()} ", first)
+    coupon_id, fresh = typed.enter(f" {code[:4].lower()}-{code[4:].lower()} ", first)
     assert fresh
-    assert pools.enter(code, first) == (coupon_id, False)
+    assert typed.enter(code, first) == (coupon_id, False)
     with pytest.raises(rules.CodeTaken):
-        pools.enter(code, second)
+        typed.enter(code, second)
     assert db.session.scalar(select(func.count()).select_from(Coupon)) == 1
     assert db.session.get_one(Coupon, coupon_id).source.startswith("code:")
 
@@ -109,8 +109,8 @@ def test_a_code_whose_claim_is_refused_stays_free(db: Any, make_offer: Callable,
     services.claim(offer.id, member.id)
     code = codes_of(db, filled(pools.generate(offer.id, "Cards", 1)))[0]
     with pytest.raises(rules.CodeGivesNothing):
-        pools.enter(code, member)
-    assert pools.enter(code, make_member())[1]
+        typed.enter(code, member)
+    assert typed.enter(code, make_member())[1]
 
 
 def test_inv_i18_a_code_is_found_however_it_is_typed_and_is_unique_ignoring_case(
@@ -121,17 +121,17 @@ def test_inv_i18_a_code_is_found_however_it_is_typed_and_is_unique_ignoring_case
     for again in ("SUMMER20", "summer20", " Sum mer20 ", "ＳＵＭＭＥＲ２０"):
         with pytest.raises(InputInvalid):
             pools.make_shared(offer.id, "Poster", again)
-    assert pools.enter("summer 20", make_member())[1]
+    assert typed.enter("summer 20", make_member())[1]
 
 
 def test_a_shared_code_gives_each_member_theirs(db: Any, make_offer: Callable, make_member: Callable) -> None:
     offer, first, second = make_offer(stock=2), make_member(), make_member()
     pools.make_shared(offer.id, "Poster", "SUMMER20")
-    mine = pools.enter("SUMMER20", first)
-    assert pools.enter("SUMMER20", first) == (mine[0], False)
-    assert pools.enter("SUMMER20", second)[1]
+    mine = typed.enter("SUMMER20", first)
+    assert typed.enter("SUMMER20", first) == (mine[0], False)
+    assert typed.enter("SUMMER20", second)[1]
     with pytest.raises(rules.SoldOut):
-        pools.enter("SUMMER20", make_member())
+        typed.enter("SUMMER20", make_member())
 
 
 def test_withdrawn_codes_give_nothing_and_take_nothing_back(
@@ -140,20 +140,20 @@ def test_withdrawn_codes_give_nothing_and_take_nothing_back(
     offer, member = make_offer(), make_member()
     pool = filled(pools.generate(offer.id, "Cards", 2))
     used, free = codes_of(db, pool)
-    coupon_id, _fresh = pools.enter(used, member)
+    coupon_id, _fresh = typed.enter(used, member)
     pools.close(offer.id, pool.id)
-    assert pools.enter(used, member) == (coupon_id, False)
+    assert typed.enter(used, member) == (coupon_id, False)
     with pytest.raises(rules.CodeClosed):
-        pools.enter(free, make_member())
+        typed.enter(free, make_member())
 
 
 def test_guessing_is_limited(db: Any, make_offer: Callable, make_member: Callable) -> None:
     member = make_member()
-    for _ in range(pools.TRIES_AN_HOUR):
+    for _ in range(typed.TRIES_AN_HOUR):
         with pytest.raises(rules.UnknownCode):
-            pools.enter("GUESS1", member)
-    with pytest.raises(pools.TooManyTries):
-        pools.enter("GUESS1", member)
+            typed.enter("GUESS1", member)
+    with pytest.raises(typed.TooManyTries):
+        typed.enter("GUESS1", member)
 
 
 # ── At the checkout ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -278,7 +278,7 @@ def test_a_pool_that_runs_low_is_on_the_brief(
     pool = filled(pools.generate(offer.id, "Cards", 10))
     assert queries.low_pools() == []
     for code in codes_of(db, pool)[:9]:
-        pools.enter(code, make_member())
+        typed.enter(code, make_member())
     assert [(low.id, left) for low, _offer, left in queries.low_pools()] == [(pool.id, 1)]
     browser = staff_client(Role.OWNER)
     browser.set_cookie("lang", "en")

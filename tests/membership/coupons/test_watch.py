@@ -408,7 +408,7 @@ def test_the_list_of_those_that_end_soon(
     clock.move(days=8)
     page = text_of(browse(Role.VIEWER).get("/console/coupons/ending"))
     assert "Lime" in page
-    assert "not yet" in page
+    assert "not told yet" in page
 
 
 # ── Grants to many ──────────────────────────────────────────────────────────────────────────────────────────────────
