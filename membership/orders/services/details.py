@@ -106,12 +106,15 @@ def _apply(source: str, changed: set[str], written: Mapping[str, int]) -> set[in
     if not numbers:
         return set()
     found = db.session.execute(
-        select(Order.id, OrderDetail.order_external_id, OrderDetail.lines)
+        select(Order.id, Order.buyer, OrderDetail.order_external_id, OrderDetail.lines)
         .join(Order, (Order.source == OrderDetail.source) & (Order.external_id == OrderDetail.order_external_id))
         .where(OrderDetail.source == source, OrderDetail.order_external_id == func.any(numbers))
     ).all()
+    touched = {row.id for row in found if row.order_external_id in changed}
+    # Where cancellations look for an order by its products, these stay as the order itself named them.
+    found = [row for row in found if row.buyer is None]
     if not found:
-        return set()
+        return touched
     seen: dict[str, products.ProductSeen] = {}
     for row in found:
         for sku, title, _quantity, unit_price, _amount, goods in row.lines:
@@ -136,4 +139,4 @@ def _apply(source: str, changed: set[str], written: Mapping[str, int]) -> set[in
         for position, (sku, title, quantity, unit_price, amount, goods) in enumerate(row.lines, start=1)
     ]
     db.session.execute(_LINES, {"rows": json.dumps(lines, ensure_ascii=False)})
-    return {row.id for row in found if row.order_external_id in changed}
+    return touched

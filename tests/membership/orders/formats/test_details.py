@@ -137,7 +137,9 @@ def test_new_details_say_what_was_paid_and_given_back(read, values, refunded):
     ],
 )
 def test_bad_line_of_details_rejects_the_lines_of_its_order(read, values, column, reason):
-    _key, entries = read(NEW, row(NEW, 主订单编号="9"), row(NEW, **{"主订单编号": "9"} | values), row(NEW, 主订单编号="10"))
+    _key, entries = read(
+        NEW, row(NEW, 主订单编号="9"), row(NEW, **{"主订单编号": "9"} | values), row(NEW, 主订单编号="10")
+    )
     bad = [one for one in entries if isinstance(one, RejectedDraft)]
     assert [(f.line, f.column, f.reason) for one in bad for f in one.faults if f.reason != Reason.OTHER_LINE] == [
         (3, column, reason)

@@ -45,7 +45,9 @@ def test_names_of_columns_suggest_a_plan():
         "order_no": "单号", "placed_at": "下单日期", "paid_amount": "实付金额", "state": "状态", "buyer_phone": "手机", "buyer_name": "姓名",
         "title": "商品名称", "quantity": "数量", "unit_price": "单价", "payment": "付款方式",
     }  # fmt: skip
-    english = mapped.guessed(["Order Number", "Order Date", "Grand Total", "Status", "Customer", "E-mail", "Qty", "SKU", "Notes"])
+    english = mapped.guessed(
+        ["Order Number", "Order Date", "Grand Total", "Status", "Customer", "E-mail", "Qty", "SKU", "Notes"]
+    )
     assert english.columns["order_no"] == "Order Number"
     assert english.columns["paid_amount"] == "Grand Total"
     assert english.columns["buyer_email"] == "E-mail"
@@ -173,7 +175,10 @@ def test_plan_that_lacks_something_is_refused(read, spoil):
 
 def test_columns_that_are_gone_or_there_twice_are_refused(tmp_path):
     plan = mapped.guessed(HEADING).stored
-    for heading, wrong in ((HEADING[1:] + ["x"], Wrong.COLUMNS_MISSING), ([*HEADING[:-1], "单号"], Wrong.COLUMNS_REPEATED)):
+    for heading, wrong in (
+        (HEADING[1:] + ["x"], Wrong.COLUMNS_MISSING),
+        ([*HEADING[:-1], "单号"], Wrong.COLUMNS_REPEATED),
+    ):
         sheet = sheet_of(tmp_path, [ROW], heading)
         plan["columns"].pop("payment", None)
         sheet.options = {"mapping": plan}
@@ -188,7 +193,13 @@ def test_heading_is_known_again_in_another_sequence():
 
 
 def test_stored_plan_is_checked_when_it_is_read():
-    wild = {"columns": {"order_no": "x", "password": "y"}, "state": "gone", "dates": "?", "unit": "lb", "states": {"a": "gone"}}
+    wild = {
+        "columns": {"order_no": "x", "password": "y"},
+        "state": "gone",
+        "dates": "?",
+        "unit": "lb",
+        "states": {"a": "gone"},
+    }
     plan = mapped.plan_of(wild)
     assert plan == mapped.Plan(columns={"order_no": "x"})
 

@@ -52,7 +52,11 @@ def test_order_of_several_lines(read):
     assert (order.paid_amount, order.postage, order.discount) == (128_00, 8_00, 2_00)
     assert order.placed_at == datetime(2026, 7, 3, 15, 2, tzinfo=UTC)
     assert order.delivered_at - order.shipped_at == timedelta(days=7)
-    assert (order.buyer.email, order.buyer.phone, order.buyer.city) == ("lime@example.com", "+8613800000000", "Hangzhou")
+    assert (order.buyer.email, order.buyer.phone, order.buyer.city) == (
+        "lime@example.com",
+        "+8613800000000",
+        "Hangzhou",
+    )
     assert [(line.sku, line.title, line.quantity, line.amount) for line in order.lines] == [
         ("CUP-01", "Cup - Celadon", 2, 110_00),
         ("Tray", "Tray", 1, 10_00),
@@ -98,7 +102,12 @@ def test_other_currency_needs_a_rate_and_rejects_the_whole_order(read, tmp_path)
 
 def test_currencies_of_a_file_are_counted(tmp_path):
     text = io.StringIO()
-    rows = [FIRST, FIRST | {"Currency": "USD", "Name": "#2"}, SECOND | {"Name": "#2"}, FIRST | {"Currency": "usd", "Name": "#3"}]
+    rows = [
+        FIRST,
+        FIRST | {"Currency": "USD", "Name": "#2"},
+        SECOND | {"Name": "#2"},
+        FIRST | {"Currency": "usd", "Name": "#3"},
+    ]
     csv.writer(text).writerows([HEADING, *([told.get(name, "") for name in HEADING] for told in rows)])
     path = tmp_path / "a.csv"
     path.write_text(text.getvalue())

@@ -58,7 +58,16 @@ def test_check_i2_values_are_taken_as_they_are_stored(tmp_path):
         ],
     )  # fmt: skip
     assert unfolded(path)[1:] == [
-        ["13800000000", "2.01234567890123E+18", "12.1", "0.3", "2026-03-01 10:30:00", "2026-03-01 00:00:00", "TRUE", "1.38E+10"],
+        [
+            "13800000000",
+            "2.01234567890123E+18",
+            "12.1",
+            "0.3",
+            "2026-03-01 10:30:00",
+            "2026-03-01 00:00:00",
+            "TRUE",
+            "1.38E+10",
+        ],
         ["13800000000", "1E+22", "5", "-5.25", "", "two lines", "46082.4375", ""],
     ]
 
@@ -80,7 +89,12 @@ def test_check_i2_what_a_spreadsheet_spoilt_is_refused_with_its_reason(tmp_path,
 
 
 def test_numbers_and_dates_of_a_spreadsheet_are_understood(tmp_path):
-    told = {"placed_at": dt.datetime(2026, 1, 5, 10, 0), "paid_amount": 100, "quantity": 1.0, "buyer_phone": 13800000000}
+    told = {
+        "placed_at": dt.datetime(2026, 1, 5, 10, 0),
+        "paid_amount": 100,
+        "quantity": 1.0,
+        "buyer_phone": 13800000000,
+    }
     row = [told.get(name, cell) for name, cell in zip(HEADING, line(), strict=True)]
     (order,) = orders(book(tmp_path / "a.xlsx", [HEADING, row]))
     assert (order.paid_amount, order.buyer.phone) == (100_00, "+8613800000000")

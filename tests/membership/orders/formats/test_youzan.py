@@ -13,7 +13,17 @@ from membership.orders.formats.drafts import Reason, RejectedDraft
 from membership.orders.models import OrderState
 
 NOW = datetime(2026, 3, 3, 4, 0, tzinfo=UTC)
-HEADING = ["订单号", "订单创建时间", "买家昵称", "买家是否会员", "买家手机号", "交易成功时间", "订单实收金额", "销售渠道", "订单来源"]
+HEADING = [
+    "订单号",
+    "订单创建时间",
+    "买家昵称",
+    "买家是否会员",
+    "买家手机号",
+    "交易成功时间",
+    "订单实收金额",
+    "销售渠道",
+    "订单来源",
+]
 MORE = ["收货人省份", "订单实付金额", "全部商品名称", "订单状态", "订单已退款金额", "运费"]
 TOLD = {
     "订单号": "E20260105100000000000001", "订单创建时间": "2026-01-05 10:00:00", "买家昵称": "小满", "买家是否会员": "是",
@@ -73,7 +83,12 @@ def test_without_a_state_the_moments_and_sums_say_it(read, values, state, paid):
 
 @pytest.mark.parametrize(
     ("said", "state"),
-    [("待付款", OrderState.PLACED), ("待发货", OrderState.PAID), ("已发货", OrderState.SHIPPED), ("交易关闭", OrderState.CLOSED)],
+    [
+        ("待付款", OrderState.PLACED),
+        ("待发货", OrderState.PAID),
+        ("已发货", OrderState.SHIPPED),
+        ("交易关闭", OrderState.CLOSED),
+    ],
 )
 def test_states(read, said, state):
     assert read([*HEADING, "订单状态"], 订单状态=said, 交易成功时间="").state is state
