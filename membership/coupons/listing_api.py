@@ -29,6 +29,7 @@ from membership.members.services.programs import MemberGone, get_present
 
 from . import codes, queries, services
 from .models import Coupon, CouponKind, CouponState, Offer, OfferState, OfferVersion
+from .services.grants import NothingToGrant
 
 bp = api_blueprint("offers_api", __name__)
 
@@ -176,7 +177,7 @@ def show(offer_id: int) -> OfferOut:
     tag="Coupons",
     takes=GrantIn,
     answers=CouponOut,
-    refusals=[services.NothingToGrant, MemberGone],
+    refusals=[NothingToGrant, MemberGone],
     description=_l("Stock and caps hold; tier, group and claim window do not, for the shop itself decides."),
     example={"member_id": 12, "key": "survey-2026-11"},
     links=_COUPON,

@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from kernel.audit import AuditEntry
+from membership.coupons import services as coupons
+from membership.coupons.models import CouponKind, OfferState
 from membership.gifts import services as gifts
 from membership.gifts.models import GiftKind, GiftState
 from membership.members.models import Member
@@ -127,3 +129,57 @@ def test_a_digital_gift_is_not_delivered_empty(db, program, make_person):
     call = program("gifts:write")
     assert call("POST", f"/gift-claims/{claim.id}/deliver", json={}).json["code"] == "content_missing"
     assert call("POST", f"/gift-claims/{claim.id}/deliver", json={"content": "CODE-1"}).json["state"] == "delivered"
+
+
+# ── Offers and coupons ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def offer(db):
+    made = coupons.create(
+        coupons.Draft(name="Spring", kind=CouponKind.AMOUNT, value=2000, valid_days=14, stock=2), OfferState.ACTIVE
+    )
+    db.session.commit()
+    return made
+
+
+def test_offers_are_listed_with_their_terms(db, program, offer):
+    call = program("coupons:read")
+    [one] = call("GET", "/offers?state=active&kind=amount").json["items"]
+    assert (one["name"], one["value"], one["stock"], one["claimed"]) == ("Spring", 2000, 2, 0)
+    assert call("GET", f"/offers/{offer.id}").json == one
+    assert call("GET", "/offers?state=paused").json["items"] == []
+
+
+def test_a_grant_is_one_whoever_repeats_it_and_hands_over_the_code_alone(db, program, make_person, offer):
+    number = make_person()
+    write, read = program("coupons:write"), program("coupons:read")
+    body = {"member_id": number, "key": "survey"}
+    first, again = (write("POST", f"/offers/{offer.id}/grants", json=body) for _ in range(2))
+    assert (first.status_code, first.json) == (200, again.json)
+    code = first.json["code"]
+    [shown] = read("GET", f"/coupons?member_id={number}&state=issued").json["items"]
+    assert (shown["id"], shown["masked"], code in str(shown)) == (first.json["id"], True, False)
+    assert read("GET", f"/coupons/{shown['id']}?reveal=true").status_code == 403
+    revealed = program("coupons:read", "coupons:reveal")("GET", f"/coupons/{shown['id']}?reveal=true")
+    assert revealed.json["code"] == code
+    assert "coupons.revealed" in db.session.scalars(select(AuditEntry.action)).all()
+
+
+def test_grants_end_with_the_stock(db, program, make_person, offer):
+    call = program("coupons:write")
+    answers = [
+        call("POST", f"/offers/{offer.id}/grants", json={"member_id": make_person(), "key": "k"}) for _ in range(3)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 409]
+    assert answers[2].json["code"] == "nothing_to_grant"
+
+
+def test_a_coupon_is_listed_as_what_it_is_now(db, program, make_person, offer, clock):
+    number, call = make_person(), program("coupons:read", "coupons:write")
+    call("POST", f"/offers/{offer.id}/grants", json={"member_id": number, "key": "k"})
+    clock.move(days=15)
+    assert call("GET", "/coupons?state=issued").json["items"] == []
+    assert [one["state"] for one in call("GET", f"/coupons?state=expired&offer_id={offer.id}").json["items"]] == [
+        "expired"
+    ]
