@@ -21,6 +21,7 @@ from schemathesis.engine import Status, events, from_schema
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from kernel import api_keys, clock
+from kernel.config import ROOT
 from kernel.http import operation_of
 from membership.coupons import services as coupons
 from membership.coupons.models import CouponKind, OfferState
@@ -146,6 +147,16 @@ def test_webhooks_are_in_the_document_with_their_data(document: dict[str, Any]) 
     } <= sent.keys()
     body = sent["order.recorded"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["data"] == {"$ref": "#/components/schemas/OrderRecordedMessage"}
+
+
+def test_the_written_pages_name_every_scope_and_every_event(document: dict[str, Any]) -> None:
+    written = (ROOT / "docs" / "api.md").read_text()
+    scopes = {entry["security"][0]["bearer"][0] for _path, _method, entry in operations(document)}
+    assert sorted(scope for scope in scopes if f"`{scope}`" not in written) == []
+    events_written = (ROOT / "docs" / "webhooks.md").read_text()
+    assert (
+        sorted(name for name in document["webhooks"] if f"`{name}`" not in events_written and "probe" not in name) == []
+    )
 
 
 def test_the_reference_page_shows_every_operation_in_both_languages(
