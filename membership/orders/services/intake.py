@@ -303,11 +303,12 @@ _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 def _copied(value: Any) -> str:
     """A value as COPY's text format has it (PostgreSQL manual, COPY, "Text Format")."""
-    if value is None:
-        return r"\N"
-    if isinstance(value, str):
-        return _UNSAFE.sub(lambda found: _ESCAPES[found[0]], value) if _UNSAFE.search(value) else value
-    return str(value)
+    if value.__class__ is str:
+        # What has to be escaped is not printable, the backslash apart.
+        if value.isprintable() and "\\" not in value:
+            return value
+        return _UNSAFE.sub(lambda found: _ESCAPES[found[0]], value)
+    return r"\N" if value is None else str(value)
 
 
 def copy_rows(table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

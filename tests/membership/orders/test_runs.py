@@ -210,7 +210,7 @@ def test_run_that_fails_again_and_again_is_given_up(db, clock, monkeypatch):
     services.start(run.id)
     db.session.commit()
 
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise RuntimeError("a fault")
 
     monkeypatch.setattr(runs.intake, "take_in", fail)
