@@ -231,7 +231,8 @@ _JUDGE = text(
            OR k.backed_at IS DISTINCT FROM excluded.backed_at
            OR k.manual_until <= :now
     ), moved AS (
-        UPDATE member SET rank = judged.shown FROM judged WHERE member.id = judged.id AND member.rank <> judged.shown
+        UPDATE member SET rank = judged.shown FROM judged
+        WHERE member.id = judged.id AND judged.shown <> judged.shown_before
     )
     INSERT INTO tier_change (member_id, from_rank, to_rank, reason, spend, orders, policy_id, staff_id, at)
     SELECT id, shown_before, shown,
