@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,8 +19,11 @@ from kernel.today import Hit, Number, Task
 from membership.coupons import services as coupons
 from membership.members import queries as members
 from membership.members.models import Member
+from membership.tiers import queries as tiers
+from membership.tiers.queries import GroupPlace
 
 from . import labels, queries
+from .models import GroupState
 
 
 def _piece(template: str, **values: Any) -> Markup:
@@ -124,6 +128,17 @@ def seated_in(group_id: int) -> Select[tuple[int]]:
     return queries.seated_in(group_id)
 
 
+def tier_places(member_id: int, group_ids: Sequence[int]) -> list[GroupPlace]:
+    """The groups that a tier opens, as a member finds them: those that can be joined now, and those they are in."""
+    mine = {group.id for _seat, group in queries.groups_of(member_id)}
+    found = [queries.find_group(group_id) for group_id in group_ids]
+    return [
+        GroupPlace(group.id, group.name, url_for("groups_portal.show", public_id=group.public_id), group.id in mine)
+        for group in found
+        if group is not None and (group.id in mine or queries.state_of(group) is GroupState.OPEN)
+    ]
+
+
 def init() -> None:
     """Put everything into its place."""
     fill_slot("member.side", order=40)(member_side)
@@ -136,4 +151,5 @@ def init() -> None:
     members.seated_in.fill(seated_in)
     members.acts_of.fill(queries.acts_of)
     coupons.group_membership.fill(queries.in_group)
+    tiers.group_places.fill(tier_places)
     coupons.in_group.fill(queries.in_group_expression)
