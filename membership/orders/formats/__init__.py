@@ -10,7 +10,7 @@ from typing import Any
 
 from kernel.i18n import lazy_gettext as _l
 
-from . import mapped, sheet, shopify, siyu, taobao, taobao_details, uci, workbook, youzan
+from . import json_feed, mapped, sheet, shopify, siyu, taobao, taobao_details, uci, youzan
 from .drafts import Entry
 from .sheet import FileUnreadable, Sheet, Wrong
 
@@ -91,6 +91,14 @@ FORMATS = {
             shopify.survey,
         ),
         Format("uci", _l("UCI Online Retail II"), uci.recognises, _by_heading(uci.check), uci.entries, (uci.COLUMNS,)),
+        Format(
+            "json_feed",
+            _l("Orders as JSON (Shopify, WooCommerce, Youzan)"),
+            json_feed.recognises,
+            _by_heading(json_feed.check),
+            json_feed.entries,
+            survey=json_feed.survey,
+        ),
         Format(MAPPED, _l("By a column mapping"), lambda heading: False, mapped.check, mapped.entries),
     )
 }
@@ -129,7 +137,12 @@ def place_of(key: str, heading: Sequence[str], column: str) -> int | None:
 
 def unfold(path: Path) -> dict[str, Any]:
     """Replace a workbook by its rows, see `workbook.unfold`; other files are left alone."""
-    return workbook.unfold(path) if workbook.is_workbook(path) else {}
+    if not sheet.is_workbook(path):
+        return {}
+    # Loaded when it is needed: every web process holds what is imported.
+    from . import workbook
+
+    return workbook.unfold(path)
 
 
 def examined(path: Path, wanted: str = AUTO, options: dict[str, Any] | None = None) -> tuple[Sheet, Format]:

@@ -14,6 +14,7 @@ import gzip
 import io
 import re
 import unicodedata
+import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -216,6 +217,18 @@ def examine(path: Path) -> Sheet:
     if not sheet.rows_total:
         raise FileUnreadable(Wrong.NO_ROWS)
     return sheet
+
+
+def is_workbook(path: Path) -> bool:
+    """Whether a file is packed like an .xlsx workbook."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return False
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return "[Content_Types].xml" in parts.namelist() and any(n.startswith("xl/") for n in parts.namelist())
+    except (zipfile.BadZipFile, EOFError, OSError):
+        return False
 
 
 def encoding_of(path: Path) -> str:
