@@ -11,7 +11,7 @@ from collections import namedtuple
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
@@ -78,9 +78,19 @@ def _pack(direction: str, values: Sequence[Any]) -> str:
 
 
 def _fits(wanted: type, value: Any) -> bool:
+    """Whether a column of a type can be compared with what a cursor says."""
+    if wanted is bool:
+        return isinstance(value, bool)
     if wanted is int:
-        return isinstance(value, int) and abs(value) < 2**63
-    return wanted is not str or (isinstance(value, str) and "\x00" not in value)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    if wanted is str:
+        # A NUL and half a character cannot be stored, and so are in no row.
+        return isinstance(value, str) and "\x00" not in value and _whole(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _unpack(cursor: str | None, columns: list[ColumnElement[Any]]) -> tuple[str, list[Any]] | None:
@@ -98,12 +108,13 @@ def _unpack(cursor: str | None, columns: list[ColumnElement[Any]]) -> tuple[str,
                 value = datetime.fromisoformat(value)
                 if value.tzinfo is None:
                     return None
+                value = value.astimezone(UTC)
             elif wanted is date:
                 value = date.fromisoformat(value)
             elif not _fits(wanted, value):
                 return None
             values.append(value)
-    except (ValueError, TypeError, UnicodeDecodeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return direction, values
 

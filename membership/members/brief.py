@@ -15,7 +15,7 @@ from kernel.i18n import gettext as _
 from kernel.i18n import ngettext, when
 from kernel.today import Hit, Number, Task
 
-from . import labels, listing, queries, rules
+from . import labels, queries, rules
 from .events import ConsentChanged
 from .models import Member
 from .services import erasure
@@ -29,7 +29,7 @@ def find(wanted: str) -> list[Hit]:
     if len(wanted) < 2 or not may("members.view"):
         return []
     found = db.session.scalars(
-        queries.live().where(listing.sought(wanted)).order_by(Member.last_order_at.desc().nulls_last()).limit(20)
+        queries.live().where(queries.sought(wanted)).order_by(Member.last_order_at.desc().nulls_last()).limit(20)
     )
     return [
         Hit(

@@ -8,7 +8,6 @@ brings its own order. Combinations are left to the planner, under a time limit.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,42 +23,32 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
-    or_,
     select,
     text,
     union,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by, array, distinct_on
+from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 from sqlalchemy.orm import aliased
 
 from kernel import clock
 from kernel.db import db
 from kernel.pages import Count, Page, TooSlow, capped_count, keyset, time_limit
-from membership.orders.models import Order
 
 from .models import (
-    NAME_PIECES,
-    NAMES,
-    Channel,
     Consent,
     Contact,
     Member,
-    MemberIdentity,
     MemberTag,
     Purpose,
     Stage,
     Tag,
     ValueLabel,
 )
-from .queries import live, seated_in
+from .queries import live, plain_words, seated_in, sought
 
 # The list's order by last order; spelt as in the index. Whoever never ordered comes last.
 LAST_ORDER = func.coalesce(Member.last_order_at, literal_column("'epoch'::timestamptz"))
 _NEVER: ColumnElement[Any] = literal_column("'epoch'::timestamptz")
-_PIECES: ColumnElement[Any] = literal_column(NAME_PIECES)
-_NAMES: ColumnElement[str] = literal_column(NAMES)
-# How many last digits of a phone find its owner; fewer fit too many people to be of use.
-TAIL = 4
 SECONDS = 2.0
 
 
@@ -103,61 +92,6 @@ SORTS: dict[str, list[Any]] = {
     "value": [Member.value_index, Member.id],
     "-value": [Member.value_index.desc(), Member.id.desc()],
 }
-
-
-def plain_words(q: str) -> str:
-    """What somebody typed, in one spelling (NFKC, no blanks around)."""
-    return unicodedata.normalize("NFKC", q).replace("\x00", "").strip()
-
-
-def _named(words: str) -> ColumnElement[bool] | None:
-    """Whether a name of `Member` holds the words; capital letters and spaces make no difference.
-
-    One character and two are looked up as they are; of more, each pair is, and what is found is compared.
-    """
-    plain = words.replace(" ", "")
-    if not plain:
-        return None
-    lower = func.lower(literal(plain))
-    size = min(2, len(plain))
-    pieces = array([func.substr(lower, i + 1, size) for i in range(len(plain) - size + 1)])
-    found = _PIECES.op("@>")(pieces)
-    if len(plain) <= 2:
-        return found
-    return and_(found, _NAMES.like("%" + _escaped(plain).lower() + "%"))
-
-
-def _escaped(words: str) -> str:
-    return words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def sought(q: str) -> ColumnElement[bool]:
-    """Whether `Member` fits what somebody typed: a phone or its last four digits and more, a part of a name, a name on a
-    channel, an order number. A single character is looked for in names alone.
-
-    The exact ones are looked up here and now: they are few, and so the planner sees how few.
-    """
-    words = plain_words(q)
-    if len(words) == 1:
-        return named if (named := _named(words)) is not None else false()
-    digits = "".join(c for c in words if c.isdigit())
-    only_digits = len(digits) >= TAIL and not any(c.isalpha() for c in words)
-    exact = [
-        select(MemberIdentity.member_id).where(
-            MemberIdentity.channel.in_(list(Channel)), MemberIdentity.external_id.in_({words, words.lower()})
-        ),
-        select(Order.member_id).where(Order.external_id == words.removeprefix("#"), Order.member_id.is_not(None)),
-    ]
-    if only_digits and digits.isascii():
-        tail = digits[-11:]
-        exact.append(
-            select(Member.id).where(literal_column("reverse(phone)").like(tail[::-1] + "%"), Member.phone.is_not(None))
-        )
-    ids = sorted(id_ for id_ in db.session.scalars(union(*exact).limit(10_000)) if id_ is not None)
-    parts: list[ColumnElement[bool]] = [Member.id == func.any(ids)] if ids else []
-    if not only_digits and (named := _named(words)) is not None:
-        parts.append(named)
-    return or_(*parts) if parts else false()
 
 
 def agreed(contact: Contact) -> Any:

@@ -69,14 +69,24 @@ class ValueLabel(enum.StrEnum):
 
 # Lists show people who are themselves and were not erased; their indexes hold nobody else.
 _LIVE = text("merged_into_id IS NULL AND erased_at IS NULL")
-# Both names in lower case without spaces, and the one- and two-character pieces of them that the search looks up: core
-# functions only, so that no extension is needed. Spelt as PostgreSQL spells them, so that queries and index agree.
-NAMES = "replace(lower((name || '|'::text) || nickname), ' '::text, ''::text)"
-NAME_PIECES = (
-    f"(string_to_array({NAMES}, NULL::text) ||"
-    f" string_to_array((regexp_replace({NAMES}, '(..)'::text, '\\1 '::text, 'g'::text) || ' '::text) ||"
-    f" regexp_replace(substr({NAMES}, 2), '(..)'::text, '\\1 '::text, 'g'::text), ' '::text))"
-)
+
+
+def names_of(table: str = "") -> str:
+    """SQL: both names in lower case without spaces. Spelt as PostgreSQL spells it, so that queries and index agree."""
+    return f"replace(lower(({table}name || '|'::text) || {table}nickname), ' '::text, ''::text)"
+
+
+def name_pieces(table: str = "") -> str:
+    """SQL: every character and every pair of neighbours in the names, which the search looks up.
+
+    Core functions only, so that no extension is needed: pairs from the first character on, and from the second.
+    """
+    names = names_of(table)
+    return (
+        f"(string_to_array({names}, NULL::text) ||"
+        f" string_to_array((regexp_replace({names}, '(..)'::text, '\\1 '::text, 'g'::text) || ' '::text) ||"
+        f" regexp_replace(substr({names}, 2), '(..)'::text, '\\1 '::text, 'g'::text), ' '::text))"
+    )
 
 
 class Member(db.Model):
@@ -135,7 +145,7 @@ class Member(db.Model):
             postgresql_include=["birthday"],
             postgresql_where=_LIVE,
         ),
-        Index("ix_member_list_names", text(NAME_PIECES), postgresql_using="gin"),
+        Index("ix_member_list_names", text(name_pieces()), postgresql_using="gin"),
         # The tail of a phone is what people at a counter know.
         Index("ix_member_phone_tail", text("reverse(phone) text_pattern_ops")),
     )

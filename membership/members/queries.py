@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, false, func, select, union_all
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    and_,
+    false,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    union,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import array, distinct_on
 
 from kernel import shop
 from kernel.audit import AuditEntry
@@ -16,7 +31,20 @@ from kernel.ports import Port
 from membership.orders.models import Order, OrderLine
 
 from . import rules
-from .models import Channel, Consent, Contact, Member, MemberIdentity, MemberTag, Note, Purpose, Stage, Tag
+from .models import (
+    Channel,
+    Consent,
+    Contact,
+    Member,
+    MemberIdentity,
+    MemberTag,
+    Note,
+    Purpose,
+    Stage,
+    Tag,
+    name_pieces,
+    names_of,
+)
 
 # The groups that the list can be narrowed to, as (id, name), and the ids of those who sit in one, each once; filled by
 # community.groups.
@@ -28,6 +56,12 @@ seated_in: Port[[int], Select[tuple[int]]] = Port("members.seated_in")
 # and `n`, for the given members; filled by whoever keeps such acts.
 ACTS = ("groups", "brought", "took_part")
 acts_of: Port[[Sequence[int]], Select[tuple[int, str, int]]] = Port("members.acts_of")
+
+
+# How many last digits of a phone find its owner; fewer fit too many people to be of use.
+TAIL = 4
+_PIECES: ColumnElement[Any] = literal_column(name_pieces("member."))
+_NAMES: ColumnElement[str] = literal_column(names_of("member."))
 
 
 def live() -> Select[Member]:
@@ -227,6 +261,61 @@ def strategies() -> dict[Stage, str]:
     """What the shop does at each stage of life, as it wrote it down; stages of which it wrote nothing are not in it."""
     said = {stage: str(shop.get(f"stage.strategy.{stage.value}", "")) for stage in Stage}
     return {stage: text for stage, text in said.items() if text}
+
+
+def plain_words(q: str) -> str:
+    """What somebody typed, in one spelling (NFKC, no blanks around)."""
+    return unicodedata.normalize("NFKC", q).replace("\x00", "").strip()
+
+
+def _named(words: str) -> ColumnElement[bool] | None:
+    """Whether a name of `Member` holds the words; capital letters and spaces make no difference.
+
+    One character and two are looked up as they are; of more, each pair is, and what is found is compared.
+    """
+    plain = words.replace(" ", "")
+    if not plain:
+        return None
+    lower = func.lower(literal(plain))
+    size = min(2, len(plain))
+    pieces = array([func.substr(lower, i + 1, size) for i in range(len(plain) - size + 1)])
+    found = _PIECES.op("@>")(pieces)
+    if len(plain) <= 2:
+        return found
+    return and_(found, _NAMES.like("%" + _escaped(plain).lower() + "%"))
+
+
+def _escaped(words: str) -> str:
+    return words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def sought(q: str) -> ColumnElement[bool]:
+    """Whether `Member` fits what somebody typed: a phone or its last four digits and more, a part of a name, a name on a
+    channel, an order number. A single character is looked for in names alone.
+
+    The exact ones are looked up here and now: they are few, and so the planner sees how few.
+    """
+    words = plain_words(q)
+    if len(words) == 1:
+        return named if (named := _named(words)) is not None else false()
+    digits = "".join(c for c in words if c.isdigit())
+    only_digits = len(digits) >= TAIL and not any(c.isalpha() for c in words)
+    exact = [
+        select(MemberIdentity.member_id).where(
+            MemberIdentity.channel.in_(list(Channel)), MemberIdentity.external_id.in_({words, words.lower()})
+        ),
+        select(Order.member_id).where(Order.external_id == words.removeprefix("#"), Order.member_id.is_not(None)),
+    ]
+    if only_digits and digits.isascii():
+        tail = digits[-11:]
+        exact.append(
+            select(Member.id).where(literal_column("reverse(phone)").like(tail[::-1] + "%"), Member.phone.is_not(None))
+        )
+    ids = sorted(id_ for id_ in db.session.scalars(union(*exact).limit(10_000)) if id_ is not None)
+    parts: list[ColumnElement[bool]] = [Member.id == func.any(ids)] if ids else []
+    if not only_digits and (named := _named(words)) is not None:
+        parts.append(named)
+    return or_(*parts) if parts else false()
 
 
 def acts(member_ids: Sequence[int]) -> Subquery | None:
