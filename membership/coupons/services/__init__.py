@@ -1,9 +1,8 @@
 """The verbs of coupons: offers, claiming, granting, one coupon's states, the checkout."""
 
-from .batch import Claimed
 from .checkout import validate
 from .claims import claim, claim_with_phone, group_membership, in_group, newcomer, note_link_reuse, refuse_unqualified
-from .grants import grant, grant_many
+from .grants import NothingToGrant, grant, grant_many
 from .holding import release, release_all, reserve, reserve_all
 from .offers import (
     Draft,
@@ -17,6 +16,7 @@ from .offers import (
     unarchive,
 )
 from .redemptions import Redeemed, Use, redeem, redeem_all
+from .shelves import Claimed
 from .states import freeze, revoke, sweep, transfer, unfreeze
 from .undoing import roll_back, roll_back_all, roll_back_order
 from .ways import (
@@ -32,6 +32,7 @@ from .ways import (
 __all__ = [
     "Claimed",
     "Draft",
+    "NothingToGrant",
     "Redeemed",
     "Use",
     "archive",

@@ -29,7 +29,8 @@ from membership.tiers import rules as tier_rules
 
 from .. import rules
 from . import caps
-from .batch import Asks, Claim, Claimed, Outcome, Refused, Stale, Trace, coupons_held, run_batch
+from .batch import run_batch
+from .shelves import Asks, Claim, Claimed, Outcome, Refused, Stale, Trace, coupons_held
 
 # A refusal that holds for everybody is remembered by the process for so long (seconds): a crowd before an empty shelf
 # must not queue at the writer.

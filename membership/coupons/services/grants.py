@@ -14,7 +14,7 @@ from kernel.i18n import lazy_gettext as _l
 
 from .. import codes, rules
 from ..models import Coupon
-from . import batch, caps
+from . import batch, caps, shelves
 
 
 class NothingToGrant(Refusal):
@@ -34,10 +34,10 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
     """
     connection = db.session.connection()
     now = clock.now()
-    shelf = batch.locked(connection, [offer_id], now).get(offer_id)
+    shelf = shelves.locked(connection, [offer_id], now).get(offer_id)
     if shelf is None:
         return {}
-    held = batch.coupons_held(connection, [offer_id], [member_id for member_id, _ in people])
+    held = shelves.coupons_held(connection, [offer_id], [member_id for member_id, _ in people])
     granted: dict[int, tuple[int, str]] = {}
     keys = [key for _, key in people]
     known = {
@@ -47,7 +47,7 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
         )
     }
     usable = _usable(offer_id, [member_id for member_id, _ in people], now)
-    fresh: list[batch.Coupon] = []
+    fresh: list[shelves.Coupon] = []
     closed = rules.refusal_of(shelf.row, now)
     running = closed is None or (closed is rules.NotYet and shelf.row.state == "active")
     most = shelf.row.per_member
@@ -64,13 +64,13 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
         if not running or shelf.exhausted() is not None:
             continue
         ordinal = mine[-1].ordinal + 1 if mine else 1
-        coupon = batch.Coupon(offer_id, 0, member_id, ordinal, codes.fresh(), source, key)
+        coupon = shelves.Coupon(offer_id, 0, member_id, ordinal, codes.fresh(), source, key)
         if batch.take_counters(connection, coupon, shelf, persons.get(member_id)) is not None:
             continue
         shelf.take(coupon)
         mine.append(coupon)
         fresh.append(coupon)
-    for coupon in batch.insert_coupons(connection, fresh, now, "granted"):
+    for coupon in shelves.insert_coupons(connection, fresh, now, "granted"):
         granted[coupon.member_id] = (coupon.id, coupon.code)
     for coupon in fresh:
         if not coupon.id:

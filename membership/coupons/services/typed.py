@@ -15,8 +15,8 @@ from membership.members.models import Member
 
 from .. import codes, rules
 from ..models import CodePool, Coupon, CouponState, Offer, OfferVersion, PoolCode, PoolKind
-from .batch import Claimed
 from .claims import claim, claim_here, group_membership
+from .shelves import Claimed
 
 TRIES_AN_HOUR = 20
 
@@ -142,13 +142,15 @@ def enter(code: str, member: Member) -> tuple[int, bool]:
     except limits.LimitReached:
         raise TooManyTries from None
     behind = find_code(code, member.id)
-    if behind.coupon_id is not None:
-        coupon = db.session.get_one(Coupon, behind.coupon_id)
-        if coupon.member_id != member.id:
-            raise rules.CodeTaken
-        return coupon.id, False
-    if behind.pool.kind == PoolKind.SHARED:
+    if behind.coupon_id is None and behind.pool.kind == PoolKind.SHARED:
         claimed = claim(behind.offer.id, member.id, f"code:{behind.pool.id}")
         return claimed.coupon_id, claimed.fresh
-    with db.session.begin_nested():
-        return claim_code(code, member, f"code:{behind.pool.id}"), True
+    fresh = behind.coupon_id is None
+    coupon_id = behind.coupon_id
+    if coupon_id is None:
+        with db.session.begin_nested():
+            coupon_id = claim_code(code, member, f"code:{behind.pool.id}")
+    # Somebody else may have been faster, before this looked or since.
+    if db.session.scalar(select(Coupon.member_id).where(Coupon.id == coupon_id)) != member.id:
+        raise rules.CodeTaken
+    return coupon_id, fresh

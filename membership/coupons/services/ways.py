@@ -14,8 +14,8 @@ from kernel.i18n import lazy_gettext as _l
 
 from ..models import ClaimLink
 from ..rules import DayLimitReached, SoldOut
-from .batch import Claimed
 from .claims import claim, claim_as, closed_for_all
+from .shelves import Claimed
 
 PERSONAL = "coupon"
 
