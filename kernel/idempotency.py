@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import wraps
@@ -23,6 +24,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Longer than any caller goes on repeating a request; at least 24 hours are promised.
 KEPT = timedelta(hours=48)
 _SWEPT_AT_ONCE = 5_000
+# Visible ASCII; blanks only inside.
+KEY = r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?"
 
 
 class IdempotencyRecord(db.Model):
@@ -64,7 +67,7 @@ def idempotent(required: bool = False) -> Callable[[F], F]:
             key = request.headers.get("Idempotency-Key")
             if key is None and not required:
                 return view(*args, **kwargs)
-            if not key or len(key) > 255 or not key.isprintable():
+            if not key or len(key) > 255 or not re.fullmatch(KEY, key):
                 raise IdempotencyKeyInvalid
             route = f"{request.method} {request.path}"
             body_hash = hashlib.sha256(request.query_string + b"\n" + request.get_data()).hexdigest()

@@ -24,6 +24,7 @@ from .errors import NotFound, Refusal
 from .http import API, LARGEST_ID, Operation, operation_of
 from .i18n import forced_locale
 from .i18n import lazy_gettext as _l
+from .idempotency import KEY
 from .ports import Port
 
 VERSION = "1.0.0"
@@ -312,7 +313,7 @@ def _idempotency_parameter(required: bool) -> dict[str, Any]:
         "in": "header",
         "required": required,
         "description": "Any text of yours that is new for each new call; kept for at least 24 hours.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": f"^{KEY}$"},
     }
 
 

@@ -51,7 +51,10 @@ describe_tag("Members", _l("People: who they are on each channel, their details,
 REVEAL = "members:reveal"
 api_keys.declare(REVEAL, _l("See phones, addresses and birthdays in full; each look is noted in the audit trail"))
 Source = Annotated[str, Field(max_length=32, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-TagName = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f\x85]*\S[^\x00-\x1f\x7f\x85]*$")]
+TagName = Annotated[
+    str,
+    Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f\x85]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f\x85]*$"),
+]
 _FOUND = {"member": ("members.show", {"member_id": "$response.body#/id"})}
 _OF_MEMBER = {"member": ("members.show", {"member_id": "$request.path.member_id"})}
 

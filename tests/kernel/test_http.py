@@ -62,7 +62,7 @@ def test_a_refused_request_is_judged_anew(db, api):
     assert written(db) == 1
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "\x7f"])
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "\x7f", "é", "\xa0"])
 def test_an_unusable_key_is_refused(db, api, key):
     answer = api("/api/v1/probe", json={"number": 5}, key=key)
     assert (answer.status_code, answer.json["code"]) == (422, "idempotency_key_invalid")
