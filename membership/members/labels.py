@@ -188,7 +188,7 @@ def part_line(key: str, facts: ValueFacts) -> str:
 
 
 PARTS = {
-    "channels": _l("Channels"),
+    "channels": _l("Shop channels"),
     "recency": _l("Recency"),
     "frequency": _l("Frequency"),
     "money": _l("Money"),
