@@ -11,6 +11,7 @@ from kernel.money import yuan
 
 from . import formats
 from .events import OrderCompleted, OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused
+from .feeds.reasons import SENTENCES as FEED_SENTENCES
 from .formats import sheet
 from .formats.cells import Dates
 from .formats.drafts import Reason
@@ -102,6 +103,7 @@ FAILURES = {
 }
 
 REASONS: dict[str, Any] = {
+    **FEED_SENTENCES,
     Reason.WIDTH: _l("The line does not have as many columns as the heading"),
     Reason.EMPTY: _l("The cell is empty"),
     Reason.UNSTORABLE: _l("The text holds a character that cannot be stored"),

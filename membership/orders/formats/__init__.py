@@ -136,7 +136,9 @@ def place_of(key: str, heading: Sequence[str], column: str) -> int | None:
 
 
 def unfold(path: Path) -> dict[str, Any]:
-    """Replace a workbook by its rows, see `workbook.unfold`; other files are left alone."""
+    """Replace a workbook or a file of JSON by its rows, see their `unfold`; other files are left alone."""
+    if json_feed.is_json(path):
+        return json_feed.unfold(path)
     if not sheet.is_workbook(path):
         return {}
     # Loaded when it is needed: every web process holds what is imported.

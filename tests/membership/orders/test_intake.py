@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,7 +13,15 @@ from sqlalchemy import select, text
 from kernel.events import EventRecord
 from membership.members.models import Member
 from membership.orders import queries, rules, services
-from membership.orders.formats.drafts import AsideDraft, Buyer, CancelDraft, LineDraft, OrderDraft, ReturnedDraft
+from membership.orders.formats.drafts import (
+    AsideDraft,
+    Buyer,
+    CancelDraft,
+    LineDraft,
+    OrderDraft,
+    ReturnedDraft,
+    StepDraft,
+)
 from membership.orders.models import ImportRun, Order, OrderLine, OrderState, Payment, Refund, ReturnedLine
 from membership.orders.services import RefundDraft, take_in
 from tests.conftest import NOON
@@ -504,3 +513,45 @@ def test_intake_takes_a_fixed_number_of_statements(db):
         event.remove(database.engine, "before_cursor_execute", note)
         counts.append(len(seen))
     assert counts[0] == counts[1]
+
+
+# ── News of single steps ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_any_order_of_reports_and_steps_ends_alike(db):
+    """A whole report, a newer one, steps between and after them, and a refund, in every sequence (check I4)."""
+    day = timedelta(days=1)
+    first = NOON - 40 * day
+    whole = OrderDraft(
+        external_id="S", state=OrderState.PAID, placed_at=first, paid_at=first, version_at=first, paid_amount=100_00,
+        postage=8_00, buyer=Buyer(number="7"), lines=(LineDraft("CUP", "Cup", 1, 92_00),),
+    )  # fmt: skip
+    reports = [
+        whole,
+        replace(whole, version_at=first + 2 * day, discount=5_00),
+        StepDraft("S", OrderState.SHIPPED, first + day),
+        StepDraft("S", OrderState.SHIPPED, first + 3 * day),
+        StepDraft("S", OrderState.DELIVERED, first + 5 * day),
+        RefundDraft("R", "S", 10_00, first + 6 * day),
+    ]
+    ends = set()
+    for sequence in itertools.islice(itertools.permutations(reports), 0, None, 7):
+        nested = db.session.begin_nested()
+        for one in sequence:
+            take_in("shop", [one])
+        columns = "state, shipped_at, delivered_at, paid_amount, discount, refunded_amount, version_at"
+        row = db.session.execute(text(f"SELECT {columns} FROM \"order\" WHERE external_id = 'S'")).one()
+        sums = db.session.execute(text("SELECT orders_count, spend FROM member")).one()
+        ends.add((*row, *sums))
+        nested.rollback()
+    assert len(ends) == 1
+    state, shipped_at, delivered_at, _paid, discount, refunded, _version, orders_count, spend = ends.pop()
+    assert (state, shipped_at, delivered_at) == ("delivered", first + 3 * day, first + 5 * day)
+    assert (discount, refunded, orders_count, spend) == (5_00, 10_00, 1, 82_00)
+
+
+def test_a_newer_whole_report_overrules_steps(db):
+    first = NOON - timedelta(days=40)
+    take_in("shop", [StepDraft("S", OrderState.CLOSED, first)])
+    take_in("shop", [draft("S")])
+    assert db.session.scalars(select(Order.state)).one() is draft("S").state
