@@ -55,8 +55,9 @@ def steps() -> Iterator[Step]:
     yield Step("offers", "Coupons and a gift", 1, _make_offers)
     yield Step("benefits", "What the tiers give", 1, _give_benefits)
     yield Step("claims", "Coupons claimed and used", 2, _claim_coupons)
-    yield Step("points", "Points of sixteen months", 6, points.book)
+    yield Step("points", "Points of ten months", 6, points.book)
     yield Step("rewards", "Rewards for points", 1, points.offer_rewards)
+    yield Step("thanks", "Points by hand", 0.3, points.thank)
 
 
 def rows() -> Iterator[list[str]]:

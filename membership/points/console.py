@@ -70,7 +70,9 @@ def _chips(wanted: LedgerFilter) -> list[tuple[str, str, str]]:
         chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
     if wanted.kind is not None:
         chips.append(("kind", wanted.kind, str(labels.KINDS[wanted.kind])))
-    if wanted.since is not None:
+    if (days := request.args.get("days", "")) in labels.SPANS:
+        chips.append(("days", days, str(labels.SPANS[days])))
+    elif wanted.since is not None:
         chips.append(("since", wanted.since.isoformat(), _("From %(day)s", day=day(wanted.since))))
     if wanted.until is not None:
         chips.append(("until", wanted.until.isoformat(), _("Until %(day)s", day=day(wanted.until))))

@@ -1,4 +1,4 @@
-"""Points in the demo shop: a program that has run for sixteen months, rewards, and a few that were taken."""
+"""Points in the demo shop: a program that has run for ten months, rewards, and a few that were taken."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .models import PointsLot
 from .services import earning
 from .services.program import BACKLOG
 
-MONTHS = 16
+MONTHS = 10
 MONTH = timedelta(days=30)
 TAKERS = 24
 
 
 def book(progress: Progress) -> None:
-    """Let the orders of sixteen months earn, month by month as they came, and lapse as time went by."""
+    """Let the orders of ten months earn, month by month as they came, and lapse as time went by."""
     now = clock.now()
     start = now - MONTHS * MONTH
-    services.save_program(replace(rules.STANDARD, enabled=True, effective_from=start))
+    services.save_program(replace(rules.STANDARD, enabled=True, lot_days=120, effective_from=start))
     for month in range(MONTHS):
         since, until = start + month * MONTH, start + (month + 1) * MONTH
         ids = db.session.scalars(
@@ -96,3 +96,23 @@ def offer_rewards(progress: Progress) -> None:
         reward = made[place % len(made)] if row.rank >= 2 else made[0]
         services.redeem(row.member_id, reward.id, f"demo-{row.member_id:08d}")
         progress(place / len(takers))
+
+
+def thank(progress: Progress) -> None:
+    """Some points given by hand and for a birthday, as they are in any shop."""
+    members = db.session.scalars(
+        text("SELECT member_id FROM points_account WHERE member_id IS NOT NULL ORDER BY id LIMIT 12")
+    ).all()
+    for place, member_id in enumerate(members):
+        if place % 3 == 0:
+            services.adjust(member_id, 50, "包裹晚到了两天，抱歉", key=f"demo-{member_id:08d}")
+        else:
+            services.award(
+                member_id,
+                100,
+                type="birthday",
+                source_type="birthday",
+                source_id=str(clock.today().year),
+                reason="生日快乐",
+            )
+        progress(place / len(members))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -170,10 +170,11 @@ def _day(text: str | None) -> date | None:
 
 def ledger_filter(args: Any) -> LedgerFilter:
     """What the query narrows the ledger to; whatever makes no sense is passed over."""
-    kind = args.get("kind", "")
+    kind, days = args.get("kind", ""), args.get("days", "")
+    since = clock.today() - timedelta(days=int(days) - 1) if days in labels.SPANS else _day(args.get("since"))
     return LedgerFilter(
         q=(storable(args.get("q", "")) or "")[:60],
         kind=Kind(kind) if kind in {one.value for one in Kind} else None,
-        since=_day(args.get("since")),
+        since=since,
         until=_day(args.get("until")),
     )

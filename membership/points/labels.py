@@ -62,13 +62,13 @@ ACCOUNT_HELP = {
 
 BUCKETS = {
     Bucket.PENDING: _l("Pending"),
-    Bucket.ACTIVE: _l("Usable"),
+    Bucket.ACTIVE: _l("Usable now"),
     Bucket.LOCKED: _l("Set aside"),
 }
 
 LOT_STATES = {
     LotState.PENDING: _l("Pending"),
-    LotState.ACTIVE: _l("Usable"),
+    LotState.ACTIVE: _l("Usable now"),
     LotState.EXPIRED: _l("Lapsed"),
     LotState.CANCELLED: _l("Taken back"),
 }
@@ -95,6 +95,8 @@ LATES = {
     Late.LOST: _l("They are lost"),
     Late.REOPENED: _l("They can be used once more, for some days"),
 }
+
+SPANS = {"7": _l("The last 7 days"), "30": _l("The last 30 days"), "90": _l("The last 90 days")}
 
 ON = {True: _l("Points are earned"), False: _l("Points are not earned now")}
 
@@ -125,8 +127,9 @@ def tone(points: int) -> str:
 
 def rate_text(program: Program) -> str:
     """What orders earn, in words."""
-    rate = f"{program.rate / MILLE:.3f}".rstrip("0").rstrip(".")
-    return str(_("%(points)s points for every ¥1", points=rate))
+    if program.rate == MILLE:
+        return str(_("One point for every ¥1"))
+    return str(_("%(points)s points for every ¥1", points=times(program.rate)))
 
 
 def sentence(row: PointsTransaction, orders: Mapping[int, str], to_member: bool = False) -> str:

@@ -37,13 +37,15 @@ def index() -> Any:
     now = clock.now()
     lots = queries.lots_of(member.id)
     page = queries.history_page(member.id, None, 5)
+    rewards = [row for row in queries.rewards(True) if row.running]
     return render_template(
         "points/mine.html",
         member=member,
         balance=queries.balance_of(member.id),
         waiting=[lot for lot in lots if rules.state_at(lot.state, lot.activates_at, lot.expires_at, now) == "pending"],
         soon=queries.lapsing(lots, now),
-        rewards=[row for row in queries.rewards(True) if row.running],
+        rewards=rewards,
+        taken=queries.taken_by(member.id, [row.reward.id for row in rewards]),
         program=queries.program(),
         multiplier=queries.multiplier_of(member.rank),
         rows=page.rows,
@@ -86,6 +88,7 @@ def reward(code: str) -> Any:
         "points/take.html",
         member=member,
         row=queries.reward_row(found),
+        over=found.per_member is not None and queries.taken_by(member.id, [found.id])[found.id] >= found.per_member,
         balance=queries.balance_of(member.id),
         form=TakeForm(formdata=None, token=secrets.token_urlsafe(12)),
         rank_word=tier_labels.rank_word,

@@ -596,6 +596,13 @@ def batches(limit: int = 50) -> Sequence[PointsBatch]:
     return db.session.scalars(select(PointsBatch).order_by(PointsBatch.id.desc()).limit(limit)).all()
 
 
+def taken_by(member_id: int, reward_ids: Sequence[int]) -> dict[int, int]:
+    """How often a member has taken each reward, undone ones apart."""
+    names = {reward_id: f"reward:{reward_id}:member" for reward_id in reward_ids}
+    used = limits.used_of(list(names.values()), f"member:{member_id}")
+    return {reward_id: used[name] for reward_id, name in names.items()}
+
+
 def get_batch(batch_id: int) -> PointsBatch:
     """One file of awards; refuses with `NotFound`."""
     found = db.session.get(PointsBatch, batch_id)
