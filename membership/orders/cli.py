@@ -23,6 +23,7 @@ from .services import answers, mappings
 
 group = AppGroup("orders", help="Orders and the files they come in.")
 SHOWN_REJECTS = 100
+KINDS = [formats.AUTO, *(key for key in formats.FORMATS if key != formats.MAPPED)]
 
 
 @group.command("import")
@@ -32,9 +33,7 @@ SHOWN_REJECTS = 100
     default="",
     help="Where the orders come from: taobao, tmall, douyin, shop, counter or a name of yours. A mapping may say it.",
 )
-@click.option(
-    "--format", "wanted", default=formats.AUTO, show_default=True, help=f"auto, {', '.join(key for key in formats.FORMATS if key != formats.MAPPED)}."
-)
+@click.option("--format", "wanted", default=formats.AUTO, show_default=True, help=f"{', '.join(KINDS)}.")
 @click.option("--mapping", help="Read the file by the column mapping saved under this name.")
 @click.option(
     "--rate",

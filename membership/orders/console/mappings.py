@@ -8,7 +8,6 @@ from flask import flash, redirect, render_template, request, url_for
 
 from kernel import clock
 from kernel.auth import acting_staff, staff
-from kernel.errors import Refusal
 from kernel.i18n import gettext as _
 from membership.members import labels as member_labels
 
@@ -130,13 +129,12 @@ def index() -> Any:
     )
 
 
-def _mapping(one: ColumnMapping, form: Any, plan: mapped.Plan, refused: str = "", status: int = 200) -> Any:
+def _mapping(one: ColumnMapping, form: Any, plan: mapped.Plan, status: int = 200) -> Any:
     return (
         render_template(
             "orders/mapping.html",
             mapping=one,
             form=form,
-            refused=refused,
             fields=labels.FIELDS,
             needed=mapped.NEEDED,
             missing=[labels.FIELDS[name] for name in plan.missing],
@@ -170,8 +168,11 @@ def change(mapping_id: int) -> Any:
     except services.SourceInvalid as refused:
         form.refuse("source", refused.message)
         return _mapping(one, form, plan, status=422)
-    except Refusal as refused:
-        return _mapping(one, form, plan, refused.message, refused.status)
+    except mappings.MappingNameTaken as refused:
+        form.refuse("name", refused.message)
+        return _mapping(one, form, plan, status=422)
+    except mappings.MappingIncomplete:
+        return _mapping(one, form, plan, status=422)
     flash(_("The mapping is saved. Files that were read before stay as they are."), "positive")
     return redirect(url_for(".mappings"), 303)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from flask import render_template, request
+from flask import redirect, render_template, request
 
-from kernel import audit, clock, pages
+from kernel import audit, clock, pages, views
 from kernel.auth import staff
 from kernel.i18n import gettext as _
 from membership.members import labels as member_labels
@@ -46,6 +46,8 @@ def _chips(wanted: OrderFilter) -> list[tuple[str, str, str]]:
 @bp.get("/orders")
 @staff("orders.view")
 def index() -> Any:
+    if (default := views.opening("orders")) is not None:
+        return redirect(default)
     wanted = filter_from(request.args)
     page, count = queries.page_of(wanted, request.args.get("cursor"))
     today = clock.today()

@@ -23,6 +23,7 @@ from xml.etree.ElementTree import ParseError
 from openpyxl import load_workbook
 from openpyxl.utils import column_index_from_string
 from openpyxl.utils.datetime import from_excel, from_ISO8601
+from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.worksheet._reader import VALUE_TAG, WorkSheetParser
 from openpyxl.xml.constants import SHEET_MAIN_NS
 
@@ -43,7 +44,7 @@ _HARM = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 # What openpyxl raises where a workbook is not what it says.
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, ParseError, EOFError, OSError, KeyError, ValueError, IndexError, TypeError,
-    AttributeError, OverflowError, NotImplementedError, RuntimeError,
+    AttributeError, InvalidFileException, OverflowError, NotImplementedError, RuntimeError,
 )  # fmt: skip
 
 
@@ -90,8 +91,11 @@ def _checked(path: Path) -> list[str]:
 
 
 def _write(path: Path, to: Path) -> dict[str, Any]:
-    book = load_workbook(path, read_only=True, data_only=True, keep_links=False)
-    with contextlib.closing(book), to.open("w", encoding="utf-8", newline="") as out:
+    with contextlib.ExitStack() as opened:
+        # By the open file: of a path openpyxl wants to see the ending, and kept files have none.
+        source = opened.enter_context(path.open("rb"))
+        book = load_workbook(source, read_only=True, data_only=True, keep_links=False)
+        out = opened.enter_context(to.open("w", encoding="utf-8", newline=""))
         sheets = [one for one in book.worksheets if one.sheet_state == "visible"] or book.worksheets
         for sheet in sheets:
             if _write_sheet(sheet, out):

@@ -116,7 +116,8 @@ def test_check_i4_1000_random_arrivals_in_random_files_end_in_one_state(db):
     assert len(ends) == 1, "\n".join(map(str, differences(list(ends.values()))))
     (end,) = ends.values()
     assert [row[0] for row in end[0]] == ["1", "2", "3"]
-    assert "CUP-01" in end[0][0][16] and "TRAY-02" in end[0][0][16]
+    assert "CUP-01" in end[0][0][16]
+    assert "TRAY-02" in end[0][0][16]
 
 
 def csv_of(heading, rows) -> bytes:

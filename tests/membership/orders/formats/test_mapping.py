@@ -42,8 +42,8 @@ def read(tmp_path):
 def test_names_of_columns_suggest_a_plan():
     plan = mapped.guessed(HEADING)
     assert plan.columns == {
-        "order_no": "单号", "placed_at": "下单日期", "paid_amount": "实付金额", "state": "状态", "buyer_phone": "手机", "buyer_name": "姓名",
-        "title": "商品名称", "quantity": "数量", "unit_price": "单价", "payment": "付款方式",
+        "order_no": "单号", "placed_at": "下单日期", "paid_amount": "实付金额", "state": "状态", "buyer_phone": "手机",
+        "buyer_name": "姓名",         "title": "商品名称", "quantity": "数量", "unit_price": "单价", "payment": "付款方式",
     }  # fmt: skip
     english = mapped.guessed(
         ["Order Number", "Order Date", "Grand Total", "Status", "Customer", "E-mail", "Qty", "SKU", "Notes"]
@@ -176,7 +176,7 @@ def test_plan_that_lacks_something_is_refused(read, spoil):
 def test_columns_that_are_gone_or_there_twice_are_refused(tmp_path):
     plan = mapped.guessed(HEADING).stored
     for heading, wrong in (
-        (HEADING[1:] + ["x"], Wrong.COLUMNS_MISSING),
+        ([*HEADING[1:], "x"], Wrong.COLUMNS_MISSING),
         ([*HEADING[:-1], "单号"], Wrong.COLUMNS_REPEATED),
     ):
         sheet = sheet_of(tmp_path, [ROW], heading)
