@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from kernel import navigation, today
+from kernel import navigation, today, views
 from kernel.i18n import lazy_gettext as _l
 
 
@@ -35,6 +35,7 @@ def init_app(app: Flask) -> None:
     # Programs call it; the signature takes the form token's place.
     app.extensions["csrf_protect"].exempt(hooks.bp)
     app.cli.add_command(cli.group)
+    views.offer("orders", "orders_console.index", "orders.view")
     navigation.add("members", _l("Orders"), "orders_console.index", "orders.view", order=20)
     navigation.add("members", _l("Order files"), "imports_console.index", "orders.import", order=30)
     navigation.add("settings", _l("Order connections"), "connections_console.index", "feeds.edit", order=50)
