@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from membership.orders import formats
-from membership.orders.formats import FileUnreadable, Wrong, sheet, uci
+from membership.orders.formats import FileUnreadable, Wrong, gathering, sheet, uci
+from membership.orders.formats.drafts import OrderDraft, RejectedDraft
+
+from ..files import HEADING, line, text_of, write
 
 TEXT = "order_no,title\r\n1,青瓷茶杯\r\n2,𠮷野家 ☕\r\n"
 
@@ -213,3 +217,83 @@ def test_formats_are_recognised_by_their_heading():
     assert formats.detect(list(uci.COLUMNS)).key == "uci"
     assert formats.detect(["订单编号 ", "买家会员名", "订单状态", "买家实际支付金额", "订单创建时间"]).key == "taobao"
     assert formats.detect(["order_no", "placed_at", "state", "sku"]).key == "siyu"
+
+
+ENCODINGS = {
+    "utf-8": b"",
+    "utf-8-sig": b"",
+    "utf-16-le": b"\xff\xfe",
+    "utf-16-be": b"\xfe\xff",
+    "gbk": b"",
+    "gb18030": b"",
+}
+
+
+def test_check_i1_5000_rows_in_six_encodings_are_the_same_orders(tmp_path):
+    names = ["小满", "立夏", "芒种", "白露", "寒露", "霜降"]
+    rows = [
+        line(order_no=f"A{n}", buyer_nickname=f"{names[n % 6]}{n}", title="青瓷茶杯，大号", buyer_phone=f"120{n:08d}")
+        for n in range(5_000)
+    ]
+    read = {}
+    for encoding, mark in ENCODINGS.items():
+        path = tmp_path / encoding
+        path.write_bytes(mark + text_of(rows).encode(encoding))
+        sheet, found = formats.examined(path)
+        read[encoding] = list(found.entries(sheet, datetime(2026, 3, 3, 4, 0, tzinfo=UTC)))
+    assert len(read["utf-8"]) == 5_000
+    assert all(isinstance(one, OrderDraft) for one in read["utf-8"])
+    assert [one for one in ENCODINGS if read[one] != read["utf-8"]] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "rows", "good"),
+    [
+        # Every broken shape, and how many rows are read and taken.
+        ("{h}\n{a}\n{a},x,y\n{b}\n", 3, 1),
+        ("{h}\n{a}\n{b},\n", 2, 2),
+        ("{h}\n{a}\nA2\n{b}\n", 3, 2),
+        ("{h}\n\n\n{a}\n   \n{b}\n\n", 2, 2),
+        ("{h}\r\n{a}\r\n{b}\r\n", 2, 2),
+        ("{h}\r{a}\r{b}\r", 2, 2),
+        ("{h}\n{a}\n{b}", 2, 2),
+    ],
+)
+def test_check_i2_every_row_is_accounted_for(tmp_path, content, rows, good):
+    text = content.format(h=",".join(HEADING), a=",".join(line()), b=",".join(line(order_no="B2")))
+    path = tmp_path / "a.csv"
+    path.write_text(text, newline="")
+    sheet, found = formats.examined(path)
+    entries = list(found.entries(sheet, datetime(2026, 3, 3, 4, 0, tzinfo=UTC)))
+    assert sheet.rows_total == rows == sum(one.rows for one in entries)
+    assert sum(one.rows for one in entries if isinstance(one, OrderDraft)) == good
+    for one in entries:
+        if isinstance(one, RejectedDraft):
+            assert all(fault.line > 1 and fault.reason for fault in one.faults)
+
+
+def test_check_i2_a_million_columns_are_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("," * 1_000_000 + "\n1\n")
+    with pytest.raises(FileUnreadable) as refused:
+        formats.examined(path)
+    assert refused.value.wrong is Wrong.TOO_MANY_COLUMNS
+
+
+def test_scattered_orders_come_together_whatever_stands_between(tmp_path):
+    rows = [line(order_no=f"A{n % 7}", sku=f"S{n}") for n in range(70)] + [line(order_no=f"B{n}") for n in range(3)]
+    path = write(tmp_path / "a.csv", rows)
+    sheet, found = formats.examined(path)
+    entries = list(found.entries(sheet, datetime(2026, 3, 3, 4, 0, tzinfo=UTC)))
+    assert [(one.external_id, one.rows) for one in entries] == [
+        *((f"A{n}", 10) for n in range(7)),
+        *((f"B{n}", 1) for n in range(3)),
+    ]
+
+
+def test_keys_with_one_fingerprint_lose_no_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(gathering, "hash", lambda key: 1, raising=False)
+    path = write(tmp_path / "a.csv", [line(order_no=f"A{n % 3}") for n in range(9)])
+    sheet, found = formats.examined(path)
+    entries = list(found.entries(sheet, datetime(2026, 3, 3, 4, 0, tzinfo=UTC)))
+    assert sorted((one.external_id, one.rows) for one in entries) == [("A0", 3), ("A1", 3), ("A2", 3)]
