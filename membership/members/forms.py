@@ -112,8 +112,8 @@ class DetailsForm(Form):
     @property
     def mine(self) -> dict[str, Any]:
         """What was written, as plain values."""
-        said = {name: _plain(self[name].data) for name in self.fields}
-        # A language is always one; a form that does not ask for it changes none.
+        # What a form did not ask for stays as it is; and a language is always one.
+        said = {name: _plain(self[name].data) for name in self.fields if self[name].raw_data}
         return {name: value for name, value in said.items() if value or name != "locale"}
 
     @property
