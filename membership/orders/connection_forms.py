@@ -29,7 +29,7 @@ class ConnectionForm(Form):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kind.choices = [(kind.value, label) for kind, label in KINDS.items()]
-        self.currency.choices = list(CURRENCIES)
+        self.currency.choices = list(CURRENCIES.items())
 
 
 class SecretForm(Form):

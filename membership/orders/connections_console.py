@@ -179,7 +179,7 @@ def resume(connection_id: int) -> Any:
 def delete(connection_id: int) -> Any:
     connection = queries.get_connection(connection_id)
     connections.remove(connection)
-    flash(_("%(name)s is removed. Its orders stay.", name=connection.name), "info")
+    flash(_("%(name)s is deleted. Its orders stay.", name=connection.name), "info")
     return redirect(url_for(".index"), 303)
 
 
@@ -282,7 +282,7 @@ def export() -> Any:
             ]
 
     header = [
-        _("Arrived"), _("Connection"), _("Topic"), _("Delivery number"), _("State"), _("Order numbers"), _("Reason"),
+        _("Came in"), _("Connection"), _("Topic"), _("Delivery number"), _("State"), _("Order numbers"), _("Reason"),
         _("Came again"),
     ]  # fmt: skip
     return pages.csv_response(f"order-deliveries-{clock.today().isoformat()}.csv", header, rows())
