@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flask import g
+from flask import g, has_request_context
 from sqlalchemy import ColumnElement, Select, case, func, or_, select
 
 from kernel import clock
@@ -67,8 +67,11 @@ def as_policy(row: TierPolicy) -> rules.Policy:
 
 
 def policy() -> rules.Policy:
-    """The policy in force: the newest version, or the standard one (with id None) before anything was saved."""
-    if "tier_policy" not in g:
+    """The policy in force: the newest version, or the standard one (with id None) before anything was saved.
+
+    Read once a request. A job may run for long, and asks again each time.
+    """
+    if "tier_policy" not in g or not has_request_context():
         row = db.session.scalar(select(TierPolicy).order_by(TierPolicy.id.desc()).limit(1))
         g.tier_policy = as_policy(row) if row is not None else rules.STANDARD
     return g.tier_policy

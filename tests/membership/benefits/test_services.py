@@ -20,7 +20,9 @@ from membership.members.models import Member
 from membership.orders import services as orders
 from membership.orders.formats.drafts import Buyer, OrderDraft
 from membership.orders.models import OrderState
+from membership.tiers import rules
 from membership.tiers import services as tiers
+from membership.tiers.models import TierPolicy
 from tests.conftest import NOON
 
 
@@ -61,6 +63,18 @@ def test_benefits_count_from_enrolment(db, run_jobs, give_levels, make_person, b
     run_jobs()
     assert [one[1] for one in grants(db, member.id)] == [1, 2]
     assert count(db, GiftClaim) == 2
+
+
+def test_a_long_job_goes_by_the_rules_that_hold_now(db, give_levels, make_person, box):
+    """One application context may deliver events for minutes; rules saved by somebody else meanwhile count at once."""
+    member = make_person()
+    assert services.welcome(member.id, 0, 1) == services.Given()
+    levels = [dict(level) for level in rules.as_terms(rules.STANDARD)["levels"]]
+    levels[0]["entry_gift_id"] = box.id
+    row = TierPolicy(**(rules.as_terms(rules.STANDARD) | {"levels": levels}), created_at=NOON)
+    db.session.add(row)
+    db.session.flush()
+    assert services.welcome(member.id, 0, 1) == services.Given(1, 0)
 
 
 def test_erased_and_unknown_people_are_given_nothing(db, give_levels, make_person, box):
