@@ -103,7 +103,9 @@ def _set_tiers(progress: Progress) -> None:
         Level(3, "VIP会员", "VIP", 2_000_00, 8, 950, "限量商品优先购"),
         Level(4, "至尊VIP", "Supreme VIP", 5_000_00, 15, 900, "一对一选品"),
     )
-    tiers.save_policy(replace(STANDARD, levels=levels), note="开店规则")
+    # The orders span nine months: with a shorter window some tiers are about to end, and there is something to look at.
+    rules = replace(STANDARD, levels=levels, rolling_days=270, valid_days=270, grace_days=7)
+    tiers.save_policy(rules, note="开店规则")
 
 
 def _give_benefits(progress: Progress) -> None:
@@ -204,7 +206,20 @@ def _import_orders(progress: Progress) -> None:
         oldest = clock.now() - timedelta(days=400)
         db.session.execute(text("UPDATE member SET created_at = coalesce(first_order_at, :oldest)"), {"oldest": oldest})
         tiers.reassess()
+        _date_tiers_back()
         members.reassess_stages()
+
+
+def _date_tiers_back() -> None:
+    """Count each tier from its member's last order, as if the shop had judged it then, so that some end soon."""
+    db.session.execute(
+        text(
+            "UPDATE member_tier t SET since = m.last_order_at, valid_until = m.last_order_at + CAST(:valid AS interval) "
+            "FROM member m WHERE m.id = t.member_id AND t.own_rank > 0 AND m.last_order_at IS NOT NULL"
+        ),
+        {"valid": timedelta(days=tiers.ensure_policy().valid_days)},
+    )
+    tiers.reassess()
 
 
 def _give_consents(progress: Progress) -> None:
