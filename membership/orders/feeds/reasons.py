@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 from kernel.i18n import lazy_gettext as _l
 
@@ -48,7 +49,7 @@ class Reason(enum.StrEnum):
     NO_REFUND_YET = "No money has been given back by this yet"
 
 
-SENTENCES = {
+SENTENCES: dict[str, Any] = {
     Reason.NO_JSON: _l("This is no JSON in UTF-8"),
     Reason.NO_OBJECT: _l("This is not an object"),
     Reason.NO_LIST: _l("This is not a list"),
@@ -88,7 +89,7 @@ SENTENCES = {
 
 def sentence(reason: str) -> str:
     """A reason in the reader's language; a sentence that is none of ours as it stands."""
-    return str(SENTENCES.get(reason, reason))  # type: ignore[call-overload]
+    return str(SENTENCES.get(reason, reason))
 
 
 class PayloadRefused(Exception):

@@ -123,7 +123,7 @@ def _order(said: Fields, exchange: Exchange) -> Payload:
     lines = _lines(said)
     if number is None or placed_at is None:
         return Payload()
-    moments = {
+    moments: dict[str, Any] = {
         "shipped_at": shipped_at,
         "delivered_at": delivered_at or (expected_at if state is OrderState.SHIPPED else None),
         "closed_at": cancelled_at,
@@ -154,9 +154,7 @@ def _list(said: Fields, name: str) -> Sequence[Any]:
     return value if isinstance(value, list) else []
 
 
-def _sent(
-    said: Fields, placed_at: datetime | None
-) -> tuple[datetime | None, datetime | None, datetime | None]:
+def _sent(said: Fields, placed_at: datetime | None) -> tuple[datetime | None, datetime | None, datetime | None]:
     """When the whole order was sent, when all of it had arrived, and when it is expected where no carrier is followed."""
     parcels = [one for one in said.children("fulfillments") if one.text("status") in SENT]
     if said.text("fulfillment_status") != "fulfilled":

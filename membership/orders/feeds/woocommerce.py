@@ -110,7 +110,7 @@ def _order(said: Fields, exchange: Exchange) -> Payload:
     closed_at = (updated_at or placed_at) if state is OrderState.CLOSED else None
     if closed_at is not None:
         closed_at = max(closed_at, placed_at)
-    moments = {
+    moments: dict[str, Any] = {
         "paid_at": None if state is OrderState.PLACED else paid_at,
         "completed_at": completed_at if state is OrderState.COMPLETED else None,
         "closed_at": closed_at,

@@ -147,7 +147,7 @@ def _order(whole: Fields) -> Payload:
     postage = pay.amount("post_fee")
     if number is None or placed_at is None:
         return Payload()
-    moments = {
+    moments: dict[str, Any] = {
         "paid_at": None if state is OrderState.PLACED else paid_at,
         "shipped_at": shipped_at,
         "delivered_at": confirmed_at if state in (OrderState.DELIVERED, OrderState.COMPLETED) else None,
