@@ -174,3 +174,16 @@ def tag_names(ids: Sequence[int]) -> list[str]:
 
 def group_name(group_id: int) -> str | None:
     return db.session.scalar(select(Group.name).where(Group.id == group_id))
+
+
+def for_grants() -> list[tuple[str, str]]:
+    """The saved audiences as coupons can be given to them: (key, name)."""
+    return [(f"audience:{audience.id}", audience.name) for audience in saved()]
+
+
+def members_for_grants(key: str) -> list[int]:
+    """The members of an audience now; none for a key that is not an audience's."""
+    kind, _colon, number = key.partition(":")
+    if kind != "audience" or not (number.isascii() and number.isdigit()):
+        return []
+    return list(db.session.scalars(member_ids(rules.parse(get_audience(int(number)).definition))))

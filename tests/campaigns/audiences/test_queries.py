@@ -207,3 +207,13 @@ def test_rules_are_said_in_both_languages(db: Any, make_member: Any) -> None:
             "最近 60 天没买过“tea”",
             "累计消费 ¥100 以上",
         ]
+
+
+def test_coupons_can_be_given_to_a_saved_audience(make_member: Any, db: Any) -> None:
+    from campaigns.audiences import services
+    from membership.coupons.services import granting
+
+    high, _low = make_member("High", rank=3), make_member("Low", rank=1)
+    saved = services.save("Regulars", rules.Definition(rules=(rules.TierRule(ranks=[3, 4]),)))
+    assert (f"audience:{saved.id}", "Regulars") in granting.choices()
+    assert granting.people_of(f"audience:{saved.id}") == [high.id]

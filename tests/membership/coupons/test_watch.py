@@ -459,10 +459,15 @@ def test_a_run_gives_one_each_and_goes_on_after_a_crash(
     assert not granting.work(run.id)
 
 
-def test_audiences(db: Any, make_member: Callable) -> None:
+def test_audiences(db: Any, make_member: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     low, high = make_member(rank=1), make_member(rank=3)
     assert granting.people_of("tier:2") == [high.id]
     assert granting.people_of("tier:1") == [low.id, high.id]
+    asked: list[str] = []
+    monkeypatch.setattr(granting.audiences, "_answers", [lambda: [("audience:7", "Tea lovers")]])
+    monkeypatch.setattr(granting.audience_members, "_answers", [lambda key: asked.append(key) or [high.id, high.id]])
+    assert ("audience:7", "Tea lovers") in granting.choices()
+    assert (granting.people_of("audience:7"), asked) == ([high.id], ["audience:7"])
     for nonsense in ("", "tier:9", "tier:x", "group:", "audience:1"):
         with pytest.raises(InputInvalid):
             granting.people_of(nonsense)
