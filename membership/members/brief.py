@@ -11,8 +11,8 @@ from kernel import clock
 from kernel.auth import may
 from kernel.db import db
 from kernel.events import EventRecord
+from kernel.i18n import date_time, ngettext
 from kernel.i18n import gettext as _
-from kernel.i18n import ngettext, when
 from kernel.today import Hit, Number, Task
 
 from . import labels, queries, rules
@@ -103,7 +103,7 @@ def tasks() -> list[Task]:
                 url=url_for("members_console.rights_requests"),
                 action=_("Answer them"),
                 icon="shield-check",
-                about=_("The first asked %(when)s", when=when(waiting[0].asked_at)),
+                about=_("The first asked %(when)s", when=date_time(waiting[0].asked_at)),
             )
         )
     if may("members.erase"):

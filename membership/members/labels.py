@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kernel.events import describes
-from kernel.i18n import gettext as _
 from kernel.i18n import day, ngettext
+from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.money import yuan
 from membership.orders.models import OrderState

@@ -156,7 +156,7 @@ def _shown(name: str, value: Any) -> str:
         case "customer_type":
             return str(labels.CUSTOMER_TYPES[CustomerType(value)])
         case "source":
-            return str(labels.source_label(value))
+            return str(labels.CHANNELS[Channel(value)] if value in list(Channel) else labels.source_label(value))
         case "locale":
             return dict(LANGUAGES).get(value, value)
         case _:

@@ -17,7 +17,7 @@ from kernel.db import db
 from kernel.errors import NotFound
 from kernel.pages import Count, Page, capped_count, keyset
 
-from .. import listing, queries
+from .. import queries
 from ..models import DuplicatePair, Member, NotDuplicate
 
 ASKED, FOUND = "duplicates.asked_at", "duplicates.found_at"
@@ -81,15 +81,15 @@ _KEYS = """
         UNION ALL
         SELECT id, 'nickname', regexp_replace(nickname, '[0-9]+$', '') FROM live
         WHERE length(regexp_replace(nickname, '[0-9]+$', '')) >= 4
-    ), keyed AS MATERIALIZED (
-        SELECT DISTINCT id, sign, hashtextextended(word, 0) AS key FROM said
     ), blocks AS (
-        SELECT sign, key FROM keyed GROUP BY sign, key HAVING count(*) BETWEEN 2 AND :most
+        -- The members of a key together: pairs are made of the few in it, and nothing is joined with itself.
+        SELECT sign, array_agg(DISTINCT id) AS ids
+        FROM (SELECT id, sign, hashtextextended(word, 0) AS key FROM said) AS keyed
+        GROUP BY sign, key HAVING count(*) BETWEEN 2 AND :most * 2
     ), pairs AS (
-        SELECT a.id AS low_id, b.id AS high_id, a.sign
-        FROM blocks JOIN keyed a USING (sign, key) JOIN keyed b USING (sign, key)
-        WHERE a.id < b.id
-        GROUP BY a.id, b.id, a.sign
+        SELECT DISTINCT a.id AS low_id, b.id AS high_id, sign
+        FROM blocks CROSS JOIN LATERAL unnest(ids) AS a (id) CROSS JOIN LATERAL unnest(ids) AS b (id)
+        WHERE cardinality(ids) BETWEEN 2 AND :most AND a.id < b.id
     ), scored AS (
         SELECT p.low_id, p.high_id, sum(w.weight) AS sum, jsonb_agg(p.sign ORDER BY w.weight DESC, p.sign) AS reasons
         FROM pairs p JOIN unnest(CAST(:signs AS text[]), CAST(:weights AS bigint[])) AS w (sign, weight) USING (sign)
@@ -207,11 +207,11 @@ def of_member(member_id: int) -> list[Candidate]:
 
 
 def others_like(member_id: int, words: str) -> Sequence[Member]:
-    """Living records beside one that fit what somebody typed (see `listing.sought`); at most twenty."""
+    """Living records beside one that fit what somebody typed (see `queries.sought`); at most twenty."""
     if not words:
         return []
     return db.session.scalars(
-        queries.live().where(listing.sought(words), Member.id != member_id).order_by(Member.id.desc()).limit(20)
+        queries.live().where(queries.sought(words), Member.id != member_id).order_by(Member.id.desc()).limit(20)
     ).all()
 
 

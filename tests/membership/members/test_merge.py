@@ -17,7 +17,7 @@ from kernel.db import db as database
 from kernel.events import EventDelivery, EventRecord
 from kernel.i18n import gettext as _
 from membership.coupons.models import Coupon
-from membership.coupons.services import grant_many
+from membership.coupons.services import caps, grant_many
 from membership.gifts import services as gifts
 from membership.gifts.models import GiftClaim, GiftState
 from membership.limits import services as limits
@@ -181,6 +181,22 @@ def test_check_c2_counters_of_both_add_up(db: Any, clock: Any) -> None:
     assert limits.used("reward:1:member", f"member:{old['id']}", "2026-03") == 5
     with pytest.raises(limits.LimitReached):
         limits.take([("reward:1:member", f"member:{old['id']}", "2026-03", 1, 3)])
+
+
+def test_check_c2_a_natural_person_is_counted_under_one_key(db: Any, clock: Any) -> None:
+    """Counters under a phone, an e-mail address and a bare record lead to the person's one key, and apart again."""
+    phones = ("+8612600000031", None)
+    old, new = (
+        person(phone=phone, email=email) for phone, email in zip(phones, (None, "ming@example.com"), strict=True)
+    )
+    keys = [caps.person_key(m["id"], m["phone"], m["email"]) for m in (old, new)]
+    for key, amount in ((keys[0], 1), (keys[1], 2), (caps.member_key(new["id"]), 1)):
+        limits.take([(caps.person_name(7), key, "", amount, None)])
+    merge_id = merge.merge(old["id"], new["id"])
+    member = database.session.get_one(Member, old["id"])
+    assert limits.used(caps.person_name(7), caps.person_key(member.id, member.phone, member.email)) == 4
+    merge.undo(merge_id)
+    assert [limits.used(caps.person_name(7), key) for key in keys] == [1, 2]
 
 
 def test_one_gift_a_benefit_and_its_stock_comes_back_once(db: Any, clock: Any) -> None:

@@ -140,7 +140,8 @@ def test_a_merge_is_shown_done_and_undone(db: Any, manager: Any) -> None:
     assert f'name="survivor" value="{one}" checked' in page.text
     assert PHONE[3:] not in page.text
     answer = manager.post(
-        "/console/members/merge", data={"first": one, "other": other, "keep_name": "absorbed", "reason": " same  person "}
+        "/console/members/merge",
+        data={"first": one, "other": other, "keep_name": "absorbed", "reason": " same  person "},
     )
     made = database.session.scalars(select(Merge)).one()
     assert answer.location == f"/console/members/merges/{made.id}"
