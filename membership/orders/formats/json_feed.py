@@ -17,15 +17,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from ..feeds import fields, shopify, woocommerce, youzan
-from ..feeds.fields import Exchange
 from ..feeds.reasons import PayloadRefused
 from ..feeds.reasons import Reason as FeedReason
 from .drafts import Entry, Fault, OrderDraft, RejectedDraft
 from .sheet import FileUnreadable, Row, Sheet, Wrong, opened
 
 HEADING = ("shop_system", "order_no", "currency", "order_json")
-READERS = {"shopify": shopify.read, "woocommerce": woocommerce.read, "youzan": youzan.read}
+SYSTEMS = ("shopify", "woocommerce", "youzan")
 MOST_BYTES = 64 << 20
 # A packed file that is cut off or damaged.
 _BROKEN = (EOFError, OSError, zlib.error)
@@ -54,6 +52,9 @@ def unfold(path: Path) -> dict[str, Any]:
         raise FileUnreadable(Wrong.BROKEN_GZIP) from error
     if len(body) > MOST_BYTES:
         raise FileUnreadable(Wrong.TOO_LARGE)
+    # The feeds' readers make the drafts of this package, which therefore is loaded before them.
+    from ..feeds import fields
+
     try:
         whole = fields.parsed(body.removeprefix(b"\xef\xbb\xbf"))
     except PayloadRefused as refused:
@@ -138,14 +139,17 @@ def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
 
 
 def _entry(row: Row, rates: dict[str, Decimal], now: datetime) -> Entry:
+    from ..feeds import fields
+    from ..feeds.readers import READERS, Kind
+
     cells = tuple(row.cells)
     number = cells[1] if len(cells) > 1 else ""
-    if len(cells) != len(HEADING) or cells[0] not in READERS:
+    if len(cells) != len(HEADING) or cells[0] not in SYSTEMS:
         return RejectedDraft(number, (Fault(row.line, "", FeedReason.NO_ORDER, "", cells),))
     currency = cells[2] or "CNY"
-    exchange = Exchange(currency, rates[currency]) if currency in rates else Exchange()
+    exchange = fields.Exchange(currency, rates[currency]) if currency in rates else fields.Exchange()
     try:
-        payload = READERS[cells[0]](fields.parsed(cells[3].encode("utf-8", "replace")), exchange, now)
+        payload = READERS[Kind(cells[0])](fields.parsed(cells[3].encode("utf-8", "replace")), exchange, now, None)
     except PayloadRefused as refused:
         place, why = refused.faults[0]
         return RejectedDraft(number, (Fault(row.line, place, why, "", cells),))
