@@ -28,6 +28,8 @@ class ImportForm(Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Needed, except where a mapping names it; the browser cannot know that.
+        self.source.flags.required = True
         self.format.choices = [
             (formats.AUTO, _l("Recognise by the heading")),
             *((one.key, one.label) for one in formats.FORMATS.values() if one.key != formats.MAPPED),

@@ -15,7 +15,7 @@ from membership.members import labels as member_labels
 
 from .. import formats, labels, queries, services
 from ..formats import siyu
-from ..formats.drafts import Fault
+from ..formats.drafts import Fault, Reason
 from ..forms import CorrectionsForm, ImportForm
 from ..models import ImportReject, ImportRun, RunState
 from ..services import answers, by_hand, corrections, mappings
@@ -249,22 +249,28 @@ def _fix(
     status: int = 200,
 ) -> Any:
     heading = corrections.own_columns(run, run.checkpoint.get("heading", []))
-    wrong = {fault.line: (fault.column, fault.reason, fault.value) for fault in faults}
+    wrong = {fault.line: fault for fault in faults}
+    shown = []
+    for line in lines:
+        fault = wrong.get(line.line)
+        place = formats.place_of(run.format, heading, fault.column) if fault else None
+        shown.append(
+            {
+                "reject": line,
+                "cells": typed[line.id],
+                "place": place,
+                "column": fault.column if fault else "",
+                "reason": fault.reason if fault else "",
+                # Where the fault is in no cell that can be named, all are shown.
+                "open": fault is not None and place is None and fault.reason != Reason.OTHER_LINE,
+            }
+        )
     return (
         render_template(
             "orders/fix.html",
             run=run,
             heading=heading,
-            lines=[
-                {
-                    "reject": line,
-                    "cells": typed[line.id],
-                    "place": formats.place_of(run.format, heading, wrong.get(line.line, ("", "", ""))[0]),
-                    "column": wrong.get(line.line, ("", "", ""))[0],
-                    "reason": wrong.get(line.line, ("", "", ""))[1],
-                }
-                for line in lines
-            ],
+            lines=shown,
             again=status != 200,
             reason_text=labels.reason_text,
         ),
