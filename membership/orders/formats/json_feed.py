@@ -140,7 +140,8 @@ def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
 
 def _entry(row: Row, rates: dict[str, Decimal], now: datetime) -> Entry:
     from ..feeds import fields
-    from ..feeds.readers import READERS, Kind
+    from ..feeds.readers import READERS
+    from ..feeds.signatures import Kind
 
     cells = tuple(row.cells)
     number = cells[1] if len(cells) > 1 else ""
