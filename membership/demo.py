@@ -139,8 +139,7 @@ def _give_benefits(progress: Progress) -> None:
     levels = tuple(replace(level, **given.get(level.rank, {})) for level in policy.levels)
     saved = tiers.save_policy(replace(policy, levels=levels), note="加上权益")
     easier = tuple(replace(level, spend=level.spend * 3 // 4) if level.rank == 3 else level for level in saved.levels)
-    draft = tiers.create_draft("放宽 VIP3 门槛", replace(saved, levels=easier))
-    tiers.start_simulation(draft.id)
+    tiers.create_draft("放宽 VIP3 门槛", replace(saved, levels=easier))
 
 
 def _invent_people(progress: Progress) -> None:
@@ -211,13 +210,14 @@ def _import_orders(progress: Progress) -> None:
 
 
 def _date_tiers_back() -> None:
-    """Count each tier from its member's last order, as if the shop had judged it then, so that some end soon."""
+    """Count each tier from the day after its member's last order began to count, so that some end soon."""
     db.session.execute(
         text(
-            "UPDATE member_tier t SET since = m.last_order_at, valid_until = m.last_order_at + CAST(:valid AS interval) "
-            "FROM member m WHERE m.id = t.member_id AND t.own_rank > 0 AND m.last_order_at IS NOT NULL"
+            "UPDATE member_tier t SET since = d.at, valid_until = d.at + CAST(:valid AS interval) "
+            "FROM (SELECT id, LEAST(last_order_at + interval '11 days', :now) AS at FROM member) d "
+            "WHERE d.id = t.member_id AND t.own_rank > 0 AND d.at IS NOT NULL"
         ),
-        {"valid": timedelta(days=tiers.ensure_policy().valid_days)},
+        {"valid": timedelta(days=tiers.ensure_policy().valid_days), "now": clock.now()},
     )
     tiers.reassess()
 

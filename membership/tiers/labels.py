@@ -218,10 +218,16 @@ def sentence(told: Explanation) -> str:
 def keep_sentence(missing: Missing, rank: int, to_rank: int) -> str:
     """What keeps a tier, and what comes else: for the member, in their language."""
     lacks = missing_text(missing)
-    after = str(_("Without it you stand at %(tier)s then.", tier=rank_word(to_rank)))
     if not lacks:
         return str(_("The level is no longer given; you stand at %(tier)s then.", tier=rank_word(to_rank)))
-    return f"{_('%(missing)s more by then keep %(tier)s.', missing=lacks, tier=rank_word(rank))} {after}"
+    return str(
+        _(
+            "%(missing)s more by then keep %(tier)s; without it you stand at %(after)s.",
+            missing=lacks,
+            tier=rank_word(rank),
+            after=rank_word(to_rank),
+        )
+    )
 
 
 def multiplier_text(per_mille: int) -> str:
