@@ -45,7 +45,7 @@ from kernel.staff.models import Staff
 
 from ..events import MembersMerged, MergeUndone
 from ..models import Member, Merge, MergeMove
-from . import stages
+from . import stages, value
 
 # What the two records say about the person, in the order of the form; staff may choose field by field.
 FIELDS = (
@@ -469,9 +469,10 @@ def _merge(
 
 
 def _settle(pair: Sequence[int]) -> None:
-    """Sums first, then what is judged by them, the stage last."""
+    """Sums first, then what is judged by them: the tier, the stage, the value."""
     settlers.call(pair)
     stages.reassess_stages(list(pair))
+    value.revalue(list(pair))
 
 
 def merge(
@@ -650,7 +651,8 @@ def _take_back(undoing: Undoing, group: _Group) -> None:
 # Worked out anew from the rows themselves, so that nothing is lost when they have moved on.
 _DERIVED = frozenset(
     {
-        "orders_count", "spend", "first_order_at", "last_order_at", "rank", "stage", "stage_since",
+        "orders_count", "spend", "first_order_at", "last_order_at", "rank", "stage", "stage_since", "value_index",
+        "value_label",
     }
 )  # fmt: skip
 

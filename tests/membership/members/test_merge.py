@@ -424,6 +424,7 @@ def _live(life: dict[str, Any]) -> tuple[int, int]:
     orders.refresh_members(list(pair))
     tiers.reassess(list(pair))
     services.reassess_stages(list(pair))
+    services.revalue(list(pair))
     database.session.expire_all()
     return pair[0], pair[1]
 
