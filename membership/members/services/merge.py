@@ -451,8 +451,8 @@ def _merge(
     for name in UNIQUE_FIELDS:
         setattr(absorbed, name, None)
     db.session.flush()
-    for name, value in values.items():
-        setattr(survivor, name, value)
+    for name, chosen in values.items():
+        setattr(survivor, name, chosen)
     survivor.created_at = min(survivor.created_at, absorbed.created_at)
     survivor.enrolled_at = min(
         (at for at in (survivor.enrolled_at, absorbed.enrolled_at) if at is not None), default=None
