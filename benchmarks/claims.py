@@ -1,6 +1,9 @@
 """Claims over HTTP, side by side in one run: against the same route answering a constant, and against a naive hot row.
 
-    .venv/bin/python -m benchmarks.claims [--rounds 5] [--seconds 3] [--clients 32 128] [--sync-ms 0]
+    .venv/bin/python -m benchmarks.claims [--rounds 5] [--seconds 3] [--clients 32 128] [--only claim constant driver]
+
+`driver` leaves HTTP out: so many threads of two processes hand claims of one offer to their writers, against pgbench
+committing one INSERT a transaction from as many clients over the same database.
 
 Every window uses a new offer and distinct members, whose browsers are bound. The windows of a round follow each other
 directly, so that a slow moment of the machine meets them all; what is printed are medians of the rounds' ratios. Only
@@ -12,9 +15,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import os
+import re
 import statistics
+import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -26,12 +33,13 @@ from flask import Flask, redirect
 from sqlalchemy import text
 
 from benchmarks.load import Result, run
-from kernel import clock, visitors
+from kernel import clock, embedded, visitors
 from kernel.auth import public
 from kernel.db import db, transaction
 from membership.coupons import codes, services
 from membership.coupons.models import CouponKind, OfferState
-from membership.coupons.services.claims import claimant
+from membership.coupons.services.claims import claimant, writer
+from membership.coupons.services.shelves import Claim, Claimed
 from tests.webshop import WebShop, serve
 
 MEMBERS = 60_000
@@ -220,6 +228,89 @@ def windows(bench: Bench) -> dict[str, Callable[[], list[str]]]:
     }
 
 
+# ── Without HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+DRIVER_GOALS = {32: 0.6, 128: 1.3}
+PLAIN = "INSERT INTO plain_insert (member_id, code) VALUES (:client_id, md5(random()::text));\n"
+
+
+def claims_by(app: Flask, offer_id: int, ids: list[int], clients: int, seconds: float, done: Any) -> None:
+    """One process: `clients` threads, each claiming for the next of these members until the time is over."""
+    waiting = iter(ids)
+    lock, counts = threading.Lock(), [0] * clients
+    end = time.monotonic() + seconds
+
+    def claim_on(place: int) -> None:
+        with app.app_context():
+            while time.monotonic() < end:
+                with lock:
+                    member_id = next(waiting, None)
+                if member_id is None:
+                    return
+                counts[place] += isinstance(
+                    writer.submit(Claim(offer_id, member_id, 1, None, False, "link:0", 1)), Claimed
+                )
+
+    threads = [threading.Thread(target=claim_on, args=(i,)) for i in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.put(sum(counts))
+
+
+def driver_rate(bench: Bench, clients: int, seconds: float) -> float:
+    """Claims a second over two processes with a writer each."""
+    offer_id, _token = bench.offer()
+    with bench.app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+    fork = multiprocessing.get_context("fork")
+    done = fork.Queue()
+    halves = [bench.ids[i::2] for i in range(2)]
+    crew = [
+        fork.Process(target=claims_by, args=(bench.app, offer_id, half, clients // 2, seconds, done)) for half in halves
+    ]
+    for process in crew:
+        process.start()
+    found = sum(done.get() for _ in crew)
+    for process in crew:
+        process.join()
+    return found / seconds
+
+
+def plain_rate(bench: Bench, clients: int, seconds: float) -> float:
+    """Transactions a second of pgbench, each one INSERT, from as many clients as the database lets in."""
+    with bench.app.app_context():
+        room = int(db.session.scalar(text("SHOW max_connections")) or 0) - 20
+        url = db.engine.url
+        with transaction():
+            db.session.execute(
+                text("CREATE TABLE IF NOT EXISTS plain_insert (id bigserial primary key, member_id int, code text)")
+            )
+        db.session.remove()
+    (bench.shop.folder / "plain.sql").write_text(PLAIN)
+    program = next(str(f / "pgbench") for f in embedded.postgres_candidates() if (f / "pgbench").exists())
+    whom = ["-h", str(url.query["host"]), "-U", str(url.username), str(url.database)]
+    how = ["-n", "-M", "prepared", "-c", str(min(clients, room)), "-j", "2", "-T", str(max(1, round(seconds)))]
+    script = ["-f", str(bench.shop.folder / "plain.sql")]
+    said = subprocess.run([program, *how, *script, *whom], capture_output=True, text=True, check=True)
+    return float(re.search(r"tps = ([0-9.]+)", said.stdout)[1])  # type: ignore[index]
+
+
+def measure_driver(bench: Bench, clients: int, options: argparse.Namespace) -> None:
+    pairs = []
+    for _ in range(options.rounds):
+        pairs.append((driver_rate(bench, clients, options.seconds), plain_rate(bench, clients, options.seconds)))
+    ratio = middle(ours / plain for ours, plain in pairs)
+    goal = DRIVER_GOALS.get(clients)
+    verdict = "" if goal is None else f" (goal {goal:g}: {'reached' if ratio >= goal else 'missed'})"
+    print(
+        f"  driver / pgbench INSERT at {clients}: {ratio:.2f}{verdict};"
+        f" claims {middle(p[0] for p in pairs):.0f}/s, plain {middle(p[1] for p in pairs):.0f}/s"
+    )
+
+
 GOALS = [
     ("claim", "constant", 0.5),
     ("claim", "naive", 6.0),
@@ -239,6 +330,8 @@ def main() -> None:
         bench = Bench(shop)
         for clients in options.clients:
             measure(bench, clients, options)
+            if not options.only or "driver" in options.only:
+                measure_driver(bench, clients, options)
         print(f"issued exactly what was answered: {checked(bench)}")
 
 
