@@ -350,6 +350,24 @@ class CouponLives(RuleBasedStateMachine):
             with pytest.raises(rules.RedeemRefused):
                 services.reserve(coupon.code, "s", name)
 
+    @rule(first=numbers, second=numbers)
+    def redeem_two(self, first: int, second: int) -> None:
+        """Two that stand alone are never used together, and neither is used when both are asked for."""
+        one, other = self.pick(first), self.pick(second)
+        with pytest.raises((rules.CouponsRefused, rules.RedeemRefused)):
+            services.redeem_all([one.code, other.code], "s", f"two{one.id}-{other.id}", BASKET)
+
+    @rule(number=numbers, order=orders)
+    def release(self, number: int, order: str) -> None:
+        coupon = self.pick(number)
+        name = f"{order}{coupon.id}"
+        if self.expected(coupon) == S.RESERVED and self.held[coupon.id][0] == name:
+            services.release(coupon.code, "s", name)
+            del self.held[coupon.id]
+        else:
+            with pytest.raises(holding.NotReserved):
+                services.release(coupon.code, "s", name)
+
     @rule(number=numbers, order=orders)
     def roll_back(self, number: int, order: str) -> None:
         coupon = self.pick(number)
@@ -430,10 +448,11 @@ def lives(db: Any) -> Iterator[type[CouponLives]]:
         yield type("Lives", (CouponLives,), {"db": db, "step": staticmethod(step)})
 
 
-def test_inv_c1_to_c9_hold_over_random_lives(lives: type[CouponLives]) -> None:
+@pytest.mark.parametrize(("lives_led", "steps"), [(25, 25), pytest.param(1_000, 50, marks=pytest.mark.long)])
+def test_inv_c1_to_c9_hold_over_random_lives(lives: type[CouponLives], lives_led: int, steps: int) -> None:
     run_state_machine_as_test(
         lives,
         settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=lives_led, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
