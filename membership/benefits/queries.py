@@ -12,7 +12,7 @@ from kernel.db import db
 from kernel.pages import Count, Page, capped_count, keyset
 from membership.coupons.models import CouponKind, Offer, OfferState, OfferVersion
 from membership.gifts.models import Gift
-from membership.members import listing
+from membership.members import queries as members
 from membership.members.models import Member
 from membership.tiers import queries as tiers
 from membership.tiers import rules as tier_rules
@@ -110,7 +110,7 @@ def _grants(wanted: GrantFilter) -> Select[BenefitGrant, Member, str | None, str
     if wanted.state is not None:
         found = found.where(BenefitGrant.state == wanted.state)
     if wanted.q:
-        found = found.where(BenefitGrant.member_id.in_(select(Member.id).where(listing.sought(wanted.q))))
+        found = found.where(BenefitGrant.member_id.in_(select(Member.id).where(members.sought(wanted.q))))
     return found
 
 

@@ -90,8 +90,11 @@ def _grant_coupons(offer_id: int, taken: Sequence[tuple[int, Due]]) -> int:
     keys = {f"benefit:{grant_id}": grant_id for grant_id, _due in taken}
     coupons.grant_many(offer_id, [(due.member_id, f"benefit:{grant_id}") for grant_id, due in taken], SOURCE)
     # A member with as many of the offer as one may have is answered with a coupon of before, which has another key.
-    granted = db.session.execute(select(Coupon.grant_key, Coupon.id).where(Coupon.grant_key.in_(keys))).all()
-    return sum(_mark(keys[key], coupon_id=coupon_id) for key, coupon_id in granted)
+    granted = db.session.execute(select(Coupon.id, Coupon.grant_key).where(Coupon.grant_key.in_(keys))).all()
+    given = 0
+    for coupon_id, key in granted:
+        given += _mark(keys[str(key)], coupon_id=coupon_id)
+    return given
 
 
 def _offer_gift(grant_id: int, due: Due) -> int:

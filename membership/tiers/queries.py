@@ -15,7 +15,6 @@ from kernel.errors import NotFound
 from kernel.pages import Count, Page, capped_count, keyset
 from kernel.ports import Port
 from kernel.staff.models import Staff
-from membership.members import listing
 from membership.members import queries as members
 from membership.members.models import Member
 from membership.orders import queries as orders
@@ -393,7 +392,7 @@ def falls(wanted: FallFilter) -> Select[Member, MemberTier]:
     if wanted.tier is not None:
         found = found.where(Member.rank == wanted.tier)
     if wanted.q:
-        found = found.where(listing.sought(wanted.q))
+        found = found.where(members.sought(wanted.q))
     return found
 
 
@@ -446,7 +445,7 @@ def by_hand(wanted: ManualFilter) -> Select[Member, MemberTier]:
         found = found.where(MemberTier.manual_until.is_(None))
     if wanted.q:
         found = found.where(
-            or_(listing.sought(wanted.q), MemberTier.manual_reason.icontains(wanted.q, autoescape=True))
+            or_(members.sought(wanted.q), MemberTier.manual_reason.icontains(wanted.q, autoescape=True))
         )
     return found
 
@@ -507,7 +506,7 @@ def concerned(draft_id: int, wanted: ConcernedFilter) -> Select[Member, TierDraf
         after = TierDraftMember.falls_to if wanted.falls else TierDraftMember.to_rank
         found = found.where(after == wanted.to_rank)
     if wanted.q:
-        found = found.where(listing.sought(wanted.q))
+        found = found.where(members.sought(wanted.q))
     return found
 
 
