@@ -124,6 +124,16 @@ def cursor_at(values: Sequence[Any]) -> str:
     return _pack("n", values)
 
 
+def row_number(text: str) -> int:
+    """The number of a row, from an address (`request.args.get("audience_id", type=row_number)`).
+
+    Raises `ValueError` for whatever is none, and for what no row can have.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise ValueError("no number of a row")
+    return int(text)
+
+
 def order_columns(order: Sequence[Any]) -> tuple[list[ColumnElement[Any]], list[bool]]:
     """The columns of an order, and which of them descend."""
     columns: list[ColumnElement[Any]] = []

@@ -16,7 +16,7 @@ from campaigns.audiences.fields import RulesForm
 from campaigns.channels import rules as channel_rules
 from campaigns.channels import services as channels
 from campaigns.results import queries as results
-from kernel import clock
+from kernel import clock, pages
 from kernel.auth import acting_staff, holds, staff
 from kernel.errors import Forbidden
 from kernel.i18n import gettext as _
@@ -62,7 +62,7 @@ def index() -> Any:
 @bp.get("/new")
 @staff("pushes.edit")
 def new() -> Any:
-    chosen = request.args.get("audience_id", type=int)
+    chosen = request.args.get("audience_id", type=pages.row_number)
     definition = (
         audience_rules.parse(audiences.get_audience(chosen).definition) if chosen else audience_rules.Definition()
     )

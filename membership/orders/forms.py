@@ -121,10 +121,12 @@ def mapping_form(
 
 
 def _day(text: str | None) -> date | None:
+    """A day as an address says it; nothing for what is none, and for days beyond any calendar's arithmetic."""
     try:
-        return date.fromisoformat(text or "")
+        said = date.fromisoformat(text or "")
     except ValueError:
         return None
+    return said if 1900 <= said.year <= 9000 else None
 
 
 def filter_from(arguments: MultiDict[str, str]) -> OrderFilter:

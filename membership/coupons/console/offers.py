@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, links
+from kernel import audit, clock, links, pages
 from kernel.auth import staff
 from kernel.errors import InputInvalid, NotFound
 from kernel.i18n import gettext as _
@@ -160,7 +160,7 @@ def _edit_page(form: OfferForm, offer: Offer | None, status: int = 200, ready: b
 def new() -> Any:
     form = _form(formdata=None)
     form.form_key.data = secrets.token_urlsafe(12)
-    model = request.args.get("from", type=int)
+    model = request.args.get("from", type=pages.row_number)
     if model is not None:
         form.fill(draft_of(*services.get_offer(model)))
         form.name.data = ""
