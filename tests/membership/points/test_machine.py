@@ -115,6 +115,10 @@ class Points(RuleBasedStateMachine):
         self.held: dict[int, int] = {}
         self.owner: dict[int, int] = {}
         self.number = 0
+        # Everybody begins with something to spend and something to refund.
+        for who in (0, 1):
+            self.order_comes(who, 50_00, 0, 0, "completed", many=False)
+            self.award(who, 20, 4)
 
     # ── The model ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -231,7 +235,7 @@ class Points(RuleBasedStateMachine):
         self.settle(order, many)
 
     @precondition(lambda self: self.orders)
-    @rule(which=st.integers(0, 50), amount=st.integers(1, 90_00), many=st.booleans())
+    @rule(which=st.integers(0, 50), amount=st.sampled_from([1, 13_37, 50_00, 90_00]), many=st.booleans())
     def refund(self, which: int, amount: int, many: bool) -> None:
         order = self.orders[which % len(self.orders)]
         order.refunded_amount = min(order.paid_amount, order.refunded_amount + amount)
@@ -255,15 +259,26 @@ class Points(RuleBasedStateMachine):
         order.member_id = self.members[1 - self.members.index(order.member_id)]
         self.settle(order, many)
 
-    @rule(who=st.integers(0, 1), points=st.integers(1, 40))
-    def award(self, who: int, points: int) -> None:
+    @rule(who=st.integers(0, 1), points=st.integers(1, 40), days=st.sampled_from([None, 1, 4, 9]))
+    def award(self, who: int, points: int, days: int | None) -> None:
         self.number += 1
-        services.award(self.members[who], points, type=Kind.AWARD, source_type="m", source_id=str(self.number))
+        if self.program.clawback is Clawback.ALLOW_NEGATIVE:
+            days = None
+        until = clock.now() + timedelta(days=days) if days is not None else None
+        services.award(
+            self.members[who],
+            points,
+            type=Kind.AWARD,
+            source_type="m",
+            source_id=str(self.number),
+            expires_at=until,
+        )
         self.lapse()
-        self.lot(self.people[who], points, None, clock.now())
+        lot = self.lot(self.people[who], points, None, clock.now())
+        lot.until = until or lot.until
         self.pay_off(self.people[who])
 
-    @rule(who=st.integers(0, 1), points=st.integers(1, 60))
+    @rule(who=st.integers(0, 1), points=st.sampled_from([1, 7, 30, 50, 60]))
     def spend(self, who: int, points: int) -> None:
         self.lapse()
         person, self.number = self.people[who], self.number + 1
@@ -288,12 +303,11 @@ class Points(RuleBasedStateMachine):
     def give_back(self, who: int, which: int, part: int) -> None:
         self.lapse()
         person, self.number = self.people[who], self.number + 1
-        if not person.spendings:
+        open_ones = [one for one in person.spendings if sum(amount for _lot, amount in one[1])]
+        if not open_ones:
             return
-        spent, uses = person.spendings[which % len(person.spendings)]
+        spent, uses = open_ones[which % len(open_ones)]
         out = sum(amount for _lot, amount in uses)
-        if not out:
-            return
         amount, now = min(part, out), clock.now()
         services.give_back(spent, amount, source_type="m", source_id=str(self.number))
         back = amount
