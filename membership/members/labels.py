@@ -162,7 +162,6 @@ _SOURCES = {
     "import": _l("taken over from a file"),
     "demo": _l("demo shop"),
     "kept_opt_out": _l("had opted out before"),
-    **TOLD_BY,
 }
 
 
@@ -198,8 +197,13 @@ PARTS = {
 }
 
 
+def consent_source_label(source: str) -> Any:
+    """How a person's wish became known, as words."""
+    return TOLD_BY[source] if source in TOLD_BY else source_label(source)
+
+
 def source_label(source: str) -> Any:
-    """How a consent or a member came, as words; `group:12` is named by what stands before the colon."""
+    """How a member, an order or a consent came, as words; `group:12` is named by what stands before the colon."""
     if source in _SOURCES:
         return _SOURCES[source]
     if source in list(Channel):

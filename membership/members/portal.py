@@ -136,7 +136,7 @@ def choices() -> Any:
         contacts=labels.CONTACTS_FOR_THEM,
         rights=queries.rights(member.id),
         marketing=Purpose.MARKETING,
-        source_label=labels.source_label,
+        consent_source_label=labels.consent_source_label,
     )
 
 

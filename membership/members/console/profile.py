@@ -62,6 +62,7 @@ def _page(member: Member, status: int = 200, revealed: bool = False, **forms: An
         marketing=Purpose.MARKETING,
         types=labels.CUSTOMER_TYPES,
         source_label=labels.source_label,
+        consent_source_label=labels.consent_source_label,
         channels_of=labels.source_label,
         order_states=labels.ORDER_STATES,
         order_url=_order_url,
