@@ -65,7 +65,10 @@ def test_inv_g1_g2_pieces_add_up_and_come_back_once(db, kind):
             else:
                 assert claim is None
 
-        @rule(data=st.data(), act=st.sampled_from(["claim", "address", "ship", "deliver", "fail", "return", "cancel", "queue"]))
+        @rule(
+            data=st.data(),
+            act=st.sampled_from(["claim", "address", "ship", "deliver", "fail", "return", "cancel", "queue"]),
+        )
         def act(self, data, act):
             if not self.claims:
                 return
