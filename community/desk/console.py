@@ -95,7 +95,7 @@ def index() -> Any:
     )
 
 
-@bp.get("/calls.csv")
+@bp.post("/calls/export")
 @staff("calls.view")
 def export() -> Any:
     view = _view()

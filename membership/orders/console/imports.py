@@ -192,7 +192,7 @@ def rates(run_id: int) -> Any:
 # ── Rejected lines ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@bp.get("/imports/<int:run_id>/rejects.csv")
+@bp.post("/imports/<int:run_id>/rejects/export")
 @staff("orders.import")
 def rejects(run_id: int) -> Any:
     found = queries.get_run(run_id)

@@ -240,7 +240,7 @@ def test_rejected_lines_of_a_mapped_file_are_corrected_by_the_same_mapping(saved
     address = upload(owner_client, content(ROWS), "list.csv", "stall").headers["Location"]
     owner_client.post(f"{address}/start")
     run_jobs()
-    downloaded = owner_client.get(f"{address}/rejects.csv").text.replace(",many,", ",5.00,").encode()
+    downloaded = owner_client.post(f"{address}/rejects/export").text.replace(",many,", ",5.00,").encode()
     mappings.delete(saved)
     db.session.commit()
     where = upload(owner_client, downloaded, "rejects.csv", "elsewhere").headers["Location"]
@@ -319,7 +319,7 @@ def test_workbook_is_uploaded_like_any_file(owner_client, db, run_jobs, tmp_path
     owner_client.post(f"{address}/start")
     run_jobs()
     assert numbers(db) == ["A1"]
-    assert "2" in owner_client.get(f"{address}/rejects.csv").text
+    assert "2" in owner_client.post(f"{address}/rejects/export").text
 
 
 def test_broken_workbook_is_explained(owner_client, db, tmp_path):

@@ -194,7 +194,7 @@ def test_rejects_are_downloaded_with_their_lines_and_no_formula(owner_client, db
     address = upload(owner_client, CONTENT).headers["Location"]
     owner_client.post(f"{address}/start")
     run_jobs()
-    answer = owner_client.get(f"{address}/rejects.csv", headers={"Accept-Language": "en"})
+    answer = owner_client.post(f"{address}/rejects/export", headers={"Accept-Language": "en"})
     head, row = answer.text.lstrip("\ufeff").splitlines()
     assert re.match(r"Line #[0-9]+,Column,Reason,Text found,order_no", head)
     assert row.startswith("3,quantity,Not a whole number,'=1+1,B2")
@@ -279,7 +279,7 @@ def test_get_changes_nothing(owner_client, filled, db, run_jobs):
     address = upload(owner_client, CONTENT).headers["Location"]
     waiting = tables(db)
     order_id = db.session.scalars(select(Order.id)).first()
-    of_the_file = [address, f"{address}/progress", f"{address}/rejects.csv"]
+    of_the_file = [address, f"{address}/progress"]
     for path in ["/console/orders", f"/console/orders/{order_id}", "/console/imports", *of_the_file]:
         assert owner_client.get(path).status_code == 200
     assert tables(db) == waiting

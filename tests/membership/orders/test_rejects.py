@@ -55,7 +55,7 @@ def first(taken):
 
 
 def downloaded(client, run: ImportRun) -> list[list[str]]:
-    answer = client.get(f"/console/imports/{run.id}/rejects.csv", headers={"Accept-Language": "en"})
+    answer = client.post(f"/console/imports/{run.id}/rejects/export", headers={"Accept-Language": "en"})
     return list(csv.reader(io.StringIO(answer.text.lstrip("\ufeff"))))
 
 
@@ -99,7 +99,7 @@ def test_corrected_list_is_tied_to_its_file_and_shows_what_is_left(first, taken,
     assert corrections.left(first) == 1
     page = owner_client.get(f"/console/imports/{first.id}", headers={"Accept-Language": "en"}).text
     assert "one line is left to correct" in page
-    assert "rejects.csv" in page
+    assert "/rejects/export" in page
     assert "1.38E+10" in page
     assert ">two<" not in page
     assert ">two<" in owner_client.get(f"/console/imports/{first.id}?rejects=all").text
@@ -243,7 +243,7 @@ def test_corrections_are_for_the_manager_and_the_owner(first, staff_client, role
     address, rejects = fix_page(client, first, "C3")
     assert client.get(address).status_code == 403
     assert client.post(address, data=cells_of(rejects)).status_code == 403
-    assert client.get(f"/console/imports/{first.id}/rejects.csv").status_code == 403
+    assert client.post(f"/console/imports/{first.id}/rejects/export").status_code == 403
     assert client.post(f"/console/imports/{first.id}/corrections").status_code == 403
 
 
