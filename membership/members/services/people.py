@@ -75,8 +75,12 @@ def find_or_make_counted(people: Sequence[Person]) -> tuple[list[int], set[int]]
 def _resolve(people: Sequence[Person]) -> tuple[list[int], set[int]]:
     """The member of each person, and which of them were made here."""
     keyed = [_keys(person) for person in people]
-    known = queries.owners_of({key for keys in keyed for key in keys})
+    wanted = {key for keys in keyed for key in keys}
+    known = queries.owners_of(wanted)
     found, attached = rules.assign(keyed, known)
+    if (new := {member for member in found if member < 0}) and _wait_turn(len(new) >= MANY):
+        known = queries.owners_of(wanted)
+        found, attached = rules.assign(keyed, known)
     ids = _make(people, keyed, found)
     made = set(ids.values())
     if attached:
@@ -99,6 +103,23 @@ def _resolve(people: Sequence[Person]) -> tuple[list[int], set[int]]:
     members = [ids.get(member, member) for member in found]
     _fill(people, members, owners)
     return members, made
+
+
+# Any number will do, as long as nothing else in the product waits at it.
+_TURN = 0x7065_6F70_6C65
+
+
+def _wait_turn(alone: bool) -> bool:
+    """Wait until nobody else makes many people at this moment, or nobody any at all; True when there was a wait.
+
+    Whoever makes many writes members with their phones and then identities, and another who does the same with one phone
+    in common could wait for them crosswise. The lock ends with the transaction.
+    """
+    kind = "" if alone else "_shared"
+    if db.session.scalar(text(f"SELECT pg_try_advisory_xact_lock{kind}(:turn)"), {"turn": _TURN}):
+        return False
+    db.session.execute(text(f"SELECT pg_advisory_xact_lock{kind}(:turn)"), {"turn": _TURN})
+    return True
 
 
 def _keys(person: Person) -> tuple[rules.Key, ...]:
