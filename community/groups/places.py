@@ -124,7 +124,7 @@ def group_choices() -> list[tuple[int, str]]:
     return [(group.id, group.name) for group in queries.all_groups()]
 
 
-def seated_in(group_id: int) -> Select[tuple[int]]:
+def seated_in(group_id: int) -> Select[int]:
     return queries.seated_in(group_id)
 
 

@@ -106,12 +106,12 @@ def in_group_expression(group_id: int) -> ColumnElement[bool]:
     )
 
 
-def seated_in(group_id: int) -> Select[tuple[int]]:
+def seated_in(group_id: int) -> Select[int]:
     """SQL: the ids of the members who have taken a seat in the group, each once."""
     return select(Seat.member_id).where(Seat.group_id == group_id, Seat.state == SeatState.TAKEN)
 
 
-def acts_of(member_ids: Sequence[int]) -> Select[tuple[int, str, int]]:
+def acts_of(member_ids: Sequence[int]) -> Select[int, str, int]:
     """SQL: how many groups each member sits in and how many people they brought, for `members.queries.acts_of`."""
     sits = (
         select(Seat.member_id, literal("groups").label("kind"), func.count().label("n"))

@@ -48,7 +48,7 @@ def in_state(state: PostState, now: datetime) -> ColumnElement[bool]:
             return Post.state == state
 
 
-def acts_of(member_ids: Sequence[int]) -> Select[tuple[int, str, int]]:
+def acts_of(member_ids: Sequence[int]) -> Select[int, str, int]:
     """SQL: how many posts each member liked, for `members.queries.acts_of`."""
     return (
         select(Reaction.member_id, literal("took_part").label("kind"), func.count().label("n"))

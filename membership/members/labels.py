@@ -13,6 +13,7 @@ from membership.orders.models import OrderState
 
 from . import events
 from .models import Channel, Contact, CustomerType, Purpose, RightsWish, Stage, ValueLabel
+from .rules import ValueFacts
 
 STAGES = {
     Stage.LEAD: _l("Lead"),

@@ -168,7 +168,7 @@ def _own_columns(wanted: MemberFilter) -> list[ColumnElement[bool]]:
     return where
 
 
-def arranged(wanted: MemberFilter, sort: str = "") -> tuple[Select[tuple[Member]], list[Any]]:
+def arranged(wanted: MemberFilter, sort: str = "") -> tuple[Select[Member], list[Any]]:
     """The people who fit a filter, and the order in which the list shows them (see `kernel.pages.keyset`)."""
     statement: Select[Any] = live().where(*_own_columns(wanted))
     keys: list[Any] = []
@@ -205,7 +205,7 @@ def arranged(wanted: MemberFilter, sort: str = "") -> tuple[Select[tuple[Member]
     return statement, order
 
 
-def listed(wanted: MemberFilter) -> Select[tuple[Member]]:
+def listed(wanted: MemberFilter) -> Select[Member]:
     """The people who fit a filter, in no order."""
     return arranged(wanted)[0]
 

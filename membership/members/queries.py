@@ -49,13 +49,13 @@ from .models import (
 # The groups that the list can be narrowed to, as (id, name), and the ids of those who sit in one, each once; filled by
 # community.groups.
 group_choices: Port[[], list[tuple[int, str]]] = Port("members.group_choices")
-seated_in: Port[[int], Select[tuple[int]]] = Port("members.seated_in")
+seated_in: Port[[int], Select[int]] = Port("members.seated_in")
 
 
 # What members do with the shop beside buying, each answer a statement with the columns `member_id`, `kind` (one of `ACTS`)
 # and `n`, for the given members; filled by whoever keeps such acts.
 ACTS = ("groups", "brought", "took_part")
-acts_of: Port[[Sequence[int]], Select[tuple[int, str, int]]] = Port("members.acts_of")
+acts_of: Port[[Sequence[int]], Select[int, str, int]] = Port("members.acts_of")
 
 
 # How many last digits of a phone find its owner; fewer fit too many people to be of use.

@@ -78,7 +78,8 @@ def test_merged_erased_and_dismissed_are_left_out(db: Any, clock: Any) -> None:
     duplicates.find_all()
     assert [c.score for c in duplicates.of_member(a)] == [60]
     duplicates.dismiss(b, a)
-    assert duplicates.page_of(None, None)[0] == [] and duplicates.of_member(a) == []
+    assert duplicates.page_of(None, None)[0] == []
+    assert duplicates.of_member(a) == []
     assert [(low.id, high.id) for _, low, high in duplicates.dismissed_page(None)[0]] == [(a, b)]
     duplicates.take_up_again(a, b)
     assert [(c.one.id, c.other.id) for c in duplicates.page_of(Sign.ACCOUNT, None)[0]] == [(a, b)]

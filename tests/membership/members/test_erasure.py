@@ -18,7 +18,6 @@ from membership.members.models import Channel, Contact, Member, OptOut, RightsWi
 from membership.members.services import dossier, erasure, merge, personal
 from membership.orders.models import Order
 from membership.tiers import services as tiers
-
 from tests.conftest import NOON
 
 from .whole import person, row, snapshot
@@ -148,13 +147,15 @@ def test_check_f4_a_refusal_survives_merge_erasure_and_import(db: Any, clock: An
     erasure.erase(old["id"], str(old["id"]))
     for key in ((Channel.PHONE, PHONE), (Channel.EMAIL, EMAIL)):
         again, made = services.find_or_make([key], "王小明", source="taobao")
-        assert made and again.id != old["id"]
+        assert made
+        assert again.id != old["id"]
         services.give_consent_many([again.id], Contact.SMS)
         services.give_consent_many([again.id], Contact.EMAIL)
         assert not queries.has_consent(again.id, Contact.SMS)
         assert not queries.has_consent(again.id, Contact.EMAIL)
     hashes = database.session.scalars(select(OptOut.address_hash)).all()
-    assert hashes and all(PHONE not in h and len(h) == 64 for h in hashes)
+    assert hashes
+    assert all(PHONE not in h and len(h) == 64 for h in hashes)
 
 
 def test_what_is_under_way_ends(db: Any, clock: Any) -> None:
@@ -190,7 +191,8 @@ def test_the_dossier_holds_what_the_tables_hold(db: Any, clock: Any, make_staff:
     for name, entry in declared.items():
         if entry.rows is not None and entry.label is not None and name in kept:
             assert entry.personal - entry.hidden <= kept[name][0].keys()
-    assert PHONE in page and "token_hash" not in json.dumps(kept)
+    assert PHONE in page
+    assert "token_hash" not in json.dumps(kept)
 
 
 def test_check_a5_the_dossier_is_for_who_asked_and_for_one_day(db: Any, clock: Any, make_staff: Any) -> None:
