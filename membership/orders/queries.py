@@ -242,7 +242,9 @@ def sought(words: str) -> ColumnElement[bool]:
     escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     found: ColumnElement[bool] = Order.external_id.like(f"{escaped}%")
     if words.isascii() and words.isdigit() and 4 <= len(words) <= 11:
-        found = or_(found, Order.member_id.in_(select(Member.id).where(func.reverse(Member.phone).like(f"{words[::-1]}%"))))
+        found = or_(
+            found, Order.member_id.in_(select(Member.id).where(func.reverse(Member.phone).like(f"{words[::-1]}%")))
+        )
     return found
 
 
