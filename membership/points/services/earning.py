@@ -274,7 +274,7 @@ _FACTS = """
     )
 """
 
-_EXPIRES = """
+EXPIRES = """
     (date_trunc('day', ({at} + make_interval(days => CAST({days} AS int))) AT TIME ZONE 'Asia/Shanghai')
         + interval '1 day') AT TIME ZONE 'Asia/Shanghai'
 """
@@ -291,34 +291,35 @@ _EARN = text(
         FROM facts f JOIN home ON home.member_id = f.member_id JOIN member m ON m.id = f.member_id
         WHERE f.counts AND f.paid_at >= CAST(:effective AS timestamptz)
           AND NOT EXISTS (SELECT 1 FROM points_order p WHERE p.order_id = f.id)
-    ), priced AS (
+        ORDER BY f.id
+    ), priced AS MATERIALIZED (
         SELECT w.order_id, w.account_id, w.usable_from, w.multiplier,
-               COALESCE(w.usable_from <= CAST(:now AS timestamptz), false) AS begun,
-               {_PRICED} AS points
+               COALESCE(w.usable_from <= CAST(:now AS timestamptz), false) AS begun, {_PRICED} AS points
         FROM wanted w
+    ), drawn AS MATERIALIZED (
+        -- The numbers are drawn before the rows are written, so that nothing has to be joined to what was inserted.
+        SELECT p.*, nextval(pg_get_serial_sequence('points_transaction', 'id')) AS id FROM priced p WHERE p.points > 0
     ), booked AS (
-        INSERT INTO points_transaction (type, account_id, points, source_type, source_id, order_id, at)
-        SELECT 'earn', account_id, points, 'order', CAST(order_id AS text), order_id, CAST(:now AS timestamptz)
-        FROM priced WHERE points > 0 ORDER BY priced.order_id
-        RETURNING id, account_id, points, order_id
+        INSERT INTO points_transaction (id, type, account_id, points, source_type, source_id, order_id, at)
+        SELECT id, 'earn', account_id, points, 'order', CAST(d.order_id AS text), d.order_id, CAST(:now AS timestamptz)
+        FROM drawn d
     ), legs AS (
         INSERT INTO points_entry (transaction_id, account_id, bucket, amount)
-        SELECT b.id, CASE WHEN leg.sign = 1 THEN b.account_id ELSE CAST(:promotion AS bigint) END,
-               CASE WHEN leg.sign = 1 AND NOT p.begun THEN 'pending' ELSE 'active' END, leg.sign * b.points
-        FROM booked b JOIN priced p ON p.order_id = b.order_id CROSS JOIN (VALUES (1), (-1)) AS leg (sign)
+        SELECT d.id, CASE WHEN leg.sign = 1 THEN d.account_id ELSE CAST(:promotion AS bigint) END,
+               CASE WHEN leg.sign = 1 AND NOT d.begun THEN 'pending' ELSE 'active' END, leg.sign * d.points
+        FROM drawn d CROSS JOIN (VALUES (1), (-1)) AS leg (sign)
     ), lots AS (
         INSERT INTO points_lot (
             account_id, transaction_id, order_id, original, remaining, state, days, activates_at, expires_at)
-        SELECT b.account_id, b.id, b.order_id, b.points, b.points,
-               CASE WHEN p.begun THEN 'active' ELSE 'pending' END, CAST(:days AS bigint), p.usable_from,
-               CASE WHEN CAST(:days AS bigint) IS NOT NULL THEN {_EXPIRES.format(at="p.usable_from", days=":days")} END
-        FROM booked b JOIN priced p ON p.order_id = b.order_id ORDER BY b.order_id
+        SELECT d.account_id, d.id, d.order_id, d.points, d.points,
+               CASE WHEN d.begun THEN 'active' ELSE 'pending' END, CAST(:days AS bigint), d.usable_from,
+               CASE WHEN CAST(:days AS bigint) IS NOT NULL THEN {EXPIRES.format(at="d.usable_from", days=":days")} END
+        FROM drawn d
     ), kept AS (
         INSERT INTO points_order (order_id, account_id, points, step, program_id, multiplier)
-        SELECT b.order_id, b.account_id, b.points, 1, CAST(:program AS bigint), p.multiplier
-        FROM booked b JOIN priced p ON p.order_id = b.order_id ORDER BY b.order_id
+        SELECT d.order_id, d.account_id, d.points, 1, CAST(:program AS bigint), d.multiplier FROM drawn d
     )
-    SELECT count(*) AS orders, COALESCE(sum(points), 0) AS points FROM booked
+    SELECT count(*) AS orders, COALESCE(sum(points), 0) AS points FROM drawn
     """  # noqa: S608 - all parts are constants
 ).bindparams(bindparam("now", type_=DateTime(timezone=True)), bindparam("effective", type_=DateTime(timezone=True)))
 
@@ -328,7 +329,7 @@ _RESCHEDULE = text(
     UPDATE points_lot l
     SET activates_at = CASE WHEN f.at IS NOT NULL THEN GREATEST(f.at, CAST(:now AS timestamptz)) END,
         expires_at = CASE WHEN f.at IS NULL OR l.days IS NULL THEN NULL
-                     ELSE {_EXPIRES.format(at="GREATEST(f.at, CAST(:now AS timestamptz))", days="l.days")} END
+                     ELSE {EXPIRES.format(at="GREATEST(f.at, CAST(:now AS timestamptz))", days="l.days")} END
     FROM facts f JOIN points_account a ON a.member_id = f.member_id
     WHERE l.order_id = f.id AND l.account_id = a.id AND l.state = 'pending' AND l.activates_at IS DISTINCT FROM f.at
     """  # noqa: S608
@@ -359,25 +360,26 @@ _CLAW_BACK = text(
         WHERE l.id = s.lot_id AND t.target < t.points AND t.owner = t.member_id AND l.remaining >= t.points - t.target
           AND (l.state = 'pending' OR (l.state = 'active' AND NOT CAST(:only_pending AS boolean)))
         RETURNING l.id AS lot_id, t.order_id, t.account_id, t.step, t.points - t.target AS amount,
-                  CASE WHEN l.state = 'active' THEN 'active' ELSE 'pending' END AS bucket
+                  CASE WHEN l.state = 'active' THEN 'active' ELSE 'pending' END AS bucket,
+                  nextval(pg_get_serial_sequence('points_transaction', 'id')) AS id
     ), booked AS (
-        INSERT INTO points_transaction (type, account_id, points, source_type, source_id, order_id, at)
-        SELECT 'claw_back', account_id, -amount, 'order', order_id || ':' || step, order_id, CAST(:now AS timestamptz)
-        FROM moved ORDER BY moved.order_id
-        RETURNING id, account_id, order_id
+        INSERT INTO points_transaction (id, type, account_id, points, source_type, source_id, order_id, at)
+        SELECT id, 'claw_back', account_id, -amount, 'order', m.order_id || ':' || step, m.order_id,
+               CAST(:now AS timestamptz)
+        FROM moved m
     ), legs AS (
         INSERT INTO points_entry (transaction_id, account_id, bucket, amount)
-        SELECT b.id, CASE WHEN leg.sign = 1 THEN CAST(:promotion AS bigint) ELSE b.account_id END,
+        SELECT m.id, CASE WHEN leg.sign = 1 THEN CAST(:promotion AS bigint) ELSE m.account_id END,
                CASE WHEN leg.sign = 1 THEN 'active' ELSE m.bucket END, leg.sign * m.amount
-        FROM booked b JOIN moved m ON m.order_id = b.order_id CROSS JOIN (VALUES (1), (-1)) AS leg (sign)
+        FROM moved m CROSS JOIN (VALUES (1), (-1)) AS leg (sign)
     ), used AS (
         INSERT INTO points_lot_use (lot_id, transaction_id, amount, returned)
-        SELECT m.lot_id, b.id, m.amount, 0 FROM booked b JOIN moved m ON m.order_id = b.order_id
+        SELECT lot_id, id, amount, 0 FROM moved
     ), lowered AS (
         UPDATE points_order p SET points = p.points - m.amount, step = p.step + 1
         FROM moved m WHERE p.order_id = m.order_id AND p.account_id = m.account_id
     )
-    SELECT count(*) FROM booked
+    SELECT count(*) FROM moved
     """  # noqa: S608
 ).bindparams(bindparam("now", type_=DateTime(timezone=True)))
 
