@@ -26,6 +26,7 @@ KINDS = {
     Kind.REDEEM: _l("Taken as a reward"),
     Kind.GIVE_BACK: _l("Given back"),
     Kind.EXPIRE: _l("Lapsed"),
+    Kind.ERASE: _l("Written off with an erased member"),
 }
 
 ICONS = {
@@ -42,6 +43,7 @@ ICONS = {
     Kind.REDEEM: "gift",
     Kind.GIVE_BACK: "arrow-back-up",
     Kind.EXPIRE: "clock-off",
+    Kind.ERASE: "user-x",
 }
 
 ACCOUNTS = {

@@ -39,7 +39,7 @@ class AccountKind(enum.StrEnum):
     """Whose account it is. Beside the members' there is one of each kind:
 
     `promotion` gives what members earn, `liability` takes what they spend (the shop has honoured it), `breakage` what
-    expires, `adjustment` stands against what staff give and take by hand.
+    expires and what erased members leave, `adjustment` stands against what staff give and take by hand.
     """
 
     MEMBER = "member"
@@ -71,6 +71,7 @@ class Kind(enum.StrEnum):
     REDEEM = "redeem"
     GIVE_BACK = "give_back"
     EXPIRE = "expire"
+    ERASE = "erase"
 
 
 class LotState(enum.StrEnum):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from kernel.i18n import lazy_gettext as _l
-from membership.members.services.personal import by, declare, mentioning, through
+from membership.members.services import erasure
+from membership.members.services.personal import Person, by, declare, mentioning, through
 
+from . import services
 from .models import (
     PointsAccount,
     PointsBatch,
@@ -70,3 +72,9 @@ declare(
     rows=through(PointsTransaction.account_id, PointsAccount.id, PointsAccount.member_id),
     label=_l("Points"),
 )
+
+
+@erasure.forgetters.fill
+def write_points_off(person: Person) -> None:
+    """Points that nobody can spend any more are no liability."""
+    services.write_off(person.ids)

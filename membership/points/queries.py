@@ -369,6 +369,7 @@ _COLUMN_OF = {
     Kind.REDEEM: ("spent", -1),
     Kind.GIVE_BACK: ("returned", 1),
     Kind.EXPIRE: ("expired", -1),
+    Kind.ERASE: ("expired", -1),
     Kind.CLAW_BACK: ("clawed_back", -1),
     Kind.RECOVER: ("clawed_back", -1),
     Kind.ADJUST: ("adjusted", 1),

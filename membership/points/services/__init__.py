@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .batches import TooManyAwards, award_file
-from .earning import orders_of_run, settle_order, settle_orders, slices_of_run
+from .earning import orders_of_run, settle_order, settle_orders, settle_orders_of, slices_of_run
 from .expiry import due_count, settle_due, tell_expiring
+from .forgetting import write_off
 from .program import Preview, ProgramInvalid, backlog_after, earn_next, preview, save_program
 from .rewards import (
     RewardDraft,
@@ -19,7 +20,7 @@ from .rewards import (
     redeem,
     undo_redemption,
 )
-from .spending import adjust, award, give_back, left_to_return, spend
+from .spending import adjust, award, forfeit, give_back, left_to_return, spend
 
 __all__ = [
     "Preview",
@@ -38,6 +39,7 @@ __all__ = [
     "due_count",
     "earn_next",
     "edit_reward",
+    "forfeit",
     "get_redemption",
     "get_reward",
     "give_back",
@@ -49,8 +51,10 @@ __all__ = [
     "settle_due",
     "settle_order",
     "settle_orders",
+    "settle_orders_of",
     "slices_of_run",
     "spend",
     "tell_expiring",
     "undo_redemption",
+    "write_off",
 ]

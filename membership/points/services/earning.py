@@ -121,7 +121,10 @@ def settle_order(order_id: int, now: datetime | None = None) -> None:
     if found is None:
         if not _owes_points(facts, program) or facts.member_id is None:
             return
-        multiplier = queries.multiplier_of(_rank_of(facts.member_id))
+        rank = _rank_of(facts.member_id)
+        if rank is None:
+            return
+        multiplier = queries.multiplier_of(rank)
         points = rules.points_for(facts.spend, program.rate, multiplier, program.rounding)
         if not points:
             return
@@ -152,8 +155,9 @@ def _owes_points(facts: _Facts, program: rules.Program) -> bool:
     )
 
 
-def _rank_of(member_id: int) -> int:
-    return db.session.scalar(select(Member.rank).where(Member.id == member_id)) or 0
+def _rank_of(member_id: int) -> int | None:
+    """The tier of a member; None once they are erased: nobody earns any more."""
+    return db.session.scalar(select(Member.rank).where(Member.id == member_id, Member.erased_at.is_(None)))
 
 
 def _usable_from(at: datetime | None, now: datetime) -> datetime | None:
@@ -289,7 +293,7 @@ _EARN = text(
                CASE WHEN f.at IS NOT NULL THEN GREATEST(f.at, CAST(:now AS timestamptz)) END AS usable_from,
                COALESCE((CAST(:multipliers AS bigint[]))[m.rank + 1], 1000) AS multiplier, f.spend
         FROM facts f JOIN home ON home.member_id = f.member_id JOIN member m ON m.id = f.member_id
-        WHERE f.counts AND f.paid_at >= CAST(:effective AS timestamptz)
+        WHERE m.erased_at IS NULL AND f.counts AND f.paid_at >= CAST(:effective AS timestamptz)
           AND NOT EXISTS (SELECT 1 FROM points_order p WHERE p.order_id = f.id)
         ORDER BY f.id
     ), priced AS MATERIALIZED (
@@ -466,6 +470,15 @@ def settle_orders(order_ids: Sequence[int], now: datetime | None = None) -> int:
     return int(fresh)
 
 
+def settle_orders_of(member_id: int) -> None:
+    """`settle_orders` for everything that a member ever ordered, and for what earned in their accounts and has left them."""
+    mine = select(Order.id).where(Order.member_id == member_id)
+    earned = select(PointsOrder.order_id).join(PointsAccount, PointsAccount.id == PointsOrder.account_id)
+    ids = list(db.session.scalars(mine.union(earned.where(PointsAccount.member_id == member_id)).order_by("id")))
+    for start in range(0, len(ids), SLICE):
+        settle_orders(ids[start : start + SLICE])
+
+
 def orders_of_run(run_id: int, first_id: int, last_id: int) -> list[int]:
     """The orders that an import wrote or refunded, from one id to another."""
     return list(
@@ -488,4 +501,4 @@ def slices_of_run(run_id: int) -> list[tuple[int, int]]:
     return [(row[0], row[1]) for row in rows]
 
 
-__all__ = ["SLICE", "orders_of_run", "settle_order", "settle_orders", "slices_of_run"]
+__all__ = ["SLICE", "orders_of_run", "settle_order", "settle_orders", "settle_orders_of", "slices_of_run"]

@@ -85,7 +85,7 @@ def earn_next(size: int = earning.SLICE) -> bool:
     # A version that is saved meanwhile waits, and begins anew; nothing read before the lock counts.
     db.session.execute(select(func.pg_advisory_xact_lock(PROGRAM_LOCK)))
     g.pop("points_program", None)
-    g.pop("shop_settings", None)
+    shop.forget_read()
     stamp = shop.get(BACKLOG)
     program = queries.program()
     if not stamp or not program.enabled:

@@ -10,6 +10,7 @@ from kernel import audit, clock
 from kernel.db import changed, db
 from kernel.events import publish
 from membership.limits import services as limits
+from membership.members.models import Member
 
 from .. import queries, rules
 from ..events import PointsEarned, PointsReturned, PointsSpent
@@ -200,8 +201,11 @@ def give_back(
             PointsLotUse.amount - PointsLotUse.returned,
             PointsLot.expires_at,
             PointsLot.account_id,
+            Member.erased_at,
         )
         .join(PointsLot, PointsLot.id == PointsLotUse.lot_id)
+        .join(PointsAccount, PointsAccount.id == PointsLot.account_id)
+        .join(Member, Member.id == PointsAccount.member_id)
         .where(PointsLotUse.transaction_id == spent.id)
         .order_by(PointsLot.expires_at.nulls_last(), PointsLot.id)
     ).all()
@@ -211,6 +215,9 @@ def give_back(
         raise rules.NothingToReturn(left=f"{left:,}")
     program = queries.program()
     back = rules.returned_to(amount, [(row[0], row[1], row[2]) for row in uses], program.late, program.reopen_days, now)
+    # Nobody can spend what comes back to somebody who was erased.
+    nobodys = {row[0] for row in uses if row.erased_at is not None}
+    back = [one._replace(kept=0, lost=one.kept + one.lost) if one.lot_id in nobodys else one for one in back]
     account_of = {row[0]: row[3] for row in uses}
     lost = sum(one.lost for one in back)
     legs: list[ledger.Leg] = [(ledger.contra(AccountKind.LIABILITY), Bucket.ACTIVE, -amount)]
@@ -356,3 +363,26 @@ def adjust(
         after={"points": before + points, "change": points, "reason": transaction.reason},
     )
     return transaction
+
+
+def forfeit(member_id: int, reason: str) -> int:
+    """Let all points of somebody who is gone lapse, pending ones too, so that nothing is owed to nobody; returns how many."""
+    now = clock.now()
+    accounts = ledger.locked([member_id])
+    ledger.settle(accounts, now)
+    takes = [rules.Take(lot, lot.remaining) for lot in ledger.lots_in(accounts)]
+    points = sum(amount for _lot, amount in takes)
+    if not points or ledger.booked(accounts, Kind.EXPIRE, "erasure", str(member_id)) is not None:
+        return 0
+    transaction = ledger.post(
+        accounts[0].id,
+        Kind.EXPIRE,
+        -points,
+        [*ledger.legs_of(takes), (ledger.contra(AccountKind.BREAKAGE), Bucket.ACTIVE, points)],
+        source_type="erasure",
+        source_id=str(member_id),
+        reason=reason,
+        at=now,
+    )
+    ledger.take(takes, transaction)
+    return points

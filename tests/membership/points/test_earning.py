@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
+from kernel import shop
 from kernel.events import EventRecord, publish
 from membership.members.models import Member
+from membership.members.services import erasure, merge
 from membership.orders.events import OrderRecorded, OrderRefunded, OrdersImported
 from membership.orders.models import ImportRun, Order, OrderState, RunState
 from membership.points import jobs, queries, services
@@ -396,7 +398,7 @@ def test_past_orders_earn_when_the_owner_chooses_so(db, set_program, make_member
     set_program(effective_from=clock.now() - timedelta(days=30))
     assert services.backlog_after() == 0
     run_jobs()
-    g.pop("shop_settings", None)
+    shop.forget_read()
     assert services.backlog_after() is None
     assert parts(member) == (100, 0, 0)
     jobs.earn_backlog.direct()
@@ -597,3 +599,36 @@ def test_like_yudao_a_balance_is_never_computed_from_a_stale_read(db, program, m
         earning.ledger.locked = held
     assert parts(member) == (0, 60, 0)
     assert Kind.CLAW_BACK.value in dict(kinds(db))
+
+
+def test_a_merge_that_is_undone_parts_the_points_again(db, program, make_member, make_order, run_jobs, books):
+    run_jobs()
+    older, younger = make_member(), make_member()
+    services.settle_order(make_order(younger, 10_00, completed=0.5).id)
+    merged = merge.merge(older.id, younger.id)
+    assert parts(older) == (10, 0, 0)
+    db.session.expire_all()
+    order = make_order(older, 30_00, completed=0.5)
+    services.settle_order(order.id)
+    merge.undo(merged)
+    order.member_id = younger.id
+    db.session.flush()
+    run_jobs()
+    assert (parts(older), parts(younger)) == ((0, 0, 0), (40, 0, 0))
+    books()
+
+
+def test_nothing_is_owed_to_somebody_who_was_erased(db, program, make_member, make_order, run_jobs, books):
+    run_jobs()
+    member = make_member()
+    services.settle_order(make_order(member, 10_00, completed=0.5).id)
+    services.settle_order(make_order(member, 30_00).id)
+    erasure.erase(member.id, str(member.id))
+    run_jobs()
+    assert parts(member) == (0, 0, 0)
+    assert next(line for line in queries.trial_balance() if line.kind == "breakage").total == 40
+    late = make_order(member, 50_00)
+    services.settle_order(late.id)
+    services.settle_orders([late.id])
+    assert parts(member) == (0, 0, 0)
+    books()

@@ -12,8 +12,10 @@ from sqlalchemy.exc import IntegrityError
 from kernel.audit import AuditEntry
 from kernel.errors import NotFound
 from kernel.events import EventRecord
+from membership.members.services import erasure
 from membership.points import queries, rules, services
 from membership.points.models import (
+    AccountKind,
     Clawback,
     Kind,
     Late,
@@ -299,4 +301,67 @@ def test_a_negative_balance_is_made_up_for_before_anything_can_be_spent(
     pay(member, 20, "y")
     assert db.session.scalars(select(PointsLot.state).where(PointsLot.remaining > 0)).all() == []
     assert {lot.state for lot in db.session.scalars(select(PointsLot))} == {LotState.ACTIVE}
+    books()
+
+
+# ── Erased people ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def owed() -> tuple[int, int]:
+    """What the trial balance says that members hold, and what has gone to the breakage."""
+    lines = {line.kind: line.total for line in queries.trial_balance()}
+    return lines[AccountKind.MEMBER], lines[AccountKind.BREAKAGE]
+
+
+def test_erasing_writes_points_off_in_one_balanced_transaction(db, program, make_member, make_order, books):
+    member, other = make_member(), make_member()
+    give(member, 70)
+    give(other, 5)
+    services.settle_order(make_order(member, 100_00).id)
+    assert owed() == (175, 0)
+    erasure.erase(member.id, str(member.id))
+    assert owed() == (5, 170)
+    [one] = db.session.scalars(select(PointsTransaction).where(PointsTransaction.type == Kind.ERASE))
+    assert one.points == -170
+    assert not queries.unreconciled()
+    assert sum(month.expired for month in queries.by_month()) == 170
+    books()
+    assert services.write_off([member.id]) == 0
+    assert services.write_off([10**9]) == 0
+
+
+def test_a_refund_after_the_erasure_moves_no_points(db, program, make_member, make_order, books):
+    member = make_member()
+    order = make_order(member, 100_00, delivered=30)
+    services.settle_order(order.id)
+    spent = pay(member, 40)
+    erasure.erase(member.id, str(member.id))
+    db.session.refresh(order)
+    order.refunded_amount = 100_00
+    db.session.flush()
+    services.settle_order(order.id)
+    services.settle_orders([order.id])
+    assert owed() == (0, 60)
+    # What a till gives back for them can be spent by nobody.
+    services.give_back(spent)
+    assert owed() == (0, 100)
+    assert db.session.execute(
+        select(PointsAccount.shortfall, PointsAccount.overdrawn).where(PointsAccount.member_id == member.id)
+    ).one() == (0, 0)
+    books()
+
+
+def test_what_an_erased_member_owed_is_let_go(db, set_program, make_member, make_order, books):
+    set_program(clawback=Clawback.ALLOW_NEGATIVE, lot_days=None)
+    member = make_member()
+    order = make_order(member, 100_00, completed=1)
+    services.settle_order(order.id)
+    pay(member, 80)
+    order.refunded_amount = 100_00
+    db.session.flush()
+    services.settle_order(order.id)
+    assert owed() == (-80, 0)
+    erasure.erase(member.id, str(member.id))
+    assert owed() == (0, -80)
+    assert not queries.unreconciled()
     books()
