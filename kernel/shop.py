@@ -1,15 +1,16 @@
-"""The shop's own settings: one row a key, read once a request."""
+"""The shop's own settings: one row a key, read once a transaction."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, g
-from sqlalchemy import select
+from flask import Flask
+from sqlalchemy import event, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, SessionTransaction, mapped_column
+from sqlalchemy.orm import Session as OrmSession
 
-from .db import db
+from .db import Session, db
 from .i18n import gettext as _
 
 
@@ -19,11 +20,35 @@ class ShopSetting(db.Model):
     value: Mapped[Any] = mapped_column(JSONB)
 
 
+# Where a session keeps what it has read, for as long as its transaction lasts.
+_READ = "shop_settings"
+
+
 def get(key: str, default: Any = None) -> Any:
-    """A setting, or the default when it was never set."""
-    if "shop_settings" not in g:
-        g.shop_settings = {row.key: row.value for row in db.session.execute(select(ShopSetting.key, ShopSetting.value))}
-    return g.shop_settings.get(key, default)
+    """A setting, or the default when it was never set; read anew in each transaction."""
+    found = db.session().info.get(_READ)
+    if found is None:
+        found = {row.key: row.value for row in db.session.execute(select(ShopSetting.key, ShopSetting.value))}
+        # Kept only now: the reading itself has begun the transaction that it counts for.
+        db.session().info[_READ] = found
+    return found.get(key, default)
+
+
+def forget_read() -> None:
+    """Let the next reading ask the database: the settings were changed beside `put`."""
+    db.session().info.pop(_READ, None)
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _forget_at_the_end(session: OrmSession, ended: SessionTransaction) -> None:
+    # One application context of a worker lives through many transactions, and the shop goes on being changed meanwhile.
+    if ended.parent is None:
+        session.info.pop(_READ, None)
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _forget_what_was_taken_back(session: OrmSession, _rolled_back: SessionTransaction) -> None:
+    session.info.pop(_READ, None)
 
 
 def put(key: str, value: Any) -> None:
@@ -32,7 +57,7 @@ def put(key: str, value: Any) -> None:
     db.session.execute(
         statement.on_conflict_do_update(index_elements=[ShopSetting.key], set_={"value": statement.excluded.value})
     )
-    g.pop("shop_settings", None)
+    forget_read()
 
 
 def shop_name() -> str:
