@@ -18,7 +18,21 @@ from membership.limits import services as limits
 
 from .. import codes, rules
 from . import caps
-from .shelves import Asks, Claim, Claimed, Coupon, Outcome, Refused, Shelf, Stale, coupons_held, insert_coupons, locked
+from .shelves import (
+    Asks,
+    Claim,
+    Claimed,
+    Coupon,
+    Gone,
+    Outcome,
+    Refused,
+    Shelf,
+    Stale,
+    coupons_held,
+    insert_coupons,
+    living,
+    locked,
+)
 
 
 def refusal_of(claim: Claim, shelf: Shelf) -> Refused | Stale | None:
@@ -137,12 +151,15 @@ def run_batch(connection: Connection, items: Sequence[Claim], more: More[Claim] 
         for i, coupon in found.items():
             if coupon.id:
                 outcomes[i] = Claimed(coupon.id, coupon.code, fresh.get(id(coupon)) == i)
-        # What was not inserted has met a coupon that is there already: look, and judge those claims anew.
-        todo = [i for i in found if i not in outcomes]
-        if todo:
+        missed = [i for i in found if i not in outcomes]
+        if missed:
             trusting = False
             for coupon in (found[i] for i in fresh.values()):
                 if not coupon.id:
                     shelves[coupon.offer_id].put_back()
                     give_counters_back(connection, coupon)
+            people = living(connection, [items[i].member_id for i in missed])
+            outcomes |= {i: Gone() for i in missed if items[i].member_id not in people}
+        # The others have met a coupon that is there already: look, and judge those claims anew.
+        todo = [i for i in missed if i not in outcomes]
     return [outcomes[i] for i in range(len(items))]

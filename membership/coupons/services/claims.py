@@ -30,12 +30,14 @@ from membership.tiers import rules as tier_rules
 from .. import rules
 from . import caps
 from .batch import run_batch
-from .shelves import Asks, Claim, Claimed, Outcome, Refused, Stale, Trace, coupons_held
+from .shelves import Asks, Claim, Claimed, Gone, Outcome, Refused, Stale, Trace, coupons_held
 
 # A refusal that holds for everybody is remembered by the process for so long (seconds): a crowd before an empty shelf
 # must not queue at the writer.
 CLOSED_SECONDS = 1.0
 WAKE_SECONDS = 1.0
+# How often a claim is judged anew because the offer or the claimant has changed in the meantime.
+ATTEMPTS = 4
 
 # Asked with (member_id, group_id): whether the member is in the group now.
 group_membership: Port[[int, int], bool] = Port("coupons.group_membership")
@@ -126,7 +128,7 @@ def claim_as(person: Any, offer_id: int, source: str, ordinal: int | None, bind:
     browser = visitors.promise() if stranger else None
     asks = asked_of(offer_id)
     trace = trace_of_request()
-    for _attempt in range(3):
+    for _attempt in range(ATTEMPTS):
         wish = wish_of(person, offer_id, source, ordinal, asks)
         outcome = writer.submit(replace(wish, browser=browser, trace=trace))
         if isinstance(outcome, Refused) and outcome.kind in (rules.SoldOut, rules.DayLimitReached):
@@ -144,6 +146,9 @@ def claim_as(person: Any, offer_id: int, source: str, ordinal: int | None, bind:
                 return outcome
             case Stale(asks=wanted):
                 _asks[offer_id] = asks = wanted
+            case Gone():
+                # Merged or erased since they were looked up: the survivor's claim is judged on what the survivor has.
+                person = claimant(person.id)
             case Refused():
                 raise _refusal(outcome, person.id)
     raise NotFound
@@ -173,7 +178,7 @@ def claim_here(offer_id: int, member_id: int, source: str) -> Claimed:
     """
     person = claimant(member_id)
     asks = asked_of(offer_id)
-    for _attempt in range(3):
+    for _attempt in range(ATTEMPTS):
         outcome = run_batch(db.session.connection(), [wish_of(person, offer_id, source, None, asks)])[0]
         match outcome:
             case Claimed():
@@ -182,6 +187,9 @@ def claim_here(offer_id: int, member_id: int, source: str) -> Claimed:
                 return outcome
             case Stale(asks=wanted):
                 _asks[offer_id] = asks = wanted
+            case Gone():
+                # Merged or erased since they were looked up: the survivor's claim is judged on what the survivor has.
+                person = claimant(person.id)
             case Refused():
                 raise _refusal(outcome, person.id)
     raise NotFound

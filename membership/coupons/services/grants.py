@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.orm import aliased
 
 from kernel import audit, clock, events
 from kernel.db import db
 from kernel.errors import Refusal
 from kernel.i18n import lazy_gettext as _l
+from membership.members.models import Member
 
 from .. import codes, rules
 from ..models import Coupon
@@ -28,7 +30,8 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
 
     A key grants once: again it gives the same coupon. A member who has as many of the offer as one may have is given
     their last one that can still be used. Stock, the day's number and the caps a person, a group and in money hold; tier,
-    group and the claim window do not, for the shop itself decides. Members for whom nothing could be granted are absent.
+    group and the claim window do not, for the shop itself decides. A record that has been merged stands for the one it was
+    merged into. Members for whom nothing could be granted are absent.
 
     The offer's row stays locked until the caller's transaction ends: grant in slices.
     """
@@ -72,12 +75,32 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
         fresh.append(coupon)
     for coupon in shelves.insert_coupons(connection, fresh, now, "granted"):
         granted[coupon.member_id] = (coupon.id, coupon.code)
-    for coupon in fresh:
-        if not coupon.id:
-            batch.give_counters_back(connection, coupon)
+    missed = [coupon for coupon in fresh if not coupon.id]
+    for coupon in missed:
+        batch.give_counters_back(connection, coupon)
+    heirs = _heirs(missed)
+    if heirs:
+        # Merged while this was under way: the coupon is for the record that they are now.
+        theirs = grant_many(
+            offer_id, [(heirs[c.member_id], str(c.grant_key)) for c in missed if c.member_id in heirs], source
+        )
+        granted |= {member_id: theirs[heir] for member_id, heir in heirs.items() if heir in theirs}
     if fresh:
         events.deliver_events.later()
     return granted
+
+
+def _heirs(missed: Sequence[shelves.Coupon]) -> dict[int, int]:
+    """The living records that those were merged into whose coupons could not be put there: {member_id: survivor}."""
+    if not missed:
+        return {}
+    heir = aliased(Member)
+    rows = db.session.execute(
+        select(Member.id, heir.id)
+        .join(heir, heir.id == Member.merged_into_id)
+        .where(Member.id.in_({c.member_id for c in missed}), heir.merged_into_id.is_(None), heir.erased_at.is_(None))
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def _usable(offer_id: int, members: Sequence[int], now: datetime) -> dict[int, tuple[int, str]]:

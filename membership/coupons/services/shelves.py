@@ -78,7 +78,11 @@ class Stale(NamedTuple):
     asks: Asks
 
 
-Outcome = Claimed | Refused | Stale
+class Gone(NamedTuple):
+    """The member's record was merged into another one or erased while the claim was under way: look who they are now."""
+
+
+Outcome = Claimed | Refused | Stale | Gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,17 @@ VERSIONS = """
     WHERE id = ANY(%(ids)s::bigint[])
 """
 
+# A merge or an erasure holds the member's row until it is through, and the row is judged as it is then: no coupon is put
+# at a record that is nobody's. The lock is the one that the foreign key takes anyway, only before the coupon is there;
+# lowest id first, as a merge locks its two.
+LIVING = """
+    SELECT id FROM member
+    WHERE id = ANY(%(members)s::bigint[]) AND merged_into_id IS NULL AND erased_at IS NULL
+    ORDER BY id FOR KEY SHARE
+"""
+
 WRITE = f"""
-    WITH fresh AS (
+    WITH living AS MATERIALIZED ({LIVING}), fresh AS (
         INSERT INTO coupon (offer_id, version_id, member_id, code, state, ordinal, grant_key, source,
                             network, device, usable_from, usable_until, issued_at)
         SELECT q.offer_id, q.version_id, q.member_id, q.code, 'issued', q.ordinal, q.grant_key, q.source,
@@ -141,6 +154,7 @@ WRITE = f"""
                     %(devices)s::text[], %(froms)s::timestamptz[], %(untils)s::timestamptz[])
              AS q (offer_id, version_id, member_id, code, ordinal, grant_key, source, network, device, usable_from,
                    usable_until)
+             JOIN living ON living.id = q.member_id
         ON CONFLICT DO NOTHING
         RETURNING id, offer_id, member_id, ordinal, source
     ), history AS (
@@ -252,6 +266,11 @@ def coupons_held(
     return _by_owner(rows_of(driver_of(connection), HELD, values))
 
 
+def living(connection: Connection, members: Iterable[int]) -> set[int]:
+    """Those of some members whose records are neither merged nor erased, and stay so until the transaction ends."""
+    return {row.id for row in rows_of(driver_of(connection), LIVING, {"members": list(set(members))})}
+
+
 def _by_owner(rows: Iterable[Any]) -> dict[tuple[int, int], list[Coupon]]:
     held: dict[tuple[int, int], list[Coupon]] = {}
     for row in rows:
@@ -261,7 +280,10 @@ def _by_owner(rows: Iterable[Any]) -> dict[tuple[int, int], list[Coupon]]:
 
 
 def insert_coupons(connection: Connection, coupons: Sequence[Coupon], now: datetime, reason: str) -> list[Coupon]:
-    """Insert coupons with their first event, count them on their offers, publish, and return those really inserted."""
+    """Insert coupons with their first event, count them on their offers, publish, and return those really inserted.
+
+    Not inserted is what somebody has already, and what would be of a record that is merged or erased (`living`).
+    """
     if not coupons:
         return []
     rows = rows_of(
