@@ -6,17 +6,19 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, select, text, update
 
 from kernel import clock, shop
 from kernel.db import db
 from kernel.demo import Progress
+from kernel.events import EventRecord
 from membership.coupons import services as coupons
 from membership.coupons.models import CouponKind, OfferState
 from membership.gifts.models import Gift
 from membership.orders.models import Order
 
 from . import rules, services
+from .events import PointsExpired
 from .models import PointsLot
 from .services import earning
 from .services.program import BACKLOG
@@ -43,6 +45,8 @@ def book(progress: Progress) -> None:
         while services.settle_due(now=until):
             pass
         progress(month / MONTHS)
+    # What lapsed months ago did not happen today: it stands in the ledger under its own day, not on the timelines.
+    db.session.execute(delete(EventRecord).where(EventRecord.name == PointsExpired.__name__))
     # Every order has been gone through; and nobody is told today what they would have been told as time went by.
     shop.put(BACKLOG, None)
     db.session.execute(update(PointsLot).values(noticed_at=now).execution_options(synchronize_session=False))
