@@ -37,7 +37,7 @@ REDEEM_REFUSALS: tuple[type[Refusal], ...] = (
 )  # fmt: skip
 BASKET_REFUSALS: tuple[type[Refusal], ...] = (
     rules.BelowMinimum, rules.WrongProduct, rules.LinesNeeded, rules.NotCombinable, rules.NothingToDiscount,
-    rules.BudgetSpent,
+    rules.TierShipsFree, rules.BudgetSpent,
 )  # fmt: skip
 
 
@@ -64,7 +64,10 @@ class BasketIn(Strict):
     lines: Annotated[list[LineIn], Field(max_length=1_000)] = []
     buyer: BuyerIn | None = None
     tier_discount: Annotated[
-        bool, Field(description="Whether the buyer's tier discount is still to be taken off `amount`.")
+        bool,
+        Field(
+            description="Whether the buyer's tier is still to be counted: its discount on `amount`, its free shipping."
+        ),
     ] = False
 
     @model_validator(mode="after")
@@ -160,6 +163,7 @@ class ValidateOut(Strict):
     coupons: list[VerdictOut]
     best: list[str]
     tier_discount: int
+    tier_postage: int
     discount: int
     goods_discount: int
     postage_discount: int
@@ -195,6 +199,7 @@ class RedeemOut(Strict):
     postage: int
     coupons: list[UsedOut]
     tier_discount: int
+    tier_postage: int
     discount: int
     payable: int
     replayed: bool
@@ -317,6 +322,7 @@ def validate(body: ValidateIn) -> Any:
         coupons=[_verdict(verdict) for verdict in found.verdicts],
         best=found.codes_used,
         tier_discount=best.tier.goods,
+        tier_postage=best.tier.postage,
         discount=best.total,
         goods_discount=best.goods,
         postage_discount=best.postage,
@@ -381,6 +387,7 @@ def redeem(body: RedeemIn) -> Any:
         postage=body.postage,
         coupons=[_used(one) for one in done.coupons],
         tier_discount=done.tier,
+        tier_postage=done.tier_postage,
         discount=sum(one.redemption.discount for one in done.coupons),
         payable=max(0, amount + body.postage - done.taken),
         replayed=done.replayed,

@@ -79,7 +79,7 @@ class Used:
 
 @dataclass(frozen=True)
 class Combination:
-    """A set of coupons on a basket. `tier` is what the buyer's tier takes off before them."""
+    """A set of coupons on a basket. `tier` is what the buyer's tier takes off before them, postage too where it ships free."""
 
     basket: Basket
     tier: Discount = NOTHING
@@ -91,7 +91,7 @@ class Combination:
 
     @property
     def postage(self) -> int:
-        return sum(one.discount.postage for one in self.used)
+        return self.tier.postage + sum(one.discount.postage for one in self.used)
 
     @property
     def total(self) -> int:
@@ -119,12 +119,17 @@ def go_together(one: StackTerms, other: StackTerms) -> bool:
     return not alone and one.stack_group != other.stack_group
 
 
-def applied(candidates: Sequence[Candidate], basket: Basket, tier_per_mille: int = 1000) -> Combination:
+def applied(
+    candidates: Sequence[Candidate], basket: Basket, tier_per_mille: int = 1000, ships_free: bool = False
+) -> Combination:
     """All of these coupons on a basket, in their order, after the tier where every one of them allows it.
+
+    A tier that `ships_free` takes the postage off beside whichever coupons: those are about what the goods cost.
 
     Refuses as `rules.discount_on` does when one of them would have no effect. Whether they go together is not asked here.
     """
-    found, running = _begin(basket, tier_per_mille if all(c.terms.with_tier for c in candidates) else 1000)
+    tiered = all(c.terms.with_tier for c in candidates)
+    found, running = _begin(basket, tier_per_mille if tiered else 1000, ships_free)
     for candidate in sorted(candidates, key=lambda c: c.place):
         discount = rules.discount_on(candidate.terms, running)
         found = replace(found, used=(*found.used, Used(candidate, discount)))
@@ -132,10 +137,10 @@ def applied(candidates: Sequence[Candidate], basket: Basket, tier_per_mille: int
     return found
 
 
-def _begin(basket: Basket, tier_per_mille: int) -> tuple[Combination, Basket]:
-    if tier_per_mille >= 1000:
+def _begin(basket: Basket, tier_per_mille: int, ships_free: bool) -> tuple[Combination, Basket]:
+    if tier_per_mille >= 1000 and not ships_free:
         return Combination(basket), basket
-    tier = rules.tier_discount_on(basket, tier_per_mille)
+    tier = rules.tier_discount_on(basket, tier_per_mille, ships_free)
     return Combination(basket, tier), basket.after(tier)
 
 
@@ -147,26 +152,30 @@ def _alone(candidate: Candidate, basket: Basket) -> int | None:
         return None
 
 
-def best(candidates: Sequence[Candidate], basket: Basket, tier_per_mille: int = 1000) -> Combination:
+def best(
+    candidates: Sequence[Candidate], basket: Basket, tier_per_mille: int = 1000, ships_free: bool = False
+) -> Combination:
     """The set of coupons that takes off most; without any, what the tier takes off alone."""
     worth = {c.key: found for c in candidates if (found := _alone(c, basket)) is not None}
     usable = sorted((c for c in candidates if c.key in worth), key=lambda c: c.place)
-    winner = _begin(basket, tier_per_mille)[0]
+    winner = _begin(basket, tier_per_mille, ships_free)[0]
     for candidate in usable:
-        winner = _better(winner, _tried([candidate], basket, tier_per_mille))
+        winner = _better(winner, _tried([candidate], basket, tier_per_mille, ships_free))
     social = [c for c in usable if c.terms.stack_group and not c.terms.exclusive]
     # A coupon that ends the tier's discount changes what all others count on, so the two worlds are searched apart.
     for tiered in (True, False) if tier_per_mille < 1000 else (False,):
         pool = [c for c in social if c.terms.with_tier] if tiered else social
         kept = _shortlist(pool, worth, EXACT if len(basket.parts) <= MANY_LINES else EXACT_OF_MANY_LINES)
-        start, running = _begin(basket, tier_per_mille if tiered else 1000)
+        start, running = _begin(basket, tier_per_mille if tiered else 1000, ships_free)
         winner = _search(kept, worth, start, running, winner, drops_tier=not tiered and tier_per_mille < 1000)
     return winner
 
 
-def _tried(candidates: Sequence[Candidate], basket: Basket, tier_per_mille: int) -> Combination | None:
+def _tried(
+    candidates: Sequence[Candidate], basket: Basket, tier_per_mille: int, ships_free: bool
+) -> Combination | None:
     try:
-        return applied(candidates, basket, tier_per_mille)
+        return applied(candidates, basket, tier_per_mille, ships_free)
     except Refusal:
         return None
 

@@ -175,6 +175,8 @@ class Redemption(db.Model):
     shares: Mapped[list[int]] = mapped_column(default=list)
     # What the buyer's tier took off the goods before any coupon; the same on every redemption of an order.
     tier_discount: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    # The postage that the tier took off, likewise.
+    tier_postage: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     redeemed_at: Mapped[datetime]
     rolled_back_at: Mapped[datetime | None]
     rollback_reason: Mapped[str | None]

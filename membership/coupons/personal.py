@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from kernel.i18n import lazy_gettext as _l
-from membership.members.services.personal import by, declare, mentioning, through
+from membership.members.services import erasure
+from membership.members.services.personal import Person, by, declare, mentioning, through
 
+from . import services
 from .models import (
     ClaimLink,
     CodePool,
@@ -79,8 +81,15 @@ declare(
 )
 declare(
     Redemption,
-    "id coupon_id offer_id source order_external_id amount discount shares tier_discount redeemed_at rolled_back_at",
-    "rollback_reason",
+    "id coupon_id offer_id source order_external_id amount discount shares tier_discount tier_postage redeemed_at",
+    "rolled_back_at rollback_reason",
     rows=through(Redemption.coupon_id, Coupon.id, Coupon.member_id),
     label=_l("Coupons that were used"),
 )
+
+
+@erasure.forgetters.fill
+def take_coupons_back(person: Person) -> None:
+    """Coupons that nobody can use any more are no liability; what was on its way to a friend is called back with them."""
+    services.cancel_all_of(person.ids)
+    services.revoke_all_of(person.ids, "erased")

@@ -306,6 +306,11 @@ class TierIsBetter(RedeemRefused):
     label = _l("It does not go together with the tier's discount, which takes off more here.")
 
 
+class TierShipsFree(RedeemRefused):
+    title = _l("The tier ships free")
+    label = _l("The buyer's tier pays no postage here, so this coupon is kept.")
+
+
 class NoEffect(RedeemRefused):
     title = _l("No further effect")
     label = _l("Beside the coupons that are used it would take nothing more off, so it is kept.")
@@ -510,11 +515,15 @@ def _dearest_piece(basket: Basket, running: Sequence[int]) -> int:
     return max(range(len(running)), key=lambda i: (running[i] // basket.parts[i].quantity, -i))
 
 
-def tier_discount_on(basket: Basket, per_mille: int) -> Discount:
-    """What a tier takes off the goods: they cost `per_mille`/1000 of their price (950 = 9.5折), rounded half up."""
+def tier_discount_on(basket: Basket, per_mille: int, ships_free: bool = False) -> Discount:
+    """What a tier takes off: the goods cost `per_mille`/1000 of their price (950 = 9.5折), rounded half up.
+
+    With `ships_free` the postage comes off as well.
+    """
     left = basket.running()
     goods = max(0, sum(left) - percent_of(sum(left), per_mille))
-    return Discount(goods, 0, tuple(share(goods, left)) if basket.lines else ())
+    postage = basket.postage if ships_free else 0
+    return Discount(goods, postage, tuple(share(goods, left)) if basket.lines else ())
 
 
 def deepest_share(terms: Terms) -> int | None:

@@ -17,7 +17,8 @@ from .offers import (
 )
 from .redemptions import Redeemed, Use, redeem, redeem_all
 from .shelves import Claimed
-from .states import freeze, revoke, sweep, transfer, unfreeze
+from .states import freeze, revoke, revoke_all_of, sweep, transfer, unfreeze
+from .transfers import cancel_all_of
 from .undoing import roll_back, roll_back_all, roll_back_order
 from .ways import (
     claim_by_link,
@@ -36,6 +37,7 @@ __all__ = [
     "Redeemed",
     "Use",
     "archive",
+    "cancel_all_of",
     "claim",
     "claim_by_link",
     "claim_while_closed",
@@ -64,6 +66,7 @@ __all__ = [
     "reserve",
     "reserve_all",
     "revoke",
+    "revoke_all_of",
     "revoke_link",
     "roll_back",
     "roll_back_all",

@@ -14,13 +14,12 @@ from kernel.errors import Refusal
 from kernel.i18n import date_time
 from kernel.i18n import gettext as _
 from membership.limits import services as limits
-from membership.members import queries as members
 from membership.members.models import Member
 from membership.tiers import queries as tiers
 
 from .. import codes, combination, rules
 from ..combination import Candidate, Combination
-from ..models import Coupon, CouponState, Offer, OfferVersion, Redemption
+from ..models import Coupon, CouponKind, CouponState, Offer, OfferVersion, Redemption
 from . import typed
 from .caps import budget_name
 from .claims import group_membership
@@ -68,7 +67,6 @@ class Validated:
 
     verdicts: list[Verdict]
     best: Combination
-    tier_per_mille: int = 1000
     codes_used: list[str] = field(default_factory=list)
 
 
@@ -166,13 +164,14 @@ def refuse_budget(offer: Offer, discount: int) -> None:
         raise rules.BudgetSpent
 
 
-def tier_per_mille(member_id: int | None) -> int:
-    """What a member's tier lets them pay of the goods, per mille; 1000 without a member or a discount."""
-    member = members.find_member(member_id) if member_id is not None else None
-    if member is None or not member.rank:
-        return 1000
-    level = tiers.policy().level(member.rank)
-    return level.discount if level is not None else 1000
+def tier_of(member_id: int | None) -> tuple[int, bool]:
+    """What a member's tier lets them pay of the goods, per mille, and whether it ships free; (1000, False) for nobody.
+
+    Both count from enrolment.
+    """
+    if member_id is None:
+        return 1000, False
+    return tiers.discount_for(member_id), tiers.free_shipping_for(member_id)
 
 
 def owner_of(found: Sequence[Found], buyer_id: int | None) -> int | None:
@@ -195,7 +194,8 @@ def validate(
 
     `order` is the order that may hold some of them already, `buyer` the person a pool's code would give its coupon to. With
     `with_tier` the tier discount of the buyer (or of the coupons' one owner) is weighed too: it comes before the coupons,
-    and only beside those whose offer allows it. Nothing is changed, and the order of the codes does not matter.
+    and only beside those whose offer allows it; a tier that ships free does so beside all of them. Nothing is changed, and
+    the order of the codes does not matter.
     """
     now = clock.now()
     buyer_id = buyer.id if buyer is not None else None
@@ -219,9 +219,9 @@ def validate(
             verdict.refusal = refusal
     usable = [v for v in verdicts if v.usable and v.found is not None]
     found_all = [v.found for v in usable if v.found is not None]
-    per_mille = tier_per_mille(owner_of(found_all, buyer_id)) if with_tier else 1000
+    per_mille, ships_free = tier_of(owner_of(found_all, buyer_id) if with_tier else None)
     candidates = {one.key: Candidate(one.key, one.version, one.usable_until) for one in found_all}
-    best = combination.best(list(candidates.values()), basket, per_mille)
+    best = combination.best(list(candidates.values()), basket, per_mille, ships_free)
     taken = {one.candidate.key: one.discount for one in best.used}
     for verdict in usable:
         key = verdict.found.key if verdict.found is not None else 0
@@ -229,12 +229,14 @@ def validate(
         verdict.used = verdict.taken is not None
     for verdict in usable:
         if not verdict.used and verdict.found is not None:
-            verdict.refusal = _why_left(verdict.found, usable, best, per_mille)
-    return Validated(verdicts, best, per_mille, sorted(v.code for v in usable if v.used))
+            verdict.refusal = _why_left(verdict.found, usable, best)
+    return Validated(verdicts, best, sorted(v.code for v in usable if v.used))
 
 
-def _why_left(found: Found, usable: Sequence[Verdict], best: Combination, per_mille: int) -> Refusal:
+def _why_left(found: Found, usable: Sequence[Verdict], best: Combination) -> Refusal:
     """Why a coupon that could be used does not belong to the best combination."""
+    if best.tier.postage and found.version.kind == CouponKind.FREE_SHIPPING:
+        return rules.TierShipsFree()
     names = [
         v.found.offer.name
         for v in usable

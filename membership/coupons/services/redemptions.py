@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kernel import clock
@@ -18,7 +18,7 @@ from ..combination import Candidate
 from ..events import CouponRedeemed
 from ..models import Coupon, CouponKind, CouponState, OfferVersion, Redemption
 from .caps import take_budget
-from .checkout import Found, live_on, owner_of, refuse_state, refuse_terms, tier_per_mille
+from .checkout import Found, live_on, owner_of, refuse_state, refuse_terms, tier_of
 from .locking import coupon_of, lock_order, locked_all, tell
 from .states import move, settle
 
@@ -38,11 +38,15 @@ class Redeemed:
 
 @dataclass(frozen=True)
 class Use:
-    """Coupons used on an order in one go. `taken` is what everything on the order takes off, `tier` the tier's part."""
+    """Coupons used on an order in one go. `taken` is what everything on the order takes off, `tier` the tier's part.
+
+    `tier` counts the goods, `tier_postage` the postage of a tier that ships free.
+    """
 
     coupons: list[Redeemed]
     taken: int
     tier: int
+    tier_postage: int
 
     @property
     def replayed(self) -> bool:
@@ -62,7 +66,8 @@ def redeem_all(
     The coupons' rows are locked first, lowest id first: of twenty tills with one code, one succeeds and the others learn
     which order used it. What they take off is worked out in their own order (`combination.applied`), whatever the list's.
     A pool's code becomes a coupon of the `buyer` in the same transaction. With `with_tier` the owner's tier discount is
-    taken off first, where every coupon on the order allows it.
+    taken off first, where every coupon on the order allows it, and the postage of a tier that ships free. What the first
+    use decided of the tier holds for coupons that are used on the order later.
 
     Refuses one coupon with the subclasses of `RedeemRefused` (`UnknownCode`, `AlreadyRedeemed`, `Reserved`, `Expired`,
     `NotUsableYet`, `Revoked`, `Frozen`, `Transferred`, `BelowMinimum`, `WrongProduct`, `LinesNeeded`, `WrongChannel`,
@@ -89,33 +94,40 @@ def redeem_all(
             refusals[code] = refusal
     tell(wanted, refusals)
     made: dict[int, Redemption] = {}
-    tier = next((redemption.tier_discount for redemption, _ in live.values()), 0)
+    tier = next((_tier_on(redemption) for redemption, _ in live.values()), combination.NOTHING)
     if fresh:
-        per_mille = tier_per_mille(owner_of(list(found.values()), buyer.id if buyer else None)) if with_tier else 1000
-        result = _applied(wanted, fresh, basket, per_mille, live, tier)
-        tier = max(tier, result.tier.goods)
+        terms = tier_of(owner_of(list(found.values()), buyer.id if buyer else None) if with_tier else None)
+        result = _applied(wanted, fresh, basket, terms, live, tier)
+        if not live:
+            tier = result.tier
         made = _write(fresh, result, source, order, basket.amount, tier, now)
-    whole = tier + sum(redemption.discount for redemption, _ in live.values())
+    whole = tier.total + sum(redemption.discount for redemption, _ in live.values())
     whole += sum(redemption.discount for redemption in made.values())
     done = []
     for code in wanted:
         one = found[code]
         redemption = made.get(one.key) or live[one.key][0]
         done.append(Redeemed(redemption, coupon_of(one), one.version, one.offer.name, code in known, whole))
-    return Use(done, whole, tier)
+    return Use(done, whole, tier.goods, tier.postage)
+
+
+def _tier_on(redemption: Redemption) -> rules.Discount:
+    """What the tier takes off the order of a redemption."""
+    return rules.Discount(redemption.tier_discount, redemption.tier_postage)
 
 
 def _applied(
     wanted: Sequence[str],
     fresh: dict[str, Found],
     basket: rules.Basket,
-    per_mille: int,
+    terms: tuple[int, bool],
     live: dict[int, tuple[Redemption, OfferVersion]],
-    tier: int,
+    tier: rules.Discount,
 ) -> combination.Combination:
     """What fresh coupons take off, after those that are on the order already."""
     if live:
-        before = rules.Basket(basket.amount, basket.postage, basket.lines, tier)
+        postage_left = basket.postage - min(tier.postage, basket.postage)
+        before = rules.Basket(basket.amount, postage_left, basket.lines, tier.goods)
         for redemption, version in live.values():
             free_post = version.kind == CouponKind.FREE_SHIPPING
             goods, postage = (0, redemption.discount) if free_post else (redemption.discount, 0)
@@ -123,21 +135,24 @@ def _applied(
             if not shares and basket.lines:
                 shares = tuple(share(goods, before.running()))
             before = before.after(rules.Discount(goods, min(postage, before.postage), shares))
-        basket, per_mille = before, 1000
-        if tier and not all(one.version.with_tier for one in fresh.values()):
+        basket, terms = before, (1000, False)
+        if tier.goods and not all(one.version.with_tier for one in fresh.values()):
             tell(wanted, {code: rules.NotCombinable() for code, one in fresh.items() if not one.version.with_tier})
     candidates = {code: Candidate(one.key, one.version, one.usable_until) for code, one in fresh.items()}
     try:
-        return combination.applied(list(candidates.values()), basket, per_mille)
+        return combination.applied(list(candidates.values()), basket, *terms)
     except Refusal:
         # One of them has no effect where its turn comes: say which, and for which the reason lies in the basket alone.
         refusals: dict[str, Refusal] = {}
-        running = basket
+        # The goods are judged without the tier; postage that it pays is no coupon's to take off.
+        tier_pays = tier.postage or (basket.postage if terms[1] else 0)
+        running = replace(basket, postage=0) if tier_pays else basket
         for code, candidate in sorted(candidates.items(), key=lambda pair: pair[1].place):
             try:
                 running = running.after(rules.discount_on(candidate.terms, running))
             except Refusal as refusal:
-                refusals[code] = refusal
+                kept = tier_pays and candidate.terms.kind == CouponKind.FREE_SHIPPING
+                refusals[code] = rules.TierShipsFree() if kept else refusal
         tell(wanted, refusals)
         raise
 
@@ -148,7 +163,7 @@ def _write(
     source: str,
     order: str,
     amount: int,
-    tier: int,
+    tier: rules.Discount,
     now: datetime,
 ) -> dict[int, Redemption]:
     """The redemptions of fresh coupons, with their states, events and what they take of the budgets."""
@@ -169,7 +184,8 @@ def _write(
             amount=amount,
             discount=discount.total,
             shares=list(discount.shares),
-            tier_discount=tier,
+            tier_discount=tier.goods,
+            tier_postage=tier.postage,
             redeemed_at=now,
         )
         db.session.add(made[one.key])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -85,6 +86,32 @@ def revoke(coupon_id: int, reason: str) -> None:
     move(coupon, CouponState.REVOKED, reason)
     audit.record("coupon.revoked", "coupon", coupon.id, {"state": "issued"}, {"state": "revoked", "reason": reason})
     publish(CouponRevoked(member_id=coupon.member_id, coupon_id=coupon.id, offer_id=coupon.offer_id, reason=reason))
+
+
+def revoke_all_of(member_ids: Collection[int], reason: str) -> int:
+    """Take back every coupon of a person that could still be used, held and frozen ones too; returns how many.
+
+    In the caller's transaction; what was used, has expired or was given away stays as it is.
+    """
+    usable = (CouponState.ISSUED, CouponState.RESERVED, CouponState.FROZEN)
+    coupons = db.session.scalars(
+        select(Coupon)
+        .where(Coupon.member_id.in_(member_ids), Coupon.state.in_(usable))
+        .order_by(Coupon.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    now, count = clock.now(), 0
+    for coupon in coupons:
+        if coupon.state == CouponState.RESERVED:
+            move(coupon, CouponState.ISSUED, reason, reserved_source=None, reserved_order=None, reserved_until=None)
+        elif coupon.state == CouponState.FROZEN:
+            move(coupon, CouponState.ISSUED, reason)
+        settle(coupon, now)
+        if coupon.state == CouponState.ISSUED:
+            revoke(coupon.id, reason)
+            count += 1
+    return count
 
 
 def freeze(coupon_id: int, reason: str) -> None:

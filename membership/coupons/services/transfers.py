@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from sqlalchemy import func, select, update
@@ -157,6 +158,18 @@ def cancel(coupon_id: int, owner_id: int) -> None:
         raise NotFound
     if _close(coupon.id, TransferState.CANCELLED) != 1:
         raise TransferOver
+
+
+def cancel_all_of(member_ids: Collection[int]) -> int:
+    """Call back every gift of a person that nobody has accepted; returns how many."""
+    return changed(
+        db.session.execute(
+            update(CouponTransfer)
+            .where(CouponTransfer.from_member_id.in_(member_ids), CouponTransfer.state == TransferState.OPEN)
+            .values(state=TransferState.CANCELLED, ended_at=clock.now())
+            .execution_options(synchronize_session=False)
+        )
+    )
 
 
 def refuse(gift: CouponTransfer, friend_id: int | None) -> Coupon:

@@ -13,6 +13,7 @@ from kernel.errors import Refusal
 from kernel.events import publish
 from kernel.i18n import lazy_gettext as _l
 from kernel.money import yuan
+from membership.members.models import Member
 
 from ..events import CouponRolledBack
 from ..models import Coupon, CouponState, Redemption
@@ -89,6 +90,10 @@ def _undo(redemption: Redemption, coupon: Coupon, reason: str) -> None:
     after = CouponState.EXPIRED if coupon.usable_until <= now else CouponState.ISSUED
     detail: dict[str, Any] = {"source": redemption.source, "order": redemption.order_external_id}
     move(coupon, after, reason or "rolled back", detail, redeemed_at=None)
+    if after is CouponState.ISSUED and db.session.get_one(Member, coupon.member_id).erased_at is not None:
+        # It comes back to nobody: an erased person's coupons are taken back, and so is this one.
+        move(coupon, CouponState.REVOKED, "erased")
+        after = CouponState.REVOKED
     give_budget_back(coupon.offer_id, redemption.discount)
     audit.record(
         "coupon.rolled_back", "coupon", coupon.id,

@@ -14,12 +14,13 @@ from sqlalchemy import func, select
 from kernel import links, visitors
 from kernel.errors import NotFound
 from kernel.events import EventRecord
-from membership.coupons import rules, services
+from membership.coupons import reports, rules, services
 from membership.coupons.models import Coupon, CouponEvent, CouponState, CouponTransfer, Offer, TransferState
 from membership.coupons.portal import page_path
 from membership.coupons.rules import Basket
 from membership.coupons.services import caps, transfers
 from membership.limits import services as limits
+from membership.members.services import erasure
 
 S = CouponState
 
@@ -264,3 +265,46 @@ def test_a_gifts_token_is_good_for_nothing_else(app: Any, give: Callable, browse
     for path in (f"/coupon/{token}", f"/c/{token}", f"/coupon-gifts/{other}"):
         assert browser_of().get(path).status_code == 404
     assert gift.expires_at - gift.created_at <= timedelta(days=7)
+
+
+# ── Erased people ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_erasing_takes_unused_coupons_back_and_calls_gifts_back(
+    db: Any, give: Callable, make_member: Callable, make_offer: Callable
+) -> None:
+    coupon, gift = give()
+    owner, friend = coupon.member_id, make_member()
+    offer = make_offer(value=2000)
+    others = services.claim(offer.id, friend.id)
+    states = {}
+    for state in (S.ISSUED, S.RESERVED, S.FROZEN, S.REDEEMED):
+        one = make_offer(value=2000, name=state.value)
+        states[state] = services.claim(one.id, owner)
+    services.reserve(states[S.RESERVED].code, "shop", "A-1")
+    services.freeze(states[S.FROZEN].coupon_id, "odd")
+    services.redeem(states[S.REDEEMED].code, "shop", "A-2", Basket(10_000))
+    before = sum(book.most for book in reports.liabilities())
+    erasure.erase(owner, str(owner))
+    db.session.expire_all()
+    assert before - sum(book.most for book in reports.liabilities()) == 4 * 2000
+    held = dict(db.session.execute(select(Coupon.id, Coupon.state).where(Coupon.member_id == owner)).all())
+    assert held.pop(states[S.REDEEMED].coupon_id) == S.REDEEMED
+    assert set(held.values()) == {S.REVOKED}
+    assert len(held) == 4
+    assert db.session.get_one(Coupon, states[S.RESERVED].coupon_id).reserved_order is None
+    assert db.session.get_one(Coupon, others.coupon_id).state == S.ISSUED
+    assert db.session.get_one(CouponTransfer, gift.id).state == TransferState.CANCELLED
+    with pytest.raises(transfers.TransferOver):
+        transfers.accept(gift.id, friend.id)
+    for coupon_id in (*held, states[S.REDEEMED].coupon_id):
+        events = db.session.execute(
+            select(CouponEvent.from_state, CouponEvent.to_state)
+            .where(CouponEvent.coupon_id == coupon_id)
+            .order_by(CouponEvent.id)
+        ).all()
+        assert rules.folded([tuple(one) for one in events]) == db.session.get_one(Coupon, coupon_id).state
+    # The order is undone later: its coupon comes back to nobody.
+    services.roll_back_order("shop", "A-2", "refund")
+    assert db.session.get_one(Coupon, states[S.REDEEMED].coupon_id, populate_existing=True).state == S.REVOKED
+    assert sum(book.outstanding for book in reports.liabilities()) == 1
