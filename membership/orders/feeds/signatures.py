@@ -119,6 +119,8 @@ def _md5(client_id: str, text: bytes, secret: str) -> bytes:
     return hashlib.md5(client_id.encode() + text + secret.encode(), usedforsecurity=False).digest()
 
 
+# Youzan's developer documentation, "消息推送": the header `Event-Sign` is the MD5 of client id, whole body and secret; the `sign` in
+# older bodies is that of client id, `msg` as it stands there, and secret.
 def _youzan(keys: list[str], client_id: str, headers: Mapping[str, str], body: bytes) -> Signed:
     header = headers.get("Event-Sign")
     if header:

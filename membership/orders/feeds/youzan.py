@@ -2,7 +2,10 @@
 
 A push is an envelope whose `msg` is percent-encoded JSON: a whole order (`full_order_info`), or only the number of one with
 what has become of it. Times are the shop's clock without an offset, amounts yuan as decimal strings. Facts: Youzan's developer
-documentation, "交易消息" and "youzan.trade.get 4.0".
+documentation: "youzan.trade.get 4.0" (states, refund states, kinds of payment; `TRADE_NO_CREATE_PAY`, `WAIT_PAY_RETURN`,
+`WAIT_GROUP`, `TRADE_BUYER_SIGNED` and `TRADE_CLOSED_BY_USER` are the names of its 3.0, which shops' programs still send), "交易消息"
+(types of pushes about orders) and "交易退款" (those about refunds; each names the refund, so that the same one counts once).
+How a push is signed is in `signatures`.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from .reasons import PayloadRefused, Reason
 STATES = {
     "WAIT_BUYER_PAY": OrderState.PLACED,
     "TRADE_NO_CREATE_PAY": OrderState.PLACED,
+    "WAIT_PAY_RETURN": OrderState.PLACED,
     # A group that is not full yet, or a shop that must confirm: the money is there.
     "WAIT_GROUP": OrderState.PAID,
     "WAIT_CONFIRM": OrderState.PAID,
@@ -38,11 +42,22 @@ STATES = {
 STEPS = {
     "trade_TradeClose": OrderState.CLOSED,
     "trade_TradeSellerShip": OrderState.SHIPPED,
-    "trade_TradeBuyerSign": OrderState.DELIVERED,
     "trade_TradeSuccess": OrderState.COMPLETED,
 }
+# Types of pushes after which the money is on its way back. The others of "交易退款" are wishes, refusals and parcels: the buyer
+# asks (`BuyerCreated`), the shop agrees to take goods back (`RefundSellerAgreeReturnGoods`), the wish is withdrawn.
+REFUNDS = {
+    "trade_refund_RefundSellerAgree",
+    "trade_refund_RefundSuccess",
+    "trade_refund_RefundSellerCreated",
+    "trade_refund_SysRefund",
+    "youzan_trade_RefundSuccess",
+}
+# `pay_type` of an order paid to the courier (货到付款).
 CASH_ON_DELIVERY = 9
+# `refund_state` of one refund: 1 asked for, 10 and 40 refused, 20 and 30 goods on their way, 45 exchanged, 50 closed, 60 done.
 REFUND_DONE = 60
+# `refund_state` of an order: 1 and 11 under way, 2 partly and 12 wholly given back.
 WHOLLY_REFUNDED = 12
 _ESCAPES = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -63,7 +78,7 @@ def message(envelope: Any) -> Any:
 def read(body: Any, exchange: Exchange, now: datetime, topic: str | None = None) -> Payload:
     """One order or push, or a list of up to 500 of either. With a `topic` (pushes) others than those of trades are
     ignored. Refuses with `PayloadRefused`."""
-    if topic is not None and not topic.lower().startswith("trade_"):
+    if topic is not None and not topic.lower().removeprefix("youzan_").startswith("trade_"):
         return Payload(ignored=Reason.TOPIC)
     # Amounts carry no currency: they are the connection's.
     for wrapper in ("response", "data"):
@@ -90,8 +105,8 @@ def _one(body: Any, place: str, faults: list[tuple[str, str]], exchange: Exchang
         said = Fields(body, now, place, faults, exchange.rate)
     if said.has("full_order_info"):
         return _order(said)
-    if said.has("refund_id") and said.has("tid"):
-        return _refund(said)
+    if said.has("refund_id") and said.has("tid") and (kind is None or kind in REFUNDS):
+        return _refund(said, kind)
     if isinstance(kind, str) and kind in STEPS:
         return _step(said, STEPS[kind])
     if isinstance(kind, str):
@@ -106,13 +121,16 @@ def _step(said: Fields, state: OrderState) -> Payload:
     return Payload([StepDraft(number, state, at)]) if number is not None and at is not None else Payload()
 
 
-def _refund(said: Fields) -> Payload:
+def _refund(said: Fields, kind: str | None) -> Payload:
     number, order = said.number("refund_id", needed=True), said.number("tid", needed=True)
-    at = said.moment("update_time", ZONE, needed=True)
+    # The newer messages do not promise a time; what counts is the number of the refund.
+    at = said.moment("update_time", ZONE, needed=kind != "youzan_trade_RefundSuccess") or said.now
+    if str(said.body.get("refund_type") or "").startswith("EXCHANGE"):
+        return Payload(ignored=Reason.NO_REFUND_YET)
     amount = said.amount("refunded_fee" if said.has("refunded_fee") else "refund_fee", needed=True)
     if said.has("refund_state") and said.body["refund_state"] != REFUND_DONE:
         return Payload(ignored=Reason.NO_REFUND_YET)
-    if number is None or order is None or at is None or amount == 0:
+    if number is None or order is None or amount == 0:
         return Payload(ignored="" if amount else Reason.NO_REFUND_YET)
     return Payload([RefundDraft(number, order, amount, at)])
 
@@ -127,7 +145,8 @@ def _order(whole: Fields) -> Payload:
     updated_at = order.moment("update_time", ZONE)
     paid_at = order.after("pay_time", placed_at, ZONE)
     shipped_at = order.after("consign_time", placed_at, ZONE)
-    confirmed_at = order.after("confirm_time", placed_at, ZONE)
+    # `confirm_time` is when a group was full, and says nothing of the parcel.
+    signed_at = order.after("sign_time", placed_at, ZONE)
     succeeded_at = order.after("success_time", placed_at, ZONE)
     on_delivery = order.body.get("pay_type") == CASH_ON_DELIVERY
     total = pay.amount("payment", needed=True)
@@ -150,7 +169,7 @@ def _order(whole: Fields) -> Payload:
     moments: dict[str, Any] = {
         "paid_at": None if state is OrderState.PLACED else paid_at,
         "shipped_at": shipped_at,
-        "delivered_at": confirmed_at if state in (OrderState.DELIVERED, OrderState.COMPLETED) else None,
+        "delivered_at": (signed_at or updated_at) if state is OrderState.DELIVERED else None,
         "completed_at": succeeded_at if state is OrderState.COMPLETED else None,
         "closed_at": (updated_at or placed_at) if state is OrderState.CLOSED else None,
     }

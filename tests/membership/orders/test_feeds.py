@@ -346,7 +346,10 @@ def test_youzan_order() -> None:
     [
         ({"status": "WAIT_BUYER_PAY", "pay_time": ""}, [], OrderState.PLACED, 0, 0),
         ({"status": "WAIT_BUYER_CONFIRM_GOODS"}, [], OrderState.SHIPPED, 8880, 0),
-        ({"status": "TRADE_BUYER_SIGNED", "confirm_time": "2026-02-05 10:00:00"}, [], OrderState.DELIVERED, 8880, 0),
+        ({"status": "TRADE_BUYER_SIGNED", "sign_time": "2026-02-05 10:00:00"}, [], OrderState.DELIVERED, 8880, 0),
+        ({"status": "WAIT_CONFIRM"}, [], OrderState.PAID, 8880, 0),
+        ({"status": "WAIT_PAY_RETURN", "pay_time": ""}, [], OrderState.PLACED, 0, 0),
+        ({"refund_state": 11}, [{"refund_fee": "8.80", "refund_state": 45}], OrderState.PAID, 8880, 0),
         ({"status": "TRADE_SUCCESS", "success_time": "2026-02-09 10:00:00"}, [], OrderState.COMPLETED, 8880, 0),
         ({"status": "TRADE_CLOSED", "pay_time": ""}, [], OrderState.CLOSED, 0, 0),
         ({"status": "TRADE_CLOSED", "refund_state": 12}, [], OrderState.CLOSED, 8880, 8880),
@@ -359,6 +362,50 @@ def test_youzan_states(change: Any, refunds: Any, state: OrderState, paid: int, 
     body["full_order_info"]["order_info"] |= change
     draft: OrderDraft = only(youzan.read(body, YUAN, NOW))
     assert (draft.state, draft.paid_amount, draft.refunded_amount) == (state, paid, refunded)
+
+
+def test_youzan_time_of_a_full_group_is_no_delivery() -> None:
+    body = copy.deepcopy(payloads.YOUZAN)
+    body["full_order_info"]["order_info"] |= {
+        "status": "TRADE_SUCCESS", "confirm_time": "2026-02-01 11:00:00", "success_time": "2026-02-09 10:00:00",
+    }  # fmt: skip
+    draft: OrderDraft = only(youzan.read(body, YUAN, NOW))
+    assert (draft.delivered_at, draft.completed_at) == (None, local("2026-02-09T10:00:00"))
+
+
+REFUND = {"tid": "E9", "refund_id": "R1", "refunded_fee": "8.80", "update_time": "2026-02-05 10:00:00"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts"),
+    [
+        ("trade_refund_BuyerCreated", False),
+        ("trade_refund_RefundSellerAgreeReturnGoods", False),
+        ("trade_refund_RefundBuyerReturnGoods", False),
+        ("trade_refund_RefundClosed", False),
+        ("youzan_trade_RefundCreated", False),
+        ("trade_refund_RefundSellerAgree", True),
+        ("trade_refund_RefundSuccess", True),
+        ("trade_refund_RefundSellerCreated", True),
+        ("trade_refund_SysRefund", True),
+    ],
+)
+def test_youzan_wishes_for_refunds_are_none(kind: str, counts: bool) -> None:
+    payload = youzan.read(json.loads(payloads.youzan_push("s", REFUND, kind)), YUAN, NOW, kind)
+    if counts:
+        assert payload.reports == [RefundDraft("R1", "E9", 880, local("2026-02-05T10:00:00"))]
+    else:
+        assert (payload.reports, payload.ignored) == ([], Reason.TOPIC)
+
+
+def test_youzan_newer_refunds() -> None:
+    kind = "youzan_trade_RefundSuccess"
+    inner = {name: value for name, value in REFUND.items() if name != "update_time"}
+    read = youzan.read({"type": kind, "msg": inner}, YUAN, NOW, kind)
+    assert read.reports == [RefundDraft("R1", "E9", 880, NOW)]
+    exchanged = inner | {"refund_type": "EXCHANGE_GOODS_FLOW"}
+    assert youzan.read({"type": kind, "msg": exchanged}, YUAN, NOW, kind).reports == []
+    assert faults(youzan.read, {"type": "trade_refund_RefundSuccess", "msg": inner}) != []
 
 
 def test_youzan_push_of_a_step() -> None:
