@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
-
 revision = '0003'
 down_revision = '0002'
 branch_labels = None
@@ -480,7 +479,7 @@ def upgrade() -> None:
     op.create_index('uq_points_order_live', 'points_order', ['order_id'], unique=True, postgresql_where=sa.text('points > 0'))
     op.create_table('points_transaction',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
-    sa.Column('type', sa.Enum('earn', 'activate', 'claw_back', 'recover', 'award', 'check_in', 'birthday', 'play', 'adjust', 'spend', 'redeem', 'give_back', 'expire', name='kind', native_enum=False, length=32), nullable=False),
+    sa.Column('type', sa.Enum('earn', 'activate', 'claw_back', 'recover', 'award', 'check_in', 'birthday', 'play', 'adjust', 'spend', 'redeem', 'give_back', 'expire', 'erase', name='kind', native_enum=False, length=32), nullable=False),
     sa.Column('account_id', sa.BigInteger(), nullable=False),
     sa.Column('points', sa.BigInteger(), nullable=False),
     sa.Column('missing', sa.BigInteger(), server_default='0', nullable=False),
@@ -677,6 +676,7 @@ def upgrade() -> None:
     op.add_column('offer_version', sa.Column('transferable', sa.Boolean(), server_default=sa.text('false'), nullable=False))
     op.create_index('ix_order_version', 'order', ['version_at', 'id'], unique=False)
     op.add_column('redemption', sa.Column('tier_discount', sa.BigInteger(), server_default=sa.text('0'), nullable=False))
+    op.add_column('redemption', sa.Column('tier_postage', sa.BigInteger(), server_default=sa.text('0'), nullable=False))
     op.create_index('ix_seat_inviter', 'seat', ['inviter_id'], unique=False, postgresql_where=sa.text('inviter_id IS NOT NULL'))
     op.add_column('tier_policy', sa.Column('birthday_days', sa.BigInteger(), server_default=sa.text('7'), nullable=False))
     op.add_column('tier_policy', sa.Column('note', sa.Text(), server_default=sa.text("''"), nullable=False))
@@ -690,6 +690,7 @@ def downgrade() -> None:
     op.drop_column('tier_policy', 'note')
     op.drop_column('tier_policy', 'birthday_days')
     op.drop_index('ix_seat_inviter', table_name='seat', postgresql_where=sa.text('inviter_id IS NOT NULL'))
+    op.drop_column('redemption', 'tier_postage')
     op.drop_column('redemption', 'tier_discount')
     op.drop_index('ix_order_version', table_name='order')
     op.drop_column('offer_version', 'transferable')
