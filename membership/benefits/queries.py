@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 
+from kernel import clock
 from kernel.db import db
 from kernel.pages import Count, Page, capped_count, keyset
 from membership.coupons.models import CouponKind, Offer, OfferState, OfferVersion
@@ -19,6 +20,7 @@ from membership.tiers import rules as tier_rules
 from membership.tiers.queries import Thing
 from membership.tiers.rules import Mistake, PolicyMistake
 
+from . import rules
 from .models import Benefit, BenefitGrant, BenefitRound, BenefitState
 
 # A coupon for every month needs an offer that gives one member so many, or any number.
@@ -132,9 +134,17 @@ def grants_of(member_id: int, limit: int = 10) -> Sequence[Any]:
     return db.session.execute(found.order_by(BenefitGrant.id.desc()).limit(limit)).all()
 
 
+def waiting() -> tuple[ColumnElement[bool], ...]:
+    """Missed benefits, joined to their members, that can be given after all: a month that is over is not made up for, and to
+    somebody who was erased nothing is given. They stand in nobody's way."""
+    over = and_(BenefitGrant.benefit == Benefit.MONTHLY_COUPON, BenefitGrant.period != rules.month_of(clock.today()))
+    return BenefitGrant.state == BenefitState.MISSED, ~over, Member.erased_at.is_(None)
+
+
 def count_missed() -> int:
     """How many benefits wait because nothing was left."""
-    return db.session.scalar(select(func.count()).where(BenefitGrant.state == BenefitState.MISSED)) or 0
+    of_members = select(func.count()).select_from(BenefitGrant).join(Member, Member.id == BenefitGrant.member_id)
+    return db.session.scalar(of_members.where(*waiting())) or 0
 
 
 def rounds(limit: int = 6) -> Sequence[BenefitRound]:

@@ -25,7 +25,7 @@ from membership.tiers import queries as tiers
 from membership.tiers import rules as tier_rules
 from membership.tiers import services as tier_services
 
-from . import rules
+from . import queries, rules
 from .models import Benefit, BenefitGrant, BenefitRound, BenefitState
 from .rules import COUPONS, Due
 
@@ -238,18 +238,17 @@ def give_missed(size: int = SLICE) -> Given:
 
     By what the tier gives now, so that another gift or offer chosen since is the one that is given.
     """
-    policy, today = tiers.policy(), clock.today()
+    policy = tiers.policy()
     missed = db.session.scalars(
         select(BenefitGrant)
-        .where(BenefitGrant.state == BenefitState.MISSED)
+        .join(Member, Member.id == BenefitGrant.member_id)
+        .where(*queries.waiting())
         .order_by(BenefitGrant.id)
         .limit(size)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=BenefitGrant, skip_locked=True)
     ).all()
     taken = []
     for one in missed:
-        if one.benefit is Benefit.MONTHLY_COUPON and one.period != rules.month_of(today):
-            continue
         level = policy.level(one.given_rank)
         thing_id = _thing_of(level, one.benefit)
         if thing_id is not None:

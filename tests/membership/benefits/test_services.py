@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from membership.benefits import jobs, services
+from membership.benefits import jobs, queries, services
 from membership.benefits.models import Benefit, BenefitGrant, BenefitRound, BenefitState
 from membership.coupons import services as coupons
 from membership.coupons.models import Coupon, Offer
@@ -17,6 +17,7 @@ from membership.gifts import services as gifts
 from membership.gifts.models import GiftClaim
 from membership.members import services as members
 from membership.members.models import Member
+from membership.members.services import erasure
 from membership.orders import services as orders
 from membership.orders.formats.drafts import Buyer, OrderDraft
 from membership.orders.models import OrderState
@@ -235,9 +236,26 @@ def test_a_month_that_is_over_is_not_made_up_for(db, clock, give_levels, make_pe
     assert grants(db) == [("monthly_coupon", 0, "2026-03", "missed")]
     db.session.get(Offer, offer).stock = 9
     clock.move(days=31)
+    assert queries.count_missed() == 0
     assert services.give_missed() == services.Given(0, 0)
     jobs.give_monthly_coupons()
     assert count(db, Coupon) == 2
+
+
+def test_what_can_never_be_given_stands_in_nobodys_way(db, clock, give_levels, make_person, make_offer, box):
+    offer = make_offer(stock=1)
+    gifts.edit(box.id, gifts.Draft(name="Box", kind=box.kind, stock=0))
+    give_levels({1: {"monthly_offer_id": offer, "entry_gift_id": box.id}})
+    coupons.grant(offer, make_person().id, "the last one", "staff")
+    late, gone = make_person(rank=1), make_person(rank=1)
+    jobs.give_monthly_coupons()
+    clock.move(days=31)
+    services.welcome(gone.id, 0, 1)
+    erasure.erase(gone.id, str(gone.id))
+    services.welcome(late.id, 0, 1)
+    gifts.edit(box.id, gifts.Draft(name="Box", kind=box.kind, stock=9))
+    assert services.give_missed(size=1) == services.Given(1, 0)
+    assert [claim.member_id for claim in db.session.scalars(select(GiftClaim))] == [late.id]
 
 
 # ── Birthdays ───────────────────────────────────────────────────────────────────────────────────────────────────────
