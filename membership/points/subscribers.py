@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernel.events import publish_all, subscribe
-from membership.members.events import MemberErased, MergeUndone
+from membership.members.events import MergeUndone
 from membership.orders.events import (
     OrderCompleted,
     OrderDelivered,
@@ -66,8 +66,3 @@ def claw_back_after_refusal(event: OrderRefused) -> None:
 def part_points_again(event: MergeUndone) -> None:
     """What an order earned while two records were one goes with the order."""
     services.settle_orders_of(event.member_id)
-
-
-@subscribe(MemberErased)
-def forfeit_points(event: MemberErased) -> None:
-    services.forfeit(event.member_id, "")

@@ -20,7 +20,7 @@ from .rewards import (
     redeem,
     undo_redemption,
 )
-from .spending import adjust, award, forfeit, give_back, left_to_return, spend
+from .spending import adjust, award, give_back, left_to_return, spend
 
 __all__ = [
     "Preview",
@@ -39,7 +39,6 @@ __all__ = [
     "due_count",
     "earn_next",
     "edit_reward",
-    "forfeit",
     "get_redemption",
     "get_reward",
     "give_back",

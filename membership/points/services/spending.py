@@ -363,26 +363,3 @@ def adjust(
         after={"points": before + points, "change": points, "reason": transaction.reason},
     )
     return transaction
-
-
-def forfeit(member_id: int, reason: str) -> int:
-    """Let all points of somebody who is gone lapse, pending ones too, so that nothing is owed to nobody; returns how many."""
-    now = clock.now()
-    accounts = ledger.locked([member_id])
-    ledger.settle(accounts, now)
-    takes = [rules.Take(lot, lot.remaining) for lot in ledger.lots_in(accounts)]
-    points = sum(amount for _lot, amount in takes)
-    if not points or ledger.booked(accounts, Kind.EXPIRE, "erasure", str(member_id)) is not None:
-        return 0
-    transaction = ledger.post(
-        accounts[0].id,
-        Kind.EXPIRE,
-        -points,
-        [*ledger.legs_of(takes), (ledger.contra(AccountKind.BREAKAGE), Bucket.ACTIVE, points)],
-        source_type="erasure",
-        source_id=str(member_id),
-        reason=reason,
-        at=now,
-    )
-    ledger.take(takes, transaction)
-    return points

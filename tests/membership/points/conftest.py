@@ -135,7 +135,7 @@ def check_books(db: Any) -> None:
     expired_pending = db.session.execute(
         text(
             "SELECT t.id FROM points_transaction t JOIN points_entry e ON e.transaction_id = t.id "
-            "WHERE t.type = 'expire' AND t.source_type = 'lot' AND e.bucket <> 'active'"
+            "WHERE t.type = 'expire' AND e.bucket <> 'active'"
         )
     ).all()
     assert expired_pending == [], "inv_p5 (I33): expiry touches neither pending nor locked points"
