@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from flask_wtf.file import FileField
+from flask_wtf.file import FileField, FileRequired
 from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp, ValidationError
 
@@ -157,7 +157,7 @@ class ReasonForm(Form):
 
 
 class BatchForm(Form):
-    file = FileField(_l("File"))
+    file = FileField(_l("File"), [FileRequired(_l("Choose a CSV file."))])
 
 
 def _day(text: str | None) -> date | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -357,6 +358,14 @@ def page(client: Any, path: str) -> str:
     answer = client.get(path)
     assert answer.status_code == 200, path
     return answer.get_data(as_text=True)
+
+
+def test_a_browser_does_not_ask_for_every_box_of_a_choice_of_several(db, staff_client):
+    client = staff_client(Role.OWNER)
+    for path in ("/console/webhooks/new", "/console/api-keys"):
+        boxes = re.findall(r"<input[^>]*type=\"checkbox\"[^>]*>", page(client, path))
+        assert len(boxes) > 1, path
+        assert not [box for box in boxes if "required" in box], path
 
 
 def test_an_address_is_added_and_its_secret_shown_once(db, receiver, staff_client):
