@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ from sqlalchemy import func, select
 from kernel import api_keys
 from membership.coupons import codes, services
 from membership.coupons.models import Coupon, CouponKind, Redemption
+from membership.tiers import services as tiers
+from membership.tiers.rules import STANDARD
 
 Send = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -54,8 +57,8 @@ def test_redeem_answers_with_the_discount_on_each_line(send: Send, coupon: Calla
     status, body = send("redeem", order(codes.spelt(made.code), lines=lines, postage=800))
     assert status == 200
     assert body == {
-        "source": "shop", "order": "A-1", "amount": 9900, "postage": 800, "tier_discount": 0, "discount": 2000,
-        "payable": 8700, "replayed": False,
+        "source": "shop", "order": "A-1", "amount": 9900, "postage": 800, "tier_discount": 0, "tier_postage": 0,
+        "discount": 2000, "payable": 8700, "replayed": False,
         "coupons": [
             {
                 "code": codes.spelt(made.code), "state": "redeemed", "usable_until": spelled(made.usable_until),
@@ -186,9 +189,9 @@ def test_several_coupons_are_combined_and_used_together_or_not_at_all(send: Send
 
 
 def test_the_tier_is_taken_off_first_where_every_coupon_allows_it(
-    send: Send, make_member: Callable, make_offer: Callable, db: Any
+    send: Send, make_member: Callable, make_offer: Callable, clock: Any
 ) -> None:
-    member = make_member(rank=4)
+    member = make_member(rank=4, enrolled_at=clock.now())
 
     def code(**changes: Any) -> str:
         return services.claim(make_offer(**changes).id, member.id).code
@@ -202,6 +205,70 @@ def test_the_tier_is_taken_off_first_where_every_coupon_allows_it(
     assert (used["tier_discount"], used["discount"], used["payable"]) == (1500, 1000, 7500)
     plain = send("redeem", {"code": instead, "order": "A-2", **said})[1]
     assert (plain["tier_discount"], plain["discount"], plain["payable"]) == (0, 1000, 9000)
+
+
+def test_the_tier_counts_from_enrolment(
+    send: Send, make_member: Callable, make_offer: Callable, free_post: None
+) -> None:
+    lead = make_member(rank=4)
+    code = services.claim(make_offer(value=1000).id, lead.id).code
+    said = {"codes": [code], "amount": 10_000, "postage": 800, "tier_discount": True}
+    weighed = send("validate", said)[1]
+    assert (weighed["tier_discount"], weighed["tier_postage"], weighed["payable"]) == (0, 0, 9800)
+    used = send("redeem", {**said, "source": "shop", "order": "A-1"})[1]
+    assert (used["tier_discount"], used["tier_postage"], used["payable"]) == (0, 0, 9800)
+
+
+@pytest.fixture
+def free_post(db: Any) -> None:
+    """The highest tier ships free."""
+    tiers.save_policy(
+        replace(STANDARD, levels=tuple(replace(one, free_shipping=one.rank == 4) for one in STANDARD.levels))
+    )
+
+
+def test_a_tier_that_ships_free_takes_the_postage_off(
+    send: Send, make_member: Callable, make_offer: Callable, clock: Any, free_post: None, db: Any
+) -> None:
+    member = make_member(rank=4, enrolled_at=clock.now())
+
+    def code(**changes: Any) -> str:
+        return services.claim(make_offer(**changes).id, member.id).code
+
+    goods, alone = code(value=1000, stack_group="a"), code(value=1000, with_tier=False)
+    post = code(kind=CouponKind.FREE_SHIPPING, value=0, stack_group="b")
+    more = code(value=500, stack_group="c")
+    said = {"amount": 10_000, "postage": 800, "tier_discount": True}
+    weighed = send("validate", {"codes": [goods, post], **said})[1]
+    assert (weighed["tier_discount"], weighed["tier_postage"], weighed["best"]) == (1500, 800, [goods])
+    assert (weighed["discount"], weighed["postage_discount"], weighed["payable"]) == (3300, 800, 7500)
+    # The coupon for the postage would be wasted: it is kept, and the answer says why.
+    assert weighed["coupons"][1]["refusal"]["code"] == "tier_ships_free"
+    status, refused = send("redeem", {"code": post, "source": "shop", "order": "A-0", **said})
+    assert (status, refused["code"]) == (409, "tier_ships_free")
+    # A caller who says nothing of the tier pays the postage, or has the coupon pay it.
+    plain = send("validate", {"codes": [goods, post], "amount": 10_000, "postage": 800})[1]
+    assert (plain["tier_postage"], plain["payable"], sorted(plain["best"])) == (0, 9000, sorted([goods, post]))
+    # Beside a coupon that wants no discount of the tier on the goods, the postage is still free.
+    other = send("redeem", {"code": alone, "source": "shop", "order": "A-1", **said})[1]
+    assert (other["tier_discount"], other["tier_postage"], other["payable"]) == (0, 800, 9000)
+    order = {"source": "shop", "order": "A-2", **said}
+    first = send("redeem", {"code": goods, **order})[1]
+    assert (first["tier_discount"], first["tier_postage"], first["discount"]) == (1500, 800, 1000)
+    assert (first["payable"], first["replayed"]) == (7500, False)
+    # The same again tells the same, and so does it when the tier has changed since.
+    member.rank = 0
+    db.session.flush()
+    again = send("redeem", {"code": goods, **order})[1]
+    assert (again["tier_discount"], again["tier_postage"], again["payable"], again["replayed"]) == (
+        1500,
+        800,
+        7500,
+        True,
+    )
+    later = send("redeem", {"code": more, **order})[1]
+    assert (later["tier_discount"], later["tier_postage"], later["payable"]) == (1500, 800, 7000)
+    assert send("redeem", {"code": post, **order})[1]["code"] == "tier_ships_free"
 
 
 def test_reserve_and_release(send: Send, coupon: Callable, clock: Any) -> None:

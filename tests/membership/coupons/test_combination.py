@@ -143,34 +143,39 @@ def terms(draw: st.DrawFn) -> Terms:
     )
 
 
-def every_set(found: list[Candidate], basket: Basket, tier: int) -> list[Combination]:
+def every_set(found: list[Candidate], basket: Basket, tier: int, free: bool) -> list[Combination]:
     """All that is allowed, tried one by one: slow, and nothing to get wrong."""
     allowed = []
     for size in range(len(found) + 1):
         for chosen in itertools.combinations(found, size):
             if all(combination.go_together(a.terms, b.terms) for a, b in itertools.combinations(chosen, 2)):
                 try:
-                    allowed.append(combination.applied(chosen, basket, tier))
+                    allowed.append(combination.applied(chosen, basket, tier, free))
                 except rules.RedeemRefused:
                     continue
     return allowed
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(terms(), max_size=6), baskets(), st.sampled_from([1000, 950, 700]), st.randoms())
-def test_inv_c10_the_best_of_all_sets_in_whatever_order(found: list[Terms], basket: Basket, tier: int, order) -> None:
+@given(st.lists(terms(), max_size=6), baskets(), st.sampled_from([1000, 950, 700]), st.booleans(), st.randoms())
+def test_inv_c10_the_best_of_all_sets_in_whatever_order(
+    found: list[Terms], basket: Basket, tier: int, free: bool, order
+) -> None:
     wanted = candidates(*found)
-    best = combination.best(wanted, basket, tier)
-    assert best.total == max(one.total for one in every_set(wanted, basket, tier))
+    best = combination.best(wanted, basket, tier, free)
+    assert best.total == max(one.total for one in every_set(wanted, basket, tier, free))
     shuffled = list(wanted)
     order.shuffle(shuffled)
-    assert combination.best(shuffled, basket, tier) == best
+    assert combination.best(shuffled, basket, tier, free) == best
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(terms(), max_size=9), baskets(), st.sampled_from([1000, 850]))
-def test_inv_i19_to_i24_discounts_stay_within_the_basket(found: list[Terms], basket: Basket, tier: int) -> None:
-    best = combination.best(candidates(*found), basket, tier)
+@given(st.lists(terms(), max_size=9), baskets(), st.sampled_from([1000, 850]), st.booleans())
+def test_inv_i19_to_i24_discounts_stay_within_the_basket(
+    found: list[Terms], basket: Basket, tier: int, free: bool
+) -> None:
+    best = combination.best(candidates(*found), basket, tier, free)
+    assert best.postage == basket.postage or not free
     assert 0 <= best.goods <= basket.amount
     assert 0 <= best.postage <= basket.postage
     assert best.payable >= 0
