@@ -8,7 +8,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import clock, pages
+from kernel import audit, clock, pages
 from kernel.auth import Role, acting_staff, staff
 from kernel.errors import InputInvalid
 from kernel.i18n import day, ngettext, number
@@ -96,9 +96,10 @@ def ledger() -> Any:
     )
 
 
-@bp.get("/points/ledger.csv")
-@staff("points.view")
-def ledger_csv() -> Any:
+@bp.post("/points/ledger/export")
+@staff("members.export")
+def ledger_export() -> Any:
+    audit.record("points.exported", "member", None, after={"filter": dict(request.args.items()), "phones": False})
     header = [_("When"), _("Member"), _("Phone"), _("What"), _("Points"), _("Reason"), _("Source"), _("Number")]
 
     def cells(row: Any, member: Any) -> tuple[Any, ...]:
@@ -446,10 +447,11 @@ def batch(batch_id: int) -> Any:
     return render_template("points/batch.html", batch=queries.get_batch(batch_id), names=queries.staff_names())
 
 
-@bp.get("/points/batches/<int:batch_id>/rejects.csv")
+@bp.post("/points/batches/<int:batch_id>/rejects")
 @staff("points.edit")
 def batch_rejects(batch_id: int) -> Any:
     found = queries.get_batch(batch_id)
+    audit.record("points.rejects_exported", "points_batch", found.id, after={"lines": len(found.rejects)})
     width = max((len(reject["row"]) for reject in found.rejects), default=0)
     header = [_("Line"), _("What is wrong"), *(_("Column %(number)s", number=place + 1) for place in range(width))]
     rows = [(reject["line"], reject["reason"], *reject["row"]) for reject in found.rejects]

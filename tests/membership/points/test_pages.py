@@ -12,6 +12,7 @@ from sqlalchemy import func, select, text
 
 from kernel import clock as kernel_clock
 from kernel import visitors
+from kernel.audit import AuditEntry
 from kernel.auth import Role
 from membership.coupons import services as coupons
 from membership.coupons.models import Coupon, CouponKind, CouponState, OfferState
@@ -143,19 +144,25 @@ def test_reading_changes_nothing(db, busy, staff_client, clock):
     assert db.session.scalar(select(func.count()).select_from(PointsTransaction)) == before
 
 
-def test_the_ledger_is_narrowed_and_downloaded(busy, make_member, staff_client):
+def test_the_ledger_is_narrowed_and_downloaded(db, busy, make_member, staff_client):
     other = make_member(name="芒果", phone="+8612600009999")
     give(other, 5)
     browser = staff_client(Role.VIEWER)
     page = browser.get("/console/points/ledger?q=9999").text
     assert "芒果" in page
     assert "青柠" not in page.split("<table")[1]
-    answer = browser.get("/console/points/ledger.csv?kind=adjust")
+    assert "ledger/export" not in page
+    assert browser.post("/console/points/ledger/export?kind=adjust").status_code == 403
+    browser = staff_client(Role.MARKETER)
+    assert "ledger/export" in browser.get("/console/points/ledger").text
+    answer = browser.post("/console/points/ledger/export?kind=adjust")
     lines = answer.text.strip().splitlines()
     assert len(lines) == 2
     assert "Late parcel" in lines[1]
     assert "1234" in lines[1]
     assert "12600001234" not in answer.text
+    [kept] = db.session.scalars(select(AuditEntry).where(AuditEntry.action == "points.exported"))
+    assert kept.after == {"filter": {"kind": "adjust"}, "phones": False}
 
 
 def test_the_liability_report_adds_up(busy, staff_client):
@@ -317,7 +324,7 @@ def test_a_file_gives_points_and_names_the_lines_it_cannot_take(db, program, kno
     assert (again.accepted, again.duplicate, again.rejected) == (0, 3, 8)
     assert active(known) == 120
     assert browser.get(answer.location).status_code == 200
-    assert len(browser.get(f"{answer.location}/rejects.csv").text.strip().splitlines()) == 9
+    assert len(browser.post(f"{answer.location}/rejects").text.strip().splitlines()) == 9
     books()
 
 
