@@ -43,7 +43,7 @@ SINCE = ((1, _l("one hour ago")), (24, _l("one day ago")), (168, _l("a week ago"
 
 
 class ResendForm(Form):
-    hours = SelectField(_l("Since"), coerce=int, choices=SINCE)
+    hours = SelectField(_l("Failed since"), coerce=int, choices=SINCE)
 
 
 @bp.get("")

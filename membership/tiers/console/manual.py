@@ -51,7 +51,7 @@ def by_hand_export() -> Any:
         "tiers.by_hand_exported", "member", None, after={"filter": dict(request.args.items()), "phones": open_phones}
     )
     authors = queries.authors()
-    header = [_("Member"), _("Phone"), _("Set by hand"), _("By orders"), _("Reason"), _("Until"), _("By"), _("Since")]
+    header = [_("Member"), _("Phone"), _("Set by hand"), _("By orders"), _("Reason"), _("Until"), _("By"), _("Set on")]
 
     def rows() -> Iterator[list[Any]]:
         for member, row in queries.by_hand_export(wanted):
