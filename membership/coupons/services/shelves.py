@@ -152,9 +152,11 @@ WRITE = f"""
         FROM unnest(%(offers)s::bigint[], %(versions)s::bigint[], %(members)s::bigint[], %(codes)s::text[],
                     %(ordinals)s::bigint[], %(keys)s::text[], %(sources)s::text[], %(networks)s::text[],
                     %(devices)s::text[], %(froms)s::timestamptz[], %(untils)s::timestamptz[])
+             WITH ORDINALITY
              AS q (offer_id, version_id, member_id, code, ordinal, grant_key, source, network, device, usable_from,
-                   usable_until)
+                   usable_until, position)
              JOIN living ON living.id = q.member_id
+        ORDER BY q.position
         ON CONFLICT DO NOTHING
         RETURNING id, offer_id, member_id, ordinal, source
     ), history AS (
