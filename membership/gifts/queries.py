@@ -169,7 +169,9 @@ def _row(claim: GiftClaim, gift: Gift, member: Member) -> ClaimRow:
     return ClaimRow(claim, gift, member, rules.state_at(claim.state, claim.claim_until, clock.now()))
 
 
-def claims_listed(state: GiftState | None, gift_id: int | None, member_id: int | None) -> Select[GiftClaim, Gift, Member]:
+def claims_listed(
+    state: GiftState | None, gift_id: int | None, member_id: int | None
+) -> Select[GiftClaim, Gift, Member]:
     """Members' gifts as rows for `as_row`, in no order; None narrows nothing."""
     found = _claims(ClaimFilter(state=state, gift_id=gift_id))
     return found.where(GiftClaim.member_id == member_id) if member_id is not None else found
