@@ -38,9 +38,10 @@ from kernel.app import create_app
 from kernel.cli import upgrade
 from kernel.db import db, transaction
 from kernel.events import subscribers_of
-from membership.orders import queries, services
+from membership.orders import services
 from membership.orders.events import OrdersImported
 from membership.tiers import services as tiers
+from membership.tiers.subscribers import reassess_members_of_run as follow_tiers
 
 FORK = multiprocessing.get_context("fork")
 KEPT = {"tier_policy", "shop_setting", "alembic_version"}
@@ -87,6 +88,8 @@ def shop_floor() -> Iterator[tuple[Flask, Path]]:
     try:
         app = create_app(settings)
         upgrade(app)
+        lock = next(folder.rglob("postmaster.pid"))
+        _server.append(int(lock.read_text().split()[0]))
         yield app, folder
         with app.app_context():
             db.engine.dispose()
@@ -112,10 +115,38 @@ def settle(app: Flask) -> None:
 # ── Ours ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+# The process id of the database server.
+_server: list[int] = []
+
+
+def _stat(process: int) -> list[int]:
+    """The numbers of proc(5), /proc/pid/stat, from the third field on; none when the process has ended."""
+    try:
+        words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+    return [0, *map(int, words[1:])]
+
+
+def _children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _cpu() -> float:
+    """Seconds of CPU that this process, its ended children and the database have used so far, the latter's background
+    processes (checkpoints, the log) included."""
+    server = _server[-1]
+    # Children of the server that have ended count with it.
+    ticks = sum(_stat(server)[11:15]) + sum(sum(_stat(child)[11:13]) for child in _children(server))
+    own = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _worker(app: Flask, path: Path, profile: bool, answer: Any) -> None:
     with app.app_context():
         db.engine.dispose(close=False)
         before = _peak_memory()
+        own = _cpu()
         started = time.perf_counter()
         with transaction(), path.open("rb") as stream:
             run = services.keep(stream, path.name, "shop")
@@ -132,8 +163,9 @@ def _worker(app: Flask, path: Path, profile: bool, answer: Any) -> None:
             meter.dump_stats(str(path.with_suffix(".prof")))
         worked = time.perf_counter()
         with transaction():
-            tiers.reassess(queries.members_of_run(run_id))
+            follow_tiers(OrdersImported(run_id=run_id, source="shop", orders_new=0, orders_changed=0))
         ended = time.perf_counter()
+        own = _cpu() - own
         others = _what_else(run_id)
         with transaction():
             row = db.session.execute(
@@ -146,6 +178,7 @@ def _worker(app: Flask, path: Path, profile: bool, answer: Any) -> None:
                 "worked": worked - kept,
                 "followed": ended - worked,
                 "whole": ended - started,
+                "cpu": own,
                 "others": others,
                 "rss": _peak_memory(),
                 "rss_before": before,
@@ -219,8 +252,8 @@ LEAN_TIERS = """
 """
 
 
-def lean(app: Flask, path: Path) -> float:
-    """The same file by COPY and a few statements; seconds."""
+def lean(app: Flask, path: Path) -> tuple[float, float]:
+    """The same file by COPY and a few statements; seconds by the clock, and of CPU."""
     with app.app_context():
         connection = db.engine.raw_connection()
         try:
@@ -230,7 +263,7 @@ def lean(app: Flask, path: Path) -> float:
             cursor.execute("DROP TABLE IF EXISTS lean_stage, lean_member, lean_order CASCADE")
             for statement in LEAN:
                 cursor.execute(statement)
-            started = time.perf_counter()
+            started, own = time.perf_counter(), _cpu()
             with path.open("rb") as file, cursor.copy("COPY lean_stage FROM STDIN (FORMAT csv, HEADER)") as copy:  # type: ignore[attr-defined]
                 while chunk := file.read(1 << 20):
                     copy.write(chunk)
@@ -239,13 +272,13 @@ def lean(app: Flask, path: Path) -> float:
             cursor.execute("ANALYZE lean_member")
             cursor.execute(LEAN_ORDERS)
             cursor.execute(LEAN_TIERS)
-            spent = time.perf_counter() - started
+            spent, own = time.perf_counter() - started, _cpu() - own
             cursor.execute("DROP TABLE lean_stage, lean_member, lean_order CASCADE")
             cursor.execute("RESET work_mem; RESET timezone")
             connection.driver_connection.autocommit = False  # type: ignore[union-attr]
         finally:
             connection.close()
-    return spent
+    return spent, own
 
 
 # ── What is measured ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,8 +287,8 @@ def lean(app: Flask, path: Path) -> float:
 def said(name: str, rows: int, found: dict[str, Any]) -> None:
     print(
         f"{name}: {rows / found['whole']:,.0f} rows/s (kept and examined {found['kept']:.1f} s, taken in"
-        f" {found['worked']:.1f} s, tiers {found['followed']:.1f} s), worker {found['rss']:.0f} MB"
-        f" (its program alone {found['rss_before']:.0f}), {found['row']}",
+        f" {found['worked']:.1f} s, tiers {found['followed']:.1f} s), {found['cpu'] * 1e6 / rows:.0f} µs of CPU a row, worker"
+        f" {found['rss']:.0f} MB (its program alone {found['rss_before']:.0f}), {found['row']}",
         flush=True,
     )
     print(f"   later, elsewhere: {found['others']}", flush=True)
@@ -268,26 +301,33 @@ def verdict(what: str, value: float, goal: float, most: bool = False) -> None:
 
 def first_and_again(app: Flask, folder: Path, rows: int, rounds: int, again: bool, profile: bool) -> None:
     path = made_file(folder, rows)
-    ratios, repeats, memory = [], [], []
+    ratios, costs, repeats, memory = [], [], [], []
     for number in range(rounds):
         clear(app)
         sides: dict[str, float] = {}
+        cpu: dict[str, float] = {}
         for name in ("lean", "ours") if number % 2 == 0 else ("ours", "lean"):
             if name == "lean":
-                sides["lean"] = lean(app, path)
+                sides["lean"], cpu["lean"] = lean(app, path)
                 continue
             found = ours(app, path, profile)
             said(f"first {number + 1}", rows, found)
-            sides["ours"] = found["whole"]
+            sides["ours"], cpu["ours"] = found["whole"], found["cpu"]
             memory.append(found["rss"])
         ratios.append(sides["lean"] / sides["ours"])
-        print(f"first {number + 1}: lean {rows / sides['lean']:,.0f} rows/s, ours ÷ lean {ratios[-1]:.2f}", flush=True)
+        costs.append(cpu["ours"] / cpu["lean"])
+        print(
+            f"first {number + 1}: lean {rows / sides['lean']:,.0f} rows/s, {cpu['lean'] * 1e6 / rows:.0f} µs of CPU a row;"
+            f" ours ÷ lean {ratios[-1]:.2f}, CPU {costs[-1]:.1f} ×",
+            flush=True,
+        )
         if again:
             found = ours(app, path)
             said(f"again {number + 1}", rows, found)
             repeats.append(sides["ours"] / found["whole"])
             memory.append(found["rss"])
     verdict("rate of the whole way ÷ lean COPY and upsert", statistics.median(ratios), 1 / 3)
+    verdict("CPU of the whole way ÷ lean", statistics.median(costs), 3, most=True)
     if repeats:
         verdict("the same file again ÷ the first time", statistics.median(repeats), 3)
     verdict("memory of the worker in MB", max(memory), 256, most=True)

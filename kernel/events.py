@@ -99,9 +99,11 @@ def subscribe(event_type: type[E]) -> Callable[[Callable[[E], None]], Callable[[
 
 
 def only_if(handler: Callable[[Any], None], condition: str) -> None:
-    """Write deliveries to a subscriber only where a condition holds: SQL without values, in which `{name}` is the event's name.
+    """Write deliveries to a subscriber only where a condition holds: SQL without values, in which `{name}` is the event's name
+    and `{member}` the id of its member.
 
-    The kernel's own subscribers that listen to nearly everything need it, so that what nobody asked for costs nothing.
+    Subscribers that listen to nearly everything, or that nearly every event does not concern, need it: what nobody asked for
+    costs nothing. The condition is looked at when the event is written; what comes true later needs an event of its own.
     """
     _CONDITIONS[f"{handler.__module__}.{handler.__name__}"] = condition
 
@@ -192,10 +194,11 @@ def write(connection: Connection, events: Iterable[Event]) -> bool:
     return bool(told)
 
 
-def _asked_for(subscriber: str, name: str) -> str:
-    """The condition under which a delivery is written, in SQL; `subscriber` and `name` are SQL too."""
+def _asked_for(subscriber: str, name: str, member: str) -> str:
+    """The condition under which a delivery is written, in SQL; `subscriber`, `name` and `member` are SQL too."""
     parts = [
-        f"({subscriber} <> '{key}' OR {condition.replace('{name}', name)})" for key, condition in _CONDITIONS.items()
+        f"({subscriber} <> '{key}' OR {condition.replace('{name}', name).replace('{member}', member)})"
+        for key, condition in _CONDITIONS.items()
     ]
     return " AND ".join(parts) or "true"
 
@@ -212,12 +215,12 @@ def _write_statement() -> Any:
             FROM unnest(CAST(:names AS text[]), CAST(:members AS bigint[]), CAST(:payloads AS text[]))
                  WITH ORDINALITY AS q (name, member_id, payload, position)
             ORDER BY q.position
-            RETURNING id, name
+            RETURNING id, name, member_id
         )
         INSERT INTO event_delivery (event_id, subscriber, due_at, attempts)
         SELECT written.id, told.subscriber, CAST(:now AS timestamptz), 0
         FROM written JOIN unnest(CAST(:told AS text[]), CAST(:subscribers AS text[])) AS told (name, subscriber) USING (name)
-        WHERE {_asked_for("told.subscriber", "written.name")}
+        WHERE {_asked_for("told.subscriber", "written.name", "written.member_id")}
         """  # noqa: S608
     )
 
@@ -236,12 +239,12 @@ def publishing(event_type: type[Event], rows: str, **columns: str) -> str:
         published AS (
             INSERT INTO event (name, member_id, payload, occurred_at)
             SELECT '{event_type.__name__}', {member}, jsonb_build_object({pairs}), %(now)s::timestamptz FROM {rows}
-            RETURNING id
+            RETURNING id, member_id
         ), told AS (
             INSERT INTO event_delivery (event_id, subscriber, due_at, attempts)
             SELECT published.id, s.subscriber, %(now)s::timestamptz, 0
             FROM published, unnest(%(subscribers)s::text[]) AS s (subscriber)
-            WHERE {_asked_for("s.subscriber", f"'{event_type.__name__}'")}
+            WHERE {_asked_for("s.subscriber", f"'{event_type.__name__}'", "published.member_id")}
         )"""  # noqa: S608
 
 

@@ -25,6 +25,9 @@ class Channel(enum.StrEnum):
     PHONE = "phone"
     EMAIL = "email"
 
+    # Equal to its text and so of the same hash, which is worked out once and without a call.
+    __hash__ = str.__hash__
+
 
 class Stage(enum.StrEnum):
     LEAD = "lead"

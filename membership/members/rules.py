@@ -17,6 +17,8 @@ from kernel.i18n import lazy_gettext as _l
 from .models import Channel, Stage, ValueLabel
 
 Key = tuple[Channel, str]
+# Names of an enum's members cost more to look up than their values to compare.
+_BY_PHONE, _BY_EMAIL = Channel.PHONE, Channel.EMAIL
 
 # What files and people put between digits; everything invisible goes by its Unicode category.
 _SEPARATORS = re.compile(r"[\s()\[\]./'’‘`´\"_·-]")
@@ -92,16 +94,14 @@ def canonical_identity(channel: Channel, external_id: str) -> Key:
 
     Refuses with `PhoneInvalid`, `EmailInvalid`, and `ValueError` for an empty name.
     """
-    match channel:
-        case Channel.PHONE:
-            return channel, canonical_phone(external_id)
-        case Channel.EMAIL:
-            return channel, canonical_email(external_id)
-        case _:
-            plain = _plain(external_id).strip()
-            if not plain:
-                raise ValueError("an identity has a name")
-            return channel, plain[:200]
+    if channel is _BY_PHONE:
+        return channel, canonical_phone(external_id)
+    if channel is _BY_EMAIL:
+        return channel, canonical_email(external_id)
+    plain = external_id.strip() if external_id.isascii() and external_id.isprintable() else _plain(external_id).strip()
+    if not plain:
+        raise ValueError("an identity has a name")
+    return channel, plain[:200]
 
 
 def masked_phone(phone: str | None) -> str:

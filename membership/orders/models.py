@@ -23,6 +23,9 @@ class OrderState(enum.StrEnum):
     CLOSED = "closed"
     REFUSED = "refused"
 
+    # Equal to its text and so of the same hash, which is worked out once and without a call.
+    __hash__ = str.__hash__
+
 
 class Payment(enum.StrEnum):
     ONLINE = "online"

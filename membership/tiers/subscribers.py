@@ -12,7 +12,9 @@ from . import services
 @subscribe(OrdersImported)
 def reassess_members_of_run(event: OrdersImported) -> None:
     """Everybody whose orders a file changed."""
-    services.reassess(orders.members_of_run(event.run_id))
+    ids = orders.members_of_run(event.run_id)
+    for start in range(0, len(ids), services.CHUNK):
+        services.reassess(ids[start : start + services.CHUNK])
 
 
 @subscribe(OrderRecorded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
@@ -37,6 +38,14 @@ class Person:
     source: str = ""
     city: str = ""
     address: str = ""
+
+    @cached_property
+    def keys(self) -> tuple[rules.Key, ...]:
+        """The identities in the spelling in which they are stored. Refuses as `rules.canonical_identity` does."""
+        if not self.identities:
+            raise ValueError("a person is known by one identity at least")
+        keys = [rules.canonical_identity(channel, name) for channel, name in self.identities]
+        return tuple(keys) if len(keys) == 1 else tuple(dict.fromkeys(keys))
 
 
 def find_or_make(
@@ -74,7 +83,7 @@ def find_or_make_counted(people: Sequence[Person]) -> tuple[list[int], set[int]]
 
 def _resolve(people: Sequence[Person]) -> tuple[list[int], set[int]]:
     """The member of each person, and which of them were made here."""
-    keyed = [_keys(person) for person in people]
+    keyed = [person.keys for person in people]
     wanted = {key for keys in keyed for key in keys}
     known = queries.owners_of(wanted)
     found, attached = rules.assign(keyed, known)
@@ -120,13 +129,6 @@ def _wait_turn(alone: bool) -> bool:
         return False
     db.session.execute(text(f"SELECT pg_advisory_xact_lock{kind}(:turn)"), {"turn": _TURN})
     return True
-
-
-def _keys(person: Person) -> tuple[rules.Key, ...]:
-    if not person.identities:
-        raise ValueError("a person is known by one identity at least")
-    keys = [rules.canonical_identity(channel, name) for channel, name in person.identities]
-    return tuple(keys) if len(keys) == 1 else tuple(dict.fromkeys(keys))
 
 
 # The ids are drawn before the rows are written, so that each person is known to have theirs. The rows are written in the

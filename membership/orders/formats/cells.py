@@ -155,7 +155,7 @@ def moment(
     """A date and time as aware UTC; without a zone it is the shop's clock. `dates` says how it is written; with `day_only`
     a date without a time is the beginning of that day. Refuses leap seconds, dates that do not exist, years before 2000,
     and what lies further than `ahead` after `now`."""
-    found = _moment(unwrapped(cell), dates, day_only)
+    found = moment_of(unwrapped(cell), dates, day_only)
     if isinstance(found, Reason):
         raise CellRefused(column, found, cell)
     if found > now + ahead:
@@ -164,7 +164,7 @@ def moment(
 
 
 @lru_cache(maxsize=20_000)
-def _moment(text: str, dates: Dates, day_only: bool) -> datetime | Reason:
+def moment_of(text: str, dates: Dates, day_only: bool) -> datetime | Reason:
     """A moment, or why it is none. Few moments of a file are different."""
     plain = unicodedata.normalize("NFKC", text).strip()
     if dates in (Dates.SERIAL, Dates.UNIX):

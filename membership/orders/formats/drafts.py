@@ -192,6 +192,9 @@ class RejectedDraft:
 Entry = OrderDraft | DetailDraft | CancelDraft | AsideDraft | RejectedDraft
 
 
+_SHIPPED = OrderState.SHIPPED
+
+
 def version_at(
     state: OrderState,
     placed_at: datetime,
@@ -205,7 +208,8 @@ def version_at(
 
     A delivery that is only expected (the state is `shipped`) does not count.
     """
-    come = [placed_at, paid_at, shipped_at, completed_at, closed_at]
-    if state is not OrderState.SHIPPED:
-        come.append(delivered_at)
-    return max(at for at in come if at is not None)
+    latest = placed_at
+    for at in (paid_at, shipped_at, completed_at, closed_at, None if state is _SHIPPED else delivered_at):
+        if at is not None and at > latest:
+            latest = at
+    return latest

@@ -12,7 +12,7 @@ from kernel import money
 
 from .. import rules
 from ..models import OrderState, Payment
-from . import cells, gathering
+from . import cells, gathering, quick
 from .cells import CellRefused, Dates
 from .drafts import Buyer, Entry, Fault, LineDraft, OrderDraft, Reason, RejectedDraft, version_at
 from .sheet import MOST_COLUMNS, Row, Sheet
@@ -21,6 +21,8 @@ from .sheet import MOST_COLUMNS, Row, Sheet
 EXPECTED_WITHIN = timedelta(days=90)
 LONGEST_TITLE = 200
 LONGEST_SKU = 80
+# Names of an enum's members cost more to look up than their values to compare.
+_SHIPPED, _ONLINE = OrderState.SHIPPED, Payment.ONLINE
 MOMENTS = ("paid_at", "shipped_at", "delivered_at", "completed_at", "closed_at")
 
 
@@ -96,6 +98,7 @@ class OrderReader:
         self.sheet = sheet
         self.layout = layout
         self.now = now
+        self.latest = now + rules.AHEAD
         moment = partial(cells.moment, now=now, dates=layout.dates, day_only=layout.day_only)
         words = partial(_words, longest=80)
         shared: dict[str, Callable[[str, str], Any]] = {
@@ -125,11 +128,30 @@ class OrderReader:
             for column, read in shared.items()
             if column in layout.places
         ]
+        self.shared_quickly = [
+            (column, place, self._quickly(name, read), needed) for column, name, place, read, needed in self.shared
+        ]
         self.number_place = layout.places["order_no"]
         self.number_name = self.name("order_no")
         self.line_columns = [
             (self.name(column), layout.places.get(column)) for column in ("sku", "title", "quantity", "unit_price")
         ]
+        self.sku, self.title, self.pieces, self.price = (
+            quick.Remembered(read) for read in (self._sku, self._title, self._pieces, self._price)
+        )
+        # Readers of the cells of a line; a column that is not there is an empty cell beyond the last.
+        self.line_places = tuple(layout.width if at is None else at for _name, at in self.line_columns)
+
+    def _quickly(self, name: str, read: Callable[[str, str], Any]) -> Callable[[str], Any]:
+        """A reader of the cells of one column that says the same as `read`, sooner; `quick.NOTHING` for an empty cell."""
+        layout = self.layout
+        if isinstance(read, partial) and read.func is cells.moment and layout.dates is Dates.YMD:
+            return quick.moments(name, read, self.now + read.keywords.get("ahead", rules.AHEAD))
+        if read is cells.amount:
+            return quick.amounts(name)
+        if read is cells.phone:
+            return quick.phones(name)
+        return quick.Remembered(partial(_said, name, read)).__getitem__
 
     def name(self, column: str) -> str:
         """What the file calls a column of ours."""
@@ -150,6 +172,8 @@ class OrderReader:
 
     def entry(self, key: str, rows: Sequence[Row]) -> Entry:
         """One order of its rows, or refused as a whole; the first thing that is wrong with a row becomes its fault."""
+        if len(rows) == 1 and (found := self._at_once(key, rows[0].cells)) is not None:
+            return found
         order = _Gathered(dict(self.layout.constants))
         for place, row in enumerate(rows):
             try:
@@ -158,14 +182,14 @@ class OrderReader:
                 check_width(row, self.layout.width)
                 cells.number(self.number_name, row.cells[self.number_place])
                 self._shared_values(row, rows[0], order)
-                line = self._line(row)
+                line = self._line(row.cells)
                 if line is not None:
                     order.lines.append(line)
             except CellRefused as refused:
                 order.faults[row.line] = fault_of(row, refused)
         if not order.faults:
             try:
-                return self._draft(key, order, len(rows))
+                return self._draft(key, order.said, order.lines, len(rows))
             except CellRefused as refused:
                 order.faults[rows[0].line] = fault_of(rows[0], refused)
         return rejected(key, rows, order.faults)
@@ -187,83 +211,118 @@ class OrderReader:
             elif said[column] != value:
                 raise CellRefused(name, Reason.LINES_DIFFER, cell)
 
-    def _line(self, row: Row) -> LineDraft | None:
-        (sku_name, sku_at), (title_name, title_at), (pieces_name, pieces_at), (price_name, price_at) = self.line_columns
-        row_cells = row.cells
-        needed = self.layout.needed
-        sku = cells.text(sku_name, cells.unwrapped(row_cells[sku_at]), LONGEST_SKU) if sku_at is not None else ""
-        title = (
-            cells.text(title_name, cells.unwrapped(row_cells[title_at]), LONGEST_TITLE) if title_at is not None else ""
-        )
+    def _at_once(self, key: str, row: Sequence[str]) -> OrderDraft | None:
+        """The order of a single row, as nearly every file has them; None as soon as anything is wrong or unusual, for which
+        `entry` has the words. A test holds the two equal."""
+        layout = self.layout
+        if len(row) != layout.width:
+            return None
+        said = dict(layout.constants)
+        try:
+            cells.number(self.number_name, row[self.number_place])
+            for column, place, read, needed in self.shared_quickly:
+                value = read(row[place])
+                if value is not quick.NOTHING:
+                    said[column] = value
+                elif needed and column not in said:
+                    return None
+            line = self._line(row)
+            return self._draft(key, said, [] if line is None else [line], 1)
+        except CellRefused:
+            return None
+
+    def _line(self, row: Sequence[str]) -> LineDraft | None:
+        sku_at, title_at, pieces_at, price_at = self.line_places
+        width = self.layout.width
+        sku = self.sku[row[sku_at] if sku_at < width else ""]
+        title = self.title[row[title_at] if title_at < width else ""]
         if not sku:
-            if "sku" in needed:
-                raise CellRefused(sku_name, Reason.EMPTY)
+            if "sku" in self.layout.needed:
+                raise CellRefused(self.line_columns[0][0], Reason.EMPTY)
             if not title:
                 return None
-        pieces = row_cells[pieces_at] if pieces_at is not None else ""
-        price = row_cells[price_at] if price_at is not None else ""
         return LineDraft(
             sku or title[:LONGEST_SKU],
             title or sku,
-            cells.quantity(pieces_name, pieces) if pieces.strip() or "quantity" in needed else 1,
-            self.layout.amount(price_name, price) if price.strip() or "unit_price" in needed else -1,
+            self.pieces[row[pieces_at] if pieces_at < width else ""],
+            self.price[row[price_at] if price_at < width else ""],
         )
 
-    def _draft(self, key: str, order: _Gathered, rows: int) -> OrderDraft:
-        said, name = order.said, self.name
+    def _sku(self, cell: str) -> str:
+        return cells.text(self.line_columns[0][0], cells.unwrapped(cell), LONGEST_SKU)
+
+    def _title(self, cell: str) -> str:
+        return cells.text(self.line_columns[1][0], cells.unwrapped(cell), LONGEST_TITLE)
+
+    def _pieces(self, cell: str) -> int:
+        if cell.strip() or "quantity" in self.layout.needed:
+            return cells.quantity(self.line_columns[2][0], cell)
+        return 1
+
+    def _price(self, cell: str) -> int:
+        if cell.strip() or "unit_price" in self.layout.needed:
+            return self.layout.amount(self.line_columns[3][0], cell)
+        return -1
+
+    def _draft(self, key: str, said: Mapping[str, Any], lines: Sequence[LineDraft], rows: int) -> OrderDraft:
+        name, get = self.name, said.get
         for column in ("placed_at", "state", "paid_amount"):
             if column not in said:
                 raise CellRefused(name(column), Reason.EMPTY)
         state: OrderState = said["state"]
-        payment: Payment = said.get("payment", Payment.ONLINE)
         placed_at: datetime = said["placed_at"]
-        moments: dict[str, datetime | None] = {column: said.get(column) for column in MOMENTS}
-        for column, at in moments.items():
+        for column in MOMENTS:
+            at = get(column)
             if at is not None and at < placed_at:
                 raise CellRefused(name(column), Reason.MOMENT_ORDER, str(at))
-        arrives = moments["delivered_at"]
-        if arrives is not None and state is not OrderState.SHIPPED and arrives > self.now + rules.AHEAD:
+        arrives = get("delivered_at")
+        if arrives is not None and arrives > self.latest and state is not _SHIPPED:
             raise CellRefused(name("delivered_at"), Reason.MOMENT_AHEAD, str(arrives))
         paid_amount = said["paid_amount"]
-        postage = said.get("postage", 0)
-        refunded = said.get("refunded_amount", 0)
+        postage = get("postage", 0)
+        refunded = get("refunded_amount", 0)
         if refunded > paid_amount:
             raise CellRefused(name("refunded_amount"), Reason.REFUND_TOO_LARGE, str(refunded / 100))
         if postage > paid_amount and state in rules.PAID_STATES:
             raise CellRefused(name("postage"), Reason.POSTAGE_TOO_LARGE, str(postage / 100))
         buyer = Buyer(
-            number=said.get("buyer_id"),
-            nickname=said.get("buyer_nickname", ""),
-            name=said.get("buyer_name", ""),
-            phone=said.get("buyer_phone"),
-            email=said.get("buyer_email"),
-            city=said.get("buyer_city", ""),
-            address=said.get("buyer_address", ""),
+            number=get("buyer_id"),
+            nickname=get("buyer_nickname", ""),
+            name=get("buyer_name", ""),
+            phone=get("buyer_phone"),
+            email=get("buyer_email"),
+            city=get("buyer_city", ""),
+            address=get("buyer_address", ""),
         )
+        paid_at, shipped_at = get("paid_at"), get("shipped_at")
+        completed_at, closed_at = get("completed_at"), get("closed_at")
         return OrderDraft(
             external_id=key,
             state=state,
-            payment=payment,
+            payment=get("payment", _ONLINE),
             placed_at=placed_at,
-            version_at=said.get("updated_at") or version_at(state, placed_at, **moments),
+            version_at=get("updated_at")
+            or version_at(state, placed_at, paid_at, shipped_at, arrives, completed_at, closed_at),
             paid_amount=paid_amount,
             postage=postage,
-            discount=said.get("discount", 0),
+            discount=get("discount", 0),
             refunded_amount=refunded,
             buyer=buyer if buyer.known else None,
-            lines=priced(order.lines, max(0, paid_amount - postage)),
+            lines=priced(lines, max(0, paid_amount - postage)),
             rows=rows,
-            paid_at=moments["paid_at"],
-            shipped_at=moments["shipped_at"],
+            paid_at=paid_at,
+            shipped_at=shipped_at,
             delivered_at=arrives,
-            completed_at=moments["completed_at"],
-            closed_at=moments["closed_at"],
+            completed_at=completed_at,
+            closed_at=closed_at,
         )
 
 
 def priced(lines: Sequence[LineDraft], goods: int) -> tuple[LineDraft, ...]:
     """Lines with a price each: where the file names none (`unit_price` below zero), what is left of `goods` (分) is shared
     among them by their pieces."""
+    if len(lines) == 1 and lines[0].unit_price >= 0:
+        return (lines[0],)
     bare = [line.quantity for line in lines if line.unit_price < 0]
     if not bare:
         return tuple(lines)
@@ -276,6 +335,10 @@ def priced(lines: Sequence[LineDraft], goods: int) -> tuple[LineDraft, ...]:
             line = LineDraft(line.sku, line.title, line.quantity, total // line.quantity, line.goods, total)
         found.append(line)
     return tuple(found)
+
+
+def _said(column: str, read: Callable[[str, str], Any], cell: str) -> Any:
+    return read(column, cell) if cell and cells.unwrapped(cell) else quick.NOTHING
 
 
 def _words(column: str, cell: str, longest: int) -> str:

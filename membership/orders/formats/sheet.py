@@ -138,7 +138,7 @@ class FileUnreadable(Refusal):
         return {"code": self.wrong.value, **self.values}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """One row: the line of the file in which it begins (the heading is in line 1), and its cells."""
 

@@ -71,9 +71,13 @@ def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
     repeated.
     """
     check(sheet.heading)
+    return OrderReader(sheet, layout_of(sheet), now).entries()
+
+
+def layout_of(sheet: Sheet) -> Layout:
+    """Where a file of ours has what; its heading has been checked."""
     found, _repeated = places(sheet.heading, SPELLINGS)
-    layout = Layout(width=len(sheet.heading), places=found, names={}, needed=REQUIRED)
-    return OrderReader(sheet, layout, now).entries()
+    return Layout(width=len(sheet.heading), places=found, names={}, needed=REQUIRED)
 
 
 # A file to start from; phones are at a prefix that no operator gives out.

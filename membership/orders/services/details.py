@@ -102,9 +102,9 @@ def take_in(
 
 def _apply(source: str, changed: set[str], written: Mapping[str, int]) -> set[int]:
     """Put the lines of the details in the place of the orders' own."""
-    numbers = sorted(changed | written.keys())
-    if not numbers:
+    if not changed and (not written or not any_of(source)):
         return set()
+    numbers = sorted(changed | written.keys())
     found = db.session.execute(
         select(Order.id, Order.buyer, OrderDetail.order_external_id, OrderDetail.lines)
         .join(Order, (Order.source == OrderDetail.source) & (Order.external_id == OrderDetail.order_external_id))
