@@ -7,8 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
+from kernel import events
+from kernel.events import EventDelivery, EventRecord
 from membership.benefits import jobs, queries, services
 from membership.benefits.models import Benefit, BenefitGrant, BenefitRound, BenefitState
 from membership.coupons import services as coupons
@@ -23,6 +25,7 @@ from membership.orders.formats.drafts import Buyer, OrderDraft
 from membership.orders.models import OrderState
 from membership.tiers import rules
 from membership.tiers import services as tiers
+from membership.tiers.events import TierChanged
 from membership.tiers.models import TierPolicy
 from tests.conftest import NOON
 
@@ -53,6 +56,25 @@ def test_reaching_a_tier_gives_its_gift_and_its_coupon(db, run_jobs, give_levels
     assert (coupon.member_id, coupon.source) == (member.id, "tier")
     row = db.session.scalars(select(BenefitGrant).where(BenefitGrant.benefit == Benefit.ENTRY_COUPON)).one()
     assert (row.coupon_id, row.given_rank) == (coupon.id, 1)
+
+
+def test_a_rise_is_delivered_only_for_those_who_have_enrolled(db, give_levels, make_person, box):
+    """The condition of `only_if` looks at the event's own member, in both ways of publishing."""
+    give_levels({1: {"entry_gift_id": box.id}})
+    waiting, enrolled = make_person(rank=1, enrolled=False), make_person(rank=1)
+    db.session.execute(delete(EventDelivery))
+    told = select(EventRecord.member_id).join(EventDelivery, EventDelivery.event_id == EventRecord.id)
+    events.publish_all(
+        TierChanged(member_id=who.id, from_rank=0, to_rank=1, reason="earned") for who in (waiting, enrolled)
+    )
+    assert db.session.scalars(told).all() == [enrolled.id]
+    sql = events.publishing(TierChanged, "rows")
+    db.session.connection().connection.cursor().execute(
+        "WITH rows AS (SELECT m AS member_id, 0 AS from_rank, 1 AS to_rank, 'earned' AS reason"
+        f" FROM unnest(%(ids)s::bigint[]) m), {sql} SELECT 1",
+        {"now": NOON, "subscribers": events.subscribers_of(TierChanged), "ids": [waiting.id, enrolled.id]},
+    )
+    assert db.session.scalars(told).all() == [enrolled.id] * 2
 
 
 def test_benefits_count_from_enrolment(db, run_jobs, give_levels, make_person, box):

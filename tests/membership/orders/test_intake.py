@@ -24,6 +24,7 @@ from membership.orders.formats.drafts import (
 )
 from membership.orders.models import ImportRun, Order, OrderLine, OrderState, Payment, Refund, ReturnedLine
 from membership.orders.services import RefundDraft, take_in
+from membership.orders.services.intake import prepare
 from tests.conftest import NOON
 
 
@@ -76,6 +77,22 @@ def test_order_makes_its_member_and_their_sums(db):
     assert taken.outcomes == ["new", "new"]
     assert (taken.accepted, taken.duplicate, taken.orders_new, taken.members_new) == (2, 0, 2, 1)
     assert sums(db) == {"小满": (2, 142_00, NOON - timedelta(days=20), NOON - timedelta(days=10))}
+
+
+@pytest.mark.parametrize("source", ["taobao", "own-shop"])
+def test_a_name_that_shows_nothing_is_nobody(db, source):
+    buyer = Buyer(number="\u200b", nickname="\u200b\u3000\u200b")
+    assert take_in(source, [draft(buyer=buyer)]).members_new == 0
+    assert one(db).member_id is None
+
+
+def test_prepared_reports_end_as_the_others(db):
+    reports = [draft(), draft(days_ago=19), draft("A2", buyer=None), draft("A3", state=OrderState.REFUSED)]
+    prepared = prepare("taobao", reports)
+    assert take_in("taobao", reports, prepared=prepared).outcomes == ["new", "changed", "new", "new"]
+    before = db.session.execute(text('SELECT * FROM "order" ORDER BY id')).all()
+    assert take_in("taobao", reports).outcomes == ["duplicate"] * 4
+    assert db.session.execute(text('SELECT * FROM "order" ORDER BY id')).all() == before
 
 
 def test_order_without_a_buyer_belongs_to_nobody(db):
