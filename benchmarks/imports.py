@@ -327,7 +327,10 @@ def first_and_again(app: Flask, folder: Path, rows: int, rounds: int, again: boo
             repeats.append(sides["ours"] / found["whole"])
             memory.append(found["rss"])
     verdict("rate of the whole way ÷ lean COPY and upsert", statistics.median(ratios), 1 / 3)
-    print(f"== CPU of the whole way ÷ lean: {statistics.median(costs):.1f}, half of it in processes side by side", flush=True)
+    print(
+        f"== CPU of the whole way ÷ lean: {statistics.median(costs):.1f}, half of it in processes side by side",
+        flush=True,
+    )
     if repeats:
         verdict("the same file again ÷ the first time", statistics.median(repeats), 3)
     verdict("memory of the worker in MB", max(memory), 256, most=True)

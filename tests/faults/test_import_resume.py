@@ -136,10 +136,10 @@ def test_check_i5_without_the_guard_lines_are_lost(
     whole = killed(committed, orders, "whole", [])
     take = runs._take_batch
 
-    def careless(run: ImportRun, token: str, batch: runs.Batch, at: int) -> None:
+    def careless(run: ImportRun, token: str, batch: runs.Batch, at: int) -> int:
         with transaction():
             runs._renew(run.id, token, checkpoint={**run.checkpoint, "entries": at})
-        take(run, token, batch, at)
+        return take(run, token, batch, at)
 
     monkeypatch.setattr(runs, "_take_batch", careless)
     chance = random.Random(11)

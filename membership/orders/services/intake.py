@@ -112,10 +112,10 @@ class Prepared:
     people: dict[int, members.Person | None] = field(default_factory=dict)
 
 
-def prepare(source: str, reports: Iterable[object]) -> Prepared:
-    """Work out beforehand what `take_in` needs of reports of one source; pure."""
+def prepare(source: str, reports: Iterable[object], buyers: bool = True) -> Prepared:
+    """Work out beforehand what `take_in` needs of reports of one source, who bought only with `buyers`; pure."""
     orders = [one for one in reports if isinstance(one, OrderDraft)]
-    people = {id(one): person_of(source, one.buyer) for one in orders}
+    people = {id(one): person_of(source, one.buyer) for one in orders} if buyers else {}
     for person in people.values():
         if person is not None:
             person.keys  # noqa: B018 - worked out once, here

@@ -260,9 +260,15 @@ def _work(run: ImportRun, token: str, progress: Progress | None, seconds: float 
         entries = formats.FORMATS[run.format].entries(sheet_of(run), run.created_at)
         at = run.checkpoint["entries"]
         next(islice(entries, at, at), None)
-        for batch in _ahead(_batches(run.source, entries)):
+        # Of orders that are known already nobody asks who bought.
+        news = threading.Event()
+        news.set()
+        for batch in _ahead(_batches(run.source, entries, news)):
             at += len(batch.entries)
-            _take_batch(run, token, batch, at)
+            if _take_batch(run, token, batch, at):
+                news.set()
+            else:
+                news.clear()
             gc.collect(1)
             _look_again()
             done += sum(entry.rows for entry in batch.entries)
@@ -375,17 +381,17 @@ class Batch:
     prepared: intake.Prepared
 
 
-def _batches(source: str, entries: Iterator[Entry]) -> Iterator[Batch]:
+def _batches(source: str, entries: Iterator[Entry], news: threading.Event) -> Iterator[Batch]:
     batch: list[Entry] = []
     rows = 0
     for entry in entries:
         batch.append(entry)
         rows += entry.rows
         if rows >= BATCH_ROWS:
-            yield Batch(batch, intake.prepare(source, batch))
+            yield Batch(batch, intake.prepare(source, batch, news.is_set()))
             batch, rows = [], 0
     if batch:
-        yield Batch(batch, intake.prepare(source, batch))
+        yield Batch(batch, intake.prepare(source, batch, news.is_set()))
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -424,20 +430,21 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
         reader.join()
 
 
-def _take_batch(run: ImportRun, token: str, batch: Batch, at: int) -> None:
-    """One batch in one transaction; a deadlock with other work on the same members is tried again."""
+def _take_batch(run: ImportRun, token: str, batch: Batch, at: int) -> int:
+    """One batch in one transaction; how many lines it accepted. A deadlock with other work on the same members is tried
+    again."""
     for attempt in range(1, TRIES + 1):
         try:
             with transaction():
-                _write_batch(run, token, batch, at)
-            return
+                return _write_batch(run, token, batch, at)
         except OperationalError as error:
             if not isinstance(error.orig, pg.DeadlockDetected) or attempt == TRIES:
                 raise
             log.warning("import %s met a deadlock; again", run.id)
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _write_batch(run: ImportRun, token: str, batch: Batch, at: int) -> None:
+def _write_batch(run: ImportRun, token: str, batch: Batch, at: int) -> int:
     rejected = [entry for entry in batch.entries if isinstance(entry, RejectedDraft)]
     reports = [entry for entry in batch.entries if not isinstance(entry, RejectedDraft)]
     taken = intake.take_in(run.source, reports, run.id, sums=False, prepared=batch.prepared)
@@ -457,6 +464,7 @@ def _write_batch(run: ImportRun, token: str, batch: Batch, at: int) -> None:
         orders_changed=ImportRun.orders_changed + taken.orders_changed,
         members_new=ImportRun.members_new + taken.members_new,
     )
+    return taken.accepted
 
 
 def reject_of(run: ImportRun, external_id: str, fault: Fault) -> dict[str, Any]:
