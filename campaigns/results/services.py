@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Text, and_, cast, delete, exists, func, literal, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from campaigns.pushes import message
 from campaigns.pushes.models import Delivery, Push, Run
@@ -81,7 +81,7 @@ def credit_coupons(scope: ColumnElement[bool]) -> int:
     """Credit orders on which a push's coupon was redeemed, within a scope over `order`, `redemption` and `coupon`."""
     rows = (
         select(Order.id, Run.id, Coupon.member_id, literal(Kind.DIRECT.value, Text), literal(clock.now()))
-        .distinct(Order.id)
+        .ext(distinct_on(Order.id))
         .select_from(Redemption)
         .join(Coupon, Coupon.id == Redemption.coupon_id)
         .join(Order, and_(Order.source == Redemption.source, Order.external_id == Redemption.order_external_id))
@@ -96,7 +96,7 @@ def credit_clicks(scope: ColumnElement[bool]) -> int:
     """Credit orders placed within five days after a click to the run of the member's last one, within a scope over `order`."""
     rows = (
         select(Order.id, Click.run_id, Order.member_id, literal(Kind.INFLUENCED.value, Text), literal(clock.now()))
-        .distinct(Order.id)
+        .ext(distinct_on(Order.id))
         .select_from(Order)
         .join(
             Click,

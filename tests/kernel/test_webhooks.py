@@ -12,7 +12,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 from sqlalchemy import select
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -21,6 +20,7 @@ from kernel.audit import AuditEntry
 from kernel.auth import Role
 from kernel.errors import Refusal
 from kernel.events import Event, EventDelivery, publish
+from kernel.http import Strict
 from kernel.outbound import AddressRefused
 from kernel.webhooks import brief, expose, jobs, rules, services
 from kernel.webhooks.models import DeliveryState, EndpointState, WebhookDelivery, WebhookEndpoint
@@ -31,7 +31,7 @@ class ProbeHappened(Event):
     number: int
 
 
-class ProbeData(BaseModel):
+class ProbeData(Strict):
     number: int
     word: str
 
