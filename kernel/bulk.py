@@ -87,7 +87,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of work. `step(arguments, after)` does one slice in the caller's transaction; `header` makes it a file's."""
+    """A kind of work. `step(arguments, after)` does one slice in the caller's transaction; `header` makes it a file's.
+
+    `further(arguments)` names a permission that this one run asks for besides `permission`, such as seeing phones.
+    """
 
     name: str
     permission: str
@@ -95,6 +98,7 @@ class Kind:
     step: Callable[[dict[str, Any], Any], Slice]
     back: str
     header: Callable[[dict[str, Any]], Sequence[Any]] | None = None
+    further: Callable[[dict[str, Any]], str | None] | None = None
 
 
 _kinds: dict[str, Kind] = {}
@@ -265,7 +269,11 @@ bp = APIBlueprint("bulk_console", __name__, url_prefix="/console", enable_openap
 def _mine(token: str) -> BulkRun:
     """A run of the signed-in staff member that they may still see; anything else does not exist for them."""
     run = db.session.scalar(select(BulkRun).where(BulkRun.token == token, BulkRun.staff_id == acting_staff().id))
-    if run is None or run.kind not in _kinds or not may(_kinds[run.kind].permission):
+    if run is None or run.kind not in _kinds:
+        raise NotFound
+    known = _kinds[run.kind]
+    further = known.further(run.arguments) if known.further is not None else None
+    if not may(known.permission) or (further is not None and not may(further)):
         raise NotFound
     return run
 

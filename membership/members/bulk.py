@@ -85,6 +85,8 @@ bulk.kind(
         _write_slice,
         "members_console.index",
         lambda arguments: header(),
+        # A file with whole phones is for nobody who may not see them any more.
+        lambda arguments: "members.reveal" if arguments["phones"] else None,
     )
 )
 
