@@ -50,15 +50,19 @@ class Outcome:
     retry_after: int | None = None
 
 
+# Addresses take turns by chance, so that a few with much to send do not keep the others waiting.
 _PICK = text(
     """
-    SELECT due.id FROM webhook_endpoint e
+    SELECT due.id FROM (
+        SELECT id FROM webhook_endpoint
+        WHERE state = 'active' AND (held_until IS NULL OR held_until <= :now)
+        ORDER BY random()
+    ) AS e
     CROSS JOIN LATERAL (
         SELECT d.id FROM webhook_delivery d
         WHERE d.endpoint_id = e.id AND d.state = 'waiting' AND d.next_at <= :now
         ORDER BY d.next_at LIMIT :of_one FOR UPDATE SKIP LOCKED
     ) AS due
-    WHERE e.state = 'active' AND (e.held_until IS NULL OR e.held_until <= :now)
     LIMIT :in_all
     """
 )
