@@ -16,6 +16,7 @@ from kernel.auth import api_scope
 from kernel.errors import Refusal
 from kernel.http import Amount, Instant, Name, Strict, Words, api_blueprint, idempotent, operation
 from kernel.i18n import lazy_gettext as _l
+from kernel.openapi import describe_tag
 
 from . import codes, combination, rules, services
 from .models import Coupon, CouponKind, CouponState, Redemption
@@ -25,6 +26,7 @@ from .services.holding import NotReserved
 from .services.undoing import RedemptionUnknown
 
 bp = api_blueprint("coupons_api", __name__)
+describe_tag("Coupons", _l("Offers, members' coupons, and coupons at the till or checkout."))
 
 # The order's number at its source; feeds call the same thing `external_id`.
 OrderNumber = Annotated[Name, Field(validation_alias=AliasChoices("order", "external_id", "order_no"))]

@@ -29,6 +29,7 @@ from kernel.http import (
     operation,
 )
 from kernel.i18n import lazy_gettext as _l
+from kernel.openapi import describe_tag
 
 from . import queries, rules, services
 from .feeds import fields, reasons
@@ -40,6 +41,7 @@ from .formats.drafts import OrderDraft
 from .models import Order, OrderState, Payment
 
 bp = api_blueprint("orders_api", __name__)
+describe_tag("Orders", _l("Orders as they are reported and as they stand here, and refunds."))
 
 MOST_ORDERS = fields.MOST_ORDERS
 
