@@ -271,7 +271,7 @@ def test_inv_d4_an_idempotent_channel_leaves_no_doubt(app: Flask, sink: Sink, wo
     for _ in range(5):
         time.sleep(0.25)
         workers.kill_one()
-    wait_for(app, run_id, 30, finished)
+    wait_for(app, run_id, 120, finished)
     states, _run = books(app, run_id)
     assert set(states.values()) == {S.ACCEPTED}
     assert set(sink.taken) == set(states)
@@ -284,7 +284,7 @@ def test_inv_d5_an_emptied_queue_stops_nothing(app: Flask, sink: Sink, workers: 
         while sink.count() < part:
             time.sleep(0.02)
         queue_server.flushall()
-    run = wait_for(app, run_id, 30, finished)
+    run = wait_for(app, run_id, 120, finished)
     states, _run = books(app, run_id)
     assert run.state is RunState.COMPLETED
     assert set(states.values()) == {S.ACCEPTED}
