@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,9 +19,10 @@ from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
+from sqlalchemy import func, select
 
 from kernel import clock as kernel_clock
-from kernel import config, embedded
+from kernel import config, embedded, visitors
 from kernel.app import create_app
 from kernel.auth import Role
 from kernel.cli import upgrade
@@ -189,10 +191,37 @@ def sign_in(browser: FlaskClient, person: Staff) -> FlaskClient:
     return browser
 
 
+def bind(browser: FlaskClient, member_id: int, identified: bool = False) -> FlaskClient:
+    """Bind a browser to a member with a row of its own, without a link; with `identified` they have proved who they are."""
+    token = secrets.token_urlsafe(16)
+    database.session.add(visitors._fresh(member_id, token, identified))
+    database.session.flush()
+    browser.set_cookie(visitors.cookie_name(browser.application.extensions["settings"].site_url), token)
+    return browser
+
+
+def english(browser: FlaskClient) -> FlaskClient:
+    """Let a browser speak English whatever it asks for."""
+    browser.set_cookie("lang", "en")
+    return browser
+
+
+@pytest.fixture
+def browse(staff_client: Callable[..., FlaskClient]) -> Callable[..., FlaskClient]:
+    """`browse(Role.ASSISTANT)`: a browser of staff that speaks English."""
+    return lambda role=Role.OWNER: english(staff_client(role))
+
+
 @pytest.fixture
 def owner_client(staff_client: Callable[..., FlaskClient]) -> FlaskClient:
     """A browser signed in as the owner."""
     return staff_client(Role.OWNER)
+
+
+def everything(db: Any) -> dict[str, int]:
+    """A count of every row of every table but sessions."""
+    tables = [table for table in db.metadata.sorted_tables if table.name not in ("staff_session", "visitor_session")]
+    return {table.name: db.session.scalar(select(func.count()).select_from(table)) for table in tables}
 
 
 # ── A live server and a browser ─────────────────────────────────────────────────────────────────────────────────────

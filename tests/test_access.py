@@ -10,11 +10,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.routing import Rule
 
-from kernel import api_keys, clock, visitors
+from kernel import api_keys, clock
 from kernel.auth import Policy, Role, holds, policy_of
 from membership.members.models import Member
 
-from .conftest import sign_in
+from .conftest import bind, sign_in
 
 # Nothing has these numbers and names, so that a permitted call ends in 404 or 422 and a refused one must not get that far.
 STAND_INS = {"IntegerConverter": "987654321", "UnicodeConverter": "nothing", "PathConverter": "nothing"}
@@ -102,20 +102,7 @@ def test_check_a2_members(app: Flask, db: Any, identified: bool) -> None:
     db.session.flush()
 
     def browser() -> FlaskClient:
-        token = f"token-{identified}"
-        if not db.session.query(visitors.VisitorSession).filter_by(token_hash=visitors._hash(token)).count():
-            db.session.add(
-                visitors.VisitorSession(
-                    token_hash=visitors._hash(token),
-                    member_id=member.id,
-                    created_at=now,
-                    identified_at=now if identified else None,
-                    expires_at=now + visitors.LIFETIME,
-                )
-            )
-        bound = app.test_client()
-        bound.set_cookie(visitors.cookie_name(app.extensions["settings"].site_url), token)
-        return bound
+        return bind(app.test_client(), member.id, identified)
 
     def declared(policy: Policy) -> bool:
         return policy.kind == "public" or (policy.kind == "member" and (identified or not policy.identified))

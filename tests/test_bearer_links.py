@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 from sqlalchemy import func, select, text
 
 from community.groups import services as groups
@@ -28,6 +27,7 @@ from membership.gifts import services as gifts
 from membership.gifts.models import GiftClaim, GiftKind
 from membership.members import services as members
 from membership.members.models import Channel, Consent, Contact, Member
+from tests.conftest import english
 
 CANARY = "青鸟不到"
 # What a preview, a mail scanner or a browser's prefetching may do to any page without meaning it.
@@ -123,16 +123,10 @@ def fingerprint(db: Any) -> dict[str, Any]:
     }
 
 
-def english(app: Flask) -> FlaskClient:
-    browser = app.test_client()
-    browser.set_cookie("lang", "en")
-    return browser
-
-
 def test_check_b1_a_changed_link_is_no_link(app: Flask, db: Any, found: dict[str, Link]) -> None:
     tried, wrong = 0, []
     before = fingerprint(db)
-    browser = english(app)
+    browser = english(app.test_client())
     for kind, one in found.items():
         assert browser.get(one.path).status_code == 200, kind
         for token in dict.fromkeys(variants(one.token)):
@@ -152,7 +146,7 @@ def test_check_b1_a_changed_link_is_no_link(app: Flask, db: Any, found: dict[str
 def test_check_b1_a_token_twice_or_elsewhere_in_the_request_is_not_read(
     app: Flask, db: Any, found: dict[str, Link]
 ) -> None:
-    browser, before = english(app), fingerprint(db)
+    browser, before = english(app.test_client()), fingerprint(db)
     for one in found.values():
         for tail in ("?t=a&t=b", f"?token={one.token}", f"?t[]={one.token}", "?next=//evil.example"):
             # The token in the path alone decides: with a wrong one there, a right one beside it is no help.
@@ -173,7 +167,7 @@ def test_check_b2_a_link_is_good_for_its_own_purpose_alone(app: Flask, db: Any, 
         "/bulk-work/{}",
         "/hooks/orders/{}",
     ]
-    browser, before, tried, wrong = english(app), fingerprint(db), 0, []
+    browser, before, tried, wrong = english(app.test_client()), fingerprint(db), 0, []
     for kind, one in found.items():
         for place in places:
             if place.startswith(one.before):
@@ -190,7 +184,7 @@ def test_check_b2_a_link_is_good_for_its_own_purpose_alone(app: Flask, db: Any, 
 
 def test_check_b2_the_shops_other_tokens_open_nothing(app: Flask, db: Any, found: dict[str, Link]) -> None:
     """Tokens of purposes that the portal does not know, made under the shop's own key."""
-    browser = english(app)
+    browser = english(app.test_client())
     for purpose in ("probe", "export", "poster", "login", "claim"):
         with app.test_request_context():
             token = links.make(purpose, 1, 1)
@@ -204,7 +198,7 @@ def test_check_b3_a_link_ends_at_its_very_second(
 ) -> None:
     group_id = db.session.scalar(select(Group.id))
     path = groups.invitation_path(owner.id, group_id, valid_days=1)
-    browser = english(app)
+    browser = english(app.test_client())
     assert browser.get(path).status_code == 200
     end = kernel_clock.day_bounds(kernel_clock.today() + timedelta(days=1))[1]
     clock.at(end - timedelta(seconds=1))
@@ -220,7 +214,7 @@ def test_check_b3_a_link_ends_at_its_very_second(
 def test_check_b3_revoking_takes_effect_on_the_next_request(
     app: Flask, db: Any, owner: Member, found: dict[str, Link]
 ) -> None:
-    browser = english(app)
+    browser = english(app.test_client())
     claim = db.session.scalars(select(GiftClaim)).one()
     gifts.cancel(claim.id, "called off")
     offer_id = db.session.scalar(text("SELECT max(id) FROM offer"))
@@ -234,7 +228,7 @@ def test_check_b3_revoking_takes_effect_on_the_next_request(
 def test_check_b3_an_erased_members_links_are_dead(app: Flask, db: Any, owner: Member, found: dict[str, Link]) -> None:
     owner.erased_at = kernel_clock.now()
     db.session.flush()
-    browser = english(app)
+    browser = english(app.test_client())
     for kind in ("coupon", "gift", "invitation"):
         assert browser.get(found[kind].path).status_code in (404, 410), kind
         assert browser.post(found[kind].path, data={"consent": "y"}).status_code in (404, 410), kind
@@ -249,7 +243,7 @@ def test_check_b3_a_rotated_key_breaks_no_live_link(
         before, secret_key=b"another key of the shop, long enough", previous_secret_keys=(before.secret_key,)
     )
     monkeypatch.setitem(app.extensions, "settings", rotated)
-    browser = english(app)
+    browser = english(app.test_client())
     for kind, one in found.items():
         assert browser.get(one.path).status_code == 200, kind
     forgotten = replace(rotated, previous_secret_keys=())
@@ -261,13 +255,13 @@ def test_check_b3_a_rotated_key_breaks_no_live_link(
 def test_check_b4_whoever_comes_second_sees_nothing_of_the_owner(
     app: Flask, db: Any, owner: Member, other: Member, found: dict[str, Link]
 ) -> None:
-    first = english(app)
+    first = english(app.test_client())
     for kind in ("coupon", "gift"):
         first.get(found[kind].path)
         assert first.post(found[kind].path).status_code in (200, 302, 303), kind
-    assert CANARY not in english(app).get(found["gift"].path).get_data(as_text=True)
+    assert CANARY not in english(app.test_client()).get(found["gift"].path).get_data(as_text=True)
     for kind in ("coupon", "gift", "invitation"):
-        for browser in (english(app), english(app)):
+        for browser in (english(app.test_client()), english(app.test_client())):
             for answer in (browser.get(found[kind].path), browser.post(found[kind].path)):
                 page = answer.get_data(as_text=True)
                 assert answer.status_code < 500
@@ -289,7 +283,7 @@ def test_check_b5_previews_and_scanners_change_nothing(
 ) -> None:
     before = fingerprint(db)
     for one in found.values():
-        browser = english(app)
+        browser = english(app.test_client())
         for _ in range(20 if method == "GET" else 3):
             answer = browser.open(one.path, method=method, headers=SHY)
             assert answer.status_code == 200
@@ -298,7 +292,7 @@ def test_check_b5_previews_and_scanners_change_nothing(
 
 
 def test_check_b5_token_pages_are_kept_by_nobody(app: Flask, found: dict[str, Link]) -> None:
-    browser = english(app)
+    browser = english(app.test_client())
     for kind, one in found.items():
         headers = browser.get(one.path).headers
         assert headers["Cache-Control"] == "no-store", kind
@@ -320,7 +314,7 @@ def test_check_b5_has_teeth(
 
     hasty.__dict__.update(view.__dict__)
     monkeypatch.setitem(app.view_functions, endpoint, hasty)
-    answer = english(app).get(found["coupon"].path, headers=SHY)
+    answer = english(app.test_client()).get(found["coupon"].path, headers=SHY)
     assert answer.status_code == 200, answer.get_data(as_text=True)
     assert fingerprint(db) != before
 
@@ -333,4 +327,4 @@ def test_check_b1_has_teeth(app: Flask, found: dict[str, Link], monkeypatch: pyt
 
     monkeypatch.setattr(links, "read", trusting)
     one = found["coupon"]
-    assert english(app).get(one.with_token(one.token[:-1] + "~").path).status_code == 200
+    assert english(app.test_client()).get(one.with_token(one.token[:-1] + "~").path).status_code == 200

@@ -32,8 +32,8 @@ from membership.members.models import Channel, Contact, Member
 from membership.orders import services as orders
 from membership.orders.formats.drafts import Buyer, LineDraft, OrderDraft
 from membership.orders.models import OrderState
+from tests.conftest import bind, english
 
-from .test_bearer_links import english
 from .test_undeclared_fields import contents
 
 CANARIES = {"first": "青鸟", "second": "玄鱼"}
@@ -92,16 +92,7 @@ def browser_of(app: Flask, db: Any) -> Callable[[Member], FlaskClient]:
     """A phone that has proved whose it is."""
 
     def make(person: Member) -> FlaskClient:
-        browser, now = english(app), kernel_clock.now()
-        db.session.add(
-            visitors.VisitorSession(
-                token_hash=visitors._hash(f"a3-{person.id}"), member_id=person.id, created_at=now, identified_at=now,
-                expires_at=now + visitors.LIFETIME,
-            )
-        )  # fmt: skip
-        db.session.flush()
-        browser.set_cookie(visitors.cookie_name(app.extensions["settings"].site_url), f"a3-{person.id}")
-        return browser
+        return bind(english(app.test_client()), person.id, identified=True)
 
     return make
 

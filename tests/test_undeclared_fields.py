@@ -18,14 +18,14 @@ from sqlalchemy import Connection, text
 
 from community.groups import services as groups
 from community.groups.models import GroupKind, GroupState
-from kernel import api_keys, visitors
-from kernel import clock as kernel_clock
+from kernel import api_keys
 from kernel.auth import Role
 from kernel.db import db as database
 from membership.gifts import services as gifts
 from membership.gifts.models import Gift, GiftKind
 from membership.members import services as members
 from membership.members.models import Channel, Member
+from tests.conftest import bind
 
 from .conftest import settle
 
@@ -178,16 +178,7 @@ def phone_of(app: Flask, db: Any) -> Callable[[Member], FlaskClient]:
     """A phone that has proved whose it is."""
 
     def make(person: Member) -> FlaskClient:
-        browser, now = app.test_client(), kernel_clock.now()
-        db.session.add(
-            visitors.VisitorSession(
-                token_hash=visitors._hash("a4"), member_id=person.id, created_at=now, identified_at=now,
-                expires_at=now + visitors.LIFETIME,
-            )
-        )  # fmt: skip
-        db.session.flush()
-        browser.set_cookie(visitors.cookie_name(app.extensions["settings"].site_url), "a4")
-        return browser
+        return bind(app.test_client(), person.id, identified=True)
 
     return make
 

@@ -7,22 +7,19 @@ from sqlalchemy import func, select
 
 from kernel.auth import Role
 from kernel.views import DefaultView, SavedView, plain_query
+from tests.conftest import english
 
 LIST = "/console/members"
 
 
 @pytest.fixture
 def manager(staff_client):
-    browser = staff_client(Role.MANAGER)
-    browser.set_cookie("lang", "en")
-    return browser
+    return english(staff_client(Role.MANAGER))
 
 
 @pytest.fixture
 def viewer(staff_client):
-    browser = staff_client(Role.VIEWER)
-    browser.set_cookie("lang", "en")
-    return browser
+    return english(staff_client(Role.VIEWER))
 
 
 def keep(browser, title="VIP3", query="tier=3", **more):

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from kernel import clock as kernel_clock
 from membership.coupons import services
@@ -26,6 +27,12 @@ def make_member(db: Any) -> Callable[..., Member]:
         return member
 
     return make
+
+
+@pytest.fixture
+def browse(browse: Callable[..., FlaskClient], clock: Any) -> Callable[..., FlaskClient]:
+    """Staff at their browsers while time stands still."""
+    return browse
 
 
 @pytest.fixture

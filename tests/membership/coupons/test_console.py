@@ -26,21 +26,12 @@ from membership.coupons.models import (
 )
 from membership.coupons.rules import Basket
 from membership.coupons.services.offers import draft_of
+from tests.conftest import english, everything
 
 PHONE = "+8612600001234"
 AMOUNT = {"name": "Spring", "kind": "amount", "value": "20", "min_spend": "99", "validity": "days", "valid_days": "14",
           "stock": "1000", "per_member": "1", "min_rank": "2", "group_id": "0"}  # fmt: skip
 SENTENCE = "¥20 off from ¥99, VIP2+, 14 days from the claim, 1,000 pieces"
-
-
-def english(browser):
-    browser.set_cookie("lang", "en")
-    return browser
-
-
-@pytest.fixture
-def browse(staff_client, clock):
-    return lambda role=Role.OWNER: english(staff_client(role))
 
 
 def said(page):
@@ -55,12 +46,6 @@ def followed(browser, page):
 
 def names_on(page):
     return re.findall(r'<a href="/console/offers/\d+">([^<]+)</a>', said(page))
-
-
-def everything(db):
-    """A count of every row of every table but sessions."""
-    tables = [t for t in db.metadata.sorted_tables if t.name not in ("staff_session", "visitor_session")]
-    return {t.name: db.session.scalar(select(func.count()).select_from(t)) for t in tables}
 
 
 def count_of(db, model):

@@ -17,8 +17,8 @@ from kernel import visitors
 from kernel.audit import AuditEntry
 from membership.coupons import codes, services
 from membership.coupons.models import Coupon, CouponState, Offer, OfferState
-from membership.coupons.services import claims
 from membership.members.models import Member
+from tests.conftest import bind
 
 EN = {"Accept-Language": "en"}
 
@@ -28,19 +28,7 @@ def phone(app: Flask, db: Any) -> Callable[..., FlaskClient]:
     """`phone()` is a browser nobody knows, `phone(member)` one that is bound to a member."""
 
     def make(member: Member | None = None) -> FlaskClient:
-        browser = app.test_client()
-        if member is not None:
-            now = claims.clock.now()
-            token = f"phone-{member.id}"
-            row = visitors.VisitorSession(
-                token_hash=visitors._hash(token),
-                member_id=member.id,
-                created_at=now,
-                expires_at=now + visitors.LIFETIME,
-            )
-            db.session.add(row)
-            browser.set_cookie(visitors.cookie_name("http://localhost"), token)
-        return browser
+        return app.test_client() if member is None else bind(app.test_client(), member.id)
 
     return make
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from kernel import links, visitors
+from kernel import links
 from kernel.errors import NotFound
 from kernel.events import EventRecord
 from membership.coupons import reports, rules, services
@@ -21,6 +20,7 @@ from membership.coupons.rules import Basket
 from membership.coupons.services import caps, transfers
 from membership.limits import services as limits
 from membership.members.services import erasure
+from tests.conftest import bind, english
 
 S = CouponState
 
@@ -163,14 +163,8 @@ def browser_of(app: Any, db: Any) -> Callable[..., FlaskClient]:
     """A browser that is bound to a member, or to nobody."""
 
     def make(member_id: int | None = None) -> FlaskClient:
-        client = app.test_client()
-        client.set_cookie("lang", "en")
-        if member_id is not None:
-            token = secrets.token_urlsafe(16)
-            db.session.add(visitors._fresh(member_id, token, identified=False))
-            db.session.commit()
-            client.set_cookie("visitor", token)
-        return client
+        browser = english(app.test_client())
+        return browser if member_id is None else bind(browser, member_id)
 
     return make
 

@@ -29,16 +29,6 @@ def text_of(page: Any) -> str:
     return page.get_data(as_text=True)
 
 
-@pytest.fixture
-def browse(staff_client: Callable, clock: Any) -> Callable:
-    def make(role: Role = Role.OWNER) -> Any:
-        browser = staff_client(role)
-        browser.set_cookie("lang", "en")
-        return browser
-
-    return make
-
-
 # ── Oddities ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

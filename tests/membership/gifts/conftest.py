@@ -9,13 +9,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from kernel import clock as kernel_clock
-from kernel import visitors
-from kernel.auth import Role
 from membership.gifts import services
 from membership.gifts.models import Gift, GiftClaim, GiftKind, GiftState
 from membership.members import services as members
 from membership.members.models import Channel, Member
+from tests.conftest import bind, english
 
 ADDRESS = {"recipient": "青柠", "phone": "126 0000 1234", "address": "杭州市西湖区样例路一号三楼"}
 
@@ -78,38 +76,12 @@ def give(make_member: Callable[..., Member], make_gift: Callable[..., Gift]) -> 
 
 
 @pytest.fixture
-def browse(staff_client: Callable[..., FlaskClient]) -> Callable[..., FlaskClient]:
-    """`browse(Role.ASSISTANT)`: a browser of staff that speaks English."""
-
-    def make(role: Role = Role.OWNER) -> FlaskClient:
-        browser = staff_client(role)
-        browser.set_cookie("lang", "en")
-        return browser
-
-    return make
-
-
-@pytest.fixture
 def phone(app: Flask, db: Any) -> Callable[..., FlaskClient]:
     """`phone()` is nobody's; `phone(member, identified=True)` is bound to a member. It speaks English."""
 
     def make(member: Member | None = None, identified: bool = False) -> FlaskClient:
-        browser = app.test_client()
-        browser.set_cookie("lang", "en")
-        if member is not None:
-            token, now = f"token-of-{member.id}-{identified}", kernel_clock.now()
-            db.session.add(
-                visitors.VisitorSession(
-                    token_hash=visitors._hash(token),
-                    member_id=member.id,
-                    created_at=now,
-                    identified_at=now if identified else None,
-                    expires_at=now + visitors.LIFETIME,
-                )
-            )
-            db.session.flush()
-            browser.set_cookie(visitors.cookie_name(app.extensions["settings"].site_url), token)
-        return browser
+        browser = english(app.test_client())
+        return browser if member is None else bind(browser, member.id, identified)
 
     return make
 

@@ -11,10 +11,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from kernel import clock as kernel_clock
-from kernel import visitors
 from membership.members import services
 from membership.members.models import Channel, Member
 from membership.orders.models import Order, OrderLine, OrderState
+from tests.conftest import bind, english
 
 PHONE = "+8612600001234"
 
@@ -81,21 +81,6 @@ def browser_of(app: Flask, db: Any) -> Callable[..., FlaskClient]:
     """`browser_of(member, identified=False)`: a phone that is bound to a member."""
 
     def make(member: Member, identified: bool = False) -> FlaskClient:
-        token = f"token-of-{member.id}-{identified}"
-        now = kernel_clock.now()
-        db.session.add(
-            visitors.VisitorSession(
-                token_hash=visitors._hash(token),
-                member_id=member.id,
-                created_at=now,
-                identified_at=now if identified else None,
-                expires_at=now + visitors.LIFETIME,
-            )
-        )
-        db.session.flush()
-        phone = app.test_client()
-        phone.set_cookie(visitors.cookie_name(app.extensions["settings"].site_url), token)
-        phone.set_cookie("lang", "en")
-        return phone
+        return bind(english(app.test_client()), member.id, identified)
 
     return make

@@ -18,28 +18,13 @@ from membership.members import listing, services
 from membership.members import queries as members
 from membership.members.forms import filter_from
 from membership.members.models import Channel, Contact, CustomerType, Note, Purpose, Stage
+from tests.conftest import everything
 
 from .conftest import PHONE
 
 
-def english(browser):
-    browser.set_cookie("lang", "en")
-    return browser
-
-
-@pytest.fixture
-def browse(staff_client):
-    return lambda role=Role.OWNER: english(staff_client(role))
-
-
 def names_on(page):
     return re.findall(r'<a href="/console/members/\d+">([^<]+)</a>', page.get_data(as_text=True))
-
-
-def everything(db):
-    """A count of every row of every table but sessions."""
-    tables = [t for t in db.metadata.sorted_tables if t.name not in ("staff_session", "visitor_session")]
-    return {t.name: db.session.scalar(select(func.count()).select_from(t)) for t in tables}
 
 
 # ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────

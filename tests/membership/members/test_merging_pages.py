@@ -14,16 +14,11 @@ from kernel.db import db as database
 from membership.members import services
 from membership.members.models import Channel, Dossier, Member, MemberIdentity, Merge, RightsRequest, RightsWish
 from membership.members.services import duplicates, erasure, reveals
-from tests.conftest import sign_in
+from tests.conftest import english, sign_in
 
 from .whole import person, row, snapshot
 
 PHONE = "+8612600003344"
-
-
-def english(browser: Any) -> Any:
-    browser.set_cookie("lang", "en")
-    return browser
 
 
 @pytest.fixture

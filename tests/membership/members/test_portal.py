@@ -15,15 +15,14 @@ from membership.members import queries as members
 from membership.members import services
 from membership.members.models import Contact, Purpose, SignInCode
 from membership.members.services import identify
+from tests.conftest import english, everything
 
 from .conftest import PHONE
-from .test_console import everything
 
 
 @pytest.fixture
 def phone(client):
-    client.set_cookie("lang", "en")
-    return client
+    return english(client)
 
 
 def said(answer):

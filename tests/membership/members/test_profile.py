@@ -28,16 +28,6 @@ def edit_form(browser, path):
 
 
 @pytest.fixture
-def browse(staff_client):
-    def make(role=Role.OWNER):
-        browser = staff_client(role)
-        browser.set_cookie("lang", "en")
-        return browser
-
-    return make
-
-
-@pytest.fixture
 def lime(make_member):
     return make_member(name="青柠", city="北京", address="示例路 1 号", hobbies="茶")
 

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import func, select, text
 
 from kernel import clock as kernel_clock
-from kernel import visitors
 from kernel.audit import AuditEntry
 from kernel.auth import Role
 from membership.coupons import services as coupons
@@ -28,6 +27,7 @@ from membership.points.models import (
     PointsReward,
     PointsTransaction,
 )
+from tests.conftest import bind
 
 
 def give(member: Any, points: int, source: str = "a") -> None:
@@ -43,20 +43,7 @@ def browser_of(app: Any, db: Any):
     """`browser_of(member, identified=True)` is a phone that is bound to a member."""
 
     def make(member: Any, identified: bool = True) -> Any:
-        token = f"points-{member.id}-{identified}"
-        now = kernel_clock.now()
-        db.session.add(
-            visitors.VisitorSession(
-                token_hash=visitors._hash(token),
-                member_id=member.id,
-                created_at=now,
-                identified_at=now if identified else None,
-                expires_at=now + visitors.LIFETIME,
-            )
-        )
-        browser = app.test_client()
-        browser.set_cookie(visitors.cookie_name(app.extensions["settings"].site_url), token)
-        return browser
+        return bind(app.test_client(), member.id, identified)
 
     return make
 

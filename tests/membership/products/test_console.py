@@ -23,16 +23,6 @@ from membership.products.services import ProductSeen
 
 
 @pytest.fixture
-def browse(staff_client):
-    def make(role=Role.OWNER):
-        browser = staff_client(role)
-        browser.set_cookie("lang", "en")
-        return browser
-
-    return make
-
-
-@pytest.fixture
 def shelf(db):
     ids = services.find_or_make_many(
         "shop",
