@@ -1,6 +1,9 @@
 """Outgoing webhooks: other programs are told what happens here, signed after the Standard Webhooks scheme, at least once.
 
-A room exposes an event under a public type, in its `webhooks.py`:
+A room exposes an event under a public type, in its `webhooks.py`; a message that only repeats fields of the event is enough:
+
+    class GiftClaimedMessage(Strict): ...
+    expose(GiftClaimed, "gift.claimed", GiftClaimedMessage, _l("A member has taken a gift up."))
 
     class OrderRecordedHook(Strict): ...
     def order_recorded(event: OrderRecorded) -> OrderRecordedHook | None: ...

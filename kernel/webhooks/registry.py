@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -32,22 +32,37 @@ _by_event: dict[str, Exposed] = {}
 
 
 def expose(
-    event_type: type[E], type_name: str, payload: Callable[[E], BaseModel | dict[str, Any] | None], about: Any = ""
+    event_type: type[E],
+    type_name: str,
+    payload: type[BaseModel] | Callable[[E], BaseModel | dict[str, Any] | None],
+    about: Any = "",
 ) -> None:
     """Let endpoints subscribe to an event under a public type (`noun.past_participle`; a changed meaning is `….v2`).
 
     `payload` makes the `data` of the message when the event is delivered, in that transaction; None tells nobody. Give its
-    return type as a pydantic model, so that the OpenAPI document describes it. `about` is a sentence for the settings page.
+    return type as a pydantic model, so that the OpenAPI document describes it. A model in its place takes the event's own
+    fields by their names. `about` is a sentence for the settings page.
     It names people by `member_id` alone: whoever needs more asks the REST interface, where reading is scoped and audited.
     """
-    hint = typing.get_type_hints(payload).get("return")
-    models = [one for one in (hint, *typing.get_args(hint)) if isinstance(one, type) and issubclass(one, BaseModel)]
-    found = Exposed(type_name, event_type, payload, about, models[0] if models else None)
+    if isinstance(payload, type):
+        found = Exposed(type_name, event_type, _as_it_is(event_type, payload), about, payload)
+    else:
+        hint = typing.get_type_hints(payload).get("return")
+        models = [one for one in (hint, *typing.get_args(hint)) if isinstance(one, type) and issubclass(one, BaseModel)]
+        found = Exposed(type_name, event_type, payload, about, models[0] if models else None)
     known = _types.get(type_name) or _by_event.get(event_type.__name__)
     if known is not None and (known.name, known.event) != (type_name, event_type):
         raise TypeError(f"{type_name} or {event_type.__name__} is exposed already")
     _types[type_name] = _by_event[event_type.__name__] = found
     events.subscribe(event_type)(spread)
+
+
+def _as_it_is(event_type: type[Event], model: type[BaseModel]) -> Callable[[Any], BaseModel]:
+    names = list(model.model_fields)
+    unknown = set(names) - {field.name for field in fields(event_type)}
+    if unknown:
+        raise TypeError(f"{event_type.__name__} has no {', '.join(sorted(unknown))} to tell")
+    return lambda event: model(**{name: getattr(event, name) for name in names})
 
 
 def exposed_types() -> dict[str, Exposed]:

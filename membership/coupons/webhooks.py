@@ -44,12 +44,6 @@ class CouponRevokedMessage(Strict):
     reason: str
 
 
-def claimed(event: CouponClaimed) -> CouponClaimedMessage:
-    return CouponClaimedMessage(
-        coupon_id=event.coupon_id, offer_id=event.offer_id, member_id=event.member_id, source=event.source
-    )
-
-
 def redeemed(event: CouponRedeemed) -> CouponRedeemedMessage:
     return CouponRedeemedMessage(
         coupon_id=event.coupon_id,
@@ -71,13 +65,7 @@ def rolled_back(event: CouponRolledBack) -> CouponRolledBackMessage:
     )
 
 
-def revoked(event: CouponRevoked) -> CouponRevokedMessage:
-    return CouponRevokedMessage(
-        coupon_id=event.coupon_id, offer_id=event.offer_id, member_id=event.member_id, reason=event.reason
-    )
-
-
-expose(CouponClaimed, "coupon.claimed", claimed, _l("A member has a new coupon."))
+expose(CouponClaimed, "coupon.claimed", CouponClaimedMessage, _l("A member has a new coupon."))
 expose(CouponRedeemed, "coupon.redeemed", redeemed, _l("A coupon was used on an order."))
 expose(CouponRolledBack, "coupon.rolled_back", rolled_back, _l("The use of a coupon was undone."))
-expose(CouponRevoked, "coupon.revoked", revoked, _l("The shop took a coupon back."))
+expose(CouponRevoked, "coupon.revoked", CouponRevokedMessage, _l("The shop took a coupon back."))

@@ -44,36 +44,8 @@ class GiftForfeitedMessage(Strict):
     member_id: int
 
 
-def offered(event: GiftOffered) -> GiftOfferedMessage:
-    return GiftOfferedMessage(
-        claim_id=event.claim_id, gift_id=event.gift_id, member_id=event.member_id, benefit=event.benefit
-    )
-
-
-def claimed(event: GiftClaimed) -> GiftClaimedMessage:
-    return GiftClaimedMessage(claim_id=event.claim_id, gift_id=event.gift_id, member_id=event.member_id)
-
-
-def shipped(event: GiftShipped) -> GiftShippedMessage:
-    return GiftShippedMessage(
-        claim_id=event.claim_id,
-        gift_id=event.gift_id,
-        member_id=event.member_id,
-        carrier=event.carrier,
-        tracking_number=event.tracking_number,
-    )
-
-
-def delivered(event: GiftDelivered) -> GiftDeliveredMessage:
-    return GiftDeliveredMessage(claim_id=event.claim_id, gift_id=event.gift_id, member_id=event.member_id)
-
-
-def forfeited(event: GiftForfeited) -> GiftForfeitedMessage:
-    return GiftForfeitedMessage(claim_id=event.claim_id, gift_id=event.gift_id, member_id=event.member_id)
-
-
-expose(GiftOffered, "gift.offered", offered, _l("A gift waits for a member."))
-expose(GiftClaimed, "gift.claimed", claimed, _l("A member has taken a gift up."))
-expose(GiftShipped, "gift.shipped", shipped, _l("A gift is on its way."))
-expose(GiftDelivered, "gift.delivered", delivered, _l("A gift is with its member."))
-expose(GiftForfeited, "gift.forfeited", forfeited, _l("A member let the deadline of a gift pass."))
+expose(GiftOffered, "gift.offered", GiftOfferedMessage, _l("A gift waits for a member."))
+expose(GiftClaimed, "gift.claimed", GiftClaimedMessage, _l("A member has taken a gift up."))
+expose(GiftShipped, "gift.shipped", GiftShippedMessage, _l("A gift is on its way."))
+expose(GiftDelivered, "gift.delivered", GiftDeliveredMessage, _l("A gift is with its member."))
+expose(GiftForfeited, "gift.forfeited", GiftForfeitedMessage, _l("A member let the deadline of a gift pass."))

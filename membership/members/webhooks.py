@@ -47,34 +47,10 @@ class MemberErasedMessage(Strict):
     member_id: int
 
 
-def enrolled(event: MemberEnrolled) -> MemberEnrolledMessage:
-    return MemberEnrolledMessage(member_id=event.member_id, source=event.source)
-
-
-def consent_changed(event: ConsentChanged) -> ConsentChangedMessage:
-    return ConsentChangedMessage(
-        member_id=event.member_id,
-        channel=event.channel,
-        purpose=event.purpose,
-        granted=event.granted,
-        source=event.source,
-    )
-
-
-def merged(event: MembersMerged) -> MembersMergedMessage:
-    return MembersMergedMessage(member_id=event.member_id, absorbed_id=event.absorbed_id)
-
-
-def merge_undone(event: MergeUndone) -> MergeUndoneMessage:
-    return MergeUndoneMessage(member_id=event.member_id, survivor_id=event.survivor_id, absorbed_id=event.absorbed_id)
-
-
-def erased(event: MemberErased) -> MemberErasedMessage:
-    return MemberErasedMessage(member_id=event.member_id)
-
-
-expose(MemberEnrolled, "member.enrolled", enrolled, _l("Somebody accepted an invitation or a link."))
-expose(MembersMerged, "member.merged", merged, _l("Two records were found to be one person."))
-expose(MergeUndone, "member.merge_undone", merge_undone, _l("A merge was taken back."))
-expose(MemberErased, "member.erased", erased, _l("A person's data was erased."))
-expose(ConsentChanged, "consent.changed", consent_changed, _l("Somebody agreed to be addressed, or took that back."))
+expose(MemberEnrolled, "member.enrolled", MemberEnrolledMessage, _l("Somebody accepted an invitation or a link."))
+expose(MembersMerged, "member.merged", MembersMergedMessage, _l("Two records were found to be one person."))
+expose(MergeUndone, "member.merge_undone", MergeUndoneMessage, _l("A merge was taken back."))
+expose(MemberErased, "member.erased", MemberErasedMessage, _l("A person's data was erased."))
+expose(
+    ConsentChanged, "consent.changed", ConsentChangedMessage, _l("Somebody agreed to be addressed, or took that back.")
+)

@@ -90,33 +90,9 @@ def spent(event: PointsSpent) -> PointsSpentMessage:
     )
 
 
-def returned(event: PointsReturned) -> PointsReturnedMessage:
-    return PointsReturnedMessage(
-        transaction_id=event.transaction_id, member_id=event.member_id, points=event.points, lost=event.lost
-    )
-
-
-def clawed_back(event: PointsClawedBack) -> PointsClawedBackMessage:
-    return PointsClawedBackMessage(
-        transaction_id=event.transaction_id,
-        member_id=event.member_id,
-        order_id=event.order_id,
-        points=event.points,
-        shortfall=event.shortfall,
-    )
-
-
-def expired(event: PointsExpired) -> PointsExpiredMessage:
-    return PointsExpiredMessage(member_id=event.member_id, points=event.points)
-
-
-def expiring(event: PointsExpiring) -> PointsExpiringMessage:
-    return PointsExpiringMessage(member_id=event.member_id, points=event.points, expires_at=event.expires_at)
-
-
 expose(PointsEarned, "points.earned", earned, _l("A member has been given points."))
 expose(PointsSpent, "points.spent", spent, _l("A member has spent points."))
-expose(PointsReturned, "points.returned", returned, _l("Spent points have come back."))
-expose(PointsClawedBack, "points.clawed_back", clawed_back, _l("A refund has taken points back."))
-expose(PointsExpired, "points.expired", expired, _l("Points of a member have lapsed."))
-expose(PointsExpiring, "points.expiring", expiring, _l("A member has been told that points will lapse."))
+expose(PointsReturned, "points.returned", PointsReturnedMessage, _l("Spent points have come back."))
+expose(PointsClawedBack, "points.clawed_back", PointsClawedBackMessage, _l("A refund has taken points back."))
+expose(PointsExpired, "points.expired", PointsExpiredMessage, _l("Points of a member have lapsed."))
+expose(PointsExpiring, "points.expiring", PointsExpiringMessage, _l("A member has been told that points will lapse."))

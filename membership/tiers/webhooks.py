@@ -18,10 +18,4 @@ class TierChangedMessage(Strict):
     reason: str
 
 
-def changed(event: TierChanged) -> TierChangedMessage:
-    return TierChangedMessage(
-        member_id=event.member_id, from_rank=event.from_rank, to_rank=event.to_rank, reason=event.reason
-    )
-
-
-expose(TierChanged, "tier.changed", changed, _l("A member has another tier."))
+expose(TierChanged, "tier.changed", TierChangedMessage, _l("A member has another tier."))

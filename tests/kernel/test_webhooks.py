@@ -22,7 +22,7 @@ from kernel.errors import Refusal
 from kernel.events import Event, EventDelivery, publish
 from kernel.http import Strict
 from kernel.outbound import AddressRefused
-from kernel.webhooks import brief, expose, jobs, rules, services
+from kernel.webhooks import brief, expose, exposed_types, jobs, rules, services
 from kernel.webhooks.models import DeliveryState, EndpointState, WebhookDelivery, WebhookEndpoint
 
 
@@ -41,6 +41,24 @@ def probe_happened(event: ProbeHappened) -> ProbeData | None:
 
 
 expose(ProbeHappened, "probe.happened", probe_happened, "A probe.")
+
+
+class ProbeNumber(Strict):
+    number: int
+
+
+def test_a_model_in_place_of_a_function_takes_the_event_as_it_is(clock):
+    @dataclass(frozen=True, kw_only=True)
+    class ProbeSpoke(Event):
+        number: int
+        secret: str
+
+    expose(ProbeSpoke, "probe.spoke", ProbeNumber, "A probe.")
+    found = exposed_types()["probe.spoke"]
+    assert found.model is ProbeNumber
+    assert found.payload(ProbeSpoke(number=7, secret="tea")) == ProbeNumber(number=7)
+    with pytest.raises(TypeError, match="has no word to tell"):
+        expose(ProbeSpoke, "probe.spoke_again", ProbeData, "A probe.")
 
 
 class Receiver:
