@@ -28,7 +28,6 @@ from sqlalchemy import (
     union,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
-from sqlalchemy.orm import aliased
 
 from kernel import clock
 from kernel.db import db
@@ -109,27 +108,17 @@ def agreed(contact: Contact) -> Any:
 
 
 def _nowhere_agreed() -> ColumnElement[bool]:
-    """Whether `Member` agreed to offers by no channel at all."""
-    later = aliased(Consent)
-    newer = select(literal(1)).where(
-        later.member_id == Consent.member_id,
-        later.channel == Consent.channel,
-        later.purpose == Consent.purpose,
-        later.id > Consent.id,
-    )
-    yes = (
-        select(literal(1))
-        .where(
-            Consent.member_id == Member.id,
-            Consent.purpose == Purpose.MARKETING,
-            Consent.granted,
-            ~newer.correlate(Consent).exists(),
-        )
-        .limit(1)
+    """Whether `Member` agreed to offers by no channel at all: none of their last words on the channels is yes."""
+    last = (
+        select(Consent.granted)
+        .where(Consent.member_id == Member.id, Consent.purpose == Purpose.MARKETING)
+        .ext(distinct_on(Consent.channel))
+        .order_by(Consent.channel, Consent.id.desc())
         .correlate(Member)
+        .subquery("last_words")
     )
     # A value, not an EXISTS: looked up member by member as far as a page needs, never joined as a whole.
-    return yes.scalar_subquery().is_(None)
+    return ~func.coalesce(select(func.bool_or(last.c.granted)).scalar_subquery(), false())
 
 
 def _between(column: Any, span: tuple[int, int | None]) -> list[ColumnElement[bool]]:
@@ -233,8 +222,14 @@ def page_of(wanted: MemberFilter, sort: str, cursor: str | None) -> tuple[Page |
     count: Count | None = None
     with suppress(TooSlow), time_limit(SECONDS):
         statement, order = arranged(wanted, sort)
+        if wanted.q and wanted.count_cap and statement.get_final_froms() == [Member.__table__]:
+            # Looking a name up costs more than anything else, and so it is done once for the count and the page.
+            found = db.session.scalars(statement.with_only_columns(Member.id).limit(wanted.count_cap + 1)).all()
+            count = Count(min(len(found), wanted.count_cap), len(found) > wanted.count_cap)
+            if not count.capped:
+                statement = select(Member).where(Member.id == func.any(list(found)))
         page = keyset(statement, order, cursor)
-        if wanted.count_cap:
+        if count is None and wanted.count_cap:
             count = capped_count(statement, wanted.count_cap)
     return page, count
 

@@ -185,7 +185,10 @@ class Consent(db.Model):
     at: Mapped[datetime]
 
     __table_args__ = (
-        Index("ix_consent_latest", "member_id", "channel", "purpose", text("id DESC")),
+        # One person's last word on each channel, answered without the rows themselves.
+        Index(
+            "ix_consent_last_words", "member_id", "channel", "purpose", text("id DESC"), postgresql_include=["granted"]
+        ),
         # Read backwards member by member: who agreed to a channel, newest member first, without looking at the others.
         Index(
             "ix_consent_channel",

@@ -941,10 +941,18 @@ def upgrade() -> None:
     op.add_column("api_key", sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("api_key", sa.Column("per_minute", sa.BigInteger(), server_default="1200", nullable=False))
     op.create_index("ix_audit_entry_action", "audit_entry", ["action", "at"], unique=False)
+    op.drop_index(op.f("ix_consent_latest"), table_name="consent")
     op.create_index(
         "ix_consent_channel",
         "consent",
         ["channel", "purpose", sa.literal_column("member_id DESC"), sa.literal_column("id DESC")],
+        unique=False,
+        postgresql_include=["granted"],
+    )
+    op.create_index(
+        "ix_consent_last_words",
+        "consent",
+        ["member_id", "channel", "purpose", sa.literal_column("id DESC")],
         unique=False,
         postgresql_include=["granted"],
     )
@@ -1242,7 +1250,14 @@ def downgrade() -> None:
     op.drop_column("coupon", "device")
     op.drop_column("coupon", "network")
     op.drop_column("coupon", "reminded_at")
+    op.drop_index("ix_consent_last_words", table_name="consent", postgresql_include=["granted"])
     op.drop_index("ix_consent_channel", table_name="consent", postgresql_include=["granted"])
+    op.create_index(
+        op.f("ix_consent_latest"),
+        "consent",
+        ["member_id", "channel", "purpose", sa.literal_column("id DESC")],
+        unique=False,
+    )
     op.drop_index("ix_audit_entry_action", table_name="audit_entry")
     op.drop_column("api_key", "per_minute")
     op.drop_column("api_key", "expires_at")

@@ -176,6 +176,30 @@ def test_paging_shows_everybody_once_in_order(db, people):
         assert (query, seen) == (query, whole)
 
 
+def test_a_page_and_its_count_agree_with_the_whole_list(db, people):
+    for query in CASES:
+        wanted = asked(query)
+        statement, order = listing.arranged(wanted)
+        whole = [m.id for m in db.session.scalars(statement.order_by(*order))]
+        page, count = listing.page_of(wanted, "", None)
+        assert (query, [m.id for m in page.rows]) == (query, whole[:50])
+        assert (query, count is not None) == (query, wanted.count_cap > 0)
+        assert count is None or (query, count.n, count.capped) == (query, len(whole), False)
+        if page.next_cursor:
+            later, again = listing.page_of(wanted, "", page.next_cursor)
+            assert (query, [m.id for m in later.rows]) == (query, whole[50:100])
+            assert str(again) == str(count)
+
+
+def test_a_search_that_finds_more_than_is_counted_is_paged_all_the_same(db, people, monkeypatch):
+    monkeypatch.setattr(listing.MemberFilter, "count_cap", 3)
+    page, count = listing.page_of(asked("q=王伟"), "", None)
+    assert (count.n, count.capped) == (3, True)
+    whole = db.session.scalars(listing.listed(asked("q=王伟"))).all()
+    assert sorted(m.id for m in page.rows) == sorted(m.id for m in whole)
+    assert len(page.rows) > 3
+
+
 def test_a_combination_that_takes_too_long_says_narrow_it(db, owner_client, people, monkeypatch):
     owner_client.set_cookie("lang", "en")
     monkeypatch.setattr(listing, "SECONDS", 0.05)
