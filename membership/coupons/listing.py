@@ -13,7 +13,7 @@ from kernel.pages import Count, Page, capped_count, keyset
 from membership.products.models import Product
 
 from .models import CouponKind, CouponState, Offer, OfferState, OfferVersion, Redemption
-from .queries import OfferRow, Used, sources_of, used_of
+from .queries import OfferRow, Used, used_of
 
 PAGE = 30
 
@@ -109,15 +109,6 @@ def yield_of(offer_id: int) -> Yield:
         ).where(Redemption.offer_id == offer_id, Redemption.rolled_back_at.is_(None))
     ).one()
     return Yield(row[0], int(row[1]), int(row[2]))
-
-
-def used_through(offer_id: int) -> dict[int, int]:
-    """How many coupons that came through each public link (by its id) were used."""
-    return {
-        int(source.removeprefix("link:")): used
-        for source, _count, used in sources_of(offer_id)
-        if source.startswith("link:") and source.removeprefix("link:").isdigit()
-    }
 
 
 def dearer_than(skus: Sequence[str], price: int) -> list[tuple[str, str, int]]:

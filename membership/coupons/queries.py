@@ -113,11 +113,27 @@ def sources_of(offer_id: int) -> list[tuple[str, int, int]]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-def links_of(offer_id: int) -> list[tuple[ClaimLink, int]]:
-    """The public links of an offer, newest first, with the coupons that came through each."""
-    counts = {source: count for source, count, _used in sources_of(offer_id)}
-    links = db.session.scalars(select(ClaimLink).where(ClaimLink.offer_id == offer_id).order_by(ClaimLink.id.desc()))
-    return [(link, counts.get(f"link:{link.id}", 0)) for link in links]
+def links_of(offer_id: int) -> Sequence[ClaimLink]:
+    """The public links of an offer, newest first."""
+    return db.session.scalars(
+        select(ClaimLink).where(ClaimLink.offer_id == offer_id).order_by(ClaimLink.id.desc())
+    ).all()
+
+
+def names_of(links: Sequence[ClaimLink]) -> dict[str, str]:
+    """The names of links by what the coupons that came through them call their source."""
+    return {f"link:{link.id}": link.name for link in links}
+
+
+def brought_by(links: Sequence[ClaimLink]) -> dict[int, tuple[int, int]]:
+    """What came through links, by their ids: (coupons, how many of them are used)."""
+    sources = {f"link:{link.id}": link.id for link in links}
+    rows = db.session.execute(
+        select(Coupon.source, func.count(), func.count().filter(Coupon.state == CouponState.REDEEMED))
+        .where(Coupon.offer_id.in_({link.offer_id for link in links}), Coupon.source.in_(sources))
+        .group_by(Coupon.source)
+    )
+    return dict.fromkeys(sources.values(), (0, 0)) | {sources[row[0]]: (row[1], row[2]) for row in rows}
 
 
 def versions_of(offer_id: int) -> Sequence[OfferVersion]:

@@ -59,7 +59,7 @@ def _coupon_page(row: CouponRow, redeem_form: RedeemForm, reason_form: ReasonFor
         reason_form=reason_form,
         labels=labels,
         S=CouponState,
-        link_names={f"link:{link.id}": link.name for link, _count in queries.links_of(row.offer.id)},
+        link_names=queries.names_of(queries.links_of(row.offer.id)),
         masked_phone=masked_phone,
     ), status
 

@@ -41,6 +41,7 @@ def frame(offer: Offer, version: OfferVersion, tab: str) -> dict[str, Any]:
     states = queries.states_of(offer.id)
     startable = offer.state in (OfferState.DRAFT, OfferState.PAUSED) and may("coupons.edit")
     cases, below = guard.weigh(version, offer.id) if startable or tab == "overview" else ([], 0)
+    groups = group_names()
     return {
         "offer": offer,
         "version": version,
@@ -48,7 +49,8 @@ def frame(offer: Offer, version: OfferVersion, tab: str) -> dict[str, Any]:
         "acts": ACTS[offer.state],
         "states": states,
         "usable": listing.usable(states),
-        "sentence": sentence_of(offer, version, group_names()),
+        "groups": groups,
+        "sentence": sentence_of(offer, version, groups),
         "cases": cases,
         "below": below,
         "labels": labels,

@@ -11,7 +11,7 @@ from kernel.auth import staff
 from kernel.errors import NotFound
 from kernel.i18n import gettext as _
 
-from .. import listing, queries, services
+from .. import queries, services
 from ..forms import LinkForm
 from ..models import ClaimLink, Offer, OfferVersion
 from . import bp
@@ -19,12 +19,13 @@ from .frame import frame
 
 
 def _links_page(offer: Offer, version: OfferVersion, form: LinkForm, status: int = 200) -> Any:
-    used = listing.used_through(offer.id)
+    found = queries.links_of(offer.id)
+    brought = queries.brought_by(found)
     return render_template(
         "coupons/links.html",
         **frame(offer, version, "links"),
         form=form,
-        rows=[(link, count, used.get(link.id, 0)) for link, count in queries.links_of(offer.id)],
+        rows=[(link, *brought[link.id]) for link in found],
         absolute=links.absolute,
     ), status
 
@@ -43,7 +44,7 @@ def add_link(offer_id: int) -> Any:
     if not form.validate():
         return _links_page(offer, version, form, 422)
     name = (form.name.data or "").strip()
-    known = [link for link, _count in queries.links_of(offer.id) if link.name == name and link.revoked_at is None]
+    known = [link for link in queries.links_of(offer.id) if link.name == name and link.revoked_at is None]
     if known:
         flash(_("There is a link of this name already; here it is."), "info")
     else:
@@ -61,7 +62,7 @@ def revoke_link(offer_id: int, link_id: int) -> Any:
 
 
 def _link(offer_id: int, link_id: int) -> ClaimLink:
-    found = next((link for link, _count in queries.links_of(offer_id) if link.id == link_id), None)
+    found = next((link for link in queries.links_of(offer_id) if link.id == link_id), None)
     if found is None:
         raise NotFound
     return found

@@ -309,16 +309,17 @@ def _pieces(offer: Offer) -> str:
 
 
 def _show(offer: Offer, version: OfferVersion, form: StockForm) -> str:
-    shown = [(link, count) for link, count in queries.links_of(offer.id) if link.revoked_at is None]
-    link = shown[0][0] if shown else None
+    found = queries.links_of(offer.id)
+    link = next((one for one in found if one.revoked_at is None), None)
     address = links.absolute(f"/o/{link.token}") if link else None
-    groups = group_names()
+    around = frame(offer, version, "overview")
+    groups = around["groups"]
     return render_template(
         "coupons/offer.html",
-        **frame(offer, version, "overview"),
+        **around,
         brought=listing.yield_of(offer.id),
         sources=queries.sources_of(offer.id),
-        link_names={f"link:{link.id}": link.name for link, _count in queries.links_of(offer.id)},
+        link_names=queries.names_of(found),
         versions=_versions(offer, groups),
         book=reports.liabilities([offer.id])[0],
         days=(days := reports.curve(offer.id)),
@@ -383,7 +384,7 @@ def claims(offer_id: int) -> Any:
         page=page,
         count=count,
         chips_on=chips,
-        link_names={f"link:{link.id}": link.name for link, _count in queries.links_of(offer.id)},
+        link_names=queries.names_of(queries.links_of(offer.id)),
     )
 
 

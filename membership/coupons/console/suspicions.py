@@ -15,7 +15,7 @@ from membership.members.rules import masked_phone
 from .. import labels, queries, services
 from ..services import leaks
 from . import bp
-from .frame import frame, group_names
+from .frame import frame
 
 
 @bp.get("/offers/<int:offer_id>/oddities")
@@ -26,7 +26,6 @@ def oddities(offer_id: int) -> Any:
         "coupons/oddities.html",
         **frame(offer, version, "oddities"),
         findings=leaks.findings(offer.id),
-        groups=group_names(),
     )
 
 
@@ -42,7 +41,6 @@ def oddity(offer_id: int, sign: str) -> Any:
         **frame(offer, version, "oddities"),
         finding=found,
         rows=queries.owners_of(found.coupon_ids[: leaks.SHOWN]),
-        groups=group_names(),
         masked_phone=masked_phone,
     )
 
