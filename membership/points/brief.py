@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from flask import render_template, url_for
-from markupsafe import Markup
 
 from kernel import clock, today
 from kernel.auth import may
@@ -78,18 +77,13 @@ def find(words: str) -> list[Hit]:
     ]
 
 
-def _piece(template: str, **values: object) -> Markup:
-    # A template escapes its own values.
-    return Markup(render_template(template, **values))  # noqa: S704
-
-
-def member_side(member: Member) -> Markup:
+def member_side(member: Member) -> str:
     """A member's points, on the console's page about them (slot `member.side`)."""
     if not may("points.view") or queries.program().id is None:
-        return Markup("")
+        return ""
     rows = queries.history_page(member.id, None, 4).rows
     balance = queries.balance_of(member.id)
-    return _piece(
+    return render_template(
         "points/_member_side.html",
         member=member,
         balance=balance,
@@ -100,10 +94,10 @@ def member_side(member: Member) -> Markup:
     )
 
 
-def me_nav(member: Member) -> Markup:
+def me_nav(member: Member) -> str:
     """The way to their points (slot `me.nav`)."""
     if queries.program().id is None:
-        return Markup("")
+        return ""
     balance = queries.balance_of(member.id)
     text = None
     soon = balance.next_expiry_at is not None and balance.next_expiry_at - clock.now() < timedelta(
@@ -120,7 +114,7 @@ def me_nav(member: Member) -> Markup:
         text = ngettext(
             "%(count)s more on the way", "%(count)s more on the way", balance.pending, count=number(balance.pending)
         )
-    return _piece("points/_me_nav.html", balance=balance, text=text)
+    return render_template("points/_me_nav.html", balance=balance, text=text)
 
 
 def init() -> None:

@@ -9,7 +9,7 @@ from kernel.i18n import day, number
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
-from .models import AccountKind, Bucket, Clawback, Kind, Late, LotState, PointsTransaction, Rounding
+from .models import AccountKind, Clawback, Kind, Late, LotState, PointsTransaction, Rounding
 from .rules import MILLE, Program, ProgramMistake
 
 KINDS = {
@@ -60,12 +60,6 @@ ACCOUNT_HELP = {
     AccountKind.BREAKAGE: _l("What ran out unused"),
     AccountKind.PROMOTION: _l("Earned and awarded, less what refunds took back"),
     AccountKind.ADJUSTMENT: _l("What staff gave and took"),
-}
-
-BUCKETS = {
-    Bucket.PENDING: _l("Pending"),
-    Bucket.ACTIVE: _l("Usable now"),
-    Bucket.LOCKED: _l("Set aside"),
 }
 
 LOT_STATES = {

@@ -190,7 +190,7 @@ def get_transaction(transaction_id: int) -> PointsTransaction:
 
 def owner_of(transaction: PointsTransaction) -> int:
     """Whose points a transaction changed: whoever owns its account now."""
-    owner = db.session.get_one(PointsAccount, transaction.account_id).member_id
+    owner = db.session.scalar(select(PointsAccount.member_id).where(PointsAccount.id == transaction.account_id))
     if owner is None:
         raise NotFound
     return owner

@@ -11,6 +11,7 @@ from kernel.db import db
 from kernel.events import describes
 from kernel.i18n import day, ngettext, number
 from kernel.i18n import gettext as _
+from kernel.pages import once_a_request
 
 from . import labels
 from .events import (
@@ -71,8 +72,12 @@ def expiring(event: PointsExpiring) -> Markup:
     return sentence % {"points": words, "day": day(labels.last_day(event.expires_at))}
 
 
+@once_a_request
+def _name(reward_id: int) -> str:
+    reward = db.session.get(PointsReward, reward_id)
+    return reward.name if reward is not None else _("a reward")
+
+
 @describes(RewardTaken)
 def taken(event: RewardTaken) -> Markup:
-    reward = db.session.get(PointsReward, event.reward_id)
-    name = reward.name if reward is not None else _("a reward")
-    return escape(_("Took the reward “%(reward)s”")) % {"reward": name}
+    return escape(_("Took the reward “%(reward)s”")) % {"reward": _name(event.reward_id)}

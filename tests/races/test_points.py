@@ -19,7 +19,8 @@ from kernel import clock
 from kernel.db import db, transaction
 from membership.coupons import services as coupons
 from membership.coupons.models import Coupon, CouponKind, OfferState
-from membership.members.models import Member
+from membership.members.models import Member, Note
+from membership.members.services import merge
 from membership.orders.models import Order, OrderState
 from membership.points import queries, rules, services
 from membership.points.models import Kind, PointsLot, PointsLotUse, PointsRedemption, PointsTransaction
@@ -220,6 +221,111 @@ def test_a_limit_of_two_a_member_holds_under_twenty_presses(app: Flask, floor: N
     assert counts(app) == (2, 2, 120)
     with app.app_context():
         check_books(db)
+
+
+# ── A merge meanwhile ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+
+def while_merging(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, survivor: int, absorbed: int, work: Callable[[], Any]
+) -> Counter[str]:
+    """Merge two records, and do something with points once the merge has its members and before it has their accounts.
+
+    Neither goes by the clock: the merge goes on when the work has its accounts or waits for somebody's lock.
+    """
+    merging, working = threading.Event(), threading.Event()
+    lock, settle = merge.lock, ledger.settle
+
+    def lock_and_wait(ids: Any) -> Any:
+        rows = lock(ids)
+        merging.set()
+        deadline = time.monotonic() + 30
+        while not working.is_set() and not db.session.scalar(text(WAITING)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return rows
+
+    def settle_and_say(accounts: Any, now: Any) -> Any:
+        working.set()
+        return settle(accounts, now)
+
+    def act(place: int) -> Any:
+        if place == 0:
+            return merge.merge(survivor, absorbed)
+        assert merging.wait(30)
+        return work()
+
+    monkeypatch.setattr(merge, "lock", lock_and_wait)
+    monkeypatch.setattr(ledger, "settle", settle_and_say)
+    return at_once(app, 2, act)
+
+
+def test_a_redeem_during_a_merge_waits_for_it_and_is_the_survivors(
+    app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survivor, absorbed = people(app, 2, points=100)
+    reward = reward_with(app, stock=None)
+    ends = while_merging(app, monkeypatch, survivor, absorbed, lambda: services.redeem(absorbed, reward, "token-0001"))
+    assert ends == {"done": 2}
+    with app.app_context():
+        assert queries.balance_of(survivor).active == 140
+        assert db.session.scalars(select(PointsRedemption.member_id)).all() == [survivor]
+        check_books(db)
+
+
+def test_the_sweep_during_a_merge_waits_for_it(app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    survivor, absorbed = people(app, 2, points=100)
+    later = clock.now() + timedelta(days=4_000)
+    ends = while_merging(app, monkeypatch, survivor, absorbed, lambda: services.settle_due(now=later))
+    assert ends == {"done": 2}
+    with app.app_context(), transaction():
+        services.settle_due(now=later)
+        assert services.due_count() == 0
+        assert queries.balance_of(survivor).active == 0
+        check_books(db)
+
+
+def test_points_given_back_during_a_merge_come_to_the_survivor(
+    app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survivor, absorbed = people(app, 2, points=100)
+    with app.app_context(), transaction():
+        spent = services.spend(absorbed, 30, source_type="till", source_id="1").id
+    ends = while_merging(
+        app, monkeypatch, survivor, absorbed, lambda: services.give_back(queries.get_transaction(spent))
+    )
+    assert ends == {"done": 2}
+    with app.app_context(), transaction():
+        # Again it is the same one, whoever owns it now.
+        services.give_back(queries.get_transaction(spent))
+        assert queries.balance_of(survivor).active == 200
+        check_books(db)
+
+
+def spend_and_note(member_id: int) -> None:
+    """Points first and then something that names the person, as whoever spends points on something does."""
+    spent = services.spend(member_id, 60, source_type="till", source_id="1")
+    owner = queries.owner_of(spent)
+    db.session.add(Note(member_id=owner, author="Till", body="60", at=clock.now()))
+
+
+def test_spending_during_a_merge_waits_for_it(app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    survivor, absorbed = people(app, 2, points=100)
+    assert while_merging(app, monkeypatch, survivor, absorbed, lambda: spend_and_note(absorbed)) == {"done": 2}
+    with app.app_context():
+        assert queries.balance_of(survivor).active == 140
+        check_books(db)
+
+
+def test_the_order_of_locks_has_teeth(app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the members not held before their accounts, the two wait for each other in a circle."""
+    survivor, absorbed = people(app, 2, points=100)
+    monkeypatch.setattr(ledger, "hold_owners", lambda member_ids: None)
+    ends = while_merging(app, monkeypatch, survivor, absorbed, lambda: spend_and_note(absorbed))
+    assert ends["OperationalError"] == 1, ends
 
 
 # ── Everything at once ──────────────────────────────────────────────────────────────────────────────────────────────

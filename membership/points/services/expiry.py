@@ -36,17 +36,22 @@ def settle_due(size: int = SLICE, now: datetime | None = None) -> int:
         .limit(size)
         .subquery()
     )
-    ids = db.session.scalars(select(due.c.account_id)).all()
-    if ids:
+    rows = db.session.execute(
+        select(PointsAccount.id, PointsAccount.member_id).join(due, due.c.account_id == PointsAccount.id)
+    ).all()
+    if rows:
+        owners = sorted({row.member_id for row in rows if row.member_id is not None})
+        ledger.hold_owners(owners)
         accounts = db.session.scalars(
             select(PointsAccount)
-            .where(PointsAccount.id.in_(sorted(set(ids))))
+            # An account that a merge has brought to somebody else meanwhile comes with the next slice.
+            .where(PointsAccount.id.in_(sorted({row.id for row in rows})), PointsAccount.member_id.in_(owners))
             .order_by(PointsAccount.id)
             .with_for_update()
             .execution_options(populate_existing=True)
         ).all()
         ledger.settle(accounts, now)
-    return len(ids)
+    return len(rows)
 
 
 def tell_expiring(size: int = SLICE) -> int:

@@ -18,6 +18,7 @@ from kernel.db import changed, db
 from kernel.errors import NotFound
 from kernel.events import publish_all
 from membership.members import queries as members
+from membership.members.models import Member
 
 from .. import rules
 from ..events import PointsExpired
@@ -51,13 +52,36 @@ def contra(kind: AccountKind) -> int:
     return found
 
 
+def hold_owners(member_ids: Sequence[int]) -> None:
+    """Keep members from being merged or erased until the transaction ends; others may do so beside."""
+    db.session.execute(
+        select(Member.id)
+        .where(Member.id.in_(member_ids))
+        .order_by(Member.id)
+        .with_for_update(read=True, key_share=True)
+    )
+
+
+def held_owner(member_id: int) -> Member:
+    """The living record of a member, kept from being merged or erased until the transaction ends. Refuses with `NotFound`."""
+    for _try in range(3):
+        member = members.get_member(member_id)
+        hold_owners([member.id])
+        db.session.refresh(member)
+        if member.merged_into_id is None:
+            return member
+    raise NotFound
+
+
 def locked(member_ids: Iterable[int]) -> list[PointsAccount]:
     """The accounts of members with their rows locked, read anew. Always in the order of their ids, so that no two callers wait
-    for each other."""
+    for each other; and the members before the accounts, as a merge takes them."""
+    owners = sorted(set(member_ids))
+    hold_owners(owners)
     return list(
         db.session.scalars(
             select(PointsAccount)
-            .where(PointsAccount.member_id.in_(sorted(set(member_ids))))
+            .where(PointsAccount.member_id.in_(owners))
             .order_by(PointsAccount.id)
             .with_for_update()
             .execution_options(populate_existing=True)

@@ -21,13 +21,12 @@ from membership.coupons.services.grants import NothingToGrant
 from membership.gifts import services as gifts
 from membership.gifts.models import Gift
 from membership.limits import services as limits
-from membership.members import queries as members
 from membership.tiers import labels as tier_labels
 
 from .. import queries, rules
 from ..events import RewardTaken
 from ..models import Kind, PointsRedemption, PointsReward
-from . import spending
+from . import ledger, spending
 
 SOURCE = "redemption"
 
@@ -136,7 +135,7 @@ def redeem(member_id: int, reward_id: int, token: str) -> PointsRedemption:
     `token` is the form's: the same one again gives the same redemption, however many presses arrive at once. Refuses with
     `RewardGone`, `RewardSoldOut`, `RewardTierTooLow`, `RewardLimitReached`, `NotEnoughPoints`, `NotFound`.
     """
-    member = members.get_member(member_id)
+    member = ledger.held_owner(member_id)
     reward = get_reward(reward_id)
     now = clock.now()
     fresh = db.session.scalar(

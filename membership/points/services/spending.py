@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from kernel import audit, clock
 from kernel.db import changed, db
+from kernel.errors import NotFound
 from kernel.events import publish
 from membership.limits import services as limits
 from membership.members.models import Member
@@ -185,9 +186,7 @@ def give_back(
         raise ValueError(f"transaction {spent.id} spent nothing")
     source_id = source_id or str(spent.id)
     now = clock.now()
-    owner = queries.owner_of(spent)
-    # After a merge was undone, lots that paid may lie with somebody else than the one who spent.
-    everybody = ledger.locked({owner, *queries.owners_of_lots(spent.id)})
+    owner, everybody = _parties(spent)
     ledger.settle(everybody, now)
     accounts = [account for account in everybody if account.member_id == owner]
     known = ledger.booked(accounts, Kind.GIVE_BACK, source_type, source_id)
@@ -253,6 +252,18 @@ def give_back(
         )
     )
     return transaction
+
+
+def _parties(spent: PointsTransaction) -> tuple[int, list[PointsAccount]]:
+    """Who spent, as it is now, and the locked accounts of all whom giving back concerns. Refuses with `NotFound`."""
+    for _try in range(3):
+        owner, holders = queries.owner_of(spent), queries.owners_of_lots(spent.id)
+        # After a merge was undone, lots that paid may lie with somebody else than the one who spent.
+        everybody = ledger.locked({owner, *holders})
+        # A merge may have come before the lock: only who owns them now counts.
+        if (queries.owner_of(spent), queries.owners_of_lots(spent.id)) == (owner, holders):
+            return owner, everybody
+    raise NotFound
 
 
 def _return_to_lot(one: rules.Returned, spent_id: int, transaction_id: int) -> None:
