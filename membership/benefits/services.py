@@ -236,24 +236,28 @@ def give_birthday_slice(after: int) -> int | None:
 def give_missed(size: int = SLICE) -> Given:
     """Try again to give what was missed for want of stock, up to `size`; a month that is over is not made up for.
 
-    By what the tier gives now, so that another gift or offer chosen since is the one that is given.
+    By what the tier gives now, so that another gift or offer chosen since is the one that is given. Those that were tried
+    longest ago come first, so that what cannot be given keeps nobody else waiting.
     """
     policy = tiers.policy()
     missed = db.session.scalars(
         select(BenefitGrant)
         .join(Member, Member.id == BenefitGrant.member_id)
         .where(*queries.waiting())
-        .order_by(BenefitGrant.id)
+        .order_by(BenefitGrant.at, BenefitGrant.id)
         .limit(size)
         .with_for_update(of=BenefitGrant, skip_locked=True)
     ).all()
+    now = clock.now()
     taken = []
     for one in missed:
+        one.at = now
         level = policy.level(one.given_rank)
         thing_id = _thing_of(level, one.benefit)
         if thing_id is not None:
             due = Due(one.member_id, one.benefit, one.rank, one.period, one.given_rank, thing_id)
             taken.append((one.id, due))
+    db.session.flush()
     return _hand_over(taken)
 
 

@@ -280,6 +280,23 @@ def test_what_can_never_be_given_stands_in_nobodys_way(db, clock, give_levels, m
     assert [claim.member_id for claim in db.session.scalars(select(GiftClaim))] == [late.id]
 
 
+def test_what_fails_again_lets_the_others_come_to_their_turn(db, clock, give_levels, make_person, make_offer, box):
+    offer = make_offer(stock=1)
+    gifts.edit(box.id, gifts.Draft(name="Box", kind=box.kind, stock=0))
+    give_levels({1: {"entry_gift_id": box.id}, 2: {"entry_offer_id": offer}})
+    coupons.grant(offer, make_person().id, "the last one", "staff")
+    first, second = make_person(), make_person(rank=2)
+    services.welcome(first.id, 0, 1)
+    services.welcome(second.id, 1, 2)
+    db.session.get(Offer, offer).stock = 9
+    tried = []
+    for _ in range(2):
+        clock.move(minutes=1)
+        tried.append(services.give_missed(size=1))
+    # The gift is still not there; the coupon is.
+    assert tried == [services.Given(0, 1), services.Given(1, 0)]
+
+
 # ── Birthdays ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
