@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Tests that need the machine for themselves: real processes, many connections, a browser.
+# Tests that start programs of their own: real processes, many connections, a browser.
 ALONE = "browser or race or fault"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PACKAGES = ("chromium", "fonts-wqy-microhei")
@@ -29,15 +30,16 @@ def run(*command: str) -> bool:
     return subprocess.run(command, cwd=ROOT).returncode == 0
 
 
-def tests(*arguments: str) -> tuple[int, Counter[str]]:
-    """Run pytest and show its output as it comes; returns its exit code and the numbers of its last line."""
+def examine(*arguments: str, lane: str = "") -> tuple[int, Counter[str]]:
+    """Run pytest and show its output as it comes, each line after the name of its lane if there are several; returns its
+    exit code and the numbers of its last line."""
     command = [sys.executable, "-m", "pytest", "-q", *arguments]
-    say(f"── pytest {' '.join(arguments)}")
+    say(f"{lane}── pytest {' '.join(arguments)}")
     summary = ""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace") as child:
         assert child.stdout is not None  # noqa: S101  Asked for above.
         for line in child.stdout:
-            sys.stdout.write(line)
+            sys.stdout.write(f"{lane}{line}")
             sys.stdout.flush()
             if re.search(r"\d+ (passed|failed|skipped|error|deselected)|no tests ran", line) and " in " in line:
                 summary = line
@@ -48,14 +50,25 @@ def tests(*arguments: str) -> tuple[int, Counter[str]]:
 
 
 def alone() -> list[list[str]]:
-    """The tests that run alone, each file of faults in a process of its own: what forks there must find no threads that a
-    browser or another test has left behind."""
+    """The tests that need real processes, in the order in which they are begun: the longest first, and each file of faults
+    in a process of its own, for what forks there must find no threads that a browser or another test has left behind."""
     faults = [f"tests/faults/{file.name}" for file in sorted((ROOT / "tests" / "faults").glob("test_*.py"))]
     return [
         ["tests/browser"],
-        *([file] for file in faults),
         ["tests", "--ignore=tests/browser", "--ignore=tests/faults"],
+        *([file] for file in faults),
     ]
+
+
+def in_lanes(places: list[list[str]], *arguments: str) -> list[tuple[int, Counter[str]]]:
+    """Run several selections, two at a time: each waits for its own servers most of the while."""
+
+    def one(place: list[str]) -> tuple[int, Counter[str]]:
+        lane = f"{Path(place[0]).stem if len(places) > 1 else ''} "
+        return examine(*arguments, *place, lane=lane.lstrip())
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, places))
 
 
 def chromium() -> bool:
@@ -99,11 +112,10 @@ def main() -> int:
         say(f"    sudo apt-get update && sudo apt-get install --no-install-recommends {' '.join(PACKAGES)}\n{loud}")
         if os.environ.get("CI"):
             wrong.append("no Chromium, and CI must run the browser tests")
-    first, counts = tests("-n", "2", "-m", f"not ({ALONE})", *long, *arguments)
+    first, counts = examine("-n", "2", "-m", f"not ({ALONE})", *long, *arguments)
     # A line for each: these are few and long, and a run that hangs shows where.
     second, more = 5, Counter[str]()
-    for place in [arguments] if arguments else alone():
-        code, some = tests("-vv", "--durations=10", "-m", ALONE, *long, *place)
+    for code, some in in_lanes([arguments] if arguments else alone(), "-vv", "--durations=10", "-m", ALONE, *long):
         more += some
         # The first code that is a fault stays; 5, pytest's word for an empty selection, gives way to anything.
         if second in (0, 5) and code != 5:
