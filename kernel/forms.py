@@ -57,6 +57,16 @@ class Form(FlaskForm):
         self[field].errors = [*self[field].errors, str(message)]
 
 
+def one_line(text: str | None) -> str:
+    """What was typed as one line: blanks folded, without the character that no database text can hold."""
+    return " ".join((text or "").replace("\x00", "").split())
+
+
+def storable(text: str | None) -> str | None:
+    """What was typed, its lines kept, without outer blanks and the character that no database text can hold."""
+    return text.replace("\x00", "").strip() if text else text
+
+
 class YuanField(StringField):
     """An amount in yuan; `data` is 分 or None when empty."""
 

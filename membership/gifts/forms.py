@@ -11,7 +11,7 @@ from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectF
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp
 
 from kernel import files
-from kernel.forms import Form, OptionalIntegerField, YuanField
+from kernel.forms import Form, OptionalIntegerField, YuanField, storable
 from kernel.i18n import lazy_gettext as _l
 from membership.members.services.reveals import REASONS
 
@@ -23,18 +23,14 @@ from .services import Draft
 _PICTURE = re.compile(r"demo/[a-z0-9-]{1,40}\.(?:png|webp)|[A-Za-z0-9_-]{16}\.webp")
 
 
-def _storable(text: str | None) -> str | None:
-    return text.replace("\x00", "").strip() if text else text
-
-
 class GiftForm(Form):
-    name = StringField(_l("Name"), [DataRequired(), Length(max=60)], [_storable])
+    name = StringField(_l("Name"), [DataRequired(), Length(max=60)], [storable])
     kind = RadioField(
         _l("Kind"),
         choices=[(kind.value, label) for kind, label in labels.KINDS.items()],
         default=GiftKind.PHYSICAL.value,
     )
-    description = TextAreaField(_l("What members read about it"), [Length(max=500)], [_storable])
+    description = TextAreaField(_l("What members read about it"), [Length(max=500)], [storable])
     file = FileField(_l("Picture"))
     picture = HiddenField()
     drop_picture = BooleanField(_l("Without the picture"))
@@ -71,16 +67,16 @@ class GiftForm(Form):
 
 
 class ShipForm(Form):
-    carrier = StringField(_l("Carrier"), [DataRequired(), Length(max=60)], [_storable])
-    tracking_number = StringField(_l("Tracking number"), [DataRequired(), Length(max=60)], [_storable])
+    carrier = StringField(_l("Carrier"), [DataRequired(), Length(max=60)], [storable])
+    tracking_number = StringField(_l("Tracking number"), [DataRequired(), Length(max=60)], [storable])
 
 
 class HandOverForm(Form):
-    content = TextAreaField(_l("The code or link"), [DataRequired(), Length(max=500)], [_storable])
+    content = TextAreaField(_l("The code or link"), [DataRequired(), Length(max=500)], [storable])
 
 
 class PaidForm(Form):
-    content = StringField(_l("Payment reference"), [Length(max=60)], [_storable])
+    content = StringField(_l("Payment reference"), [Length(max=60)], [storable])
 
 
 class CodesForm(Form):
@@ -95,7 +91,7 @@ class GiveForm(Form):
 
 
 class ReasonForm(Form):
-    reason = StringField(_l("Reason"), [DataRequired(), Length(max=300)], [_storable])
+    reason = StringField(_l("Reason"), [DataRequired(), Length(max=300)], [storable])
 
 
 class RevealForm(Form):
@@ -112,9 +108,9 @@ class TrackingForm(Form):
 class AddressForm(Form):
     """Where a parcel goes; `rules.checked_address` judges it."""
 
-    recipient = StringField(_l("Name on the parcel"), [DataRequired()], [_storable])
-    phone = StringField(_l("Phone for the courier"), [DataRequired()], [_storable])
-    address = TextAreaField(_l("Address"), [DataRequired()], [_storable])
+    recipient = StringField(_l("Name on the parcel"), [DataRequired()], [storable])
+    phone = StringField(_l("Phone for the courier"), [DataRequired()], [storable])
+    address = TextAreaField(_l("Address"), [DataRequired()], [storable])
 
 
 def _chosen(kind: type[Any], text: str | None) -> Any:
@@ -126,7 +122,7 @@ def _id(text: str | None) -> int | None:
 
 
 def _words(text: str | None) -> str:
-    return (text or "").replace("\x00", "").strip()[:100]
+    return (storable(text) or "")[:100]
 
 
 def gift_filter(said: Any) -> GiftFilter:

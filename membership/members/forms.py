@@ -12,7 +12,7 @@ from wtforms import DateField, HiddenField, IntegerField, SelectField, StringFie
 from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
 
 from kernel import clock
-from kernel.forms import Form
+from kernel.forms import Form, one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
@@ -55,7 +55,7 @@ def filter_from(arguments: MultiDict[str, str]) -> MemberFilter:
     tier, stage, consent = _number(said("tier")), said("stage", ""), said("consent", "")
     label, month = said("label", ""), _number(said("birthday"))
     return MemberFilter(
-        q=" ".join(said("q", "").replace("\x00", "").split())[:100],
+        q=one_line(said("q"))[:100],
         tier=tier if tier is not None and tier <= 4 else None,
         stage=Stage(stage) if stage in list(Stage) else None,
         tag=said("tag", "").replace("\x00", "")[:100],
@@ -69,10 +69,6 @@ def filter_from(arguments: MultiDict[str, str]) -> MemberFilter:
         label=ValueLabel(label) if label in list(ValueLabel) else None,
         birthday_month=month if month is not None and 1 <= month <= 12 else None,
     )
-
-
-def _one_line(text: str | None) -> str:
-    return " ".join((text or "").replace("\x00", "").split())
 
 
 def _lines(text: str | None) -> str:
@@ -149,12 +145,12 @@ class ProfileForm(DetailsForm):
 
     EDITED = ("name", "nickname", "birthday", "customer_type", "hobbies", "city", "address", "locale")
 
-    name = StringField(_l("Full name"), [Optional(), Length(max=80)], filters=[_one_line])
-    nickname = StringField(_l("Nickname"), [Optional(), Length(max=80)], filters=[_one_line])
+    name = StringField(_l("Full name"), [Optional(), Length(max=80)], filters=[one_line])
+    nickname = StringField(_l("Nickname"), [Optional(), Length(max=80)], filters=[one_line])
     birthday = DateField(_l("Birthday"), [Optional(), _birthday])
     customer_type = SelectField(_l("Customer type"), [Optional()])
-    hobbies = StringField(_l("Hobbies"), [Optional(), Length(max=200)], filters=[_one_line])
-    city = StringField(_l("City"), [Optional(), Length(max=80)], filters=[_one_line])
+    hobbies = StringField(_l("Hobbies"), [Optional(), Length(max=200)], filters=[one_line])
+    city = StringField(_l("City"), [Optional(), Length(max=80)], filters=[one_line])
     address = TextAreaField(_l("Address"), [Optional(), Length(max=300)], filters=[_lines])
     locale = SelectField(_l("Language of messages"), [Optional()], choices=LANGUAGES)
 
@@ -174,10 +170,10 @@ class MyProfileForm(DetailsForm):
 
     EDITED = ("name", "birthday", "hobbies", "city", "address", "locale")
 
-    name = StringField(_l("Full name"), [InputRequired(), Length(max=80)], filters=[_one_line])
+    name = StringField(_l("Full name"), [InputRequired(), Length(max=80)], filters=[one_line])
     birthday = DateField(_l("Birthday"), [Optional(), _birthday])
-    hobbies = StringField(_l("What you like"), [Optional(), Length(max=200)], filters=[_one_line])
-    city = StringField(_l("City"), [Optional(), Length(max=80)], filters=[_one_line])
+    hobbies = StringField(_l("What you like"), [Optional(), Length(max=200)], filters=[one_line])
+    city = StringField(_l("City"), [Optional(), Length(max=80)], filters=[one_line])
     address = TextAreaField(_l("Delivery address"), [Optional(), Length(max=300)], filters=[_lines])
     locale = SelectField(_l("Language of messages"), [Optional()], choices=LANGUAGES)
 
@@ -213,7 +209,7 @@ class StagesForm(Form):
 
 
 class TagForm(Form):
-    name = StringField(_l("Tag"), [InputRequired(), Length(max=40)], filters=[_one_line])
+    name = StringField(_l("Tag"), [InputRequired(), Length(max=40)], filters=[one_line])
 
 
 class NoteForm(Form):
@@ -267,13 +263,13 @@ class RevealForm(Form):
 class NewMemberForm(Form):
     """A person whom staff write down: at the counter, from a call, from a chat."""
 
-    name = StringField(_l("Full name"), [InputRequired(), Length(max=80)], filters=[_one_line])
+    name = StringField(_l("Full name"), [InputRequired(), Length(max=80)], filters=[one_line])
     phone = StringField(_l("Phone"), [Optional(), Length(max=40), _phone])
     email = StringField(_l("E-mail address"), [Optional(), Length(max=254), _email])
     channel = SelectField(_l("Account on"), [Optional()])
-    account = StringField(_l("Name of the account"), [Length(max=200)], filters=[_one_line])
-    city = StringField(_l("City"), [Optional(), Length(max=80)], filters=[_one_line])
-    tags = StringField(_l("Tags"), [Optional(), Length(max=200)], filters=[_one_line])
+    account = StringField(_l("Name of the account"), [Length(max=200)], filters=[one_line])
+    city = StringField(_l("City"), [Optional(), Length(max=80)], filters=[one_line])
+    tags = StringField(_l("Tags"), [Optional(), Length(max=200)], filters=[one_line])
     source = SelectField(_l("Came by"), [Optional()])
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -8,7 +8,7 @@ from werkzeug.datastructures import MultiDict
 from wtforms import DecimalField, PasswordField, RadioField, SelectField, StringField
 from wtforms.validators import DataRequired, Length, NumberRange, Optional
 
-from kernel.forms import Form
+from kernel.forms import Form, one_line
 from kernel.i18n import lazy_gettext as _l
 
 from .connection_labels import CURRENCIES, KINDS
@@ -41,7 +41,7 @@ def receipt_filter_from(arguments: MultiDict[str, str]) -> ReceiptFilter:
     outcome = arguments.get("outcome", "")
     connection = arguments.get("connection", "")
     return ReceiptFilter(
-        q=" ".join(arguments.get("q", "").replace("\x00", "").split())[:100],
+        q=one_line(arguments.get("q"))[:100],
         connection_id=int(connection)
         if connection.isascii() and connection.isdigit() and len(connection) < 19
         else None,

@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 from wtforms import SelectField, StringField
 from wtforms.validators import Length, ValidationError
 
-from kernel.forms import Form
+from kernel.forms import Form, one_line
 from kernel.i18n import lazy_gettext as _l
 
 from . import formats, labels
@@ -133,7 +133,7 @@ def filter_from(arguments: MultiDict[str, str]) -> OrderFilter:
     """What the list's address asks for; what it says wrongly narrows nothing."""
 
     def said(name: str) -> str:
-        return " ".join(arguments.get(name, "").replace("\x00", "").split())[:100]
+        return one_line(arguments.get(name))[:100]
 
     state = said("state")
     return OrderFilter(

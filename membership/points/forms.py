@@ -11,7 +11,7 @@ from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectF
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp, ValidationError
 
 from kernel import clock
-from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
+from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField, storable
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
@@ -21,10 +21,6 @@ from .queries import LedgerFilter
 from .services import RewardDraft
 
 TOKEN = Regexp(r"^[A-Za-z0-9_-]{8,40}$")
-
-
-def storable(text: str | None) -> str | None:
-    return text.replace("\x00", "").strip() if text else text
 
 
 class RateField(StringField):

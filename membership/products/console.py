@@ -8,6 +8,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from kernel.auth import staff
+from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.pages import csv_response
 
@@ -20,10 +21,7 @@ bp = APIBlueprint(
 
 
 def _wanted() -> dict[str, str]:
-    return {
-        key: " ".join(request.args.get(key, "").replace("\x00", "").split())[:100]
-        for key in ("q", "category", "source", "lacks")
-    }
+    return {key: one_line(request.args.get(key))[:100] for key in ("q", "category", "source", "lacks")}
 
 
 def _lacks() -> dict[str, str]:

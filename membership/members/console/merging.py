@@ -9,6 +9,7 @@ from flask import flash, redirect, render_template, request, url_for
 
 from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import NotFound
+from kernel.forms import one_line
 from kernel.i18n import day
 from kernel.i18n import gettext as _
 
@@ -218,7 +219,7 @@ def merge_post() -> Any:
 @staff("members.merge")
 def merge_with(member_id: int) -> Any:
     member = queries.get_member(member_id)
-    wanted = " ".join(request.args.get("q", "").replace("\x00", "").split())[:100]
+    wanted = one_line(request.args.get("q"))[:100]
     found = duplicates.others_like(member.id, wanted)
     return render_template(
         "members/merge_with.html",
