@@ -8,15 +8,16 @@ import io
 import json
 import re
 from collections import namedtuple
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import wraps
 from itertools import islice
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
-from flask import Response, request, stream_with_context
+from flask import Response, g, has_request_context, request, stream_with_context
 from psycopg.errors import QueryCanceled
 from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
 from sqlalchemy import text as text_clause
@@ -28,6 +29,29 @@ from .db import db
 from .errors import Refusal
 from .i18n import lazy_gettext as _l
 from .i18n import number
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def once_a_request(read: Callable[P, R]) -> Callable[P, R]:
+    """Let a read that several pieces of a page need run once a request for each of its arguments; outside of one, each time.
+
+    For what pages show alone: what the same request has changed since is not seen.
+    """
+
+    @wraps(read)
+    def once(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not has_request_context():
+            return read(*args, **kwargs)
+        kept = g.setdefault("kept_reads", {})
+        key = (once, args, tuple(sorted(kwargs.items())))
+        if key not in kept:
+            kept[key] = read(*args, **kwargs)
+        found: R = kept[key]
+        return found
+
+    return once
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ from . import clock
 from .auth import Role, acting_staff, may, signed_in
 from .db import db, pk
 from .errors import Forbidden, NotFound, Refusal
+from .forms import one_line
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
+from .pages import once_a_request
 from .staff.models import Staff
 
 TITLE_LENGTH = 40
@@ -133,6 +135,7 @@ def views_of(list_name: str) -> list[SavedView]:
     return list(rows)
 
 
+@once_a_request
 def default_of(list_name: str) -> SavedView | None:
     """The view with which a list opens for the signed-in staff member; one that is no longer shared with them is none."""
     who = acting_staff().id
@@ -174,7 +177,7 @@ def changeable(view: SavedView) -> bool:
 
 
 def _title(said: str) -> str:
-    plain = " ".join(said.replace("\x00", "").split())
+    plain = one_line(said)
     if not plain or len(plain) > TITLE_LENGTH:
         raise TitleInvalid(most=TITLE_LENGTH)
     return plain

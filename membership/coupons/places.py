@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import render_template
-from markupsafe import Markup
 
 from kernel import today
 from kernel.auth import may
@@ -16,31 +13,28 @@ from . import brief, labels, queries
 from .portal import page_path
 
 
-def _piece(template: str, **values: Any) -> Markup:
-    # A template escapes its own values.
-    return Markup(render_template(template, **values))  # noqa: S704
-
-
-def member_side(member: Member) -> Markup:
+def member_side(member: Member) -> str:
     """A member's newest coupons, on the console's page about them (slot `member.side`)."""
     if not may("coupons.view"):
-        return Markup("")
-    return _piece("coupons/_member_side.html", member=member, rows=queries.of_member(member.id), labels=labels)
+        return ""
+    return render_template("coupons/_member_side.html", member=member, rows=queries.of_member(member.id), labels=labels)
 
 
-def member_actions(member: Member) -> Markup:
+def member_actions(member: Member) -> str:
     """The button that gives them one (slot `member.actions`)."""
     if not may("coupons.issue") or member.erased_at is not None:
-        return Markup("")
-    return _piece("coupons/_member_actions.html", member=member)
+        return ""
+    return render_template("coupons/_member_actions.html", member=member)
 
 
-def me_cards(member: Member) -> Markup:
+def me_cards(member: Member) -> str:
     """What a member can use, the soonest to end first, on their own page (slot `me.cards`)."""
     rows = queries.usable_of(member.id, 4)
     if not rows:
-        return Markup("")
-    return _piece("coupons/_me_cards.html", rows=rows[:3], more=len(rows) > 3, labels=labels, page_path=page_path)
+        return ""
+    return render_template(
+        "coupons/_me_cards.html", rows=rows[:3], more=len(rows) > 3, labels=labels, page_path=page_path
+    )
 
 
 def init() -> None:

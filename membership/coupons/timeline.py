@@ -11,12 +11,14 @@ from kernel.db import db
 from kernel.events import describes
 from kernel.i18n import gettext as _
 from kernel.money import short_yuan
+from kernel.pages import once_a_request
 
 from .events import CouponClaimed, CouponRedeemed, CouponRevoked, CouponRolledBack, CouponTransferred
 from .labels import source_words
 from .models import Offer
 
 
+@once_a_request
 def _offer(offer_id: int) -> Any:
     offer = db.session.get(Offer, offer_id)
     if offer is None:

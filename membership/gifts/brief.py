@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from flask import render_template, url_for
-from markupsafe import Markup
 
 from kernel import today
 from kernel.auth import may
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
+from kernel.pages import once_a_request
 from kernel.ports import fill_slot
 from kernel.today import Hit, Task
 from membership.members.models import Member
@@ -85,35 +85,34 @@ def find(words: str) -> list[Hit]:
     return hits
 
 
-def _piece(template: str, **values: object) -> Markup:
-    # A template escapes its own values.
-    return Markup(render_template(template, **values))  # noqa: S704
-
-
-def member_side(member: Member) -> Markup:
+def member_side(member: Member) -> str:
     """A member's gifts, on the console's page about them (slot `member.side`)."""
     if not may("gifts.view"):
-        return Markup("")
-    return _piece("gifts/_member_side.html", rows=queries.gifts_of(member.id, 6), labels=labels)
+        return ""
+    return render_template("gifts/_member_side.html", rows=queries.gifts_of(member.id, 6), labels=labels)
 
 
-def member_actions(member: Member) -> Markup:
+def member_actions(member: Member) -> str:
     """The way to give them a gift (slot `member.actions`)."""
-    return _piece("gifts/_member_actions.html", member=member) if may("gifts.give") else Markup("")
+    return render_template("gifts/_member_actions.html", member=member) if may("gifts.give") else ""
 
 
-def me_cards(member: Member) -> Markup:
+# Two places on a member's own page show them.
+_gifts_of = once_a_request(queries.gifts_of)
+
+
+def me_cards(member: Member) -> str:
     """Gifts that wait for the member or for their address, on their own page (slot `me.cards`)."""
-    waiting = [row for row in queries.gifts_of(member.id) if row.state in rules.WAITING]
+    waiting = [row for row in _gifts_of(member.id) if row.state in rules.WAITING]
     if not waiting:
-        return Markup("")
-    return _piece("gifts/_me_cards.html", rows=waiting, path_of=services.path_of, labels=labels)
+        return ""
+    return render_template("gifts/_me_cards.html", rows=waiting, path_of=services.path_of, labels=labels)
 
 
-def me_nav(member: Member) -> Markup:
+def me_nav(member: Member) -> str:
     """The way to all of their gifts (slot `me.nav`)."""
-    return _piece(
-        "gifts/_me_nav.html", number=len([r for r in queries.gifts_of(member.id) if r.state not in labels.OVER])
+    return render_template(
+        "gifts/_me_nav.html", number=len([row for row in _gifts_of(member.id) if row.state not in labels.OVER])
     )
 
 

@@ -10,15 +10,20 @@ from markupsafe import Markup, escape
 from kernel.db import db
 from kernel.events import describes
 from kernel.i18n import gettext as _
+from kernel.pages import once_a_request
 
 from .events import GiftClaimed, GiftDelivered, GiftForfeited, GiftOffered, GiftShipped
 from .models import Gift
 
 
-def _said(sentence: str, gift_id: int, claim_id: int, **values: Any) -> Markup:
+@once_a_request
+def _name(gift_id: int) -> str:
     gift = db.session.get(Gift, gift_id)
-    name = gift.name if gift is not None else _("a gift")
-    link = Markup('<a href="{}">{}</a>').format(url_for("gifts_console.claim", claim_id=claim_id), name)
+    return gift.name if gift is not None else _("a gift")
+
+
+def _said(sentence: str, gift_id: int, claim_id: int, **values: Any) -> Markup:
+    link = Markup('<a href="{}">{}</a>').format(url_for("gifts_console.claim", claim_id=claim_id), _name(gift_id))
     return escape(sentence) % {"gift": link, **values}
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.audit import AuditEntry
-from kernel.pages import capped_count, csv_response, guarded_cell, keyset, url_with
+from kernel.pages import capped_count, csv_response, guarded_cell, keyset, once_a_request, url_with
 
 ROWS = 23
 
@@ -172,3 +172,19 @@ def test_a_long_file_is_streamed_whole(app):
     with app.test_request_context():
         text = csv_response("x.csv", ["n"], ([f"第{i}行"] for i in range(20_000))).get_data(as_text=True)
     assert len(text.splitlines()) == 20_001
+
+
+def test_what_pieces_of_a_page_need_is_read_once_a_request(app):
+    asked = []
+
+    @once_a_request
+    def read(number, of=""):
+        asked.append((number, of))
+        return len(asked)
+
+    for _request in range(2):
+        with app.test_request_context():
+            assert read(1) == read(1) == read(2) - 1 == read(1, of="a") - 2
+    assert asked == [(1, ""), (2, ""), (1, "a")] * 2
+    with app.app_context():
+        assert read(1) < read(1)

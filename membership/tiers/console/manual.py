@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
-from markupsafe import Markup
 
 from kernel import audit, clock, pages
 from kernel.auth import acting_staff, may, staff
 from kernel.i18n import gettext as _
+from kernel.pages import once_a_request
 from kernel.ports import fill_slot
 from membership.members.models import Member
 from membership.members.rules import masked_phone
@@ -72,34 +72,31 @@ def by_hand_export() -> Any:
 # ── On a member's page ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _side(member: Member, form: ManualTierForm) -> Markup:
-    told = queries.explanation(member.id)
-    level = told.policy.level(told.rank)
-    return Markup(  # noqa: S704 - the template escapes
-        render_template(
-            "tiers/_side.html",
-            member=member,
-            told=told,
-            lines=labels.benefit_lines(told.policy, level, labels.thing_names(queries.all_things())) if level else [],
-            first=queries.benefits_of(member.id).priority_service,
-            form=form,
-            labels=labels,
-            whys=labels.WHYS,
-        )
-    )
+# Two places on a member's page show it.
+_explained = once_a_request(queries.explanation)
 
 
 @fill_slot("member.header", order=10)
-def header(member: Member) -> Markup:
+def header(member: Member) -> str:
     """Tier, progress and the sentence why, under the member's name."""
-    told = queries.explanation(member.id)
-    return Markup(render_template("tiers/_header.html", member=member, told=told, labels=labels))  # noqa: S704
+    return render_template("tiers/_header.html", member=member, told=_explained(member.id), labels=labels)
 
 
 @fill_slot("member.side", order=10)
-def side(member: Member) -> Markup:
+def side(member: Member) -> str:
     """The explanation beside the member's past."""
-    return _side(member, ManualTierForm(formdata=None))
+    told = _explained(member.id)
+    level = told.policy.level(told.rank)
+    return render_template(
+        "tiers/_side.html",
+        member=member,
+        told=told,
+        lines=labels.benefit_lines(told.policy, level, labels.thing_names(queries.all_things())) if level else [],
+        first=queries.benefits_of(member.id).priority_service,
+        form=ManualTierForm(formdata=None),
+        labels=labels,
+        whys=labels.WHYS,
+    )
 
 
 @bp.get("/members/<int:member_id>/tier")
@@ -109,8 +106,8 @@ def manual(member_id: int) -> Any:
 
 
 def _manual(member_id: int, form: ManualTierForm, status: int = 200) -> Any:
-    told = queries.explanation(member_id)
     member = queries.member(member_id)
+    told = queries.explanation(member_id)
     return render_template("tiers/manual.html", member=member, told=told, form=form, labels=labels), status
 
 
