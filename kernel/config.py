@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -60,10 +60,6 @@ class Settings:
     @property
     def log_dir(self) -> Path:
         return self.data_dir / "log"
-
-    def with_site_url(self, site_url: str) -> Settings:
-        """The same settings under another public address; refuses one that is not an origin."""
-        return replace(self, site_url=checked_site_url(site_url))
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

@@ -96,11 +96,6 @@ def export_of(wanted: OfferFilter) -> Iterator[OfferRow]:
         cursor = page.next_cursor
 
 
-def any_offer() -> bool:
-    """Whether there is an offer at all."""
-    return db.session.scalar(select(Offer.id).limit(1)) is not None
-
-
 def yield_of(offer_id: int) -> Yield:
     """What the live redemptions of one offer come to."""
     row = db.session.execute(

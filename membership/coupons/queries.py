@@ -56,21 +56,6 @@ class OfferRow:
     used: Used
 
 
-def offers_page(q: str, state: str | None, kind: str | None, cursor: str | None) -> tuple[list[OfferRow], Page, Count]:
-    """One page of offers, newest first, narrowed by words of the name, state and kind."""
-    statement = select(Offer, OfferVersion).join(OfferVersion, OfferVersion.id == Offer.version_id)
-    if q:
-        statement = statement.where(Offer.name.icontains(q, autoescape=True))
-    if state in list(OfferState):
-        statement = statement.where(Offer.state == state)
-    if kind:
-        statement = statement.where(OfferVersion.kind == kind)
-    page = keyset(statement, [Offer.id.desc()], cursor, 30)
-    used = used_of([row[0].id for row in page.rows])
-    rows = [OfferRow(row[0], row[1], used.get(row[0].id, Used())) for row in page.rows]
-    return rows, page, capped_count(statement)
-
-
 def offers_listed(state: OfferState | None, kind: CouponKind | None) -> Select[Offer, OfferVersion]:
     """Offers with their terms in force, in no order; None narrows nothing."""
     found = select(Offer, OfferVersion).join(OfferVersion, OfferVersion.id == Offer.version_id)

@@ -190,18 +190,6 @@ def accounts_of_many(member_ids: Collection[int]) -> dict[int, list[tuple[Channe
     return found
 
 
-def canonical_ids(member_ids: Iterable[int]) -> dict[int, int]:
-    """For each id the living record that it stands for now: itself, or what it was merged into."""
-    wanted = set(member_ids)
-    if not wanted:
-        return {}
-    # A merge keeps every former record pointing at the living one, so that one step is enough.
-    rows = db.session.execute(
-        select(Member.id, func.coalesce(Member.merged_into_id, Member.id)).where(Member.id.in_(wanted))
-    )
-    return {row[0]: row[1] for row in rows}
-
-
 def tags_of(member_id: int) -> Sequence[Tag]:
     return db.session.scalars(
         select(Tag)

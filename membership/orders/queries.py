@@ -28,7 +28,6 @@ from .models import (
     OrderState,
     Outcome,
     Refund,
-    ReturnedLine,
     RunState,
 )
 
@@ -201,11 +200,6 @@ def details_of(run_id: int) -> DetailsTaken:
         .where(OrderDetail.run_id == run_id)
     ).one()
     return DetailsTaken(row[0], row[1] - row[0])
-
-
-def unmatched_returns() -> int:
-    """How many lines of cancellations have found no earlier purchase yet."""
-    return db.session.scalar(select(func.count()).where(ReturnedLine.unmatched > 0)) or 0
 
 
 def running_runs() -> Sequence[ImportRun]:

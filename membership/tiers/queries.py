@@ -324,11 +324,6 @@ def priority_ranks() -> list[int]:
     return [level.rank for level in policy().levels if level.priority_service]
 
 
-def served_first() -> ColumnElement[bool]:
-    """Whether `Member` is served first; to put into a statement about tickets or calls."""
-    return Member.rank.in_(priority_ranks()) & Member.enrolled_at.is_not(None)
-
-
 def all_things() -> list[Thing]:
     """Every gift and coupon that a level can give."""
     return [one for answer in things.call() for one in answer]
