@@ -82,7 +82,7 @@ def members_by_number() -> dict[int, int]:
     """Which member a customer number has become."""
     found = db.session.execute(
         select(MemberIdentity.external_id, MemberIdentity.member_id).where(MemberIdentity.channel == Channel.SHOP)
-    ).tuples()
+    )
     return {int(number): member_id for number, member_id in found if number.isdecimal()}
 
 

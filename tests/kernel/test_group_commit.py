@@ -66,7 +66,7 @@ class Probe:
 
     def rows(self) -> dict[int, int]:
         with self.app.app_context(), database.engine.connect() as connection:
-            return dict(connection.execute(text("SELECT item, tx FROM writer_probe")).tuples().all())
+            return dict(connection.execute(text("SELECT item, tx FROM writer_probe")).all())
 
 
 @pytest.fixture
