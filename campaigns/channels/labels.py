@@ -13,7 +13,12 @@ from .models import Account, ChannelKind
 KINDS = {
     ChannelKind.INBOX: _l("Inbox"),
     ChannelKind.EMAIL: _l("E-mail"),
+    ChannelKind.SMS: _l("SMS"),
+    ChannelKind.WECOM: _l("WeCom customer contact"),
+    ChannelKind.TASK: _l("Staff task"),
     ChannelKind.WEBHOOK: _l("Webhook"),
+    ChannelKind.ROBOT: _l("Group robot"),
+    ChannelKind.GROUP_POST: _l("Group post"),
 }
 SECURITIES = {
     "starttls": _l("STARTTLS (usual, port 587)"),

@@ -15,7 +15,12 @@ from kernel.db import db, pk
 class ChannelKind(enum.StrEnum):
     INBOX = "inbox"
     EMAIL = "email"
+    SMS = "sms"
+    WECOM = "wecom"  # A mass send to customers of WeCom, which staff confirm there.
+    TASK = "task"  # A person of the staff calls or writes.
     WEBHOOK = "webhook"
+    ROBOT = "robot"  # A robot in a group chat of Feishu, DingTalk or WeCom.
+    GROUP_POST = "group_post"  # The feed of the shop's own groups.
 
 
 class Account(db.Model):

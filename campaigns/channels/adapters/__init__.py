@@ -38,17 +38,22 @@ class Status(enum.StrEnum):
     REJECTED = "rejected"  # The other side said no, for good.
     RETRY = "retry"  # Certainly not taken; it may be offered again later.
     UNKNOWN = "unknown"  # Nobody can say whether it was taken.
+    ASSIGNED = "assigned"  # A person has it now, and says later what became of it.
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one message. `down` says that the whole account could not be reached."""
+    """What became of one message. `down` says that the whole account could not be reached.
+
+    `bounced` says that the address itself is no good: there is no such mailbox or number, and never will be.
+    """
 
     status: Status
     reason: str = ""
     provider_id: str | None = None
     after: timedelta | None = None
     down: bool = False
+    bounced: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,14 @@ class Abilities:
     transactional: bool = False
     # It makes no sound, so that quiet hours do not concern it.
     silent: bool = False
+    # A message is handed to a person (`Status.ASSIGNED`), who confirms later that it was sent.
+    human: bool = False
+    # One message says it to everybody in a group: it goes to no member, needs no consent and counts against no budget.
+    shared: bool = False
+    # Carriers refuse links that differ from one message to the next: a link must be the same for all, or be a code.
+    constant_links: bool = False
+    # The other side tells later what became of each message.
+    receipts: bool = False
     # Messages between two commits of intent, and with it the most that a crash can leave in doubt.
     batch_size: int = 20
     # Messages go one by one within a batch, so that batches may begin small and grow with the pace of the channel.
