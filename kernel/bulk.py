@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Flask, Response, current_app, redirect, render_template, send_file, url_for
+from flask import Flask, current_app, redirect, render_template, send_file, url_for
 from sqlalchemy import CheckConstraint, ForeignKey, Index, delete, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -315,11 +315,7 @@ def show(token: str) -> Any:
 @signed_in
 def progress(token: str) -> Any:
     run = _mine(token)
-    answer = Response(render_template("bulk/_progress.html", **_shown(run)))
-    if run.state is not BulkState.RUNNING:
-        # The page around the bar says more now.
-        answer.headers["HX-Refresh"] = "true"
-    return answer
+    return pages.bar(render_template("bulk/_progress.html", **_shown(run)), run.state is BulkState.RUNNING)
 
 
 @bp.get("/bulk-work/<token>/file")

@@ -54,6 +54,14 @@ def once_a_request(read: Callable[P, R]) -> Callable[P, R]:
     return once
 
 
+def bar(piece: str, running: bool) -> Response:
+    """A progress bar that asks for itself again; once the work has ended, the page around it says more and is loaded anew."""
+    answer = Response(piece)
+    if not running:
+        answer.headers["HX-Refresh"] = "true"
+    return answer
+
+
 @dataclass(frozen=True)
 class Page:
     """One page of a list. `rows` are entities when the statement selects one, else row tuples."""

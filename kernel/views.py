@@ -25,7 +25,7 @@ from .forms import one_line
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
 from .pages import once_a_request
-from .staff.models import Staff
+from .staff import services as staff
 
 TITLE_LENGTH = 40
 QUERY_LENGTH = 2_000
@@ -283,7 +283,6 @@ def view_tabs(list_name: str) -> Markup:
     default = default_of(list_name)
     current = next((view for view in found if view.query == present), None)
     others = {view.staff_id for view in found if view.staff_id != acting_staff().id}
-    names = dict(db.session.execute(select(Staff.id, Staff.name).where(Staff.id.in_(others))).all()) if others else {}
     # A template escapes its own values.
     return Markup(  # noqa: S704
         render_template(
@@ -293,7 +292,7 @@ def view_tabs(list_name: str) -> Markup:
             whole_url=f"{listing.url}?view=all" if default is not None else listing.url,
             present=present,
             views=found,
-            authors=names,
+            authors=staff.names(others),
             current=current,
             default=default,
         )

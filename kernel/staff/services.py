@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import timedelta
 from threading import BoundedSemaphore
 
@@ -72,6 +73,14 @@ def get_staff(staff_id: int) -> Staff:
     if found is None:
         raise NotFound
     return found
+
+
+def names(ids: Collection[int] | None = None) -> dict[int, str]:
+    """What colleagues are called, by their ids: these, or everybody, those who have left too."""
+    if ids is not None and not ids:
+        return {}
+    asked = select(Staff.id, Staff.name)
+    return dict(db.session.execute(asked if ids is None else asked.where(Staff.id.in_(ids))).all())
 
 
 def everyone() -> list[Staff]:

@@ -117,7 +117,7 @@ def show(gift_id: int) -> Any:
         rows=queries.latest_of_gift(gift_id),
         pool=queries.pool(gift_id),
         GiftKind=GiftKind,
-        groups=queries.group_names(),
+        groups=members.group_names(),
         labels=labels,
     )
 
@@ -301,7 +301,7 @@ def _claim_chips(
 def claims() -> Any:
     wanted = claim_filter(request.args)
     page, rows, count = queries.claims_page(wanted, request.args.get("sort", ""), request.args.get("cursor"))
-    gifts, groups = queries.gift_choices(), queries.group_names()
+    gifts, groups = queries.gift_choices(), members.group_names()
     return render_template(
         "gifts/claims.html",
         page=page,
@@ -514,7 +514,7 @@ def _page(row: ClaimRow, status: int = 200, revealed: bool = False, **forms: Any
         acts={after for before, after in rules.TRANSITIONS if before == row.state},
         revealed=revealed,
         carriers=queries.carriers(),
-        groups=queries.group_names(),
+        groups=members.group_names(),
         labels=labels,
         GiftState=GiftState,
         GiftKind=GiftKind,

@@ -284,11 +284,6 @@ def carriers() -> list[str]:
     return list(db.session.scalars(select(last.c.carrier).distinct().order_by(last.c.carrier)))
 
 
-def group_names() -> dict[int, str]:
-    """Names of the groups that gifts may come from."""
-    return dict(choice for answer in members.group_choices.call() for choice in answer)
-
-
 # ── A personal link ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 

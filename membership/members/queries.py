@@ -52,6 +52,11 @@ group_choices: Port[[], list[tuple[int, str]]] = Port("members.group_choices")
 seated_in: Port[[int], Select[int]] = Port("members.seated_in")
 
 
+def group_names() -> dict[int, str]:
+    """The names of the groups that can be chosen, by their ids."""
+    return dict(choice for answer in group_choices.call() for choice in answer)
+
+
 # What members do with the shop beside buying, each answer a statement with the columns `member_id`, `kind` (one of `ACTS`)
 # and `n`, for the given members; filled by whoever keeps such acts.
 ACTS = ("groups", "brought", "took_part")

@@ -13,6 +13,7 @@ from kernel.auth import Role, acting_staff, staff
 from kernel.errors import InputInvalid
 from kernel.i18n import day, ngettext, number
 from kernel.i18n import gettext as _
+from kernel.staff.services import names as staff_names
 from membership.members import queries as members
 from membership.members import rules as member_rules
 from membership.orders.formats.sheet import FileUnreadable
@@ -90,7 +91,7 @@ def ledger() -> Any:
         page=page,
         count=count,
         numbers=queries.order_numbers(row[0] for row in page.rows),
-        names=queries.staff_names(),
+        names=staff_names(),
         chips_on=_chips(wanted),
         labels=labels,
     )
@@ -183,7 +184,7 @@ def _settings_page(form: ProgramForm, preview: services.Preview | None = None, s
         form=form,
         preview=preview,
         versions=queries.versions(),
-        authors=queries.staff_names(),
+        authors=staff_names(),
         rank_word=tier_labels.rank_word,
         labels=labels,
     ), status
@@ -364,7 +365,7 @@ def _member_page(member_id: int, form: AdjustForm | None = None, status: int = 2
         lots=queries.lots_of(member.id),
         page=page,
         numbers=queries.order_numbers(page.rows),
-        names=queries.staff_names(),
+        names=staff_names(),
         form=form or AdjustForm(formdata=None, key=secrets.token_urlsafe(12)),
         cap=_cap(),
         program=queries.program(),
@@ -412,7 +413,7 @@ def adjust(member_id: int) -> Any:
 @bp.get("/points/batches")
 @staff("points.view")
 def batches() -> Any:
-    return render_template("points/batches.html", rows=queries.batches(), names=queries.staff_names())
+    return render_template("points/batches.html", rows=queries.batches(), names=staff_names())
 
 
 def _batch_page(form: BatchForm, status: int = 200) -> Any:
@@ -444,7 +445,7 @@ def new_batch_post() -> Any:
 @bp.get("/points/batches/<int:batch_id>")
 @staff("points.view")
 def batch(batch_id: int) -> Any:
-    return render_template("points/batch.html", batch=queries.get_batch(batch_id), names=queries.staff_names())
+    return render_template("points/batch.html", batch=queries.get_batch(batch_id), names=staff_names(), labels=labels)
 
 
 @bp.post("/points/batches/<int:batch_id>/rejects")
@@ -454,5 +455,5 @@ def batch_rejects(batch_id: int) -> Any:
     audit.record("points.rejects_exported", "points_batch", found.id, after={"lines": len(found.rejects)})
     width = max((len(reject["row"]) for reject in found.rejects), default=0)
     header = [_("Line"), _("What is wrong"), *(_("Column %(number)s", number=place + 1) for place in range(width))]
-    rows = [(reject["line"], reject["reason"], *reject["row"]) for reject in found.rejects]
+    rows = [(reject["line"], labels.batch_fault(reject), *reject["row"]) for reject in found.rejects]
     return pages.csv_response(f"points-rejects-{found.id}.csv", header, rows)

@@ -14,7 +14,6 @@ from kernel import clock
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.pages import Count, Page, capped_count, keyset
-from kernel.staff.models import Staff
 from membership.coupons.models import Offer, OfferState, OfferVersion
 from membership.gifts import services as gifts
 from membership.gifts.models import Gift
@@ -610,11 +609,6 @@ def get_batch(batch_id: int) -> PointsBatch:
     if found is None:
         raise NotFound
     return found
-
-
-def staff_names() -> dict[int, str]:
-    """Colleagues by id."""
-    return dict(db.session.execute(select(Staff.id, Staff.name)).all())
 
 
 def lapsing(lots: Sequence[PointsLot], now: datetime) -> list[tuple[datetime, int]]:

@@ -170,7 +170,7 @@ class PolicyForm(Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         things = queries.all_things()
-        groups = [choice for answer in members.group_choices.call() for choice in answer]
+        groups = list(members.group_names().items())
         for rank in rules.RANKS:
             for name, kind in GIVEN.items():
                 field = self[f"{name}_{rank}"]

@@ -32,7 +32,7 @@ def tier() -> Any:
     told = queries.explanation(member.id)
     level = told.policy.level(told.rank)
     names = labels.thing_names(queries.all_things())
-    groups = dict(choice for answer in members.group_choices.call() for choice in answer)
+    groups = members.group_names()
     all_lines = {one.rank: labels.benefit_lines(told.policy, one, names) for one in told.policy.levels}
     return render_template(
         "tiers/tier.html",

@@ -14,7 +14,6 @@ from kernel.db import db
 from kernel.errors import NotFound
 from kernel.pages import Count, Page, capped_count, keyset
 from kernel.ports import Port
-from kernel.staff.models import Staff
 from membership.members import queries as members
 from membership.members.models import Member
 from membership.orders import queries as orders
@@ -104,11 +103,6 @@ def version_before(policy_id: int) -> TierPolicy | None:
 def versions_page(cursor: str | None) -> Page:
     """The versions, newest first, page by page."""
     return keyset(select(TierPolicy), [TierPolicy.id.desc()], cursor, 30)
-
-
-def authors() -> dict[int, str]:
-    """Who saved the policy's versions: names by staff id."""
-    return dict(db.session.execute(select(Staff.id, Staff.name)).all())
 
 
 def member(member_id: int) -> Member:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kernel import clock
 from kernel.auth import may
-from membership.members import queries as members
+from membership.members.queries import group_names
 
 from .. import labels, listing, queries
 from ..models import CouponState, Offer, OfferState, OfferVersion
@@ -19,10 +19,6 @@ ACTS: dict[OfferState, tuple[OfferState, ...]] = {
     OfferState.PAUSED: (OfferState.ACTIVE, OfferState.ENDED),
     OfferState.ENDED: (),
 }
-
-
-def group_names() -> dict[int, str]:
-    return {group_id: name for answer in members.group_choices.call() for group_id, name in answer}
 
 
 def sentence_of(offer: Offer, version: OfferVersion, groups: dict[int, str]) -> str:
@@ -59,4 +55,4 @@ def frame(offer: Offer, version: OfferVersion, tab: str) -> dict[str, Any]:
     }
 
 
-__all__ = ["ACTS", "frame", "group_names", "local", "sentence_of"]
+__all__ = ["ACTS", "frame", "local", "sentence_of"]

@@ -13,6 +13,7 @@ from kernel.errors import InputInvalid, NotFound, Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext, number
 from membership.members import queries as members
+from membership.members.queries import group_names
 
 from .. import labels, queries, services
 from ..forms import GrantForm, GrantManyForm
@@ -21,7 +22,7 @@ from ..models import Offer, OfferVersion
 from ..services import granting
 from ..services.grants import NothingToGrant
 from . import bp
-from .frame import frame, group_names, sentence_of
+from .frame import frame, sentence_of
 
 
 def _grant_page(member_id: int, status: int = 200) -> Any:

@@ -15,6 +15,7 @@ from kernel.i18n import gettext as _
 from kernel.i18n import ngettext, number
 from kernel.money import short_yuan
 from kernel.pages import csv_response
+from membership.members.queries import group_names
 from membership.members.rules import masked_phone
 from membership.tiers.rules import RANKS
 
@@ -25,7 +26,7 @@ from ..models import CouponKind, CouponState, Offer, OfferState, OfferVersion
 from ..services import guard
 from ..services.offers import Draft, draft_of
 from . import bp
-from .frame import frame, group_names, local, sentence_of
+from .frame import frame, local, sentence_of
 
 # ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

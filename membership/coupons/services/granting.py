@@ -38,8 +38,7 @@ def choices() -> list[tuple[str, str]]:
     tiers = [(f"tier:{rank}", _("All from VIP%(rank)s on", rank=rank)) for rank in (1, 2, 3, 4)]
     groups = [
         (f"group:{group_id}", _("The members of %(group)s", group=name))
-        for answer in members.group_choices.call()
-        for group_id, name in answer
+        for group_id, name in members.group_names().items()
     ]
     return [*tiers, *groups, *(choice for answer in audiences.call() for choice in answer)]
 

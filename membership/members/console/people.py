@@ -101,7 +101,7 @@ def index() -> Any:
         return redirect(default)
     wanted = filter_from(request.args)
     page, count = listing.page_of(wanted, request.args.get("sort", ""), request.args.get("cursor"))
-    groups = [choice for answer in queries.group_choices.call() for choice in answer]
+    groups = list(queries.group_names().items())
     return render_template(
         "members/index.html",
         page=page,

@@ -41,7 +41,7 @@ from kernel.events import publish
 from kernel.i18n import lazy_gettext as _l
 from kernel.pages import Page, keyset
 from kernel.ports import Port
-from kernel.staff.models import Staff
+from kernel.staff import services as staff
 
 from ..events import MembersMerged, MergeUndone
 from ..models import Member, Merge, MergeMove
@@ -573,8 +573,7 @@ def moved_rows(merge_id: int) -> list[tuple[str, int]]:
 def authors(rows: Sequence[Merge]) -> dict[int, str]:
     """The names of the staff who made or undid merges."""
     ids = {one for row in rows for one in (row.staff_id, row.undone_by) if one is not None}
-    found = db.session.execute(select(Staff.id, Staff.name).where(Staff.id.in_(ids)))
-    return {row[0]: row[1] for row in found}
+    return staff.names(ids)
 
 
 @dataclass

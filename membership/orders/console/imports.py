@@ -153,11 +153,7 @@ def _show(found: ImportRun, form: CorrectionsForm, status: int = 200, rate_error
 @staff("orders.import")
 def progress(run_id: int) -> Any:
     found = queries.get_run(run_id)
-    answer = Response(render_template("orders/_progress.html", **_bar(found)))
-    if found.state is not RunState.RUNNING:
-        # The page around the bar says more now.
-        answer.headers["HX-Refresh"] = "true"
-    return answer
+    return pages.bar(render_template("orders/_progress.html", **_bar(found)), found.state is RunState.RUNNING)
 
 
 @bp.post("/imports/<int:run_id>/start")

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Response, flash, redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 
 from kernel import audit, clock, pages
 from kernel.auth import acting_staff, may, staff
 from kernel.i18n import day, number
 from kernel.i18n import gettext as _
+from kernel.staff.services import names as staff_names
+from membership.members.queries import group_names
 from membership.members.rules import masked_phone
 
 from .. import labels, outcomes, queries, rules, services
 from ..forms import PolicyForm, concerned_from
 from ..models import SimulationState, TierDraft, Window
 from . import bp
-from .overview import group_names
 
 
 def _edit(form: PolicyForm, draft: TierDraft | None = None, status: int = 200) -> Any:
@@ -59,7 +60,7 @@ def _kept(draft: TierDraft) -> Any:
 @staff("tiers.view")
 def drafts() -> Any:
     page = queries.drafts_page(request.args.get("cursor"))
-    return render_template("tiers/drafts.html", page=page, authors=queries.authors(), labels=labels)
+    return render_template("tiers/drafts.html", page=page, authors=staff_names(), labels=labels)
 
 
 def _bar(draft: TierDraft) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def draft(draft_id: int) -> Any:
         changes=rules.differences(force, policy),
         outcome=_outcome(found),
         stale=found.state is SimulationState.DONE and found.compared_id != force.id and found.policy_id is None,
-        authors=queries.authors(),
+        authors=staff_names(),
         others=[one for one in queries.open_drafts(20) if one.id != found.id],
         names=labels.thing_names(queries.all_things()),
         groups=group_names(),
@@ -109,11 +110,7 @@ def draft(draft_id: int) -> Any:
 @staff("tiers.view")
 def draft_progress(draft_id: int) -> Any:
     found = services.get_draft(draft_id)
-    answer = Response(render_template("tiers/_progress.html", **_bar(found)))
-    if found.state is not SimulationState.RUNNING:
-        # The page around the bar says more now.
-        answer.headers["HX-Refresh"] = "true"
-    return answer
+    return pages.bar(render_template("tiers/_progress.html", **_bar(found)), found.state is SimulationState.RUNNING)
 
 
 @bp.get("/tiers/drafts/<int:draft_id>/edit")

@@ -12,6 +12,7 @@ from kernel.auth import acting_staff, may, staff
 from kernel.i18n import gettext as _
 from kernel.pages import once_a_request
 from kernel.ports import fill_slot
+from kernel.staff.services import names as staff_names
 from membership.members.models import Member
 from membership.members.rules import masked_phone
 
@@ -37,7 +38,7 @@ def by_hand() -> Any:
         page=page,
         count=count,
         chips_on=chips,
-        authors=queries.authors(),
+        authors=staff_names(),
         labels=labels,
         ranks=rules.RANKS,
     )
@@ -50,7 +51,7 @@ def by_hand_export() -> Any:
     audit.record(
         "tiers.by_hand_exported", "member", None, after={"filter": dict(request.args.items()), "phones": open_phones}
     )
-    authors = queries.authors()
+    authors = staff_names()
     header = [_("Member"), _("Phone"), _("Set by hand"), _("By orders"), _("Reason"), _("Until"), _("By"), _("Set on")]
 
     def rows() -> Iterator[list[Any]]:

@@ -9,7 +9,8 @@ from flask import flash, redirect, render_template, request, url_for
 from kernel.auth import acting_staff, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import number, percent
-from membership.members import queries as members
+from kernel.staff.services import names as staff_names
+from membership.members.queries import group_names
 
 from .. import labels, queries, rules, services
 from . import bp
@@ -38,11 +39,6 @@ def _chart(counts: dict[int, int]) -> tuple[str, list[dict[str, Any]]]:
     return sentence, rows
 
 
-def group_names() -> dict[int, str]:
-    """Names of the groups that levels open."""
-    return dict(choice for answer in members.group_choices.call() for choice in answer)
-
-
 @bp.get("/tiers")
 @staff("tiers.view")
 def index() -> Any:
@@ -56,7 +52,7 @@ def index() -> Any:
         chart_sentence=sentence,
         chart_rows=rows,
         versions=queries.versions(8),
-        authors=queries.authors(),
+        authors=staff_names(),
         drafts=queries.open_drafts(),
         falling=queries.falls_within(30),
         by_hand=queries.by_hand_page(queries.ManualFilter(), None)[1],
@@ -72,7 +68,7 @@ def index() -> Any:
 def versions() -> Any:
     page = queries.versions_page(request.args.get("cursor"))
     return render_template(
-        "tiers/versions.html", page=page, authors=queries.authors(), in_force=queries.policy().id, labels=labels
+        "tiers/versions.html", page=page, authors=staff_names(), in_force=queries.policy().id, labels=labels
     )
 
 
@@ -93,7 +89,7 @@ def version(policy_id: int) -> Any:
         other=other,
         changes=rules.differences(queries.as_policy(other), policy) if other is not None else [],
         choices=[one for one in queries.versions(100) if one.id != row.id],
-        authors=queries.authors(),
+        authors=staff_names(),
         in_force=queries.policy().id == row.id,
         names=labels.thing_names(queries.all_things()),
         groups=group_names(),
