@@ -7,6 +7,7 @@ slowly the other side speaks, and no more than `LONGEST_ANSWER` bytes of an answ
 
 from __future__ import annotations
 
+import enum
 import http.client
 import ipaddress
 import re
@@ -58,8 +59,46 @@ class AddressRefused(Refusal):
     label = _l("This address cannot be called. Give an https:// address on the open internet.")
 
 
+class Fault(enum.StrEnum):
+    """Why no answer came, as people can act on it."""
+
+    NAME = "name"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    SLOW = "slow"
+    CERTIFICATE = "certificate"
+    TLS = "tls"
+    BROKEN_OFF = "broken_off"
+    NO_HTTP = "no_http"
+
+
 class CallFailed(Exception):
-    """No answer came: the name is unknown, nobody listens, or it took too long. The message is for the log."""
+    """No answer came, by one of the faults. The message is for the log."""
+
+    def __init__(self, fault: Fault, detail: str) -> None:
+        super().__init__(detail)
+        self.fault = fault
+
+
+def fault_of(error: Exception) -> Fault:
+    """What an error of the system amounts to."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return Fault.CERTIFICATE
+        case ssl.SSLError():
+            return Fault.TLS
+        case socket.gaierror() | UnicodeError():
+            return Fault.NAME
+        case TimeoutError():
+            return Fault.SLOW
+        case ConnectionRefusedError():
+            return Fault.REFUSED
+        case http.client.RemoteDisconnected() | ConnectionError() | http.client.IncompleteRead():
+            return Fault.BROKEN_OFF
+        case http.client.HTTPException() | ValueError():
+            return Fault.NO_HTTP
+        case _:
+            return Fault.UNREACHABLE
 
 
 @dataclass(frozen=True)
@@ -145,9 +184,9 @@ def look_up(target: Target, local: bool = False) -> list[str]:
     try:
         found = waiting.result(timeout=_LOOK_UP_SECONDS)
     except TooLate:
-        raise CallFailed(f"{target.host}: the name was not found in time") from None
+        raise CallFailed(Fault.NAME, f"{target.host}: the name was not found in time") from None
     except (OSError, UnicodeError) as error:
-        raise CallFailed(f"{target.host}: {error}") from None
+        raise CallFailed(Fault.NAME, f"{target.host}: {error}") from None
     addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
     if not addresses or not all(public(ipaddress.ip_address(one.partition("%")[0]), local) for one in addresses):
         raise AddressRefused
@@ -161,7 +200,7 @@ def connect(target: Target, seconds: float, local: bool | None = None) -> socket
     """
     local = _local() if local is None else local
     deadline = time.monotonic() + seconds
-    wrong: Exception = CallFailed(f"{target.host}: no address")
+    wrong: Exception = TimeoutError("no connection in time")
     for address in look_up(target, local)[:3]:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -179,7 +218,7 @@ def connect(target: Target, seconds: float, local: bool | None = None) -> socket
         except OSError as error:
             plain.close()
             wrong = error
-    raise CallFailed(f"{target.host}: {_words(wrong)}")
+    raise CallFailed(fault_of(wrong), f"{target.host}: {_words(wrong)}")
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], local: bool | None = None) -> Answer:
@@ -206,13 +245,14 @@ def post(url: str, body: bytes, headers: Mapping[str, str], local: bool | None =
         answer = connection.getresponse()
         said = answer.read(LONGEST_ANSWER)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        what = f"no answer in {SECONDS:.0f} s" if over.is_set() else _words(error)
-        raise CallFailed(f"{target.host}: {what}") from None
+        if over.is_set():
+            raise CallFailed(Fault.SLOW, f"{target.host}: no answer in {SECONDS:.0f} s") from None
+        raise CallFailed(fault_of(error), f"{target.host}: {_words(error)}") from None
     finally:
         watch.cancel()
         connection.close()
     if over.is_set():
-        raise CallFailed(f"{target.host}: no answer in {SECONDS:.0f} s")
+        raise CallFailed(Fault.SLOW, f"{target.host}: no answer in {SECONDS:.0f} s")
     took = int((time.monotonic() - began) * 1000)
     return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, said, took)
 

@@ -109,13 +109,14 @@ def _call(parcel: Parcel) -> Outcome:
     try:
         answer = outbound.post(parcel.url, parcel.body, parcel.headers, parcel.local)
     except outbound.AddressRefused:
-        return Outcome(None, "the address leads into a closed network", None, None)
+        return Outcome(None, rules.CLOSED, None, None)
     except outbound.CallFailed as failed:
-        return Outcome(None, str(failed)[:500], None, None)
+        log.info("message %s has not arrived: %s", parcel.delivery_id, failed)
+        return Outcome(None, failed.fault.value, None, None)
     wait = answer.headers.get("retry-after", "")
     return Outcome(
         answer.status,
-        None if rules.taken(answer.status) else f"HTTP {answer.status}",
+        None if rules.taken(answer.status) else rules.ANSWERED,
         answer.body.decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")[:SHOWN_ANSWER],
         answer.took_ms,
         int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 8 else None,

@@ -1,9 +1,12 @@
-"""Words for the states of endpoints and messages."""
+"""Words for the states of endpoints and messages, and for what went wrong."""
 
 from __future__ import annotations
 
+from ..i18n import gettext as _
 from ..i18n import lazy_gettext as _l
-from .models import DeliveryState, EndpointState
+from ..outbound import Fault
+from . import rules
+from .models import DeliveryState, EndpointState, WebhookDelivery
 
 ENDPOINT_STATES = {
     EndpointState.ACTIVE: _l("active"),
@@ -16,3 +19,25 @@ DELIVERY_STATES = {
     DeliveryState.DELIVERED: _l("delivered"),
     DeliveryState.DEAD: _l("given up"),
 }
+FAULTS = {
+    Fault.NAME: _l("The name of the host is not known. Check the address."),
+    Fault.UNREACHABLE: _l("The host could not be reached."),
+    Fault.REFUSED: _l("The host is there, but nothing listens at this address."),
+    Fault.SLOW: _l("It took longer than 10 seconds."),
+    Fault.CERTIFICATE: _l("Its certificate is not valid: it has run out, or is for another name."),
+    Fault.TLS: _l("No secure connection could be made."),
+    Fault.BROKEN_OFF: _l("The connection broke off before an answer came."),
+    Fault.NO_HTTP: _l("What came back is not an answer of a web server."),
+    rules.CLOSED: _l("The address leads into a closed network, which is never called."),
+}
+
+
+def fault(delivery: WebhookDelivery) -> str:
+    """What was wrong with the last try, in a sentence; empty when nothing was."""
+    if not delivery.last_error:
+        return ""
+    if delivery.last_status is not None:
+        return _(
+            "It answered %(status)s; only 200 to 299 says that the message was taken.", status=delivery.last_status
+        )
+    return str(FAULTS.get(delivery.last_error, FAULTS[Fault.UNREACHABLE]))

@@ -25,6 +25,8 @@ DISABLED_AFTER = timedelta(days=5)
 LONGEST_HOLD = timedelta(minutes=5)
 # So many failures in a row, whatever the message, and the endpoint is left alone for a while.
 PATIENT = 3
+# Beside the faults of `kernel.outbound`: an answer that says no, and an address that is not called.
+ANSWERED, CLOSED = "answered", "closed"
 LEAST_SECRET, MOST_SECRET = 24, 64
 
 

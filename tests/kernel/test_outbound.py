@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -183,3 +185,30 @@ def test_nonsense_is_a_call_that_failed(answer):
     with pytest.raises(outbound.CallFailed):
         outbound.post(f"http://127.0.0.1:{strange.port}/", b"{}", {}, local=True)
     strange.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "name"),
+        (ConnectionRefusedError(111, "Connection refused"), "refused"),
+        (TimeoutError("timed out"), "slow"),
+        (OSError(113, "No route to host"), "unreachable"),
+        (ssl.SSLCertVerificationError(1, "certificate has expired"), "certificate"),
+        (ssl.SSLError(1, "wrong version number"), "tls"),
+        (ConnectionResetError(104, "Connection reset by peer"), "broken_off"),
+        (http.client.RemoteDisconnected("closed"), "broken_off"),
+        (http.client.BadStatusLine("hello"), "no_http"),
+    ],
+)
+def test_each_error_of_the_system_is_a_fault_that_people_know(error, fault):
+    assert outbound.fault_of(error) == fault
+
+
+def test_a_port_where_nobody_listens_is_told_from_a_name_that_nobody_has(app):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(outbound.CallFailed) as failed:
+        outbound.post(f"http://127.0.0.1:{port}/", b"{}", {}, local=True)
+    assert failed.value.fault == outbound.Fault.REFUSED

@@ -21,7 +21,7 @@ from kernel.auth import Role
 from kernel.errors import Refusal
 from kernel.events import Event, EventDelivery, publish
 from kernel.http import Strict
-from kernel.outbound import AddressRefused
+from kernel.outbound import AddressRefused, CallFailed, Fault
 from kernel.webhooks import brief, expose, exposed_types, jobs, rules, services
 from kernel.webhooks.models import DeliveryState, EndpointState, WebhookDelivery, WebhookEndpoint
 
@@ -197,7 +197,7 @@ def test_a_failure_is_tried_again_on_the_written_times_then_given_up(db, clock, 
         jobs.send_webhooks()
     assert pauses == [timedelta(seconds=s) for s in (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)]
     [one] = messages(db)
-    assert (one.state, one.attempts, one.last_status, one.last_error) == (DeliveryState.DEAD, 10, 500, "HTTP 500")
+    assert (one.state, one.attempts, one.last_status, one.last_error) == (DeliveryState.DEAD, 10, 500, "answered")
     assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1, "always the same webhook-id"
     clock.move(days=9)
     jobs.send_webhooks()
@@ -424,6 +424,7 @@ def test_what_cannot_be_is_refused_at_its_field(db, receiver, staff_client, wron
 
 def test_the_log_shows_what_was_sent_and_what_came_back(db, clock, endpoint, receiver, run_jobs, staff_client):
     client = staff_client(Role.MANAGER)
+    client.set_cookie("lang", "en")
     receiver.answers.append((500, {}, b"<b>broken</b>"))
     publish(ProbeHappened(number=7))
     run_jobs()
@@ -432,6 +433,7 @@ def test_the_log_shows_what_was_sent_and_what_came_back(db, clock, endpoint, rec
     assert "&lt;b&gt;broken" in shown
     assert "<b>broken" not in shown
     assert one.message_id in shown
+    assert "It answered 500; only 200 to 299" in shown
     log = f"/console/webhooks/{endpoint[0].id}"
     address = f"{log}/deliveries/{one.id}"
     assert address in page(client, f"{log}?state=failed&type=probe.happened")
@@ -439,6 +441,32 @@ def test_the_log_shows_what_was_sent_and_what_came_back(db, clock, endpoint, rec
     assert client.post(f"{address}/resend").status_code == 302
     run_jobs()
     assert address in page(client, f"{log}?state=delivered")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (CallFailed(Fault.REFUSED, "127.0.0.1: [Errno 111] Connection refused"), "nothing listens at this address"),
+        (CallFailed(Fault.CERTIFICATE, "certificate verify failed"), "Its certificate is not valid"),
+        (AddressRefused(), "leads into a closed network"),
+    ],
+)
+def test_a_fault_is_said_in_the_readers_words(
+    db, clock, endpoint, receiver, run_jobs, staff_client, monkeypatch, fault, words
+):
+    def fail(*_call):
+        raise fault
+
+    monkeypatch.setattr(jobs.outbound, "post", fail)
+    publish(ProbeHappened(number=7))
+    run_jobs()
+    [one] = messages(db)
+    client, log = staff_client(Role.MANAGER), f"/console/webhooks/{endpoint[0].id}"
+    client.set_cookie("lang", "en")
+    for address in (log, f"{log}/deliveries/{one.id}"):
+        shown = page(client, address)
+        assert words in shown
+        assert "Errno" not in shown
 
 
 def test_test_pause_rotate_and_delete(db, clock, endpoint, receiver, run_jobs, staff_client):
