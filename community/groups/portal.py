@@ -100,27 +100,39 @@ def accept(token: str) -> Any:
         # Somebody passed their invitation on: the friend comes in as who they are, and thanks to whom is remembered.
         way = Way(way.source, inviter_id=member.id, staff_id=way.staff_id)
         member = visitor
-    if (door := _kept_out(group, member, way, form)) is not None:
+    if (kept_out := _kept_out(group, member, way, form)) is not None:
         here = url_for(".accept", token=token)
-        return _show(door, form, here, 403, invited=member, other=None, masked_name=services.masked_name)
+        return _show(kept_out[0], form, here, kept_out[1], invited=member, other=None, masked_name=services.masked_name)
     return _seat(group, member, way, form)
 
 
-def _kept_out(group: Group, member: Member, way: Way, form: JoinForm) -> services.Door | None:
-    """What to show to somebody whom the rules do not let in with what they typed; None when they do.
+def _kept_out(group: Group, member: Member, way: Way, form: JoinForm) -> tuple[services.Door, int] | None:
+    """What to show, and with which status, to somebody whom the rules do not let in with what they typed; None when they do.
 
     The door is looked at only then: a tap that is let in costs as few statements as it can.
     """
     form.validate()
+    services.refuse_guessing(group, form.password.data or "", client_address())
     missing = services.misses(member, group, way, form.password.data or "")
     if request.form.get("enrol") == "1":
         missing = [miss for miss in missing if miss.kind != "enrolled"]
     if not missing:
         return None
+    status = 403
     if any(miss.kind == "password" for miss in missing):
-        form.refuse("password", _("This is not the group's password. Ask whoever sent you here."))
+        status = _wrong_password(group, form)
     door = services.look(group, member, way)
-    return door if door.page in (Page.JOIN, Page.NOT_QUALIFIED) else None
+    return (door, status) if door.page in (Page.JOIN, Page.NOT_QUALIFIED) else None
+
+
+def _wrong_password(group: Group, form: JoinForm) -> int:
+    """Say so at the field and count it; the status of the page."""
+    form.refuse("password", _("This is not the group's password. Ask whoever sent you here."))
+    if not form.password.data:
+        return 403
+    services.note_wrong_password(group, client_address())
+    # Answered with 200, so that the edge commits the counted try.
+    return 200
 
 
 # ── A public link ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,8 +164,8 @@ def follow(token: str) -> Any:
     if member is None:
         return _newcomer(group, way, here)
     form = JoinForm()
-    if (door := _kept_out(group, member, way, form)) is not None:
-        return _show(door, form, here, 403, visit="", here=here)
+    if (kept_out := _kept_out(group, member, way, form)) is not None:
+        return _show(kept_out[0], form, here, kept_out[1], visit="", here=here)
     return _seat(group, member, way, form)
 
 
@@ -166,10 +178,11 @@ def _newcomer(group: Group, way: Way, here: str) -> Any:
     visit = request.form.get("visit", "")
     if not form.validate():
         return _show(door, form, here, 422, visit=visit, here=here)
-    member = services.make_newcomer(form.phone.data or "", visit, way.source, client_address())
-    if services.misses(member, group, way, form.password.data or "") and request.form.get("enrol") != "1":
-        form.refuse("password", _("This is not the group's password. Ask whoever sent you here."))
-        return _show(door, form, here, 403, visit=visit, here=here)
+    services.refuse_guessing(group, form.password.data or "", client_address())
+    password, enrols = form.password.data or "", request.form.get("enrol") == "1"
+    member = services.admit_newcomer(group, form.phone.data or "", visit, way, client_address(), password, enrols)
+    if member is None:
+        return _show(door, form, here, _wrong_password(group, form), visit=visit, here=here)
     return _seat(group, member, way, form, together=True)
 
 
@@ -215,8 +228,8 @@ def show(public_id: str) -> Any:
 def join(public_id: str) -> Any:
     group, member, way = queries.get_by_public_id(public_id), _me(), Way("group-page")
     form = JoinForm()
-    if (door := _kept_out(group, member, way, form)) is not None:
-        return _show(door, form, url_for(".join", public_id=public_id), 403, was_in=False)
+    if (kept_out := _kept_out(group, member, way, form)) is not None:
+        return _show(kept_out[0], form, url_for(".join", public_id=public_id), kept_out[1], was_in=False)
     return _seat(group, member, way, form)
 
 

@@ -127,6 +127,13 @@ class TooManyNewcomers(Refusal):
     icon = "clock"
 
 
+class TooManyPasswords(Refusal):
+    status = 429
+    title = _l("Too many wrong passwords")
+    label = _l("Please try again in 15 minutes, or ask whoever sent you here for the password.")
+    icon = "clock"
+
+
 class NotAMember(Refusal):
     status = 404
     title = _l("You are not in this group")

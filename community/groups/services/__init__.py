@@ -19,7 +19,17 @@ from .editing import (
     try_edit,
     write_announcement,
 )
-from .entry import Way, enter, make_newcomer, misses, new_visit, welcome
+from .entry import (
+    Way,
+    admit_newcomer,
+    enter,
+    make_newcomer,
+    misses,
+    new_visit,
+    note_wrong_password,
+    refuse_guessing,
+    welcome,
+)
 from .invitations import Invitation, invitation_path, read_invitation
 from .lifecycle import catch_up, change_state, due
 from .posters import chinese_font, poster, qr_file
@@ -52,6 +62,7 @@ __all__ = [
     "Waiting",
     "Way",
     "add_link",
+    "admit_newcomer",
     "catch_up",
     "change_state",
     "chinese_font",
@@ -81,9 +92,11 @@ __all__ = [
     "new_visit",
     "note_opening",
     "note_visit",
+    "note_wrong_password",
     "poster",
     "qr_file",
     "read_invitation",
+    "refuse_guessing",
     "remind",
     "remove",
     "restore_link",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import exists, select
@@ -19,6 +20,7 @@ from membership.members import queries as members
 from membership.members import services as member_services
 from membership.members.models import Channel, Contact, Member, MemberTag, Purpose, Tag
 from membership.members.rules import canonical_phone
+from membership.members.services import identify
 from membership.members.services.rights import address_hash
 from membership.orders.models import Order, OrderLine
 from membership.orders.rules import PAID_STATES
@@ -103,6 +105,17 @@ def misses(member: Member, group: Group, way: Way, password: str = "") -> list[r
     return found
 
 
+def refuse_guessing(group: Group, password: str, network: str) -> None:
+    """Refuse with `TooManyPasswords` whoever has typed too many wrong ones from this network address; once more too."""
+    if password and identify.guessed_too_often(f"group:{group.id}", network):
+        raise rules.TooManyPasswords
+
+
+def note_wrong_password(group: Group, network: str) -> None:
+    """Count a wrong password; the page that says so has to be committed."""
+    identify.note_wrong_guess(f"group:{group.id}", network)
+
+
 def enter(
     group: Group, member: Member, way: Way, password: str = "", marketing: bool = False, together: bool = False
 ) -> seats.Joined | seats.Waiting:
@@ -179,3 +192,23 @@ def make_newcomer(phone: str, visit: str, source: str, network: str) -> Member:
         identities, nickname=_("Guest %(tail)s", tail=canonical[-4:]), source=source
     )
     return member
+
+
+class _StaysOut(Exception):
+    """Ends the savepoint of somebody who does not come in."""
+
+
+def admit_newcomer(
+    group: Group, phone: str, visit: str, way: Way, network: str, password: str, enrols: bool
+) -> Member | None:
+    """The newcomer whom the group's rules let in, made by `make_newcomer`; None, and nobody made, when they do not.
+
+    `enrols` says that they become a member with the same tap. Refuses as `make_newcomer` and `refuse_guessing` do.
+    """
+    refuse_guessing(group, password, network)
+    with suppress(_StaysOut), db.session.begin_nested():
+        member = make_newcomer(phone, visit, way.source, network)
+        if not enrols and misses(member, group, way, password):
+            raise _StaysOut
+        return member
+    return None

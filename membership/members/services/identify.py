@@ -32,6 +32,7 @@ from . import rights
 
 PERSON_TRIES = 5
 NETWORK_TRIES = 60
+NETWORK_GUESSES = 20
 WINDOW = timedelta(minutes=15)
 CODE_LIFE = timedelta(minutes=10)
 CODE_TRIES = 5
@@ -60,8 +61,7 @@ def code_available() -> bool:
 
 def _count(person: str, network: str) -> None:
     """Count one try; refuses with `TooManyTries`. The window is a quarter of an hour of the clock."""
-    seconds = int(WINDOW.total_seconds())
-    window = str(int(clock.now().timestamp()) // seconds * seconds)
+    window = _window()
     try:
         limits.take(
             [
@@ -71,6 +71,21 @@ def _count(person: str, network: str) -> None:
         )
     except limits.LimitReached:
         raise TooManyTries from None
+
+
+def _window() -> str:
+    seconds = int(WINDOW.total_seconds())
+    return str(int(clock.now().timestamp()) // seconds * seconds)
+
+
+def guessed_too_often(secret: str, network: str) -> bool:
+    """Whether a network address has guessed wrong at a secret so often that it has to wait for the next quarter of an hour."""
+    return limits.used(f"{LIMIT}:guess:{secret}", rights.address_hash(network)[:32], _window()) >= NETWORK_GUESSES
+
+
+def note_wrong_guess(secret: str, network: str) -> None:
+    """Count a wrong guess at a secret (`group:7`); right ones cost nothing, for many may come from one address."""
+    limits.take([(f"{LIMIT}:guess:{secret}", rights.address_hash(network)[:32], _window(), 1, None)])
 
 
 def order_number(text: str) -> str:

@@ -16,7 +16,7 @@ from kernel.events import EventRecord
 from kernel.visitors import VisitorSession
 from membership.gifts.models import Gift, GiftClaim, GiftKind, GiftState
 from membership.members.models import Channel, Consent, Contact, Member, MemberIdentity
-from membership.members.services import find_or_make, tag
+from membership.members.services import find_or_make, identify, tag
 
 TABLES = (Seat, Waiting, Consent, GiftClaim, VisitorSession, EventRecord, Member)
 
@@ -243,11 +243,55 @@ def test_a_password(db, clock, english, make_group, make_member):
     path = services.invitation_path(member.id, group.id)
     assert 'name="password"' in text(english.get(path))
     answer = english.post(path, data={"password": "nope"})
-    assert answer.status_code == 403
+    assert answer.status_code == 200
     assert "This is not the group" in text(answer)
     assert 'value="nope"' in text(answer)
     assert english.post(path, data={"password": " 小院88 "}).status_code == 303
     assert queries.in_group(member.id, group.id)
+
+
+def test_wrong_passwords_are_counted_by_group_and_network(db, clock, english, make_group, make_member, monkeypatch):
+    monkeypatch.setattr(identify, "NETWORK_GUESSES", 3)
+    rule = {"mode": "all", "rules": [{"kind": "password", "password": "小院88"}]}
+    group, other, member, friend = make_group(join_rule=rule), make_group(join_rule=rule), make_member(), make_member()
+    path = services.invitation_path(member.id, group.id)
+    for n in range(3):
+        assert "This is not the group" in text(english.post(path, data={"password": f"guess {n}"}))
+    # Even the right one has to wait, or the next guess would be the answer; no password at all says only what is missing.
+    refused = english.post(path, data={"password": "小院88"})
+    assert refused.status_code == 429
+    assert "Too many wrong passwords" in text(refused)
+    assert english.post(path).status_code == 403
+    assert rows(db)["seat"] == 0
+    elsewhere = services.invitation_path(friend.id, other.id)
+    assert english.post(elsewhere, data={"password": "小院88"}).status_code == 303
+    clock.move(minutes=15)
+    assert english.post(path, data={"password": "小院88"}).status_code == 303
+    assert queries.in_group(member.id, group.id)
+
+
+def test_right_passwords_of_a_whole_room_are_not_counted(db, clock, app, make_group, make_member, monkeypatch):
+    monkeypatch.setattr(identify, "NETWORK_GUESSES", 1)
+    group = make_group(join_rule={"mode": "all", "rules": [{"kind": "password", "password": "小院88"}]})
+    for _ in range(4):
+        path = services.invitation_path(make_member().id, group.id)
+        assert app.test_client().post(path, data={"password": "小院88"}).status_code == 303
+
+
+def test_a_newcomer_with_a_wrong_password_is_nobody_yet_but_counted(db, clock, english, make_group, monkeypatch):
+    monkeypatch.setattr(identify, "NETWORK_GUESSES", 2)
+    group = make_group(
+        open_to_new=True, join_rule={"mode": "all", "rules": [{"kind": "password", "password": "小院88"}]}
+    )
+    path = f"/j/{link_of(db, group).token}"
+    before = db.session.scalar(select(func.count(Member.id)))
+    visit = services.new_visit()
+    for _ in range(2):
+        answer = english.post(path, data={"phone": "10000000001", "visit": visit, "password": "nope"})
+        assert answer.status_code == 200
+    assert db.session.scalar(select(func.count(Member.id))) == before
+    answer = english.post(path, data={"phone": "10000000001", "visit": visit, "password": "小院88"})
+    assert answer.status_code == 429
 
 
 def test_a_members_group_enrols_with_the_tap(db, clock, english, make_group, make_member):
