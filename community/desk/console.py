@@ -91,6 +91,7 @@ def index() -> Any:
         ],
         chosen=_chips(),
         labels=labels,
+        served_first=queries.served_first,
         day=clock.day_bounds(clock.today()),
     )
 
@@ -203,6 +204,7 @@ def _call_page(
         open_groups=open_groups,
         invitation=services.invitation(task, member, who) if may("calls.handle") else None,
         labels=labels,
+        served_first=queries.served_first(member),
         member_labels=member_labels,
     ), status
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, func, or_, select, text
+from sqlalchemy import ColumnElement, Text, case, cast, func, or_, select, text
 
 from kernel import clock
 from kernel.auth import Role
@@ -18,6 +18,7 @@ from membership.members import queries as members
 from membership.members.models import CustomerType, Member
 from membership.orders import queries as orders
 from membership.orders.models import Order, OrderLine
+from membership.tiers import queries as tiers
 
 from . import rules
 from .models import CallReason, CallState, CallTask, CallTaskOrder, Script
@@ -91,9 +92,15 @@ def listing(
 
 
 def order_of(sort: str, view: str) -> list[Any]:
-    """The columns of a sort such as `-due`, the last one unique; unknown ones mean by due time (what is done: newest first)."""
+    """The columns of a sort such as `-due`, the last one unique.
+
+    Unknown ones mean by due time, those whose tier is served first before the others; what is done: newest first.
+    """
     name = sort.removeprefix("-")
     if name not in SORTS:
+        if view != "closed" and (ranks := tiers.priority_ranks()):
+            first = Member.rank.in_(ranks) & Member.enrolled_at.is_not(None)
+            return [case((first, 0), else_=1), CallTask.due_at, CallTask.id]
         name, sort = "due", "-due" if view == "closed" else "due"
     column: Any = {
         "due": CallTask.due_at,
@@ -102,6 +109,11 @@ def order_of(sort: str, view: str) -> list[Any]:
         "tries": CallTask.tries,
     }[name]
     return [column.desc(), CallTask.id.desc()] if sort.startswith("-") else [column, CallTask.id]
+
+
+def served_first(member: Member) -> bool:
+    """Whether a member's tier promises that they are served before others."""
+    return member.enrolled_at is not None and member.rank in tiers.priority_ranks()
 
 
 def export(found: Any, order: list[Any]) -> Sequence[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -18,6 +19,8 @@ from kernel.auth import Role
 from kernel.events import EventRecord, describe
 from membership.members import queries as members
 from membership.members.models import Contact, CustomerType
+from membership.tiers import services as tiers
+from membership.tiers.rules import STANDARD
 from tests.community.desk.conftest import task_of
 
 DAY = timedelta(days=1)
@@ -99,6 +102,44 @@ def test_the_list_is_filtered_searched_and_sorted(agent, due, query, shown):
 def test_every_sort_pages_through_all_calls_once(agent, call, sort):
     ids = {str(call().id) for _ in range(53)}
     seen, url = [], f"/console/calls?due=all&sort={sort}"
+    while url:
+        page = agent.get(url).text
+        seen += [i for i in ids if f'/console/calls/{i}"' in page]
+        url = page.partition('rel="next" href="')[2].partition('"')[0].replace("&amp;", "&")
+    assert sorted(seen) == sorted(ids)
+
+
+def test_whose_tier_says_so_is_served_first(agent, db, call, make_member, clock):
+    levels = tuple(replace(level, priority_service=level.rank == 3) for level in STANDARD.levels)
+    tiers.save_policy(replace(STANDARD, levels=levels))
+    early, first, stranger = (
+        make_member(rank=1, enrolled_at=clock.now()),
+        make_member(rank=3, enrolled_at=clock.now()),
+        make_member(rank=3, enrolled_at=None),
+    )
+    tasks = [call(member).id for member in (early, stranger, first)]
+    for place, task_id in enumerate(tasks):
+        db.session.get(CallTask, task_id).due_at = clock.now() - timedelta(minutes=30 - place)
+    db.session.flush()
+    agent.set_cookie("lang", "en")
+
+    def order_in(page):
+        return sorted(tasks, key=lambda task_id: page.index(f'/console/calls/{task_id}"'))
+
+    page = agent.get("/console/calls").text
+    assert order_in(page) == [tasks[2], tasks[0], tasks[1]]
+    assert page.count("Served first") == 1
+    # Whoever sorts by themselves gets what they asked for.
+    assert order_in(agent.get("/console/calls?sort=due").text) == tasks
+    assert "Served first" in agent.get(f"/console/calls/{tasks[2]}").text
+    assert "Served first" not in agent.get(f"/console/calls/{tasks[0]}").text
+
+
+def test_those_served_first_are_paged_through_once(agent, db, call, make_member, clock):
+    levels = tuple(replace(level, priority_service=level.rank == 3) for level in STANDARD.levels)
+    tiers.save_policy(replace(STANDARD, levels=levels))
+    ids = {str(call(make_member(rank=3 * (n % 2), enrolled_at=clock.now())).id) for n in range(53)}
+    seen, url = [], "/console/calls?due=all"
     while url:
         page = agent.get(url).text
         seen += [i for i in ids if f'/console/calls/{i}"' in page]
