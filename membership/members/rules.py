@@ -73,7 +73,9 @@ def canonical_phone(text: str, region: str = "CN") -> str:
         raise PhoneInvalid from None
     # The same guess would cut a number that is too long down to one that fits.
     cut = region == "CN" and digits[0] != "+" and str(number.national_number) != digits.lstrip("0")
-    if cut or not phonenumbers.is_possible_number(number):
+    # A number that reaches somebody only within one town (95588) is none: the same digits are other people elsewhere.
+    possible = phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
+    if cut or not possible:
         raise PhoneInvalid
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 

@@ -69,6 +69,8 @@ def test_phones_from_elsewhere_keep_their_country(text, region, canonical):
         "1.2E+10",
         "+0120000",
         "12600001234a",
+        "95588",
+        "12345",
     ],
 )
 def test_what_is_no_whole_phone_is_refused(text):
