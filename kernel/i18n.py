@@ -107,7 +107,15 @@ def day(value: date | datetime | None) -> str:
         return "–"
     if isinstance(value, datetime):
         value = clock.local(value).date()
-    return dates.format_date(value, "medium", locale=current_locale())
+    return dates.format_date(
+        value, "y年M月d日" if current_locale() == "zh_Hans" else "d MMM y", locale=current_locale()
+    )
+
+
+def month(value: date | str) -> str:
+    """A month of a year in the reader's way; `value` is a day in it, or `2026-11`."""
+    first = date.fromisoformat(f"{value}-01") if isinstance(value, str) else value
+    return dates.format_date(first, "y年M月" if current_locale() == "zh_Hans" else "MMM y", locale=current_locale())
 
 
 def month_name(month: int) -> str:
@@ -141,7 +149,7 @@ def init_app(app: Flask) -> None:
     Babel(app, locale_selector=current_locale, default_locale=DEFAULT, default_timezone=str(clock.ZONE))
     app.jinja_env.globals.update(_=gettext, ngettext=ngettext, current_locale=current_locale, percent=percent)
     app.jinja_env.filters.update(
-        when=when, day=day, datetime=date_time, number=number, yuan=money.yuan, short_yuan=money.short_yuan
+        when=when, day=day, month=month, datetime=date_time, number=number, yuan=money.yuan, short_yuan=money.short_yuan
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from kernel.i18n import day, number
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from membership.members.rules import EmailInvalid, PhoneInvalid
 
 from .models import AccountKind, Clawback, Kind, Late, LotState, PointsTransaction, Rounding
-from .rules import MILLE, Program, ProgramMistake
+from .rules import MILLE, MOST_POINTS, PointsInvalid, Program, ProgramMistake
 
 KINDS = {
     Kind.EARN: _l("Earned by an order"),
@@ -160,3 +162,23 @@ def last_day(expires_at: datetime) -> datetime:
 def times(multiplier: int) -> str:
     """`1.5` for 1500 per mille."""
     return f"{multiplier / MILLE:.3f}".rstrip("0").rstrip(".")
+
+
+# What is wrong with a line of a file of awards.
+BATCH_FAULTS = {
+    "unknown": _l("Nobody here is known under this name."),
+    "columns": _l("The line has more columns than the heading."),
+    "member": _l("The member is missing: a phone, or the account on a channel."),
+    "channel": _l("There is no channel “%(channel)s”."),
+    "phone": PhoneInvalid.label,
+    "email": EmailInvalid.label,
+    "points": PointsInvalid.label,
+    "reason": _l("The reason is missing; members read it."),
+    "letter": _l("The text holds a character that cannot be stored."),
+}
+
+
+def batch_fault(reject: Mapping[str, Any]) -> str:
+    """The sentence for a rejected line of a file of awards, in the reader's language."""
+    told = {"most": number(MOST_POINTS), "channel": reject.get("channel", "")}
+    return str(BATCH_FAULTS[reject["fault"]]) % told

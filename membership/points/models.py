@@ -310,7 +310,8 @@ class PointsRedemption(db.Model):
 
 
 class PointsBatch(db.Model):
-    """A file of awards: `rows_in` = accepted + rejected + duplicate. `rejects` lists {"line", "reason", "row"}."""
+    """A file of awards: `rows_in` = accepted + rejected + duplicate. `rejects` lists {"line", "fault", "row"}
+    with what the fault's sentence needs."""
 
     __tablename__ = "points_batch"
     id: Mapped[pk]

@@ -17,7 +17,6 @@ from kernel import audit, clock
 from kernel.db import db
 from kernel.errors import Refusal
 from kernel.events import publish_all
-from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from membership.members import queries as members
 from membership.members import rules as member_rules
@@ -53,7 +52,11 @@ class TooManyAwards(Refusal):
 
 
 class _LineRefused(Exception):
-    pass
+    """`fault` is a key of `labels.BATCH_FAULTS`: whoever reads it later may speak another language."""
+
+    def __init__(self, fault: str, **told: str) -> None:
+        super().__init__(fault)
+        self.fault, self.told = fault, told
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,7 @@ def award_file(stream: IO[bytes], filename: str, staff_id: int | None = None) ->
     db.session.add(batch)
     db.session.flush()
     known = [(line, owners[line.key]) for line in lines if line.key in owners]
-    rejects += [
-        _reject(line.number, _("Nobody here is known under this name."), line.cells)
-        for line in lines
-        if line.key not in owners
-    ]
+    rejects += [_reject(line.number, _LineRefused("unknown"), line.cells) for line in lines if line.key not in owners]
     given = _give(known, digest, staff_id)
     batch.accepted, batch.points = len(given), sum(given.values())
     batch.duplicate = len(known) - len(given)
@@ -120,16 +119,21 @@ def _read(stream: IO[bytes]) -> tuple[list[_Line], list[dict[str, Any]], int, st
             cells = {key: row.cells[at] if at < len(row.cells) else "" for key, at in where.items()}
             try:
                 if any(cell.strip() for cell in row.cells[len(found.heading) :]):
-                    raise _LineRefused(_("The line has more columns than the heading."))
+                    raise _LineRefused("columns")
                 key = _key(_plain(cells[MEMBER]), _plain(cells.get(CHANNEL, "")))
                 lines.append(_Line(row.line, key, _points(_plain(cells[POINTS])), _reason(cells[REASON]), row.cells))
             except _LineRefused as refused:
-                rejects.append(_reject(row.line, str(refused), row.cells))
+                rejects.append(_reject(row.line, refused, row.cells))
     return lines, rejects, rows_in, digest.hexdigest()
 
 
-def _reject(line: int, reason: str, cells: list[str]) -> dict[str, Any]:
-    return {"line": line, "reason": reason, "row": [cell.replace("\x00", "")[:300] for cell in cells]}
+def _reject(line: int, refused: _LineRefused, cells: list[str]) -> dict[str, Any]:
+    return {
+        "line": line,
+        "fault": refused.fault,
+        **refused.told,
+        "row": [cell.replace("\x00", "")[:300] for cell in cells],
+    }
 
 
 def _plain(cell: str) -> str:
@@ -138,29 +142,34 @@ def _plain(cell: str) -> str:
 
 def _key(name: str, channel: str) -> member_rules.Key:
     if not name:
-        raise _LineRefused(_("The member is missing: a phone, or the account on a channel."))
+        raise _LineRefused("member")
     kind = Channel.PHONE if not channel else _CHANNELS.get(channel.lower())
     if kind is None:
-        raise _LineRefused(_("There is no channel “%(channel)s”.", channel=channel[:40]))
+        raise _LineRefused("channel", channel=channel[:40])
     try:
         return member_rules.canonical_identity(kind, name)
-    except Refusal as refusal:
-        raise _LineRefused(refusal.message) from None
+    except member_rules.PhoneInvalid:
+        raise _LineRefused("phone") from None
+    except member_rules.EmailInvalid:
+        raise _LineRefused("email") from None
+    except ValueError:
+        # Nothing but characters that are not seen.
+        raise _LineRefused("member") from None
 
 
 def _points(cell: str) -> int:
     plain = cell.replace(",", "")
     if not (plain.isascii() and plain.isdigit() and len(plain) < 12 and 1 <= int(plain) <= rules.MOST_POINTS):
-        raise _LineRefused(rules.PointsInvalid().message)
+        raise _LineRefused("points")
     return int(plain)
 
 
 def _reason(cell: str) -> str:
     reason = " ".join(unicodedata.normalize("NFC", unwrapped(cell)).split())
     if not reason:
-        raise _LineRefused(_("The reason is missing; members read it."))
+        raise _LineRefused("reason")
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in reason):
-        raise _LineRefused(_("The text holds a character that cannot be stored."))
+        raise _LineRefused("letter")
     return reason[:300]
 
 
