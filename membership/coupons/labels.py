@@ -24,7 +24,7 @@ KINDS = {
 
 KIND_HELP = {
     CouponKind.AMOUNT: _l("¥20 off the goods, from a minimum if you like."),
-    CouponKind.PERCENT: _l("The goods at 85 %, with a most that it may take off."),
+    CouponKind.PERCENT: _l("The goods at 85%, with a most that it may take off."),
     CouponKind.FIXED_PRICE: _l("One piece of the chosen goods at a group price or a flash price."),
     CouponKind.GIFT_ITEM: _l("Something is put into the parcel."),
     CouponKind.FREE_SHIPPING: _l("The postage is on the shop."),
@@ -275,8 +275,14 @@ def source_words(source: str) -> str:
         "transfer": _l("From another member"),
         "code": _l("A typed code"),
         "group": _l("Group"),
+        "tier": _l("Benefit of a tier"),
+        "points": _l("Taken for points"),
+        "api": _l("By another program"),
     }
-    return f"{known[kind]} {rest}".strip() if kind in known else source or "–"
+    if kind not in known:
+        return source or "–"
+    # Of a push and a group the number tells one from another; what else follows means nothing to a reader.
+    return f"{known[kind]} {rest}".strip() if kind in ("link", "push", "group") else str(known[kind])
 
 
 def _scope_words(version: OfferVersion) -> str:

@@ -399,6 +399,8 @@ def export_claims(offer_id: int) -> Any:
         _("Member"), _("Phone"), _("Tier"), _("State"), _("Came through"), _("Claimed at"), _("Usable until"), _("Used at"),
     ]  # fmt: skip
 
+    names = queries.names_of(queries.links_of(offer_id))
+
     def rows() -> Iterator[list[Any]]:
         now = clock.now()
         for coupon, member in queries.claimants_export(offer_id, state):
@@ -407,7 +409,7 @@ def export_claims(offer_id: int) -> Any:
                 masked_phone(member.phone),
                 f"VIP{member.rank}" if member.rank else "",
                 labels.coupon_state(rules.state_at(coupon.state, coupon.usable_until, coupon.reserved_until, now)),
-                labels.source_words(coupon.source),
+                names.get(coupon.source) or labels.source_words(coupon.source),
                 local(coupon.issued_at),
                 local(coupon.usable_until),
                 local(coupon.redeemed_at),

@@ -254,4 +254,4 @@ def export(pool: CodePool) -> Iterator[list[Any]]:
     """The codes of a pool for a file: as it is written, and whether it was used."""
     statement = select(PoolCode.code, PoolCode.coupon_id).where(PoolCode.pool_id == pool.id).order_by(PoolCode.id)
     for code, coupon_id in db.session.execute(statement.execution_options(yield_per=1_000)):
-        yield [codes.grouped(code, pool.prefix, pool.group), "" if coupon_id is None else _("Taken")]
+        yield [codes.grouped(code, pool.prefix, pool.group), "" if coupon_id is None else _("Used")]
