@@ -8,7 +8,7 @@ from markupsafe import Markup
 from kernel import today
 from kernel.auth import may
 from kernel.i18n import gettext as _
-from kernel.i18n import ngettext
+from kernel.i18n import month, ngettext
 from kernel.ports import fill_slot
 from kernel.today import Running, Task
 from membership.members.models import Member
@@ -54,7 +54,7 @@ def running() -> list[Running]:
         return []
     return [
         Running(
-            _("Coupons of %(month)s", month=one.period),
+            _("Coupons of %(month)s", month=month(one.period)),
             url_for("benefits_console.index", benefit="monthly_coupon"),
             one.given + one.missed,
             one.total,

@@ -38,6 +38,16 @@ REFUND_EFFECTS = {
     RefundEffect.IMMEDIATE: _l("At once: a tier whose own orders are refunded is taken back"),
     RefundEffect.AT_REVIEW: _l("At the next review: the tier stays until it expires"),
 }
+# What the two settings come to, as sentences among the rules.
+DOWNGRADE_SENTENCES = {
+    Downgrade.NONE: _l("A tier that is not reached again by then is kept."),
+    Downgrade.ONE_LEVEL: _l("A tier that is not reached again by then falls by one level."),
+    Downgrade.REASSESS: _l("A tier that is not reached again by then falls to what the orders give."),
+}
+REFUND_SENTENCES = {
+    RefundEffect.IMMEDIATE: _l("When its own orders are refunded, a tier is taken back at once."),
+    RefundEffect.AT_REVIEW: _l("When its own orders are refunded, a tier stays until it expires."),
+}
 WHYS = {
     Why.EARNED: _l("Reached by orders"),
     Why.REFUND: _l("Orders behind it were refunded"),
@@ -91,10 +101,10 @@ FIELDS = {
     "group_ids": _l("Groups of their own"),
 }
 FALL_DAYS = {
-    1: _l("within one day"),
-    7: _l("within 7 days"),
-    30: _l("within 30 days"),
-    90: _l("within 90 days"),
+    1: _l("Within one day"),
+    7: _l("Within 7 days"),
+    30: _l("Within 30 days"),
+    90: _l("Within 90 days"),
 }
 ENDS = {"soon": _l("within 30 days"), "never": _l("with no end")}
 SIMULATIONS = {

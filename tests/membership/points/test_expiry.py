@@ -97,7 +97,7 @@ def test_a_notice_speaks_the_members_language(db, program, make_member, clock):
     member = make_member(locale="en")
     give(member, 30, "a", 10, clock)
     jobs.tell_expiring.direct()
-    assert db.session.scalars(select(Notice.title)).one() == "30 points lapse on Mar 13, 2026"
+    assert db.session.scalars(select(Notice.title)).one() == "30 points lapse on 13 Mar 2026"
 
 
 def test_what_lapses_within_two_weeks_is_on_the_first_page(db, program, make_member, owner_client, clock):

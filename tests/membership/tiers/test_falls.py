@@ -135,7 +135,7 @@ def test_only_enrolled_members_are_told_and_a_late_start_tells_once(db):
 def test_page_of_falls_says_what_is_missing(owner_client, db):
     member = falling(db, 2, 5, nickname="谷雨")
     page = owner_client.get("/console/tiers/falls", headers=ENGLISH).text
-    for words in ("谷雨", "¥500.00 or 3 orders", "VIP2", "VIP1", "within 7 days", "Tag all 1"):
+    for words in ("谷雨", "¥500.00 or 3 orders", "VIP2", "VIP1", "Within 7 days", "Tag all 1"):
         assert words in page
     assert "谷雨" in owner_client.get("/console/tiers/falls?days=7&tier=2&q=谷雨").text
     assert "No tier is about to fall" in owner_client.get("/console/tiers/falls?days=1", headers=ENGLISH).text

@@ -215,7 +215,7 @@ def test_staff_read_why_a_member_has_their_tier(owner_client, member):
     page = owner_client.get(f"/console/members/{member.id}", headers=ENGLISH).text
     for words in (
         "VIP2 Advanced",
-        "¥1,038.00 or 6 orders to VIP3; kept until Mar 3, 2027",
+        "¥1,038.00 or 6 orders to VIP3; kept until 3 Mar 2027",
         "¥962.00 in 2 orders",
         "Taken off by refunds",
         "¥100.00",
@@ -253,7 +253,7 @@ def test_highest_tier_has_nothing_above(db, run_jobs):
     run_jobs()
     told = queries.explanation(db.session.scalars(select(Member.id)).one())
     with forced_locale("en"):
-        assert labels.sentence(told) == "The highest tier there is; kept until Mar 3, 2027"
+        assert labels.sentence(told) == "The highest tier there is; kept until 3 Mar 2027"
 
 
 def test_tier_is_set_by_hand_and_ended(staff_client, member, db):
@@ -264,7 +264,7 @@ def test_tier_is_set_by_hand_and_ended(staff_client, member, db):
     assert answer.status_code == 303
     assert db.session.get(Member, member.id).rank == 4
     page = client.get(f"/console/members/{member.id}", headers=ENGLISH).text
-    assert "set by hand until Dec 31, 2026" in page
+    assert "set by hand until 31 Dec 2026" in page
     assert "partner" in page
     change = db.session.scalars(select(TierChange).order_by(TierChange.id.desc())).first()
     assert (change.reason, change.staff_id is not None) == ("manual", True)
