@@ -110,6 +110,7 @@ def show(order_id: int) -> Any:
         others=[one for one in queries.orders_of(order.member_id, 6) if one.id != order.id][:5]
         if order.member_id
         else [],
+        run=queries.get_run(order.run_id) if order.run_id is not None else None,
         states=labels.STATES,
         state_tones=labels.STATE_TONES,
         payments=labels.PAYMENTS,
