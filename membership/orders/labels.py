@@ -12,7 +12,7 @@ from kernel.money import yuan
 from . import formats
 from .events import OrderCompleted, OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused
 from .feeds.reasons import SENTENCES as FEED_SENTENCES
-from .formats import sheet
+from .formats import sheet, siyu, uci
 from .formats.cells import Dates
 from .formats.drafts import Reason
 from .formats.uci import Reason as UciReason
@@ -160,6 +160,24 @@ REASONS: dict[str, Any] = {
 def reason_text(reason: str) -> str:
     """Why a line was rejected, in the reader's language."""
     return str(REASONS.get(reason, reason))
+
+
+# The columns of the sample set that are ours too, under its own names.
+_SAMPLE_COLUMNS = {
+    uci.INVOICE: "order_no",
+    uci.SKU: "sku",
+    uci.TITLE: "title",
+    uci.QUANTITY: "quantity",
+    uci.PLACED: "placed_at",
+    uci.PRICE: "unit_price",
+    uci.CUSTOMER: "buyer_id",
+}
+
+
+def column_text(name: str) -> str:
+    """A column of an order file in the reader's language; a shop's own heading stays as it is."""
+    ours = siyu.SPELLINGS.get(sheet.name_of(name)) or _SAMPLE_COLUMNS.get(name)
+    return str(FIELDS[ours]) if ours in FIELDS else name
 
 
 def failure_text(failure: dict[str, Any] | None) -> str:

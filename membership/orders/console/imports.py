@@ -143,6 +143,7 @@ def _show(found: ImportRun, form: CorrectionsForm, status: int = 200, rate_error
             formats=formats.FORMATS,
             failure_text=labels.failure_text,
             reason_text=labels.reason_text,
+            column_text=labels.column_text,
             source_label=member_labels.source_label,
         ),
         status,
@@ -269,6 +270,7 @@ def _fix(
             lines=shown,
             again=status != 200,
             reason_text=labels.reason_text,
+            column_text=labels.column_text,
         ),
         status,
     )

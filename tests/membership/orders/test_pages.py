@@ -172,7 +172,7 @@ def test_file_is_uploaded_looked_at_and_taken_in(owner_client, db, run_jobs):
     assert '<noscript><meta http-equiv="refresh"' in page
     run_jobs()
     page = owner_client.get(address).text
-    assert "quantity" in page
+    assert ">件数<" in page
     assert "hx-get" not in page
     run = db.session.scalars(select(ImportRun)).one()
     assert (run.state, run.accepted, run.rejected) == (RunState.DONE, 2, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 from sqlalchemy import select, text
@@ -160,6 +161,11 @@ def test_line_is_corrected_on_the_page_with_the_others_of_its_order(first, owner
     assert "Not a whole number" in page
     assert page.count('aria-invalid="true"') == 1
     assert 'value="TRAY"' in page
+    # Columns are called as the reader calls them, with the file's own name beside.
+    assert re.search(r">Pieces <code[^>]*>quantity</code>", page)
+    seen = owner_client.get(f"/console/imports/{first.id}", headers={"Accept-Language": "en"}).text
+    assert ">Pieces<" in seen
+    assert "<code>quantity</code>" not in seen
 
     still = owner_client.post(address, data=cells_of(rejects, quantity="0"), headers={"Accept-Language": "en"})
     assert still.status_code == 422
