@@ -28,8 +28,10 @@ from kernel.auth import Role
 from kernel.cli import upgrade
 from kernel.db import commit
 from kernel.db import db as database
+from kernel.events import EventRecord
 from kernel.staff import services as staff_services
 from kernel.staff.models import Staff
+from tests.committed import clear
 from tests.live import LiveServer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,6 +103,13 @@ def db(app: Flask) -> Iterator[Any]:
         del app.extensions["collected_jobs"]
         outer.rollback()
         connection.close()
+
+
+@pytest.fixture
+def committed(app: Flask) -> Iterator[Flask]:
+    """The application on rows that are really committed, all removed afterwards."""
+    yield app
+    clear(app)
 
 
 @pytest.fixture
@@ -216,6 +225,13 @@ def browse(staff_client: Callable[..., FlaskClient]) -> Callable[..., FlaskClien
 def owner_client(staff_client: Callable[..., FlaskClient]) -> FlaskClient:
     """A browser signed in as the owner."""
     return staff_client(Role.OWNER)
+
+
+def published(db: Any, name: str) -> list[dict[str, Any]]:
+    """What was said with the events of a name, in the order in which they were published."""
+    return list(
+        db.session.scalars(select(EventRecord.payload).where(EventRecord.name == name).order_by(EventRecord.id))
+    )
 
 
 def everything(db: Any) -> dict[str, int]:

@@ -223,6 +223,27 @@ def volley(port: int, requests: Sequence[bytes], seconds: float = 60) -> list[An
     return [parsed(b"".join(parts[connection])) for connection in sockets]
 
 
+def ask(shop: WebShop, request: bytes) -> Answer | None:
+    """One request on a connection of its own; None when the server went away before it answered."""
+    try:
+        with socket.create_connection((HOST, shop.port), timeout=20) as connection:
+            connection.sendall(request)
+            parts = []
+            while piece := connection.recv(65536):
+                parts.append(piece)
+    except OSError:
+        return None
+    return parsed(b"".join(parts)) if b"\r\n\r\n" in b"".join(parts) else None
+
+
+def outcome(answer: Answer) -> str:
+    """What a claim came to: a `fresh` coupon, theirs `again`, another place, or the status of a refusal."""
+    place = answer.headers.get("location", "")
+    if answer.status == 303:
+        return "fresh" if "fresh=1" in place else "again" if "again=1" in place else place
+    return str(answer.status)
+
+
 def parsed(answer: bytes) -> Answer:
     head, _, body = answer.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from membership.coupons import rules, services
 from membership.coupons.models import Coupon, CouponEvent, CouponKind, Offer, OfferState
 from tests.faults.dying import HOOKS
 from tests.live import children, eventually
-from tests.webshop import HOST, Answer, Visitor, WebShop, parsed, post
+from tests.webshop import Visitor, WebShop, ask, outcome, post
 
 pytestmark = pytest.mark.fault
 CROWD, STOCK, HANDS = 40, 30, 8
@@ -48,26 +47,6 @@ def make_offer(shop: WebShop, stock: int = STOCK) -> tuple[int, str]:
         draft = services.Draft(name="Crash", kind=CouponKind.AMOUNT, value=2000, valid_days=14, stock=stock)
         offer = services.create(draft, OfferState.ACTIVE)
         return offer.id, f"/o/{services.make_link(offer.id, 'crash').token}"
-
-
-def ask(shop: WebShop, request: bytes) -> Answer | None:
-    """One request on a connection of its own; None when the server went away before it answered."""
-    try:
-        with socket.create_connection((HOST, shop.port), timeout=20) as connection:
-            connection.sendall(request)
-            parts = []
-            while piece := connection.recv(65536):
-                parts.append(piece)
-    except OSError:
-        return None
-    return parsed(b"".join(parts)) if parts and b"\r\n\r\n" in b"".join(parts) else None
-
-
-def outcome(answer: Answer) -> str:
-    place = answer.headers.get("location", "")
-    if answer.status == 303:
-        return "fresh" if "fresh=1" in place else "again" if "again=1" in place else place
-    return str(answer.status)
 
 
 class Crowd:

@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import random
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,15 +25,6 @@ from tests.membership.orders.files import line, write
 pytestmark = pytest.mark.fault
 FORK = multiprocessing.get_context("fork")
 ROWS = 400
-
-
-@pytest.fixture
-def committed(app: Flask) -> Iterator[Flask]:
-    """The application on rows that are really committed, all removed afterwards."""
-    yield app
-    tables = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
-    with app.app_context(), transaction():
-        db.session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
 
 
 @pytest.fixture

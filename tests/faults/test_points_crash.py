@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -24,15 +24,6 @@ from tests.membership.points.conftest import check_books
 
 class Killed(BaseException):
     """The process has died here."""
-
-
-@pytest.fixture
-def floor(app: Flask) -> Iterator[None]:
-    """Committed rows, which every table is rid of afterwards."""
-    yield
-    with app.app_context(), transaction():
-        names = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
-        db.session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
 
 
 def killed_before(app: Flask, number: int, work: Callable[[], Any]) -> bool:
@@ -73,7 +64,7 @@ def everything(app: Flask) -> tuple[Any, ...]:
 
 
 @pytest.fixture
-def shop(app: Flask, floor: None) -> dict[str, Any]:
+def shop(app: Flask, committed: Flask) -> dict[str, Any]:
     """A member with points and orders, and a reward."""
     with app.app_context(), transaction():
         now = clock.now()

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from redis import Redis
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select
 
 from campaigns.channels import services as channels
 from campaigns.channels.models import Account, ChannelKind
@@ -32,6 +32,7 @@ from kernel import clock, config, shop
 from kernel.db import db, transaction
 from kernel.worker import work
 from membership.members.models import Consent, Contact, Member, Purpose
+from tests.committed import clear
 
 pytestmark = pytest.mark.fault
 FORK = multiprocessing.get_context("fork")
@@ -96,11 +97,7 @@ def sink() -> Iterator[Sink]:
 def shop_floor(app: Flask, queue_server: Redis) -> Iterator[None]:
     """Committed rows, which every table is rid of afterwards."""
     yield
-    with app.app_context(), transaction():
-        names = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
-        db.session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
-    with app.app_context():
-        db.session.remove()
+    clear(app)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from membership.coupons.services import caps
 from membership.limits import services as limits
 from tests.faults.dying_till import HOOKS
 from tests.live import children, eventually
-from tests.webshop import HOST, Answer, WebShop, parsed, raw
+from tests.webshop import WebShop, ask, raw
 
 pytestmark = pytest.mark.fault
 VALUE = 2000
@@ -47,19 +46,6 @@ def a_coupon(shop: WebShop) -> tuple[int, str]:
         draft = services.Draft(name="Crash", kind=CouponKind.AMOUNT, value=VALUE, valid_days=14, budget=10 * VALUE)
         offer = services.create(draft, OfferState.ACTIVE)
         return services.grant_many(offer.id, [(owner, f"crash:{offer.id}")], "crash")[owner]
-
-
-def ask(shop: WebShop, request: bytes) -> Answer | None:
-    """One request on a connection of its own; None when the server went away before it answered."""
-    try:
-        with socket.create_connection((HOST, shop.port), timeout=20) as connection:
-            connection.sendall(request)
-            parts = []
-            while piece := connection.recv(65536):
-                parts.append(piece)
-    except OSError:
-        return None
-    return parsed(b"".join(parts)) if b"\r\n\r\n" in b"".join(parts) else None
 
 
 def effects(shop: WebShop, coupon_id: int) -> dict[str, Any]:

@@ -9,13 +9,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
 from kernel import config
 from kernel.db import db, transaction
@@ -23,6 +24,7 @@ from kernel.webhooks import jobs as sending
 from kernel.webhooks import services
 from kernel.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
 from kernel.webhooks.spreading import deliver
+from tests.committed import clear
 from tests.live import eventually
 
 pytestmark = pytest.mark.fault
@@ -64,13 +66,11 @@ def sink() -> Iterator[Sink]:
 @pytest.fixture
 def shop(settings: config.Settings, app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
     """The application on rows that are really committed; this machine may be called, and leases are short."""
-    monkeypatch.setitem(app.extensions, "settings", config.replace(settings, outbound_local=True))
+    monkeypatch.setitem(app.extensions, "settings", replace(settings, outbound_local=True))
     monkeypatch.setattr(sending, "LEASE", timedelta(seconds=0.5))
     monkeypatch.setattr(sending, "OF_ONE", 4)
     yield app
-    tables = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
-    with app.app_context(), transaction():
-        db.session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    clear(app)
 
 
 def work(app: Flask, dies: str | None) -> None:

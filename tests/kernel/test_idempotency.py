@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, func, select, text
+from sqlalchemy import event, func, select
 
 from kernel import api_keys, idempotency
 from kernel.audit import AuditEntry
 from kernel.db import db, transaction
+from tests.committed import clear
 
 FORK = multiprocessing.get_context("fork")
 CROWD = 50
@@ -29,9 +30,7 @@ def committed(probe_app: Flask) -> Iterator[tuple[Flask, str, str]]:
     with probe_app.app_context(), transaction():
         tokens = [api_keys.create(name, ["probe:write"], per_minute=10_000)[1] for name in ("one", "other")]
     yield probe_app, *tokens
-    tables = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
-    with probe_app.app_context(), transaction():
-        db.session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    clear(probe_app)
 
 
 def post(app: Flask, token: str, key: str, number: int) -> tuple[int, str, str]:

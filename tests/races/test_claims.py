@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from kernel.db import db, transaction
 from membership.coupons import services
 from membership.coupons.models import Coupon, CouponKind, Offer, OfferState
-from tests.webshop import Answer, Visitor, WebShop, post
+from tests.webshop import Answer, Visitor, WebShop, outcome, post
 
 pytestmark = pytest.mark.race
 CROWD, STOCK = 50, 10
@@ -53,14 +53,7 @@ def issued(shop: WebShop, offer_id: int) -> tuple[int, int, int]:
 
 def outcomes(answers: list[Answer]) -> Counter[str]:
     """How many got a fresh coupon, were shown theirs, were refused."""
-
-    def kind(answer: Answer) -> str:
-        place = answer.headers.get("location", "")
-        if answer.status == 303:
-            return "fresh" if "fresh=1" in place else "again" if "again=1" in place else place
-        return str(answer.status)
-
-    return Counter(kind(answer) for answer in answers)
+    return Counter(outcome(answer) for answer in answers)
 
 
 def round_of_claims(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from membership.coupons.services import shelves
 from membership.members.models import Member
 from membership.members.services import erasure, merge
 from membership.tiers import services as tiers
-from tests.races.test_imports import at_once, clear
+from tests.committed import at_once
 
 pytestmark = pytest.mark.race
 
@@ -30,13 +30,6 @@ WRONG = """
     WHERE m.merged_into_id IS NOT NULL OR m.erased_at IS NOT NULL
 """
 UNCOUNTED = "SELECT count(*) FROM offer o WHERE claimed <> (SELECT count(*) FROM coupon WHERE offer_id = o.id)"
-
-
-@pytest.fixture
-def committed(app: Flask) -> Iterator[Flask]:
-    """The application on rows that are really committed, all removed afterwards."""
-    yield app
-    clear(app)
 
 
 def people(app: Flask, number: int) -> list[int]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select
 
 from campaigns.channels import services as channels
 from campaigns.channels.models import ContactLedger, InboxMessage
@@ -20,38 +20,15 @@ from campaigns.pushes.models import Delivery, DeliveryState, Run, RunState, Slic
 from kernel import clock, shop
 from kernel.db import db, transaction
 from membership.members.models import Consent, Contact, Member, Purpose
+from tests.committed import at_once
 
 pytestmark = pytest.mark.race
 WORKERS = 8
 
 
-@pytest.fixture
-def floor(app: Flask) -> Iterator[None]:
-    """Committed rows, which every table is rid of afterwards."""
-    yield
-    with app.app_context(), transaction():
-        names = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
-        db.session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
-
-
-def at_once(app: Flask, work: Callable[[int], Any]) -> list[BaseException]:
-    """Run `work(number)` in eight threads, each with its own connection; returns what was raised."""
-    start, faults = threading.Barrier(WORKERS), []
-
-    def run(number: int) -> None:
-        try:
-            with app.app_context():
-                start.wait()
-                work(number)
-        except BaseException as fault:
-            faults.append(fault)
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(WORKERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return faults
+def eight(work: Callable[[int], Any]) -> list[Callable[[], Any]]:
+    """The same work for eight workers, by their numbers."""
+    return [partial(work, number) for number in range(WORKERS)]
 
 
 DAYS = [date(2026, 3, 30), date(2026, 3, 31), date(2026, 4, 1)]
@@ -70,8 +47,8 @@ def claim_at_random(number: int) -> None:
                 channels.release_contacts(found.granted)
 
 
-def test_inv_d3_caps_hold_under_eight_workers(app: Flask, floor: None) -> None:
-    assert at_once(app, claim_at_random) == []
+def test_inv_d3_caps_hold_under_eight_workers(app: Flask, committed: Flask) -> None:
+    assert at_once(app, eight(claim_at_random)) == []
     with app.app_context():
         rows = db.session.scalars(select(ContactLedger)).all()
     assert rows
@@ -81,17 +58,19 @@ def test_inv_d3_caps_hold_under_eight_workers(app: Flask, floor: None) -> None:
     assert max(row.total for row in rows) == 3
 
 
-def test_teeth_without_the_condition_caps_are_passed(app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teeth_without_the_condition_caps_are_passed(
+    app: Flask, committed: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unguarded = channels._new.on_conflict_do_update(
         index_elements=[ContactLedger.member_id, ContactLedger.month_on], set_={"total": ContactLedger.total + 1}
     ).returning(ContactLedger.member_id, ContactLedger.day_on)
     monkeypatch.setattr(channels, "_RESERVE", unguarded)
-    at_once(app, claim_at_random)
+    at_once(app, eight(claim_at_random))
     with app.app_context():
         assert db.session.scalar(select(func.max(ContactLedger.total))) > 3
 
 
-def test_inv_d3_four_pushes_at_once_write_to_each_member_once(app: Flask, floor: None) -> None:
+def test_inv_d3_four_pushes_at_once_write_to_each_member_once(app: Flask, committed: Flask) -> None:
     with app.app_context(), transaction():
         now = clock.now()
         ids = db.session.scalars(
@@ -122,7 +101,7 @@ def test_inv_d3_four_pushes_at_once_write_to_each_member_once(app: Flask, floor:
         for _ in range(3):
             drain.drain(runs[number % 4], budget_seconds=20)
 
-    assert at_once(app, work) == []
+    assert at_once(app, eight(work)) == []
     with app.app_context():
         per_member = dict(
             db.session.execute(select(InboxMessage.member_id, func.count()).group_by(InboxMessage.member_id)).all()
@@ -141,7 +120,7 @@ def test_inv_d3_four_pushes_at_once_write_to_each_member_once(app: Flask, floor:
     assert set(finished) == {RunState.COMPLETED}
 
 
-def test_a_lost_lease_and_its_heir_do_not_deadlock(app: Flask, floor: None) -> None:
+def test_a_lost_lease_and_its_heir_do_not_deadlock(app: Flask, committed: Flask) -> None:
     """Two claims over the same members in opposite slices, with releases in between."""
 
     def work(number: int) -> None:
@@ -154,6 +133,6 @@ def test_a_lost_lease_and_its_heir_do_not_deadlock(app: Flask, floor: None) -> N
             with transaction():
                 channels.release_contacts(found.granted)
 
-    assert at_once(app, work) == []
+    assert at_once(app, eight(work)) == []
     with app.app_context():
         assert db.session.scalar(select(func.sum(ContactLedger.total))) == 0

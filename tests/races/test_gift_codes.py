@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from membership.gifts import services
 from membership.gifts.models import GiftClaim, GiftCode, GiftKind, GiftState
 from membership.gifts.services import codes
 from membership.members.models import Member
+from tests.committed import at_once, clear
 
 pytestmark = pytest.mark.race
 HANDS, CODES = 8, 6
@@ -39,29 +41,17 @@ def pool(app: Flask) -> Iterator[list[tuple[int, int]]]:
             found.append((claim.id, person.id))
         db.session.execute(text("DELETE FROM gift_code WHERE code IN ('C6', 'C7')"))
     yield found
-    with app.app_context(), transaction():
-        names = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
-        db.session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+    clear(app)
 
 
-def at_once(app: Flask, claims: list[tuple[int, int]]) -> list[BaseException]:
-    start, faults = threading.Barrier(len(claims)), []
+def claims(app: Flask, pool: list[tuple[int, int]]) -> list[BaseException]:
+    """Everybody claims at once; what went wrong."""
 
-    def run(claim_id: int, member_id: int) -> None:
-        try:
-            with app.app_context():
-                start.wait()
-                with transaction():
-                    services.claim(claim_id, member_id)
-        except BaseException as fault:
-            faults.append(fault)
+    def claim(claim_id: int, member_id: int) -> None:
+        with transaction():
+            services.claim(claim_id, member_id)
 
-    threads = [threading.Thread(target=run, args=one) for one in claims]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return faults
+    return at_once(app, [partial(claim, *one) for one in pool])
 
 
 def outcome(app: Flask) -> tuple[Counter[GiftState], list[str]]:
@@ -71,7 +61,7 @@ def outcome(app: Flask) -> tuple[Counter[GiftState], list[str]]:
 
 
 def test_inv_g1_every_code_goes_to_one_claim(app: Flask, pool: list[tuple[int, int]]) -> None:
-    assert at_once(app, pool) == []
+    assert claims(app, pool) == []
     states, contents = outcome(app)
     assert states == {GiftState.DELIVERED: CODES, GiftState.CLAIMED: HANDS - CODES}
     assert sorted(contents) == [f"C{n}" for n in range(CODES)]
@@ -92,6 +82,6 @@ def test_without_the_lock_and_the_guard_codes_go_out_twice_or_the_claim_fails(
         return free.code
 
     monkeypatch.setattr(codes, "hand_out", careless)
-    faults = at_once(app, pool)
+    faults = claims(app, pool)
     _states, contents = outcome(app)
     assert len(set(contents)) < len(contents) or any(isinstance(fault, IntegrityError) for fault in faults)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -21,45 +19,12 @@ from membership.orders.services import intake, runs
 from membership.tiers import services as tiers
 from membership.tiers.models import Window
 from membership.tiers.rules import STANDARD
+from tests.committed import at_once, clear
 from tests.conftest import NOON
 from tests.membership.orders.files import line, write
 
 pytestmark = pytest.mark.race
 ORDERS, PEOPLE = 240, 30
-
-
-@pytest.fixture
-def committed(app: Flask) -> Iterator[Flask]:
-    """The application on rows that are really committed, all removed afterwards."""
-    yield app
-    clear(app)
-
-
-def clear(app: Flask) -> None:
-    tables = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
-    with app.app_context(), transaction():
-        db.session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
-
-
-def at_once(app: Flask, works: list[Callable[[], object]]) -> list[BaseException]:
-    """Run works in threads that start together, each in its own application context; what they raised."""
-    raised: list[BaseException] = []
-    start = threading.Barrier(len(works))
-
-    def run(work: Callable[[], object]) -> None:
-        with app.app_context():
-            start.wait()
-            try:
-                work()
-            except BaseException as error:
-                raised.append(error)
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    return raised
 
 
 def files(folder: Path, seed: int) -> list[Path]:

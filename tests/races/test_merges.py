@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -20,18 +20,11 @@ from membership.orders import services as orders
 from membership.orders.formats.drafts import Buyer, LineDraft, OrderDraft
 from membership.orders.models import OrderState
 from membership.tiers import services as tiers
+from tests.committed import at_once, clear
 from tests.conftest import NOON
-from tests.races.test_imports import at_once, clear
 
 pytestmark = pytest.mark.race
 PEOPLE, ORDERS = 12, 40
-
-
-@pytest.fixture
-def committed(app: Flask) -> Iterator[Flask]:
-    """The application on rows that are really committed, all removed afterwards."""
-    yield app
-    clear(app)
 
 
 def crowd(app: Flask) -> list[int]:

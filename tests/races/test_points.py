@@ -6,9 +6,10 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,44 +26,21 @@ from membership.orders.models import Order, OrderState
 from membership.points import queries, rules, services
 from membership.points.models import Kind, PointsLot, PointsLotUse, PointsRedemption, PointsTransaction
 from membership.points.services import ledger
+from tests.committed import at_once
 from tests.membership.points.conftest import check_books
 
 pytestmark = pytest.mark.race
 
 
-@pytest.fixture
-def floor(app: Flask) -> Iterator[None]:
-    """Committed rows, which every table is rid of afterwards."""
-    yield
-    with app.app_context(), transaction():
-        names = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
-        db.session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
-
-
-def at_once(app: Flask, number: int, work: Callable[[int], Any]) -> Counter[str]:
+def ends_of(app: Flask, number: int, work: Callable[[int], Any]) -> Counter[str]:
     """Run `work(number)` in threads, each with a connection and transaction of its own; how each of them ended."""
-    start, ends = threading.Barrier(number), Counter[str]()
-    lock = threading.Lock()
 
-    def run(place: int) -> None:
-        try:
-            with app.app_context():
-                # The pool gives out eight connections: of twenty threads eight are inside at any time.
-                start.wait(30)
-                with transaction():
-                    work(place)
-            end = "done"
-        except BaseException as fault:
-            end = type(fault).__name__
-        with lock:
-            ends[end] += 1
+    def whole(place: int) -> None:
+        with transaction():
+            work(place)
 
-    threads = [threading.Thread(target=run, args=(place,)) for place in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return ends
+    faults = at_once(app, [partial(whole, place) for place in range(number)])
+    return Counter(type(fault).__name__ for fault in faults) + Counter(done=number - len(faults))
 
 
 def people(app: Flask, number: int, points: int = 0) -> list[int]:
@@ -89,7 +67,7 @@ def spend_twice(app: Flask, rounds: int = 10) -> None:
         def take_all(place: int, member_id: int = member_id) -> Any:
             return services.spend(member_id, 100, source_type="till", source_id=str(place))
 
-        ends = at_once(app, 2, take_all)
+        ends = ends_of(app, 2, take_all)
         assert ends == {"done": 1, "NotEnoughPoints": 1}
     with app.app_context():
         check_books(db)
@@ -134,14 +112,14 @@ def without_row_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "take", take)
 
 
-def test_two_spends_of_the_whole_balance_at_once(app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_spends_of_the_whole_balance_ends_of(app: Flask, committed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     read_slowly(monkeypatch)
     spend_twice(app)
 
 
 @pytest.mark.parametrize("broken", ["no lock", "no lock, row count ignored", "read before the lock, row count ignored"])
 def test_the_same_round_is_red_without_its_guard(
-    app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch, broken: str
+    app: Flask, committed: Flask, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     if "no lock" in broken:
         read_slowly(monkeypatch)
@@ -193,10 +171,10 @@ def counts(app: Flask) -> tuple[int, int, int]:
         )
 
 
-def test_twenty_redeems_of_the_last_reward_at_once(app: Flask, floor: None) -> None:
+def test_twenty_redeems_of_the_last_reward_ends_of(app: Flask, committed: Flask) -> None:
     members = people(app, 20, points=100)
     reward = reward_with(app, stock=1)
-    ends = at_once(app, 20, lambda place: services.redeem(members[place], reward, f"token-{place:04d}"))
+    ends = ends_of(app, 20, lambda place: services.redeem(members[place], reward, f"token-{place:04d}"))
     assert ends == {"done": 1, "RewardSoldOut": 19}
     assert counts(app) == (1, 1, 60)
     with app.app_context():
@@ -205,18 +183,18 @@ def test_twenty_redeems_of_the_last_reward_at_once(app: Flask, floor: None) -> N
         check_books(db)
 
 
-def test_twenty_presses_of_one_button_take_one_reward(app: Flask, floor: None) -> None:
+def test_twenty_presses_of_one_button_take_one_reward(app: Flask, committed: Flask) -> None:
     (member,) = people(app, 1, points=1_000)
     reward = reward_with(app, stock=None)
-    ends = at_once(app, 20, lambda place: services.redeem(member, reward, "token-0001"))
+    ends = ends_of(app, 20, lambda place: services.redeem(member, reward, "token-0001"))
     assert ends == {"done": 20}
     assert counts(app) == (1, 1, 60)
 
 
-def test_a_limit_of_two_a_member_holds_under_twenty_presses(app: Flask, floor: None) -> None:
+def test_a_limit_of_two_a_member_holds_under_twenty_presses(app: Flask, committed: Flask) -> None:
     (member,) = people(app, 1, points=10_000)
     reward = reward_with(app, stock=None, per_member=2)
-    ends = at_once(app, 20, lambda place: services.redeem(member, reward, f"token-{place:04d}"))
+    ends = ends_of(app, 20, lambda place: services.redeem(member, reward, f"token-{place:04d}"))
     assert ends == {"done": 2, "RewardLimitReached": 18}
     assert counts(app) == (2, 2, 120)
     with app.app_context():
@@ -260,11 +238,11 @@ def while_merging(
 
     monkeypatch.setattr(merge, "lock", lock_and_wait)
     monkeypatch.setattr(ledger, "settle", settle_and_say)
-    return at_once(app, 2, act)
+    return ends_of(app, 2, act)
 
 
 def test_a_redeem_during_a_merge_waits_for_it_and_is_the_survivors(
-    app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch
+    app: Flask, committed: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     survivor, absorbed = people(app, 2, points=100)
     reward = reward_with(app, stock=None)
@@ -276,7 +254,7 @@ def test_a_redeem_during_a_merge_waits_for_it_and_is_the_survivors(
         check_books(db)
 
 
-def test_the_sweep_during_a_merge_waits_for_it(app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweep_during_a_merge_waits_for_it(app: Flask, committed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     survivor, absorbed = people(app, 2, points=100)
     later = clock.now() + timedelta(days=4_000)
     ends = while_merging(app, monkeypatch, survivor, absorbed, lambda: services.settle_due(now=later))
@@ -289,7 +267,7 @@ def test_the_sweep_during_a_merge_waits_for_it(app: Flask, floor: None, monkeypa
 
 
 def test_points_given_back_during_a_merge_come_to_the_survivor(
-    app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch
+    app: Flask, committed: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     survivor, absorbed = people(app, 2, points=100)
     with app.app_context(), transaction():
@@ -312,7 +290,7 @@ def spend_and_note(member_id: int) -> None:
     db.session.add(Note(member_id=owner, author="Till", body="60", at=clock.now()))
 
 
-def test_spending_during_a_merge_waits_for_it(app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spending_during_a_merge_waits_for_it(app: Flask, committed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     survivor, absorbed = people(app, 2, points=100)
     assert while_merging(app, monkeypatch, survivor, absorbed, lambda: spend_and_note(absorbed)) == {"done": 2}
     with app.app_context():
@@ -320,7 +298,7 @@ def test_spending_during_a_merge_waits_for_it(app: Flask, floor: None, monkeypat
         check_books(db)
 
 
-def test_the_order_of_locks_has_teeth(app: Flask, floor: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_locks_has_teeth(app: Flask, committed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the members not held before their accounts, the two wait for each other in a circle."""
     survivor, absorbed = people(app, 2, points=100)
     monkeypatch.setattr(ledger, "hold_owners", lambda member_ids: None)
@@ -331,7 +309,7 @@ def test_the_order_of_locks_has_teeth(app: Flask, floor: None, monkeypatch: pyte
 # ── Everything at once ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_order_reported_by_many_workers_earns_once(app: Flask, floor: None) -> None:
+def test_an_order_reported_by_many_workers_earns_once(app: Flask, committed: Flask) -> None:
     (member,) = people(app, 1)
     with app.app_context(), transaction():
         now = clock.now()
@@ -342,7 +320,7 @@ def test_an_order_reported_by_many_workers_earns_once(app: Flask, floor: None) -
         db.session.add(order)
         db.session.flush()
         order_id = order.id
-    ends = at_once(
+    ends = ends_of(
         app, 8, lambda place: services.settle_order(order_id) if place % 2 else services.settle_orders([order_id])
     )
     assert ends == {"done": 8}
@@ -351,7 +329,7 @@ def test_an_order_reported_by_many_workers_earns_once(app: Flask, floor: None) -
         check_books(db)
 
 
-def test_orders_spending_and_sweeps_at_once_never_wait_in_a_circle(app: Flask, floor: None) -> None:
+def test_orders_spending_and_sweeps_at_once_never_wait_in_a_circle(app: Flask, committed: Flask) -> None:
     members = people(app, 6, points=200)
     with app.app_context(), transaction():
         now = clock.now()
@@ -382,7 +360,7 @@ def test_orders_spending_and_sweeps_at_once_never_wait_in_a_circle(app: Flask, f
                 db.session.execute(update(Order).where(Order.id == chance.choice(ids)).values(refunded_amount=50_00))
                 services.settle_due()
 
-    assert at_once(app, 8, work) == {"done": 8}
+    assert ends_of(app, 8, work) == {"done": 8}
     with app.app_context(), transaction():
         services.settle_orders(ids)
     with app.app_context():
