@@ -6,6 +6,7 @@ docs/decisions/0003-group-commit.md tells why there is one writer a process.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -126,24 +127,36 @@ def claim_as(person: Any, offer_id: int, source: str, ordinal: int | None, bind:
         raise _refusal(closed, person.id)
     stranger = bind and visitors.member_id() is None
     browser = visitors.promise() if stranger else None
-    asks = asked_of(offer_id)
     trace = trace_of_request()
-    for _attempt in range(ATTEMPTS):
-        wish = wish_of(person, offer_id, source, ordinal, asks)
+
+    def submit(wish: Claim) -> Outcome:
         outcome = writer.submit(replace(wish, browser=browser, trace=trace))
         if isinstance(outcome, Refused) and outcome.kind in (rules.SoldOut, rules.DayLimitReached):
             _closed[offer_id] = (time.monotonic() + CLOSED_SECONDS, outcome)
         else:
             _closed.pop(offer_id, None)
+        return outcome
+
+    claimed, owner = _until_answered(submit, person, offer_id, source, ordinal)
+    if claimed.fresh:
+        _wake()
+        if stranger:
+            visitors.keep_promise(owner)
+        elif bind:
+            visitors.bind(owner)
+    return claimed
+
+
+def _until_answered(
+    submit: Callable[[Claim], Outcome], person: Any, offer_id: int, source: str, ordinal: int | None
+) -> tuple[Claimed, int]:
+    """Hand a wish in, again with what has changed meanwhile; the claim, and whose it is. Refuses as `claim` does."""
+    asks = asked_of(offer_id)
+    for _attempt in range(ATTEMPTS):
+        outcome = submit(wish_of(person, offer_id, source, ordinal, asks))
         match outcome:
             case Claimed():
-                if outcome.fresh:
-                    _wake()
-                    if stranger:
-                        visitors.keep_promise(person.id)
-                    elif bind:
-                        visitors.bind(person.id)
-                return outcome
+                return outcome, person.id
             case Stale(asks=wanted):
                 _asks[offer_id] = asks = wanted
             case Gone():
@@ -176,23 +189,12 @@ def claim_here(offer_id: int, member_id: int, source: str) -> Claimed:
 
     Refuses as `claim` does.
     """
-    person = claimant(member_id)
-    asks = asked_of(offer_id)
-    for _attempt in range(ATTEMPTS):
-        outcome = run_batch(db.session.connection(), [wish_of(person, offer_id, source, None, asks)])[0]
-        match outcome:
-            case Claimed():
-                if outcome.fresh:
-                    events.deliver_events.later()
-                return outcome
-            case Stale(asks=wanted):
-                _asks[offer_id] = asks = wanted
-            case Gone():
-                # Merged or erased since they were looked up: the survivor's claim is judged on what the survivor has.
-                person = claimant(person.id)
-            case Refused():
-                raise _refusal(outcome, person.id)
-    raise NotFound
+    claimed, _owner = _until_answered(
+        lambda wish: run_batch(db.session.connection(), [wish])[0], claimant(member_id), offer_id, source, None
+    )
+    if claimed.fresh:
+        events.deliver_events.later()
+    return claimed
 
 
 def trace_of_request() -> Trace:
