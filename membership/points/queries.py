@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from flask import g
+from flask import g, has_request_context
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, text
 
 from kernel import clock
@@ -50,8 +50,11 @@ def as_program(row: PointsProgram) -> rules.Program:
 
 
 def program() -> rules.Program:
-    """The settings in force: the newest version, or the standard ones, switched off, before anything was saved."""
-    if "points_program" not in g:
+    """The settings in force: the newest version, or the standard ones, switched off, before anything was saved.
+
+    Read once a request. A job may run for long, and asks again each time.
+    """
+    if "points_program" not in g or not has_request_context():
         row = db.session.scalar(select(PointsProgram).order_by(PointsProgram.id.desc()).limit(1))
         g.points_program = as_program(row) if row is not None else rules.STANDARD
     return g.points_program
@@ -69,8 +72,13 @@ def version(program_id: int) -> rules.Program:
 
 def multiplier_of(rank: int) -> int:
     """By how much (per mille) a tier multiplies what an order earns; 1000 below VIP1 and for tiers that are off."""
-    level = tiers.policy().level(rank)
-    return level.multiplier if level is not None else FULL_MULTIPLIER
+    return multipliers_of([rank])[0]
+
+
+def multipliers_of(ranks: Sequence[int]) -> list[int]:
+    """`multiplier_of` for several tiers, by one reading of the policy."""
+    levels = map(tiers.policy().level, ranks)
+    return [level.multiplier if level is not None else FULL_MULTIPLIER for level in levels]
 
 
 def usable(now: datetime) -> ColumnElement[bool]:

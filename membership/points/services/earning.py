@@ -435,7 +435,7 @@ def settle_orders(order_ids: Sequence[int], now: datetime | None = None) -> int:
     if not accounts:
         return 0
     ledger.settle(accounts, now)
-    multipliers = [queries.multiplier_of(rank) for rank in (0, *RANKS)]
+    multipliers = queries.multipliers_of((0, *RANKS))
     values = {
         "orders": sorted(order_ids),
         "accounts": [account.id for account in accounts],

@@ -162,7 +162,7 @@ def preview(draft: rules.Program) -> Preview:
             "paid": [state.value for state in order_rules.PAID_STATES],
             "rounding": draft.rounding.value,
             "rate": draft.rate,
-            "multipliers": [queries.multiplier_of(rank) for rank in (0, *RANKS)],
+            "multipliers": queries.multipliers_of((0, *RANKS)),
         },
     ).all()
     points = sum(int(row.points) for row in rows)

@@ -8,7 +8,6 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from flask import g
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
@@ -20,7 +19,16 @@ from membership.members.services import erasure, merge
 from membership.orders.events import OrderRecorded, OrderRefunded, OrdersImported
 from membership.orders.models import ImportRun, Order, OrderState, RunState
 from membership.points import jobs, queries, services
-from membership.points.models import Clawback, Kind, LotState, PointsAccount, PointsLot, PointsTransaction, Rounding
+from membership.points.models import (
+    Clawback,
+    Kind,
+    LotState,
+    PointsAccount,
+    PointsLot,
+    PointsProgram,
+    PointsTransaction,
+    Rounding,
+)
 from membership.points.services import earning
 from membership.tiers import services as tiers
 from membership.tiers.rules import STANDARD as TIERS
@@ -132,6 +140,16 @@ def test_orders_that_earn_nothing(db, program, make_member, make_order, settle, 
     settle(make_order(None).id)
     assert parts(member) == (0, 0, 0)
     assert kinds(db) == []
+
+
+def test_a_job_sees_settings_that_were_saved_while_it_runs(db, program, make_member, make_order, settle, clock):
+    before = queries.program()
+    row = db.session.get_one(PointsProgram, before.id)
+    columns = {one.name: getattr(row, one.name) for one in row.__table__.columns if one.name != "id"}
+    db.session.add(PointsProgram(**columns | {"rate": 2 * before.rate}))
+    member = make_member()
+    settle(make_order(member, 100_00, completed=0.5).id)
+    assert queries.balance_of(member.id).active == 200
 
 
 def test_nothing_is_earned_while_the_program_is_off(db, set_program, make_member, make_order, settle):
@@ -556,7 +574,6 @@ def test_set_wise_and_one_by_one_book_the_same(db, set_program, clock, orders, s
         clock.at(start)
         outer.rollback()
     db.session.expire_all()
-    g.pop("points_program", None)
     assert one == many
 
 
