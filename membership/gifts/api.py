@@ -35,6 +35,7 @@ describe_tag("Gifts", _l("The catalogue of gifts, members' gifts, and their parc
 
 REVEAL = "members:reveal"
 Carrier = Annotated[Name, Field(max_length=60)]
+Reveal = Annotated[bool, Field(description="Recipient, phone and address in full; the key needs members:reveal.")]
 _CLAIM = {"claim": ("gifts.claim", {"claim_id": "$response.body#/id"})}
 
 
@@ -91,15 +92,11 @@ class GiftClaimsQuery(PageQuery):
     state: GiftState | None = None
     gift_id: RowId | None = None
     member_id: RowId | None = None
-    reveal: Annotated[
-        bool, Field(description="Recipient, phone and address in full; the key needs members:reveal.")
-    ] = False
+    reveal: Reveal = False
 
 
 class GiftClaimQuery(Strict):
-    reveal: Annotated[
-        bool, Field(description="Recipient, phone and address in full; the key needs members:reveal.")
-    ] = False
+    reveal: Reveal = False
 
 
 class ShipIn(Strict):

@@ -50,6 +50,7 @@ describe_tag("Members", _l("People: who they are on each channel, their details,
 
 REVEAL = "members:reveal"
 api_keys.declare(REVEAL, _l("See phones, addresses and birthdays in full; each look is noted in the audit trail"))
+Reveal = Annotated[bool, Field(description="Personal fields in full; the key needs members:reveal.")]
 Source = Annotated[str, Field(max_length=32, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 TagName = Annotated[
     str,
@@ -111,11 +112,11 @@ class MembersQuery(PageQuery):
     ordered_since: Instant | None = None
     channel: Annotated[Channel | None, Field(description="Find one person by an identity; give `identity` too.")] = None
     identity: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    reveal: Annotated[bool, Field(description="Personal fields in full; the key needs members:reveal.")] = False
+    reveal: Reveal = False
 
 
 class MemberQuery(Strict):
-    reveal: Annotated[bool, Field(description="Personal fields in full; the key needs members:reveal.")] = False
+    reveal: Reveal = False
 
 
 class MemberIn(Strict):
