@@ -9,16 +9,13 @@ Goal: ten times the members take at most fifteen times as long, for no pair is c
 from __future__ import annotations
 
 import argparse
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
 from sqlalchemy import text
 
-from kernel import clock, config, embedded
-from kernel.app import create_app
-from kernel.cli import upgrade
+from benchmarks.floor import shop_floor
+from kernel import clock
 from kernel.db import db, transaction
 from membership.members.services import duplicates
 
@@ -63,23 +60,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
-    folder = options.data or Path(tempfile.mkdtemp(prefix="siyu-bench-"))
-    settings = config.load({"SIYU_DATA": str(folder), "SITE_URL": "http://localhost"})
-    running = embedded.Running(embedded.servers(settings, durable=False))
-    try:
-        running.start()
-        app = create_app(settings)
-        upgrade(app)
-        with app.app_context():
-            small, few = measure(options.rows // 10)
-            large, many = measure(options.rows)
-        print(f"{options.rows // 10:>10,} members: {small:6.2f} s, {few:,} pairs")
-        print(f"{options.rows:>10,} members: {large:6.2f} s, {many:,} pairs")
-        print(f"ten times the members take {large / small:.1f} times as long (goal: at most 15)")
-    finally:
-        running.stop()
-        if options.data is None:
-            shutil.rmtree(folder, ignore_errors=True)
+    with shop_floor(options.data, durable=False) as (app, _folder), app.app_context():
+        small, few = measure(options.rows // 10)
+        large, many = measure(options.rows)
+    print(f"{options.rows // 10:>10,} members: {small:6.2f} s, {few:,} pairs")
+    print(f"{options.rows:>10,} members: {large:6.2f} s, {many:,} pairs")
+    print(f"ten times the members take {large / small:.1f} times as long (goal: at most 15)")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +20,8 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from kernel import clock, config, embedded, pages
-from kernel.app import create_app
-from kernel.cli import upgrade
+from benchmarks.floor import shop_floor
+from kernel import clock, pages
 from kernel.db import db, transaction
 from membership.members import listing
 from membership.members.listing import MemberFilter
@@ -201,29 +198,18 @@ def main() -> None:
     options.add_argument("--only", nargs="*")
     options.add_argument("--explain", action="store_true")
     chosen = options.parse_args()
-    folder = chosen.data or Path(tempfile.mkdtemp(prefix="siyu-members-"))
-    settings = config.load({"SIYU_DATA": str(folder), "SITE_URL": "http://localhost"})
-    running = embedded.Running(embedded.servers(settings, durable=False))
-    try:
-        running.start()
-        app = create_app(settings)
-        upgrade(app)
-        with app.app_context():
-            chosen.rows = db.session.scalar(text("SELECT count(*) FROM member")) or chosen.rows
+    with shop_floor(chosen.data, durable=False) as (app, _folder), app.app_context():
+        chosen.rows = db.session.scalar(text("SELECT count(*) FROM member")) or chosen.rows
+        db.session.rollback()
+        if db.session.scalar(text("SELECT count(*) FROM member")) == 0:
             db.session.rollback()
-            if db.session.scalar(text("SELECT count(*) FROM member")) == 0:
-                db.session.rollback()
-                began = time.perf_counter()
-                fill(chosen.rows)
-                print(f"made in {time.perf_counter() - began:.0f} s")
-            db.session.rollback()
-            with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.execute(text("VACUUM ANALYZE"))
-            (explain if chosen.explain else measure)(chosen)
-    finally:
-        running.stop()
-        if chosen.data is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            began = time.perf_counter()
+            fill(chosen.rows)
+            print(f"made in {time.perf_counter() - began:.0f} s")
+        db.session.rollback()
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+        (explain if chosen.explain else measure)(chosen)
 
 
 if __name__ == "__main__":

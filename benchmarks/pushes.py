@@ -17,26 +17,22 @@ import json
 import multiprocessing
 import os
 import resource
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
 from flask import Flask
 from sqlalchemy import text
 
+from benchmarks.floor import shop_floor
 from campaigns.channels import registry
 from campaigns.channels.adapters import Message, Status
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.pushes import drain, rules, services
-from kernel import clock, config, embedded, shop
-from kernel.app import create_app
-from kernel.cli import upgrade
+from kernel import clock, shop
 from kernel.db import db, transaction
 
 WORKERS = 2
@@ -118,28 +114,6 @@ def sink(protocol: type[asyncio.Protocol], seconds: float) -> Iterator[int]:
 
 
 # ── The shop ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def shop_floor() -> Iterator[Flask]:
-    """The application over an embedded, durable database in a temporary folder."""
-    folder = Path(tempfile.mkdtemp(prefix="siyu-bench-"))
-    settings = config.load({"SIYU_DATA": str(folder), "SITE_URL": "http://localhost"})
-    running = embedded.Running(embedded.servers(settings))
-    running.start()
-    try:
-        app = create_app(settings)
-        if any((config.ROOT / "migrations" / "versions").glob("*.py")):
-            upgrade(app)
-        else:
-            with app.app_context():
-                db.create_all()
-        yield app
-        with app.app_context():
-            db.engine.dispose()
-    finally:
-        running.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def people(app: Flask, how_many: int) -> None:
@@ -422,7 +396,7 @@ def main() -> None:
         f"slices of {rules.SLICE:,}, chunks of {rules.CHUNK:,}",
         flush=True,
     )
-    with shop_floor() as app:
+    with shop_floor() as (app, _folder):
         people(app, max(chosen.rows if "fan-out" in chosen.only else 0, chosen.messages, chosen.many))
         if "fan-out" in chosen.only:
             planning = account(app, ChannelKind.WEBHOOK, {"url": "http://127.0.0.1/", "contact": "sms"})

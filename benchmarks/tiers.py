@@ -10,21 +10,16 @@ before it judges them, so that a review has something to write; whole and touche
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from flask import Flask, g
 from sqlalchemy import text
 
-from kernel import config, embedded
-from kernel.app import create_app
-from kernel.cli import upgrade
+from benchmarks.floor import shop_floor
 from kernel.db import db, transaction
 from membership.tiers import jobs, services
 from membership.tiers.rules import STANDARD
@@ -54,21 +49,10 @@ WHERE member_id = ANY(:ids) AND id % 3 = :third
 
 @contextmanager
 def shop() -> Iterator[Flask]:
-    """The application over an embedded, durable database in a temporary folder."""
-    folder = Path(tempfile.mkdtemp(prefix="siyu-bench-"))
-    settings = config.load({"SIYU_DATA": str(folder), "SITE_URL": "http://localhost"})
-    running = embedded.Running(embedded.servers(settings))
-    running.start()
-    try:
-        app = create_app(settings)
-        upgrade(app)
+    """The application, its jobs kept from running."""
+    with shop_floor() as (app, _folder):
         app.extensions["collected_jobs"] = []
         yield app
-        with app.app_context():
-            db.engine.dispose()
-    finally:
-        running.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def timed(work: Callable[[], object]) -> float:
