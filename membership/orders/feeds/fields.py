@@ -14,7 +14,8 @@ from kernel.errors import Refusal
 from membership.members import rules as people
 
 from .. import rules
-from ..formats.drafts import OrderDraft, RefundDraft, StepDraft
+from ..formats.drafts import OrderDraft, RefundDraft, StepDraft, version_at
+from ..models import OrderState
 from .reasons import PayloadRefused, Reason
 
 MOST_ORDERS = 500
@@ -63,6 +64,33 @@ class Payload:
     reports: list[OrderDraft | RefundDraft | StepDraft] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     ignored: str = ""
+
+
+def one_order(
+    remarks: list[str],
+    moments: dict[str, Any],
+    *,
+    state: OrderState,
+    placed_at: datetime,
+    updated_at: datetime | None,
+    paid: int,
+    postage: int,
+    refunded: int,
+    **told: Any,
+) -> Payload:
+    """What every shop system's order comes to (amounts in 分): no more postage and refunds than was paid; where the system
+    does not say when it changed, its `moments` do."""
+    draft = OrderDraft(
+        state=state,
+        placed_at=placed_at,
+        version_at=updated_at or version_at(state, placed_at, **moments),
+        paid_amount=paid,
+        postage=min(postage, paid),
+        refunded_amount=min(refunded, paid),
+        **told,
+        **moments,
+    )
+    return Payload([draft], remarks)
 
 
 class Fields:

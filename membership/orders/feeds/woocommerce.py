@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from ..formats.drafts import Buyer, LineDraft, OrderDraft, RefundDraft, version_at
+from ..formats.drafts import Buyer, LineDraft, RefundDraft
 from ..models import OrderState, Payment
 from . import fields
 from .fields import Exchange, Fields, Payload
@@ -115,24 +115,20 @@ def _order(said: Fields, exchange: Exchange) -> Payload:
         "completed_at": completed_at if state is OrderState.COMPLETED else None,
         "closed_at": closed_at,
     }
-    return Payload(
-        [
-            OrderDraft(
-                external_id=number,
-                state=state,
-                payment=Payment.ON_DELIVERY if on_delivery else Payment.ONLINE,
-                placed_at=placed_at,
-                version_at=updated_at or version_at(state, placed_at, **moments),
-                paid_amount=paid,
-                postage=min(postage, paid),
-                discount=discount,
-                refunded_amount=min(refunded, paid),
-                buyer=buyer,
-                lines=lines,
-                **moments,
-            )
-        ],
+    return fields.one_order(
         remarks,
+        moments,
+        external_id=number,
+        state=state,
+        payment=Payment.ON_DELIVERY if on_delivery else Payment.ONLINE,
+        placed_at=placed_at,
+        updated_at=updated_at,
+        paid=paid,
+        postage=postage,
+        refunded=refunded,
+        discount=discount,
+        buyer=buyer,
+        lines=lines,
     )
 
 

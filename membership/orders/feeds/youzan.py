@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from kernel.clock import ZONE
 
-from ..formats.drafts import Buyer, LineDraft, OrderDraft, RefundDraft, StepDraft, version_at
+from ..formats.drafts import Buyer, LineDraft, RefundDraft, StepDraft
 from ..models import OrderState, Payment
 from . import fields
 from .fields import Exchange, Fields, Payload
@@ -173,24 +173,20 @@ def _order(whole: Fields) -> Payload:
         "completed_at": succeeded_at if state is OrderState.COMPLETED else None,
         "closed_at": (updated_at or placed_at) if state is OrderState.CLOSED else None,
     }
-    return Payload(
-        [
-            OrderDraft(
-                external_id=number,
-                state=state,
-                payment=Payment.ON_DELIVERY if on_delivery else Payment.ONLINE,
-                placed_at=placed_at,
-                version_at=updated_at or version_at(state, placed_at, **moments),
-                paid_amount=paid,
-                postage=min(postage, paid),
-                discount=max(0, before + postage - total),
-                refunded_amount=min(refunded, paid),
-                buyer=buyer,
-                lines=lines,
-                **moments,
-            )
-        ],
+    return fields.one_order(
         remarks,
+        moments,
+        external_id=number,
+        state=state,
+        payment=Payment.ON_DELIVERY if on_delivery else Payment.ONLINE,
+        placed_at=placed_at,
+        updated_at=updated_at,
+        paid=paid,
+        postage=postage,
+        refunded=refunded,
+        discount=max(0, before + postage - total),
+        buyer=buyer,
+        lines=lines,
     )
 
 
