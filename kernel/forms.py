@@ -11,6 +11,7 @@ from wtforms.validators import ValidationError
 from wtforms.widgets import TextInput
 
 from . import clock, money
+from .errors import InputInvalid
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
 
@@ -55,6 +56,11 @@ class Form(FlaskForm):
     def refuse(self, field: str, message: Any) -> None:
         """Put a service's refusal beside the field it concerns."""
         self[field].errors = [*self[field].errors, str(message)]
+
+    def refuse_each(self, refusal: InputInvalid) -> None:
+        """Put each sentence of a service's refusal beside the field it concerns."""
+        for field, message in refusal.errors:
+            self.refuse(field, message)
 
 
 def one_line(text: str | None) -> str:

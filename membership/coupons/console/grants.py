@@ -105,8 +105,7 @@ def many_post(offer_id: int) -> Any:
             people, rejects = granting.people_in(form.file.data.read())
         run = granting.start(offer.id, name, people, form.key.data, rejects)
     except InputInvalid as refusal:
-        for place, sentence in refusal.errors:
-            form.refuse(place, sentence)
+        form.refuse_each(refusal)
         return _many_page(offer, version, form, 422)
     except Refusal as refusal:
         form.refuse("file", str(refusal))

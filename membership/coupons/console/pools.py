@@ -45,8 +45,7 @@ def codes_of(offer_id: int) -> Any:
 
 def _refused(form: Any, refusal: Refusal) -> None:
     if isinstance(refusal, InputInvalid):
-        for place, sentence in refusal.errors:
-            form.refuse(place, sentence)
+        form.refuse_each(refusal)
     else:
         form.refuse("file", str(refusal))
 
