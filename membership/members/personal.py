@@ -33,6 +33,8 @@ from .models import (
 )
 from .services.personal import by, declare, mentioning, through
 
+OF_STAFF = "Those who work in the shop, not its members."
+
 declare(
     ApiKey,
     "id name hint token_hash scopes created_at last_used_at expires_at revoked_at per_minute",
@@ -190,19 +192,19 @@ declare(
     SignInTry,
     "id at",
     "account",
-    why="Those who work in the shop, not its members.",
+    why=OF_STAFF,
 )
 declare(
     Staff,
     "id role password_hash created_at disabled_at",
     "name email signature",
-    why="Those who work in the shop, not its members.",
+    why=OF_STAFF,
 )
 declare(
     StaffSession,
     "id token_hash staff_id created_at seen_at expires_at",
     "address",
-    why="Those who work in the shop, not its members.",
+    why=OF_STAFF,
 )
 declare(
     Tag,
