@@ -30,10 +30,11 @@ class ImportForm(Form):
         super().__init__(*args, **kwargs)
         # Needed, except where a mapping names it; the browser cannot know that.
         self.source.flags.required = True
+        self.mappings = mappings.all_of_them()
         self.format.choices = [
             (formats.AUTO, _l("Recognise by the heading")),
             *((one.key, one.label) for one in formats.FORMATS.values() if one.key != formats.MAPPED),
-            *((f"mapping:{one.id}", _l("Mapping: %(name)s", name=one.name)) for one in mappings.all_of_them()),
+            *((f"mapping:{one.id}", _l("Mapping: %(name)s", name=one.name)) for one in self.mappings),
         ]
 
     def validate_source(self, field: Any) -> None:

@@ -18,7 +18,7 @@ from ..formats import siyu
 from ..formats.drafts import Fault, Reason
 from ..forms import CorrectionsForm, ImportForm
 from ..models import ImportReject, ImportRun, RunState
-from ..services import answers, by_hand, corrections, mappings
+from ..services import answers, by_hand, corrections
 from . import imports_bp as bp
 
 
@@ -40,7 +40,7 @@ def _imports(form: ImportForm, status: int = 200) -> Any:
             source_label=member_labels.source_label,
             failure_text=labels.failure_text,
             formats=formats.FORMATS,
-            mappings=mappings.all_of_them(),
+            mappings=form.mappings,
             required=siyu.REQUIRED,
             optional=siyu.OPTIONAL,
         ),
