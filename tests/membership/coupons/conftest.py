@@ -9,24 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from kernel import clock as kernel_clock
 from membership.coupons import services
 from membership.coupons.models import CouponKind, Offer, OfferState
-from membership.members.models import Member
-
-
-@pytest.fixture
-def make_member(db: Any) -> Callable[..., Member]:
-    """`make_member(rank=2, name=…)` adds a person."""
-
-    def make(rank: int = 0, **columns: Any) -> Member:
-        now = kernel_clock.now()
-        member = Member(rank=rank, stage_since=now, created_at=now, **columns)
-        db.session.add(member)
-        db.session.flush()
-        return member
-
-    return make
 
 
 @pytest.fixture

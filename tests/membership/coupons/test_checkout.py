@@ -13,13 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import func, select
 
 from kernel import clock as kernel_clock
-from kernel.events import EventRecord
 from membership.coupons import codes, rules, services, subscribers
 from membership.coupons.models import Coupon, CouponEvent, CouponKind, CouponState, Offer, OfferState, Redemption
 from membership.coupons.rules import Basket
 from membership.coupons.services import claims, holding, states, undoing
 from membership.members.models import Member
 from membership.orders.events import OrderRefunded
+from tests.conftest import published
 
 S = CouponState
 BASKET = Basket(9900)
@@ -44,12 +44,6 @@ def history(db: Any, coupon: Coupon) -> list[tuple[S | None, S]]:
         .order_by(CouponEvent.id)
     )
     return [(row[0], row[1]) for row in rows]
-
-
-def published(db: Any, name: str) -> list[dict[str, Any]]:
-    return list(
-        db.session.scalars(select(EventRecord.payload).where(EventRecord.name == name).order_by(EventRecord.id))
-    )
 
 
 def test_redeem_uses_the_coupon_on_the_order(db: Any, clock: Any, make_coupon: Callable) -> None:

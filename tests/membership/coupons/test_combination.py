@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,18 +15,14 @@ from membership.coupons.combination import Candidate, Combination
 from membership.coupons.models import CouponKind
 from membership.coupons.rules import Basket, Line
 
+from . import test_rules
+
 NOON = datetime(2026, 3, 3, 4, tzinfo=UTC)
 K = CouponKind
 
 
 @dataclass
-class Terms:
-    kind: CouponKind = K.AMOUNT
-    value: int = 2000
-    discount_cap: int | None = None
-    min_spend: int = 0
-    skus: list[str] = field(default_factory=list)
-    item_title: str = ""
+class Terms(test_rules.Terms):
     stack_group: str = ""
     exclusive: bool = False
     priority: int = 100

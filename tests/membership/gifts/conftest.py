@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,16 @@ from membership.members.models import Channel, Member
 from tests.conftest import bind, english
 
 ADDRESS = {"recipient": "青柠", "phone": "126 0000 1234", "address": "杭州市西湖区样例路一号三楼"}
+
+
+def state_of(claim: GiftClaim) -> GiftState:
+    """The state of somebody's gift as it is stored now."""
+    return services.get_claim(claim.id, lock=True).state
+
+
+def words(page: Any) -> str:
+    """What a page says, without its tags."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.get_data(as_text=True)))
 
 
 @pytest.fixture

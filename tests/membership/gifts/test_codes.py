@@ -15,13 +15,7 @@ from membership.gifts import fulfilment, queries, rules, services
 from membership.gifts.jobs import remind_of_gifts
 from membership.gifts.models import Gift, GiftClaim, GiftCode, GiftKind, GiftState
 
-
-def state_of(claim):
-    return services.get_claim(claim.id, lock=True).state
-
-
-def words(response):
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.get_data(as_text=True)))
+from .conftest import state_of, words
 
 
 @pytest.fixture

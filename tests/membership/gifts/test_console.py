@@ -16,7 +16,7 @@ from kernel.auth import Role, holds
 from membership.gifts import services
 from membership.gifts.models import Gift, GiftClaim, GiftKind, GiftState
 
-from .conftest import ADDRESS
+from .conftest import ADDRESS, state_of
 
 DRAFT = {"name": "帆布袋", "kind": "physical", "stock": "5", "value": "18", "claim_days": "30", "active": "y"}
 
@@ -30,10 +30,6 @@ def picture():
 
 def rows_of(answer):
     return list(csv.reader(io.StringIO(answer.get_data(as_text=True).removeprefix("\ufeff"))))
-
-
-def state_of(claim):
-    return services.get_claim(claim.id, lock=True).state
 
 
 def names_on(page):

@@ -11,15 +11,7 @@ from membership.gifts import services
 from membership.gifts.models import GiftKind, GiftState
 from membership.members.models import Member
 
-from .conftest import ADDRESS
-
-
-def words(response):
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.get_data(as_text=True)))
-
-
-def state_of(claim):
-    return services.get_claim(claim.id, lock=True).state
+from .conftest import ADDRESS, state_of, words
 
 
 def test_opening_the_link_changes_nothing(give, phone, contents):

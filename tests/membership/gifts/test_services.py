@@ -9,22 +9,13 @@ import pytest
 from sqlalchemy import select
 
 from kernel.errors import InputInvalid, NotFound
-from kernel.events import EventRecord
 from membership.gifts import fulfilment, rules, services
 from membership.gifts.jobs import forfeit_gifts
 from membership.gifts.models import GiftClaim, GiftKind, GiftState
 from membership.orders.formats.sheet import FileUnreadable, Wrong
+from tests.conftest import published
 
-from .conftest import ADDRESS
-
-
-def published(db, name):
-    return db.session.scalars(select(EventRecord.payload).where(EventRecord.name == name)).all()
-
-
-def state_of(claim):
-    return services.get_claim(claim.id, lock=True).state
-
+from .conftest import ADDRESS, state_of
 
 # ── The catalogue ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,6 @@ from sqlalchemy import delete, select
 
 from kernel import clock as kernel_clock
 from kernel import links
-from kernel.events import EventRecord
 from membership.members import queries as members
 from membership.members import rules, services
 from membership.members.models import (
@@ -25,6 +24,7 @@ from membership.members.models import (
 from membership.members.services.profile import TagInvalid
 from membership.members.subscribers import reassess_buyer, reassess_everybody
 from membership.orders.events import OrderRecorded, OrdersImported
+from tests.conftest import published
 
 from .conftest import PHONE
 
@@ -33,13 +33,6 @@ def consenting(db, channel=Contact.INBOX, purpose=Purpose.MARKETING):
     return set(
         db.session.scalars(members.live().with_only_columns(Member.id).where(members.consented(channel, purpose)))
     )
-
-
-def published(db, name):
-    return [
-        e.payload
-        for e in db.session.scalars(select(EventRecord).where(EventRecord.name == name).order_by(EventRecord.id))
-    ]
 
 
 def test_none_means_no(db, make_member):
