@@ -188,7 +188,8 @@ def policy() -> PolicyOut:
 @api_scope("tiers:read")
 @operation(_l("Read where a member stands, and why"), tag="Tiers", answers=StandingOut, links=_OF_MEMBER)
 def standing(member_id: int) -> StandingOut:
-    return _standing(queries.member(member_id).id)
+    member = queries.member(member_id)
+    return _standing(member.id)
 
 
 @bp.get("/members/<int:member_id>/tier/changes")
