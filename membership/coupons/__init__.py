@@ -33,4 +33,5 @@ def init_app(app: Flask) -> None:
     navigation.add("coupons", _l("Coupon offers"), "coupons_console.index", "coupons.view", order=10)
     navigation.add("coupons", _l("Look up a coupon"), "coupons_console.lookup", "coupons.view", order=20)
     navigation.add("coupons", _l("What coupons cost and bring"), "coupons_console.report", "coupons.view", order=25)
+    navigation.add("coupons", _l("Price floor"), "coupons_console.floor", "coupons.edit", order=90)
     places.init()

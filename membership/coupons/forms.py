@@ -202,6 +202,12 @@ class OfferForm(Form):
         self.group_id.data = draft.group_id or 0
 
 
+class FloorForm(Form):
+    """How low prices may fall before an offer has to be confirmed."""
+
+    percent = IntegerField(_l("Lowest price, in percent of the list price"), [InputRequired(), NumberRange(0, 100)])
+
+
 class StockForm(Form):
     more = IntegerField(_l("More pieces"), [InputRequired(), NumberRange(1, 100_000_000)])
     # The stock that the form was shown with: of a double click the second finds another one.

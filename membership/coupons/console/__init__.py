@@ -8,6 +8,6 @@ bp = APIBlueprint(
     "coupons_console", __name__, url_prefix="/console", template_folder="../templates", enable_openapi=False
 )
 
-from . import coupons, grants, links, offers, pools, report, suspicions  # noqa: E402
+from . import coupons, floor, grants, links, offers, pools, report, suspicions  # noqa: E402
 
-__all__ = ["bp", "coupons", "grants", "links", "offers", "pools", "report", "suspicions"]
+__all__ = ["bp", "coupons", "floor", "grants", "links", "offers", "pools", "report", "suspicions"]

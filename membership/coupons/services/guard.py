@@ -44,6 +44,25 @@ def floor_share() -> int:
     return int(shop.get("margin.floor", margin.FLOOR))
 
 
+def count_without_cost() -> int:
+    """How many products the share counts for: a list price is known, what they cost is not."""
+    unknown = select(func.count()).where(Product.cost.is_(None), Product.list_price.is_not(None))
+    return db.session.scalar(unknown) or 0
+
+
+def set_floor(share: int) -> None:
+    """Set the share of the list price (per mille, 0 to 1,000) below which an offer asks before it starts.
+
+    It counts for goods of which nobody has said what they cost, from the next offer on; `ValueError` beyond the range.
+    """
+    if not 0 <= share <= 1000:
+        raise ValueError("a share of the list price lies between 0 and 1,000 per mille")
+    before = floor_share()
+    if share != before:
+        shop.put("margin.floor", share)
+        audit.record("margin_floor.changed", "shop", None, before={"share": before}, after={"share": share})
+
+
 def _goods(terms: Any, offer_id: int) -> list[margin.Goods]:
     wanted = [sku.strip().lower() for sku in terms.skus if sku.strip()]
     statement = select(Product.sku, Product.title, Product.list_price, Product.cost).where(Product.list_price > 0)

@@ -489,3 +489,35 @@ def test_the_page_gives_to_many(
     ):
         assert browser.post(url, data=wrong).status_code == 422, wrong
     assert browse(Role.VIEWER).post(url, data={"audience": "tier:2", "key": "abcdefgh6"}).status_code == 403
+
+
+def test_the_floor_is_set_on_its_page(db: Any, browse: Callable, goods: Callable) -> None:
+    goods("TEA", 10_000)
+    goods("CUP", 10_000, 4_000)
+    draft = services.Draft(name="x", kind=CouponKind.PERCENT, value=500, with_tier=False, skus=["tea"])
+    browser = browse()
+    assert guard.weigh(draft)[1] == 0
+    page = text_of(browser.get("/console/offers/floor"))
+    assert 'value="40"' in page
+    assert "It counts for one product at present" in page
+    assert browser.post("/console/offers/floor", data={"percent": "60"}).status_code == 303
+    assert guard.weigh(draft)[1] == 1
+    assert 'value="60"' in text_of(browser.get("/console/offers/floor"))
+    # The same again is no change.
+    browser.post("/console/offers/floor", data={"percent": "60"})
+    entry = db.session.scalars(select(AuditEntry).where(AuditEntry.action == "margin_floor.changed")).one()
+    assert (entry.before, entry.after) == ({"share": 400}, {"share": 600})
+
+
+@pytest.mark.parametrize("percent", ["", "-1", "101", "40.5", "x"])
+def test_a_floor_that_is_none_is_refused_at_its_field(db: Any, browse: Callable, percent: str) -> None:
+    answer = browse().post("/console/offers/floor", data={"percent": percent})
+    assert answer.status_code == 422
+    assert "is-invalid" in text_of(answer)
+    assert guard.floor_share() == margin.FLOOR
+
+
+@pytest.mark.parametrize("role", [Role.SERVICE, Role.ASSISTANT, Role.VIEWER])
+def test_the_floor_is_set_by_those_who_edit_offers(db: Any, browse: Callable, role: Role) -> None:
+    assert browse(role).get("/console/offers/floor").status_code == 403
+    assert browse(role).post("/console/offers/floor", data={"percent": "1"}).status_code == 403
