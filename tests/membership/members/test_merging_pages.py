@@ -120,11 +120,21 @@ def test_setting_aside_and_taking_up_again(db: Any, manager: Any) -> None:
 
 
 def test_looking_again_is_work_for_a_job(db: Any, manager: Any, run_jobs: Any) -> None:
-    two()
-    manager.post("/console/members/duplicates/look")
-    assert "is being looked at" in manager.get("/console/members/duplicates").text
+    address = "/console/members/duplicates"
+    assert "Nobody has looked yet" in manager.get(address).text
+    manager.post(f"{address}/look")
+    waiting = manager.get(address).text
+    assert "is being looked at" in waiting
+    # Nothing is said about what there is while it is being looked for; the page asks again by itself, with scripts or without.
+    assert "No likely duplicates" not in waiting
+    assert "Looking for duplicates" in waiting
+    assert f'hx-get="{address}"' in waiting
+    assert '<noscript><meta http-equiv="refresh"' in waiting
     run_jobs()
-    assert "Every record was looked at" in manager.get("/console/members/duplicates").text
+    done = manager.get(address).text
+    assert "Every record was looked at" in done
+    assert "No likely duplicates" in done
+    assert 'http-equiv="refresh"' not in done
 
 
 def test_a_merge_is_shown_done_and_undone(db: Any, manager: Any) -> None:
