@@ -32,6 +32,11 @@ def local(instant: datetime) -> datetime:
     return instant.astimezone(ZONE)
 
 
+def wall_text(instant: datetime | None) -> str:
+    """An instant on the shop's wall clock to the minute, for a file; nothing where there is none."""
+    return local(instant).strftime("%Y-%m-%d %H:%M") if instant is not None else ""
+
+
 def at(day: date, hour: int = 0, minute: int = 0) -> datetime:
     """The instant, aware UTC, at which the shop's wall clock shows the given day and time."""
     return datetime.combine(day, time(hour, minute), tzinfo=ZONE).astimezone(UTC)

@@ -161,9 +161,18 @@ def row_number(text: str) -> int:
 
     Raises `ValueError` for whatever is none, and for what no row can have.
     """
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if not _numbers_a_row(text):
         raise ValueError("no number of a row")
     return int(text)
+
+
+def _numbers_a_row(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def ticked(most: int = 1_000) -> list[int]:
+    """The numbers of the rows that are ticked in a list's form, `most` at the most; what numbers no row is left out."""
+    return [int(text) for text in request.form.getlist("ids")[:most] if _numbers_a_row(text)]
 
 
 def order_columns(order: Sequence[Any]) -> tuple[list[ColumnElement[Any]], list[bool]]:
@@ -331,6 +340,13 @@ def csv_text(rows: Iterable[Sequence[Any]], opening: bool = False) -> str:
     return buffer.getvalue()
 
 
+def attachment(body: Any, mimetype: str, filename: str) -> Response:
+    """A file that the browser keeps under a name."""
+    response = Response(body, mimetype=mimetype)
+    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    return response
+
+
 def csv_response(filename: str, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Response:
     """A CSV download (UTF-8 with BOM), streamed in portions of some hundred rows."""
 
@@ -340,7 +356,6 @@ def csv_response(filename: str, header: Sequence[Any], rows: Iterable[Sequence[A
         while portion := list(islice(waiting, 200)):
             yield csv_text(portion)
 
-    response = Response(stream_with_context(lines()), mimetype="text/csv; charset=utf-8")
-    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    response = attachment(stream_with_context(lines()), "text/csv; charset=utf-8", filename)
     response.headers["Cache-Control"] = "no-store"
     return response

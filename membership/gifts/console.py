@@ -320,7 +320,7 @@ def claims() -> Any:
 @staff("gifts.fulfil")
 def act_on_many() -> Any:
     back = safe_next(request.form.get("next"), url_for(".claims"))
-    ids = sorted({int(i) for i in request.form.getlist("ids")[:500] if i.isascii() and i.isdigit() and len(i) < 19})
+    ids = sorted(set(pages.ticked(500)))
     act, reason = request.form.get("act", ""), request.form.get("reason", "").replace("\x00", "").strip()
     if not ids or act not in labels.BULK:
         flash(_("Select gifts first: nothing was changed."), "caution")
@@ -367,7 +367,7 @@ def pick_list() -> Any:
             # The country's own prefix would be taken for a formula and guarded with an apostrophe.
             claim.phone.removeprefix("+86") if open_addresses else member_rules.masked_phone(claim.phone),
             claim.address if open_addresses else member_rules.masked_address(claim.address),
-            clock.local(claim.queued_at).strftime("%Y-%m-%d %H:%M") if claim.queued_at else "",
+            clock.wall_text(claim.queued_at),
             "",
             "",
         ]
@@ -397,7 +397,7 @@ def payout_list() -> Any:
             # The country's own prefix would be taken for a formula and guarded with an apostrophe.
             number.removeprefix("+86") if open_phones else member_rules.masked_phone(number),
             f"{row.gift.value / 100:.2f}",
-            clock.local(row.claim.claimed_at).strftime("%Y-%m-%d %H:%M") if row.claim.claimed_at else "",
+            clock.wall_text(row.claim.claimed_at),
             "",
         ]
 

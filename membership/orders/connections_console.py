@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, flash, redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 
 from kernel import audit, clock, links, pages
 from kernel.auth import acting_staff, staff
@@ -240,7 +240,7 @@ def again(receipt_id: int) -> Any:
 @bp.post("/order-deliveries/again")
 @staff("feeds.edit")
 def again_many() -> Any:
-    ids = [int(one) for one in request.form.getlist("ids") if one.isascii() and one.isdigit() and len(one) < 19]
+    ids = pages.ticked()
     n = connections.again(ids[:500])
     flash(
         ngettext("%(num)s delivery is being worked on again.", "%(num)s deliveries are being worked on again.", n),
@@ -257,9 +257,7 @@ def text(receipt_id: int) -> Any:
         raise NotFound
     # It holds whole phones and addresses.
     audit.record("hook_receipt.read", "hook_receipt", receipt.id)
-    answer = Response(receipt.body, mimetype="application/octet-stream")
-    answer.headers["Content-Disposition"] = f'attachment; filename="delivery-{receipt.id}.json"'
-    return answer
+    return pages.attachment(receipt.body, "application/octet-stream", f"delivery-{receipt.id}.json")
 
 
 @bp.post("/order-deliveries/export")

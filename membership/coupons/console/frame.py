@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from kernel import clock
 from kernel.auth import may
 from membership.members.queries import group_names
 
@@ -25,11 +24,6 @@ def sentence_of(offer: Offer, version: OfferVersion, groups: dict[int, str]) -> 
     """An offer as one sentence, its group by name."""
     group = groups.get(version.group_id, "") if version.group_id is not None else ""
     return labels.sentence(version, offer.stock, offer.per_member, offer.per_day, group)
-
-
-def local(instant: Any) -> str:
-    """An instant on the shop's wall clock, for a file."""
-    return clock.local(instant).strftime("%Y-%m-%d %H:%M") if instant else ""
 
 
 def frame(offer: Offer, version: OfferVersion, tab: str) -> dict[str, Any]:
@@ -55,4 +49,4 @@ def frame(offer: Offer, version: OfferVersion, tab: str) -> dict[str, Any]:
     }
 
 
-__all__ = ["ACTS", "frame", "local", "sentence_of"]
+__all__ = ["ACTS", "frame", "sentence_of"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, flash, redirect, render_template, url_for
+from flask import flash, redirect, render_template, url_for
 
 from kernel import links
 from kernel.auth import staff
 from kernel.errors import NotFound
 from kernel.i18n import gettext as _
+from kernel.pages import attachment
 
 from .. import queries, services
 from ..forms import LinkForm
@@ -68,21 +69,15 @@ def _link(offer_id: int, link_id: int) -> ClaimLink:
     return found
 
 
-def _download(body: bytes | str, mimetype: str, filename: str) -> Response:
-    response = Response(body, mimetype=mimetype)
-    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return response
-
-
 @bp.get("/offers/<int:offer_id>/links/<int:link_id>/qr.svg")
 @staff("coupons.view")
 def link_svg(offer_id: int, link_id: int) -> Any:
     address = links.absolute(f"/o/{_link(offer_id, link_id).token}")
-    return _download(links.qr_svg(address), "image/svg+xml", f"coupon-{offer_id}-{link_id}.svg")
+    return attachment(links.qr_svg(address), "image/svg+xml", f"coupon-{offer_id}-{link_id}.svg")
 
 
 @bp.get("/offers/<int:offer_id>/links/<int:link_id>/qr.png")
 @staff("coupons.view")
 def link_png(offer_id: int, link_id: int) -> Any:
     address = links.absolute(f"/o/{_link(offer_id, link_id).token}")
-    return _download(links.qr_png(address, 16), "image/png", f"coupon-{offer_id}-{link_id}.png")
+    return attachment(links.qr_png(address, 16), "image/png", f"coupon-{offer_id}-{link_id}.png")

@@ -26,7 +26,7 @@ from ..models import CouponKind, CouponState, Offer, OfferState, OfferVersion
 from ..services import guard
 from ..services.offers import Draft, draft_of
 from . import bp
-from .frame import frame, local, sentence_of
+from .frame import frame, sentence_of
 
 # ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -93,8 +93,8 @@ def export() -> Any:
                 offer.claimed,
                 row.used.redeemed,
                 f"{row.used.cost / 100:.2f}",
-                local(offer.claim_from),
-                local(offer.claim_until),
+                clock.wall_text(offer.claim_from),
+                clock.wall_text(offer.claim_until),
             ]
 
     return csv_response(f"offers-{clock.today().isoformat()}.csv", header, rows())
@@ -410,9 +410,9 @@ def export_claims(offer_id: int) -> Any:
                 f"VIP{member.rank}" if member.rank else "",
                 labels.coupon_state(rules.state_at(coupon.state, coupon.usable_until, coupon.reserved_until, now)),
                 names.get(coupon.source) or labels.source_words(coupon.source),
-                local(coupon.issued_at),
-                local(coupon.usable_until),
-                local(coupon.redeemed_at),
+                clock.wall_text(coupon.issued_at),
+                clock.wall_text(coupon.usable_until),
+                clock.wall_text(coupon.redeemed_at),
             ]
 
     return csv_response(f"offer-{offer_id}-claims.csv", header, rows())

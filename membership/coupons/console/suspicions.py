@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
+from kernel import pages
 from kernel.auth import staff
 from kernel.errors import NotFound
 from kernel.i18n import gettext as _
@@ -54,7 +55,7 @@ def act_on_oddity(offer_id: int, sign: str) -> Any:
     found = leaks.finding(offer.id, sign, key)
     if found is None:
         raise NotFound
-    ticked = {int(said) for said in request.form.getlist("ids") if said.isascii() and said.isdigit()}
+    ticked = set(pages.ticked())
     chosen = [i for i in found.coupon_ids if not ticked or i in ticked]
     match request.form.get("act"):
         case "freeze":

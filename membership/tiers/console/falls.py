@@ -49,7 +49,7 @@ def falls() -> Any:
 @staff("members.edit")
 def tag_falls() -> Any:
     back = safe_next(request.form.get("next"), url_for(".falls"))
-    ids = [int(i) for i in request.form.getlist("ids")[:1000] if i.isascii() and i.isdigit() and len(i) < 18]
+    ids = pages.ticked()
     name = request.form.get("tag", "")
     if not name.strip():
         flash(_("Write which tag: nothing was changed."), "caution")

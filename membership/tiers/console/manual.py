@@ -62,7 +62,7 @@ def by_hand_export() -> Any:
                 f"VIP{row.manual_rank}",
                 f"VIP{row.own_rank}" if row.own_rank else "",
                 row.manual_reason or "",
-                clock.local(row.manual_until).strftime("%Y-%m-%d %H:%M") if row.manual_until else "",
+                clock.wall_text(row.manual_until),
                 authors.get(row.manual_staff_id or 0, ""),
                 clock.local(row.manual_at).date().isoformat() if row.manual_at else "",
             ]
