@@ -11,6 +11,7 @@ from kernel.db import db
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from membership.limits import merging as limits
+from membership.limits.services import subject_of
 from membership.members.models import Member
 from membership.members.services import merge
 
@@ -76,7 +77,7 @@ def follow_transfers(merging: merge.Merging) -> None:
 @merge.followers.fill
 def follow_persons(merging: merge.Merging) -> None:
     """What a natural person has had of an offer is counted under phone or e-mail: both keys lead to the person's one now."""
-    sources = [caps.member_key(member_id) for member_id in merging.pair]
+    sources = [subject_of(member_id) for member_id in merging.pair]
     sources += [caps.person_key(member_id, *contacts) for member_id, contacts in merging.contacts.items()]
     now = db.session.execute(select(Member.phone, Member.email).where(Member.id == merging.survivor)).one()
     target = caps.person_key(merging.survivor, now.phone, now.email)

@@ -9,11 +9,7 @@ from kernel.db import db
 from membership.members.services import merge
 
 from .models import LimitCounter
-
-
-def subject_of(member_id: int) -> str:
-    """Under what a limit counts a member."""
-    return f"member:{member_id}"
+from .services import subject_of
 
 
 @merge.followers.fill
@@ -45,4 +41,4 @@ def add_up(merging: merge.Merging, sources: list[str], target: str, limit_like: 
             )
 
 
-__all__ = ["add_up", "follow_counters", "subject_of"]
+__all__ = ["add_up", "follow_counters"]

@@ -14,6 +14,11 @@ from kernel.i18n import lazy_gettext as _l
 from .models import LimitCounter
 
 
+def subject_of(member_id: int) -> str:
+    """Under what a limit counts a member; what two records have used is added up under it when they become one."""
+    return f"member:{member_id}"
+
+
 class Usage(NamedTuple):
     """What is to be taken: `amount` units of a limit for a subject in a window, up to `cap` (None is unlimited).
 

@@ -607,7 +607,7 @@ def batches(limit: int = 50) -> Sequence[PointsBatch]:
 def taken_by(member_id: int, reward_ids: Sequence[int]) -> dict[int, int]:
     """How often a member has taken each reward, undone ones apart."""
     names = {reward_id: f"reward:{reward_id}:member" for reward_id in reward_ids}
-    used = limits.used_of(list(names.values()), f"member:{member_id}")
+    used = limits.used_of(list(names.values()), limits.subject_of(member_id))
     return {reward_id: used[name] for reward_id, name in names.items()}
 
 

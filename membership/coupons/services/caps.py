@@ -40,11 +40,6 @@ def group_name(offer_id: int) -> str:
     return f"offer:{offer_id}:group"
 
 
-def member_key(member_id: int) -> str:
-    """Under what somebody is counted of whom neither phone nor e-mail is known."""
-    return f"member:{member_id}"
-
-
 def budget_used(connection: Connection, offer_id: int) -> int:
     """What an offer's coupons have taken off so far (分), read over a given connection."""
     wanted = select(LimitCounter.used).where(LimitCounter.limit == budget_name(offer_id))
@@ -59,7 +54,7 @@ def person_key(member_id: int, phone: str | None, email: str | None) -> str:
     """
     said = f"phone {phone}" if phone else f"email {email}" if email else ""
     if not said:
-        return member_key(member_id)
+        return limits.subject_of(member_id)
     secret: bytes = current_app.extensions["settings"].secret_key
     return hmac.digest(secret, f"coupon person {said}".encode(), sha256).hex()[:24]
 

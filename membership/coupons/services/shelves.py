@@ -231,7 +231,7 @@ class Shelf:
         """What a claim takes of the counters, the least shared one first."""
         wanted = []
         if self.row.per_person is not None:
-            who = person or caps.member_key(coupon.member_id)
+            who = person or limits.subject_of(coupon.member_id)
             wanted.append(limits.Usage(caps.person_name(self.row.id), who, "", 1, self.row.per_person))
         group = caps.group_of(coupon.source)
         if self.row.per_group is not None and group:

@@ -111,7 +111,7 @@ def offer_transfer(coupon_id: int, owner_id: int) -> CouponTransfer:
     if not transferable(coupon, _terms(coupon)):
         raise NotTransferable
     try:
-        limits.take([("coupon.gifts", f"member:{owner_id}", clock.today().isoformat(), 1, A_DAY)])
+        limits.take([("coupon.gifts", limits.subject_of(owner_id), clock.today().isoformat(), 1, A_DAY)])
     except limits.LimitReached:
         raise TooManyGifts from None
     now = clock.now()

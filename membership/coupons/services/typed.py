@@ -138,7 +138,7 @@ def enter(code: str, member: Member) -> tuple[int, bool]:
     """
     hour = str(int(clock.now().timestamp()) // 3_600)
     try:
-        limits.take([("coupon.codes", f"member:{member.id}", hour, 1, TRIES_AN_HOUR)])
+        limits.take([("coupon.codes", limits.subject_of(member.id), hour, 1, TRIES_AN_HOUR)])
     except limits.LimitReached:
         raise TooManyTries from None
     behind = find_code(code, member.id)

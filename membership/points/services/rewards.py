@@ -161,7 +161,7 @@ def redeem(member_id: int, reward_id: int, token: str) -> PointsRedemption:
     _hand_out(reward, redemption, token)
     if reward.per_member is not None:
         try:
-            limits.take([(member_limit(reward.id), f"member:{member.id}", "", 1, reward.per_member)])
+            limits.take([(member_limit(reward.id), limits.subject_of(member.id), "", 1, reward.per_member)])
         except limits.LimitReached as reached:
             raise RewardLimitReached(most=reward.per_member) from reached
     transaction = spending.spend(
@@ -221,7 +221,7 @@ def undo_redemption(redemption_id: int, reason: str, staff_id: int | None = None
     if redemption.claim_id is not None:
         gifts.cancel(redemption.claim_id, reason)
     reward = get_reward(redemption.reward_id)
-    subject = f"member:{redemption.member_id}"
+    subject = limits.subject_of(redemption.member_id)
     if limits.used(member_limit(reward.id), subject):
         limits.give_back(member_limit(reward.id), subject)
     if redemption.transaction_id is not None:

@@ -190,7 +190,7 @@ def test_check_c2_a_natural_person_is_counted_under_one_key(db: Any, clock: Any)
         person(phone=phone, email=email) for phone, email in zip(phones, (None, "ming@example.com"), strict=True)
     )
     keys = [caps.person_key(m["id"], m["phone"], m["email"]) for m in (old, new)]
-    for key, amount in ((keys[0], 1), (keys[1], 2), (caps.member_key(new["id"]), 1)):
+    for key, amount in ((keys[0], 1), (keys[1], 2), (limits.subject_of(new["id"]), 1)):
         limits.take([(caps.person_name(7), key, "", amount, None)])
     merge_id = merge.merge(old["id"], new["id"])
     member = database.session.get_one(Member, old["id"])
