@@ -7,6 +7,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
+from membership.orders.models import Order
+
 HEADING = [
     "order_no", "placed_at", "state", "paid_amount", "sku", "quantity", "unit_price", "title", "paid_at", "delivered_at",
     "completed_at", "postage", "refunded_amount", "buyer_id", "buyer_phone", "buyer_nickname", "updated_at",
@@ -24,6 +28,11 @@ LINE: dict[str, Any] = {
     "buyer_id": "77",
     "completed_at": "2026-01-15 10:00",
 }
+
+
+def numbers(db: Any) -> list[str]:
+    """The numbers of all orders that are stored."""
+    return list(db.session.scalars(select(Order.external_id).order_by(Order.external_id)))
 
 
 def line(**values: Any) -> list[str]:

@@ -11,13 +11,13 @@ from sqlalchemy import select, text
 
 from kernel.auth import Role
 from membership.orders import queries
-from membership.orders.models import ColumnMapping, ImportRun, Order, RunState
+from membership.orders.models import ColumnMapping, ImportRun, RunState
 from membership.orders.services import mappings
 from tests.membership.orders.formats.test_shopify import FIRST, SECOND
 from tests.membership.orders.formats.test_shopify import HEADING as SHOPIFY
 
 from .files import HEADING as OWN
-from .files import line
+from .files import line, numbers
 from .formats.test_mapping import HEADING, ROW
 from .formats.test_xlsx import book
 from .test_pages import upload
@@ -51,10 +51,6 @@ ROWS = [[f"A-{n}", *ROW[1:]] for n in range(3)] + [
 def waiting(owner_client, db) -> ImportRun:
     address = upload(owner_client, content(ROWS), "list.csv", "stall").headers["Location"]
     return queries.get_run(int(address.rpartition("/")[2]))
-
-
-def numbers(db) -> list[str]:
-    return list(db.session.scalars(select(Order.external_id).order_by(Order.external_id)))
 
 
 def test_unknown_heading_waits_for_somebody_to_say_what_it_is(waiting, owner_client, db):

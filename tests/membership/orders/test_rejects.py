@@ -7,14 +7,14 @@ import io
 import re
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from kernel.auth import Role
 from membership.orders import queries
-from membership.orders.models import ImportReject, ImportRun, Order
+from membership.orders.models import ImportReject, ImportRun
 from membership.orders.services import by_hand, corrections
 
-from .files import HEADING, line, text_of
+from .files import HEADING, line, numbers, text_of
 from .test_pages import upload
 
 BAD = [
@@ -64,10 +64,6 @@ def as_file(rows: list[list[str]]) -> bytes:
     out = io.StringIO()
     csv.writer(out).writerows(rows)
     return out.getvalue().encode("utf-8-sig")
-
-
-def numbers(db) -> list[str]:
-    return list(db.session.scalars(select(Order.external_id).order_by(Order.external_id)))
 
 
 def corrected(rows: list[list[str]], **cells: tuple[str, str]) -> list[list[str]]:

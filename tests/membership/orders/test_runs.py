@@ -17,7 +17,7 @@ from membership.orders.formats import FileUnreadable, Wrong
 from membership.orders.models import ImportReject, ImportRun, Order, RunState
 from membership.orders.services import runs
 
-from .files import line, text_of, write
+from .files import line, numbers, text_of, write
 
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = ROOT / "membership" / "orders" / "demo" / "online_retail_ii.csv.gz"
@@ -50,10 +50,6 @@ def report(run: ImportRun) -> dict[str, int]:
         "members_new",
     )
     return {name: getattr(run, name) for name in names}
-
-
-def numbers(db) -> list[str]:
-    return list(db.session.scalars(select(Order.external_id).order_by(Order.external_id)))
 
 
 ROWS = [

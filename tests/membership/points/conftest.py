@@ -13,7 +13,12 @@ from sqlalchemy import text
 from kernel import clock as kernel_clock
 from membership.members.models import Member
 from membership.orders.models import Order, OrderState
-from membership.points import rules, services
+from membership.points import queries, rules, services
+
+
+def active(member: Any) -> int:
+    """How many points a member can spend now."""
+    return queries.balance_of(member.id).active
 
 
 @pytest.fixture

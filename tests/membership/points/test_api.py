@@ -12,8 +12,10 @@ from kernel import clock as kernel_clock
 from membership.gifts import services as gifts
 from membership.gifts.models import GiftKind
 from membership.members.models import Channel, MemberIdentity
-from membership.points import queries, services
+from membership.points import services
 from membership.points.models import Kind, PointsTransaction
+
+from .conftest import active
 
 
 @pytest.fixture
@@ -38,10 +40,6 @@ def member(db: Any, program: Any, make_member: Any):
     )
     services.award(found.id, 500, type=Kind.AWARD, source_type="t", source_id="1")
     return found
-
-
-def active(member: Any) -> int:
-    return queries.balance_of(member.id).active
 
 
 def test_a_till_pays_with_points_once_an_order(call, member, db):

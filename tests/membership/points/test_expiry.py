@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from kernel.events import EventRecord
 from kernel.notices import Notice
 from membership.points import jobs, queries, services
 from membership.points.models import Kind, PointsLot, PointsTransaction
+from tests.conftest import published
 
 
 def give(member: Any, points: int, source: str, days: float, clock: Any) -> None:
@@ -24,12 +24,6 @@ def give(member: Any, points: int, source: str, days: float, clock: Any) -> None
     )
 
 
-def events(db: Any, name: str) -> list[dict[str, Any]]:
-    return list(
-        db.session.scalars(select(EventRecord.payload).where(EventRecord.name == name).order_by(EventRecord.id))
-    )
-
-
 def test_the_sweep_books_what_has_lapsed_to_the_breakage(db, program, make_member, clock, books):
     member, other = make_member(), make_member()
     give(member, 30, "a", 2, clock)
@@ -40,7 +34,10 @@ def test_the_sweep_books_what_has_lapsed_to_the_breakage(db, program, make_membe
     jobs.settle_due.direct()
     assert services.due_count() == 0
     assert queries.balance_of(member.id).active == 20
-    assert events(db, "PointsExpired") == [{"member_id": member.id, "points": 30}, {"member_id": other.id, "points": 7}]
+    assert published(db, "PointsExpired") == [
+        {"member_id": member.id, "points": 30},
+        {"member_id": other.id, "points": 7},
+    ]
     line = next(line for line in queries.trial_balance() if line.kind == "breakage")
     assert line.total == 37
     assert sum(line.total for line in queries.trial_balance()) == 0
@@ -68,10 +65,10 @@ def test_a_member_is_told_once_about_each_lapse(db, program, make_member, clock)
     told = db.session.scalars(select(Notice).order_by(Notice.id)).all()
     assert [(one.member_id, one.kind, one.path) for one in told] == [(member.id, "points_expiring", "/me/points")] * 2
     assert "42" in told[0].title
-    assert [one["points"] for one in events(db, "PointsExpiring")] == [42, 5]
+    assert [one["points"] for one in published(db, "PointsExpiring")] == [42, 5]
     clock.move(days=65)
     jobs.tell_expiring.direct()
-    assert [one["member_id"] for one in events(db, "PointsExpiring")][2:] == [quiet.id]
+    assert [one["member_id"] for one in published(db, "PointsExpiring")][2:] == [quiet.id]
 
 
 def test_points_that_are_opened_again_are_told_again(db, program, make_member, clock):
@@ -82,7 +79,7 @@ def test_points_that_are_opened_again_are_told_again(db, program, make_member, c
     clock.move(days=60)
     services.give_back(spent)
     jobs.tell_expiring.direct()
-    assert len(events(db, "PointsExpiring")) == 2
+    assert len(published(db, "PointsExpiring")) == 2
 
 
 def test_nobody_is_told_where_the_program_says_so(db, set_program, make_member, clock):

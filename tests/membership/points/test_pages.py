@@ -29,13 +29,11 @@ from membership.points.models import (
 )
 from tests.conftest import bind
 
+from .conftest import active
+
 
 def give(member: Any, points: int, source: str = "a") -> None:
     services.award(member.id, points, type=Kind.AWARD, source_type="test", source_id=source, reason="Thanks")
-
-
-def active(member: Any) -> int:
-    return queries.balance_of(member.id).active
 
 
 @pytest.fixture

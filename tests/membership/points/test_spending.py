@@ -25,6 +25,8 @@ from membership.points.models import (
     PointsTransaction,
 )
 
+from .conftest import active
+
 
 def give(member: Any, points: int, source: str = "a", **more: Any) -> PointsTransaction:
     return services.award(member.id, points, type=Kind.AWARD, source_type="test", source_id=source, **more)
@@ -32,10 +34,6 @@ def give(member: Any, points: int, source: str = "a", **more: Any) -> PointsTran
 
 def pay(member: Any, points: int, source: str = "order-1") -> PointsTransaction:
     return services.spend(member.id, points, source_type="till", source_id=source)
-
-
-def active(member: Any) -> int:
-    return queries.balance_of(member.id).active
 
 
 def names(db: Any) -> list[str]:
