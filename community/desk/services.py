@@ -181,6 +181,41 @@ def open_by_hand(member_id: int, reason: CallReason, due_at: datetime, about: st
     return int(task_id)
 
 
+def ask_to_call(member_id: int, about: str) -> int | None:
+    """Have a customer called because a journey asks for it; returns the task, or None when they may not be called.
+
+    While a call of theirs is live, what is to be asked goes into that one. Asking again asks again: whoever calls this sees
+    to it, in the same transaction, that it is done once.
+    """
+    member = members.find_member(member_id)
+    if member is None or not _may_call(member):
+        return None
+    now = clock.now()
+    due = rules.within_hours(clock.local(now))
+    fresh = insert(CallTask).values(
+        member_id=member.id,
+        reason=CallReason.FOLLOW_UP,
+        state=CallState.OPEN,
+        due_at=due,
+        about=about.strip(),
+        tries=0,
+        outcome_note="",
+        created_at=now,
+    )
+    row: Any = db.session.execute(
+        fresh.on_conflict_do_update(
+            index_elements=[CallTask.member_id],
+            index_where=text("state IN ('open', 'retry')"),
+            set_={"about": func.concat_ws("\n", func.nullif(CallTask.about, ""), fresh.excluded.about)},
+        ).returning(CallTask.id, literal_column("xmax = 0"))
+    ).one()
+    task_id, is_new = row
+    if is_new:
+        publish(CallTaskOpened(member_id=member.id, task_id=task_id, reason=CallReason.FOLLOW_UP.value))
+        ensure_scripts()
+    return int(task_id)
+
+
 # ── Taking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -463,3 +463,24 @@ def test_the_dearest_line_is_what_one_names(db, call, make_member):
     task = call()
     assert queries.product_of(task) == "白茶礼盒"
     assert queries.product_of(CallTask(member_id=make_member().id)) == ""
+
+
+# ── Asked for by a journey ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_journey_asks_for_a_call_and_joins_the_live_one(db, clock, make_member):
+    ann = make_member()
+    first = services.ask_to_call(ann.id, "Ask how the mug is")
+    assert services.ask_to_call(ann.id, "Tell of the refill") == first
+    task = calls(db)[0]
+    assert (task.state, task.reason, task.about) == (
+        CallState.OPEN, CallReason.FOLLOW_UP, "Ask how the mug is\nTell of the refill",
+    )  # fmt: skip
+    assert [row["task_id"] for row in told(db, CallTaskOpened)] == [first]
+
+
+def test_a_journey_has_nobody_called_who_asked_not_to_be(db, make_member):
+    ann = make_member()
+    member_services.withdraw_consent(ann.id, Contact.CALL, Purpose.SERVICE, source="test", text_version="1")
+    assert services.ask_to_call(ann.id, "Ask") is None
+    assert calls(db) == []
