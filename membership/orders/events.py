@@ -20,6 +20,16 @@ class OrderRecorded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrderShipped(Event):
+    """The parcel is on its way. Files publish it only for parcels of the last fourteen days that have not arrived yet."""
+
+    order_id: int
+    member_id: int | None
+    shipped_at: datetime
+    external_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrderDelivered(Event):
     """The parcel has arrived: the after-sale moment. Files publish it only for deliveries of the last fourteen days."""
 

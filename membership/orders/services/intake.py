@@ -20,7 +20,15 @@ from membership.members.models import Channel
 from membership.products import services as products
 
 from .. import rules
-from ..events import OrderCompleted, OrderDelivered, OrderRecorded, OrderRefunded, OrderRefused, OrderUpdated
+from ..events import (
+    OrderCompleted,
+    OrderDelivered,
+    OrderRecorded,
+    OrderRefunded,
+    OrderRefused,
+    OrderShipped,
+    OrderUpdated,
+)
 from ..formats.drafts import AsideDraft, Buyer, CancelDraft, DetailDraft, OrderDraft, RefundDraft, StepDraft
 from ..models import Order, OrderState, Refund
 from . import details, returns, steps, summaries
@@ -554,6 +562,7 @@ def _settle(source: str, touched: set[int], judged: _Judged, taken: Taken, run_i
             Order.state,
             Order.placed_at,
             Order.paid_at,
+            Order.shipped_at,
             Order.delivered_at,
             Order.completed_at,
             Order.paid_amount,
@@ -627,6 +636,10 @@ def _steps(source: str, row: Any, before: OrderState | None, fresh: bool, single
     events: list[Event] = []
     if single and row.paid_at is not None and before in (None, OrderState.PLACED):
         events.append(OrderRecorded(**who, source=source, amount=row.paid_amount))
+    if row.state is OrderState.SHIPPED and before in (None, OrderState.PLACED, OrderState.PAID):
+        at = row.shipped_at or (now if before is not None or fresh else None)
+        if at is not None and now - rules.FRESH <= at <= now + rules.AHEAD:
+            events.append(OrderShipped(**who, shipped_at=min(at, now)))
     if row.state in rules.ARRIVED_STATES and before not in rules.ARRIVED_STATES:
         at = row.delivered_at or (row.completed_at if row.completed_at != row.paid_at else None)
         if at is None and (before is not None or fresh):

@@ -430,6 +430,21 @@ def test_single_order_publishes_each_step_once(db):
     ]
 
 
+def test_a_parcel_on_its_way_is_told_once_and_not_of_old_files(db):
+    sent = NOON - timedelta(hours=5)
+    services.record("shop", draft(state=OrderState.PAID))
+    shipped = draft(state=OrderState.SHIPPED, shipped_at=sent, version_at=NOON)
+    services.record("shop", shipped)
+    services.record("shop", replace(shipped, version_at=NOON + timedelta(minutes=1)))
+    told = {"order_id": one(db).id, "member_id": one(db).member_id, "external_id": "A1"}
+    assert [payload for name, payload in events(db) if name == "OrderShipped"] == [
+        told | {"shipped_at": sent.isoformat()}
+    ]
+    at = NOON - timedelta(days=20)
+    take_in("shop", [draft("old", days_ago=21, state=OrderState.SHIPPED, shipped_at=at, version_at=at)], run_of(db))
+    assert [name for name, _ in events(db)].count("OrderShipped") == 1
+
+
 def test_refused_parcel_is_told(db):
     services.record("shop", draft(state=OrderState.REFUSED, payment=Payment.ON_DELIVERY, paid_at=None))
     assert [name for name, _ in events(db)] == ["OrderRefused"]
