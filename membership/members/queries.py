@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql import array, distinct_on
 
 from kernel import shop
 from kernel.audit import AuditEntry
+from kernel.copying import among
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.pages import Page, keyset
@@ -118,7 +119,7 @@ def owners_of(keys: Collection[rules.Key]) -> dict[rules.Key, int]:
         rows = db.session.execute(
             select(MemberIdentity.external_id, Member.id, Member.merged_into_id)
             .join(Member, Member.id == MemberIdentity.member_id)
-            .where(MemberIdentity.channel == channel, MemberIdentity.external_id == func.any(names))
+            .where(MemberIdentity.channel == channel, among(MemberIdentity.external_id, names))
         )
         for name, member_id, merged_into in rows:
             owners[channel, name] = member_id

@@ -79,9 +79,13 @@ class OrderRefunded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class OrdersImported(Event):
-    """A file has been taken in, to its end or as far as could be. Whose orders changed: `queries.members_of_run`."""
+    """A file has been taken in, to its end or as far as could be. Whose orders changed: `queries.members_of_run`.
+
+    `ranked`: their tiers have been judged already, together with their sums.
+    """
 
     run_id: int
     source: str
     orders_new: int
     orders_changed: int
+    ranked: bool = False

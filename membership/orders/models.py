@@ -35,6 +35,10 @@ class Payment(enum.StrEnum):
 class Order(db.Model):
     """One order. All amounts are 分.
 
+    `run_id` is no foreign key, nor are the order and the product of a line: a key is looked up for every row that is written,
+    and these guard against nothing. Nobody deletes orders, products or runs that have begun, and the ids come from the very
+    transaction that writes them. Tests hold that no row is left without its other.
+
     `version_at` is when the source last changed it, `version_mark` decides between reports of the same instant (see
     `rules.version_mark`): the greater pair wins, whatever arrives first. `reported_refund` is what the order's own report
     says was given back; `refunded_amount` takes single refunds in as well and is what counts. `buyer` is the source's own
@@ -62,15 +66,17 @@ class Order(db.Model):
     buyer: Mapped[str | None]
     version_at: Mapped[datetime]
     version_mark: Mapped[str]
-    run_id: Mapped[int | None] = mapped_column(ForeignKey("import_run.id"))
+    run_id: Mapped[int | None]
     created_at: Mapped[datetime]
 
     __table_args__ = (
-        UniqueConstraint("source", "external_id"),
+        # The number leads, because people look for it without its source, and for its beginning.
+        Index(
+            "uq_order_number", "external_id", "source", unique=True, postgresql_ops={"external_id": "text_pattern_ops"}
+        ),
         CheckConstraint("paid_amount >= 0 AND postage >= 0 AND refunded_amount >= 0", name="amounts"),
         Index("ix_order_member", "member_id", text("placed_at DESC")),
         Index("ix_order_placed", text("placed_at DESC"), text("id DESC")),
-        Index("ix_order_number", "external_id", postgresql_ops={"external_id": "text_pattern_ops"}),
         Index("ix_order_buyer", "source", "buyer", postgresql_where=text("buyer IS NOT NULL")),
         Index("ix_order_run", "run_id"),
         # Programs that follow what has changed.
@@ -85,9 +91,10 @@ class Order(db.Model):
 class OrderLine(db.Model):
     __tablename__ = "order_line"
     id: Mapped[pk]
-    order_id: Mapped[int] = mapped_column(ForeignKey("order.id", ondelete="CASCADE"))
+    # Whose they are and of what; see `Order` about why these are no foreign keys.
+    order_id: Mapped[int]
     position: Mapped[int]
-    product_id: Mapped[int | None] = mapped_column(ForeignKey("product.id"))
+    product_id: Mapped[int | None]
     sku: Mapped[str]
     title: Mapped[str]
     quantity: Mapped[int]

@@ -11,7 +11,9 @@ from . import services
 
 @subscribe(OrdersImported)
 def reassess_members_of_run(event: OrdersImported) -> None:
-    """Everybody whose orders a file changed."""
+    """Everybody whose orders a file changed, unless their tiers were judged when their sums were written."""
+    if event.ranked:
+        return
     ids = orders.members_of_run(event.run_id)
     for start in range(0, len(ids), services.CHUNK):
         services.reassess(ids[start : start + services.CHUNK])

@@ -1108,7 +1108,19 @@ def upgrade() -> None:
     op.add_column(
         "offer_version", sa.Column("transferable", sa.Boolean(), server_default=sa.text("false"), nullable=False)
     )
+    op.drop_index(op.f("ix_order_number"), table_name="order", postgresql_ops={"external_id": "text_pattern_ops"})
+    op.drop_constraint(op.f("uq_order_source_external_id"), "order", type_="unique")
     op.create_index("ix_order_version", "order", ["version_at", "id"], unique=False)
+    op.create_index(
+        "uq_order_number",
+        "order",
+        ["external_id", "source"],
+        unique=True,
+        postgresql_ops={"external_id": "text_pattern_ops"},
+    )
+    op.drop_constraint(op.f("fk_order_run_id"), "order", type_="foreignkey")
+    op.drop_constraint(op.f("fk_order_line_product_id"), "order_line", type_="foreignkey")
+    op.drop_constraint(op.f("fk_order_line_order_id"), "order_line", type_="foreignkey")
     op.add_column(
         "redemption", sa.Column("tier_discount", sa.BigInteger(), server_default=sa.text("0"), nullable=False)
     )
@@ -1136,7 +1148,23 @@ def downgrade() -> None:
     op.drop_index("ix_seat_inviter", table_name="seat", postgresql_where=sa.text("inviter_id IS NOT NULL"))
     op.drop_column("redemption", "tier_postage")
     op.drop_column("redemption", "tier_discount")
+    op.create_foreign_key(
+        op.f("fk_order_line_order_id"), "order_line", "order", ["order_id"], ["id"], ondelete="CASCADE"
+    )
+    op.create_foreign_key(op.f("fk_order_line_product_id"), "order_line", "product", ["product_id"], ["id"])
+    op.create_foreign_key(op.f("fk_order_run_id"), "order", "import_run", ["run_id"], ["id"])
+    op.drop_index("uq_order_number", table_name="order", postgresql_ops={"external_id": "text_pattern_ops"})
     op.drop_index("ix_order_version", table_name="order")
+    op.create_unique_constraint(
+        op.f("uq_order_source_external_id"), "order", ["source", "external_id"], postgresql_nulls_not_distinct=False
+    )
+    op.create_index(
+        op.f("ix_order_number"),
+        "order",
+        ["external_id"],
+        unique=False,
+        postgresql_ops={"external_id": "text_pattern_ops"},
+    )
     op.drop_column("offer_version", "transferable")
     op.drop_column("offer_version", "with_tier")
     op.drop_constraint(op.f("uq_offer_form_key"), "offer", type_="unique")

@@ -21,6 +21,7 @@ from membership.orders import services
 from membership.orders.models import ImportRun, RunState
 from membership.orders.services import runs
 from tests.membership.orders.files import line, write
+from tests.membership.orders.strays import strays
 
 pytestmark = pytest.mark.fault
 FORK = multiprocessing.get_context("fork")
@@ -87,7 +88,9 @@ REPORT = "rows_total, rows_in, accepted, duplicate, rejected, orders_new, orders
 BOOKS = """
     SELECT o.external_id, o.paid_amount, o.refunded_amount, o.state, o.version_at,
            (SELECT array_agg((l.sku, l.quantity) ORDER BY l.position) FROM order_line l WHERE l.order_id = o.id) AS lines,
-           m.orders_count, m.spend, m.first_order_at, m.last_order_at
+           m.orders_count, m.spend, m.first_order_at, m.last_order_at, m.rank,
+           (SELECT array_agg((c.from_rank, c.to_rank, c.reason) ORDER BY c.id) FROM tier_change c
+            WHERE c.member_id = m.id) AS tiers
     FROM "order" o LEFT JOIN member m ON m.id = o.member_id WHERE o.source = :source ORDER BY o.external_id
 """
 REJECTS = 'SELECT line, "column", reason FROM import_reject WHERE run_id = :run ORDER BY line, id'
@@ -106,12 +109,15 @@ def test_check_i5_killed_at_a_hundred_places_every_line_is_taken_once(
     committed: Flask, orders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "BATCH_ROWS", 25)
+    # Members are settled in parts, two at a time, and die there too.
+    monkeypatch.setattr(runs, "MEMBERS_AT_ONCE", 8)
     whole = killed(committed, orders, "whole", [])
     chance = random.Random(11)
     # Most die within a batch or at its commit; some come a few batches further.
     torn = killed(committed, orders, "torn", [chance.choice([*range(2, 45), *range(45, 120, 9)]) for _ in range(100)])
     assert books(committed, "torn", torn) == books(committed, "whole", whole)
     with committed.app_context():
+        assert strays(db) == []
         run = db.session.get(ImportRun, torn)
         assert run is not None
         assert run.state is RunState.DONE

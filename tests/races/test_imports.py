@@ -22,6 +22,7 @@ from membership.tiers.rules import STANDARD
 from tests.committed import at_once, clear
 from tests.conftest import NOON
 from tests.membership.orders.files import line, write
+from tests.membership.orders.strays import strays
 
 pytestmark = pytest.mark.race
 ORDERS, PEOPLE = 240, 30
@@ -85,9 +86,13 @@ def test_check_i4_two_files_and_a_program_at_once_end_right(
     committed: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "BATCH_ROWS", 40)
+    # Members are settled in parts, two at a time.
+    monkeypatch.setattr(runs, "MEMBERS_AT_ONCE", 7)
     for seed in range(5):
         assert round_of_imports(committed, tmp_path, seed) == []
         assert sums(committed) == expected(), f"round {seed}"
+        with committed.app_context():
+            assert strays(db) == []
         assert all(rows == told == ORDERS for rows, told, _new in reports(committed))
         clear(committed)
 

@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from kernel import clock
+from kernel.copying import NULL, among, copied, copy_text, draw_ids
 from kernel.db import changed, db
 from kernel.events import publish
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 # From so many on members are written together with their phones, as files bring them. A few wait for their identities, which
 # settle without waiting whose a phone is.
 MANY = 20
+_PHONE = Channel.PHONE
 # What a person's record gains from a later sighting, if it was empty.
 FILLED = ("name", "nickname", "city", "address")
 
@@ -46,6 +48,11 @@ class Person:
             raise ValueError("a person is known by one identity at least")
         keys = [rules.canonical_identity(channel, name) for channel, name in self.identities]
         return tuple(keys) if len(keys) == 1 else tuple(dict.fromkeys(keys))
+
+    @cached_property
+    def words(self) -> dict[str, str]:
+        """What the sighting says that a record may lack."""
+        return {name: word for name in FILLED if (word := getattr(self, name)) and (word := word.strip())}
 
 
 def find_or_make(
@@ -131,51 +138,47 @@ def _wait_turn(alone: bool) -> bool:
     return True
 
 
-# The ids are drawn before the rows are written, so that each person is known to have theirs. The rows are written in the
-# order of their phones, so that two calls never wait for each other crosswise.
-_MAKE = text(
-    """
-    WITH seen AS (
-        SELECT nextval(pg_get_serial_sequence('member', 'id')) AS id, t.*
-        FROM unnest(CAST(:name AS text[]), CAST(:nickname AS text[]), CAST(:city AS text[]), CAST(:address AS text[]),
-                    CAST(:source AS text[]), CAST(:phone AS text[])) WITH ORDINALITY
-             AS t (name, nickname, city, address, source, phone, place)
-    ), made AS (
-        INSERT INTO member (
-            id, name, nickname, phone, hobbies, city, address, locale, source, stage, stage_since, rank, orders_count, spend,
-            created_at)
-        SELECT id, name, nickname, phone, '', city, address, 'zh_Hans', source, :stage, :now, 0, 0, 0, :now FROM seen
-        ORDER BY phone COLLATE "C", place
-        RETURNING id
-    )
-    SELECT seen.id FROM seen JOIN made ON made.id = seen.id ORDER BY seen.place
-    """
-)
+_MEMBER_COLUMNS = (
+    "id", "name", "nickname", "city", "address", "source", "phone", "hobbies", "locale", "stage", "stage_since", "rank",
+    "orders_count", "spend", "created_at",
+)  # fmt: skip
 
 
 def _make(people: Sequence[Person], keyed: Sequence[Sequence[rules.Key]], found: Sequence[int]) -> dict[int, int]:
-    """Insert the members that are to be made; the id of each placeholder."""
-    first: dict[int, tuple[Person, str | None]] = {}
+    """Insert the members that are to be made; the id of each placeholder.
+
+    The ids are drawn before the rows are written, so that each person is known to have theirs. The rows are written in the
+    order of their phones, so that two calls never wait for each other crosswise.
+    """
+    first: dict[int, tuple[str, str]] = {}
     for person, keys, member in zip(people, keyed, found, strict=True):
         if member < 0 and member not in first:
-            first[member] = person, next((name for channel, name in keys if channel is Channel.PHONE), None)
+            phone = next((name for channel, name in keys if channel is _PHONE), "")
+            words = "\t".join([copied(person.words.get(name, "")) for name in FILLED])
+            first[member] = f"{words}\t{copied(person.source.strip())}", phone
     if not first:
         return {}
-    values = {
-        "now": clock.now(),
-        "stage": Stage.LEAD.value,
-        **{name: [getattr(person, name).strip() for person, _phone in first.values()] for name in (*FILLED, "source")},
-    }
+    ids = dict(zip(first, draw_ids("member", len(first)), strict=True))
+    now = clock.now()
+    end = f"\t\tzh_Hans\t{Stage.LEAD.value}\t{now}\t0\t0\t0\t{now}\n"
+
+    def write(phones: bool) -> None:
+        rows = sorted((phone, ids[member], words) for member, (words, phone) in first.items())
+        # A canonical phone holds nothing that would have to be escaped.
+        lines = [f"{member}\t{words}\t{phone if phones and phone else NULL}{end}" for phone, member, words in rows]
+        copy_text("member", _MEMBER_COLUMNS, lines)
+
     if len(first) >= MANY:
         try:
             # With their phones at once: writing a member's row a second time costs as much as the first.
             with db.session.begin_nested():
-                phones = [phone for _person, phone in first.values()]
-                return dict(zip(first, db.session.scalars(_MAKE, values | {"phone": phones}), strict=True))
+                write(phones=True)
+            return ids
         except IntegrityError:
             # Somebody else is just writing one of these phones; the identities, which follow, decide whose it is.
             log.info("a phone of %s new members was taken meanwhile", len(first))
-    return dict(zip(first, db.session.scalars(_MAKE, values | {"phone": [None] * len(first)}), strict=True))
+    write(phones=False)
+    return ids
 
 
 def _unmake(members: set[int]) -> None:
@@ -204,6 +207,10 @@ _MOVE_IDENTITIES = text(
 )
 
 
+def _by_key(owned: tuple[rules.Key, int]) -> rules.Key:
+    return owned[0]
+
+
 def _columns(owners: Mapping[rules.Key, int]) -> dict[str, list[int] | list[str]]:
     return {
         "members": list(owners.values()),
@@ -212,8 +219,24 @@ def _columns(owners: Mapping[rules.Key, int]) -> dict[str, list[int] | list[str]
     }
 
 
+_IDENTITY_COLUMNS = ("member_id", "channel", "external_id", "created_at")
+
+
 def _insert_identities(owners: Mapping[rules.Key, int]) -> set[rules.Key]:
     """Insert identities where they are free; the keys that were."""
+    if len(owners) >= MANY:
+        end = f"\t{clock.now()}\n"
+        lines = [
+            f"{member}\t{channel.value}\t{copied(name)}{end}"
+            for (channel, name), member in sorted(owners.items(), key=_by_key)
+        ]
+        try:
+            # They were free a moment ago, and nearly always they still are.
+            with db.session.begin_nested():
+                copy_text("member_identity", _IDENTITY_COLUMNS, lines)
+            return set(owners)
+        except IntegrityError:
+            log.info("one of %s new identities was taken meanwhile", len(owners))
     rows = db.session.execute(_INSERT_IDENTITIES, {**_columns(owners), "now": clock.now()})
     return {(Channel(channel), name) for channel, name in rows}
 
@@ -244,22 +267,26 @@ def _fill(people: Sequence[Person], members: Sequence[int], fresh: Mapping[rules
     """Give members what their record lacks: words of the sightings, and the phone and e-mail that became theirs."""
     said: dict[int, dict[str, str]] = {}
     for person, member in zip(people, members, strict=True):
-        words = said.setdefault(member, {})
-        for name in FILLED:
-            word = getattr(person, name).strip()
-            if word:
-                words.setdefault(name, word)
+        if words := person.words:
+            before = said.get(member)
+            if before is None:
+                said[member] = words
+            elif words.keys() - before.keys():
+                # What was said first stands.
+                said[member] = words | before
     contacts = {Channel.PHONE: "phone", Channel.EMAIL: "email"}
     for (channel, external_id), member in fresh.items():
         if channel in contacts:
-            said.setdefault(member, {}).setdefault(contacts[channel], external_id)
-    said = {member: words for member, words in said.items() if words}
+            said[member] = {contacts[channel]: external_id} | said.get(member, {})
     if not said:
         return
+    # Only what somebody says anything about is looked at: nearly every record lacks an address, and few sightings have one.
+    named = {name for words in said.values() for name in words}
+    empty = [getattr(Member, name) == "" for name in FILLED if name in named]
+    empty += [getattr(Member, name).is_(None) for name in contacts.values() if name in named]
     lacking = db.session.execute(
         select(Member.id, Member.name, Member.nickname, Member.city, Member.address, Member.phone, Member.email).where(
-            Member.id == func.any(list(said)),
-            or_(*(getattr(Member, name) == "" for name in FILLED), Member.phone.is_(None), Member.email.is_(None)),
+            among(Member.id, said, numbers=True), or_(*empty)
         )
     )
     wanted: dict[int, dict[str, str]] = {}

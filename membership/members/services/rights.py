@@ -98,6 +98,31 @@ def withdraw_consent(
     return _write(member_id, channel, purpose, False, source, text_version, author)
 
 
+def refuse_address(address: str, channel: Contact, source: str) -> int | None:
+    """Write that whoever has a canonical phone or e-mail address wants no marketing by a channel; returns their id if known.
+
+    The refusal is kept for the address even when nobody with it is known yet, or nobody is any more.
+    """
+    db.session.execute(
+        upsert(OptOut)
+        .values(address_hash=address_hash(address), channel=channel, at=clock.now())
+        .on_conflict_do_nothing()
+    )
+    member_id = owner_of_address(address)
+    if member_id is not None:
+        withdraw_consent(member_id, channel, Purpose.MARKETING, source)
+    return member_id
+
+
+def owner_of_address(address: str) -> int | None:
+    """The member whose canonical phone or e-mail address this is."""
+    return db.session.scalar(
+        select(MemberIdentity.member_id).where(
+            MemberIdentity.channel.in_([Channel.PHONE, Channel.EMAIL]), MemberIdentity.external_id == address
+        )
+    )
+
+
 def withdraw_marketing(member_id: int, source: str) -> list[Contact]:
     """Take back every agreement to marketing, on all channels; the channels on which there was one."""
     return [channel for channel in Contact if withdraw_consent(member_id, channel, Purpose.MARKETING, source)]
@@ -183,6 +208,9 @@ def give_consent_many(
 
 def carry_over_opt_outs(owners: Mapping[rules.Key, int]) -> None:
     """Write the refusals that are remembered for addresses into the consents of the members who now have them."""
+    if not db.session.scalar(select(select(OptOut.id).exists())):
+        # Working out the hashes of many addresses takes its time.
+        return
     of_hash: dict[str, list[int]] = {}
     for (channel, address), member_id in owners.items():
         if channel in _REACHED_BY:

@@ -21,7 +21,7 @@ from .runs import (
     work,
 )
 from .single import deliver_due, record, record_many, refund, take_in_reported
-from .summaries import refresh_members
+from .summaries import ranks_of_buyers, refresh_members
 
 __all__ = [
     "FormatUnknown",
@@ -37,6 +37,7 @@ __all__ = [
     "person_of",
     "preview",
     "put_away",
+    "ranks_of_buyers",
     "record",
     "record_many",
     "refresh_members",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, text, update
 
 from kernel import clock
+from kernel.copying import NULL, array_of, copied, copy_text, draw_ids
 from kernel.db import db
 from kernel.events import Event, publish_all
 from membership.members import services as members
@@ -66,16 +66,33 @@ class Taken:
     member_ids: set[int] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class _Before:
+class _Before(NamedTuple):
     """An order as it was before this batch."""
 
     id: int
     external_id: str
     member_id: int | None
-    state: OrderState
+    stated: str
     refunded_amount: int
-    version: tuple[datetime, str]
+    version_at: datetime
+    version_mark: str
+
+    @property
+    def state(self) -> OrderState:
+        return OrderState(self.stated)
+
+    @property
+    def version(self) -> tuple[datetime, str]:
+        return self.version_at, self.version_mark
+
+
+# As plain text, because a re-import reads nothing else: the session would look at each value once more.
+_KNOWN = text(
+    """
+    SELECT id, external_id, member_id, state, refunded_amount, version_at, version_mark FROM "order"
+    WHERE source = :source AND external_id = ANY(CAST(:numbers AS text[]))
+    """
+)
 
 
 def person_of(source: str, buyer: Buyer | None) -> members.Person | None:
@@ -113,21 +130,31 @@ def lock_writers() -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What can be worked out of reports without the database, by the identity of each order's draft: its version, and who
-    bought. Whoever prepares in another thread saves the writer the time."""
+    """What can be worked out of reports without the database, by the identity of each order's draft: its version, who
+    bought, and its row and lines as COPY takes them. Whoever prepares in another thread saves the writer the time."""
 
     versions: dict[int, tuple[datetime, str]] = field(default_factory=dict)
     people: dict[int, members.Person | None] = field(default_factory=dict)
+    rows: dict[int, _Written] = field(default_factory=dict)
+    # Every product that any of the orders names.
+    products: dict[str, products.ProductSeen] = field(default_factory=dict)
 
 
-def prepare(source: str, reports: Iterable[object], buyers: bool = True) -> Prepared:
-    """Work out beforehand what `take_in` needs of reports of one source, who bought only with `buyers`; pure."""
+def prepare(source: str, reports: Iterable[object], news: bool = True) -> Prepared:
+    """Work out beforehand what `take_in` needs of reports of one source; pure. Without `news` only their versions, which is
+    all that is asked of orders that are known already."""
     orders = [one for one in reports if isinstance(one, OrderDraft)]
-    people = {id(one): person_of(source, one.buyer) for one in orders} if buyers else {}
+    versions = {id(one): version_of(one) for one in orders}
+    if not news:
+        return Prepared(versions)
+    people = {id(one): person_of(source, one.buyer) for one in orders}
     for person in people.values():
         if person is not None:
-            person.keys  # noqa: B018 - worked out once, here
-    return Prepared({id(one): version_of(one) for one in orders}, people)
+            # Worked out once, here.
+            person.keys  # noqa: B018
+            person.words  # noqa: B018
+    rows = {id(one): _written(source, one, versions[id(one)]) for one in orders}
+    return Prepared(versions, people, rows, _products(orders))
 
 
 def take_in(
@@ -153,10 +180,15 @@ def take_in(
     judged = _judge(source, reports, taken, prepared)
     before, winners = judged.before, judged.winners
     owners = _members(source, reports, winners, taken, prepared)
-    made = _make_orders(source, judged, owners, run_id)
+    rows = prepared.rows | {
+        id(draft): _written(source, draft, judged.versions[number])
+        for number, draft in winners.items()
+        if id(draft) not in prepared.rows
+    }
+    made = _make_orders(judged, owners, rows, run_id)
     written = made | _write_orders(source, judged, owners, run_id)
     taken.order_ids = {external_id: before[external_id].id for external_id in before} | written
-    _write_lines(source, winners, before, written)
+    _write_lines(source, judged, written, rows, prepared)
     touched = {order_id for number, order_id in written.items() if number in before}
     touched |= _take_refunds(source, reports, taken, run_id)
     touched |= _link_refunds(source, written)
@@ -194,21 +226,8 @@ def _judge(source: str, reports: Sequence[Report], taken: Taken, prepared: Prepa
     numbers = sorted({one.external_id for one in reports if isinstance(one, OrderDraft | StepDraft)})
     before: dict[str, _Before] = {}
     if numbers:
-        rows = db.session.execute(
-            select(
-                Order.id,
-                Order.external_id,
-                Order.member_id,
-                Order.state,
-                Order.refunded_amount,
-                Order.version_at,
-                Order.version_mark,
-            ).where(Order.source == source, Order.external_id == func.any(numbers))
-        )
-        before = {
-            number: _Before(order_id, number, member_id, state, refunded, (version_at, mark))
-            for order_id, number, member_id, state, refunded, version_at, mark in rows
-        }
+        rows = db.session.execute(_KNOWN, {"source": source, "numbers": array_of(numbers)})
+        before = {row[1]: _Before._make(row) for row in rows}
     newest = {number: known.version for number, known in before.items()}
     winners: dict[str, OrderDraft] = {}
     for place, one in enumerate(reports):
@@ -313,10 +332,42 @@ def _write_orders(source: str, judged: _Judged, owners: dict[str, int], run_id: 
     return {external_id: order_id for order_id, external_id in written}
 
 
-_DRAW = text("SELECT nextval(pg_get_serial_sequence('\"order\"', 'id')) FROM generate_series(1, :n)")
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An order in COPY's text format, but for its id and what only the database knows: the columns before the member, those
+    after, and of each line the SKU (None of what is no product) with the columns after the product."""
+
+    head: str
+    tail: str
+    lines: list[tuple[str | None, str]]
 
 
-def _make_orders(source: str, judged: _Judged, owners: dict[str, int], run_id: int | None) -> dict[str, int]:
+def _written(source: str, draft: OrderDraft, version: tuple[datetime, str]) -> _Written:
+    version_at, version_mark = version
+    paid_at, completed_at = _implied(draft)
+    arrived = str(draft.delivered_at) if draft.delivered_at is not None else NULL
+    placed = str(draft.placed_at)
+    # Only what a file has written itself may hold what has to be escaped.
+    return _Written(
+        f"{source}\t{copied(draft.external_id)}\t",
+        f"\t{draft.state.value}\t{draft.payment.value}\t{placed}"
+        f"\t{placed if paid_at is draft.placed_at else paid_at or NULL}\t{draft.shipped_at or NULL}\t{arrived}"
+        f"\t{completed_at or NULL}\t{draft.closed_at or NULL}\t{draft.paid_amount}\t{draft.postage}\t{draft.discount}"
+        f"\t{draft.refunded_amount}\t{min(draft.refunded_amount, draft.paid_amount)}\t{copied(draft.buyer_key)}"
+        f"\t{arrived if version_at is draft.delivered_at else version_at}\t{version_mark}\t",
+        [
+            (
+                line.sku if line.goods else None,
+                f"\t{position}\t{copied(line.sku)}\t{copied(line.title)}\t{line.quantity}\t{line.unit_price}\t{line.amount}\t0\n",
+            )
+            for position, line in enumerate(draft.lines, start=1)
+        ],
+    )
+
+
+def _make_orders(
+    judged: _Judged, owners: dict[str, int], rows: dict[int, _Written], run_id: int | None
+) -> dict[str, int]:
     """Write the orders that nobody knew; the id of each.
 
     By COPY, the quickest way in: nobody else can be making the same ones, because writers wait for each other. Should
@@ -326,21 +377,12 @@ def _make_orders(source: str, judged: _Judged, owners: dict[str, int], run_id: i
     if not fresh:
         return {}
     fresh.sort()
-    ids = db.session.scalars(_DRAW, {"n": len(fresh)}).all()
-    end = f"{_copied(run_id)}\t{clock.now()}\n"
+    ids = draw_ids("order", len(fresh))
+    end = f"{copied(run_id)}\t{clock.now()}\n"
     lines: list[str] = []
     for order_id, number in zip(ids, fresh, strict=True):
-        draft = judged.winners[number]
-        version_at, version_mark = judged.versions[number]
-        paid_at, completed_at = _implied(draft)
-        # Only what a file has written itself may hold what has to be escaped.
-        lines.append(
-            f"{order_id}\t{source}\t{_copied(number)}\t{owners.get(number, _NULL)}\t{draft.state}\t{draft.payment}"
-            f"\t{draft.placed_at}\t{paid_at or _NULL}\t{draft.shipped_at or _NULL}\t{draft.delivered_at or _NULL}"
-            f"\t{completed_at or _NULL}\t{draft.closed_at or _NULL}\t{draft.paid_amount}\t{draft.postage}\t{draft.discount}"
-            f"\t{draft.refunded_amount}\t{min(draft.refunded_amount, draft.paid_amount)}\t{_copied(draft.buyer_key)}"
-            f"\t{version_at}\t{version_mark}\t{end}"
-        )
+        row = rows[id(judged.winners[number])]
+        lines.append(f"{order_id}\t{row.head}{owners.get(number, NULL)}{row.tail}{end}")
     copy_text("order", _ORDER_COLUMNS, lines)
     return dict(zip(fresh, ids, strict=True))
 
@@ -350,30 +392,6 @@ _ORDER_COLUMNS = (
     "completed_at", "closed_at", "paid_amount", "postage", "discount", "reported_refund", "refunded_amount", "buyer",
     "version_at", "version_mark", "run_id", "created_at",
 )  # fmt: skip
-_NULL = r"\N"
-_UNSAFE = re.compile(r"[\\\t\n\r]")
-_ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
-
-
-def _copied(value: Any) -> str:
-    """A value as COPY's text format has it (PostgreSQL manual, COPY, "Text Format")."""
-    if value.__class__ is str:
-        # What has to be escaped is not printable, the backslash apart.
-        if value.isprintable() and "\\" not in value:
-            return value
-        return _UNSAFE.sub(lambda found: _ESCAPES[found[0]], value)
-    return r"\N" if value is None else str(value)
-
-
-def copy_text(table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
-    """Write many rows by COPY, in the session's transaction: lines in its text format, ended. Names come from code."""
-    names = ", ".join(columns)
-    cursor = db.session.connection().connection.cursor()
-    try:
-        with cursor.copy(f'COPY "{table}" ({names}) FROM STDIN') as copy:  # type: ignore[attr-defined]
-            copy.write("".join(lines))
-    finally:
-        cursor.close()
 
 
 def _implied(draft: OrderDraft) -> tuple[datetime | None, datetime | None]:
@@ -411,11 +429,10 @@ def _row(draft: OrderDraft, member_id: int | None, version: tuple[datetime, str]
     }
 
 
-def _write_lines(
-    source: str, winners: dict[str, OrderDraft], before: dict[str, _Before], written: dict[str, int]
-) -> None:
+def _products(drafts: Iterable[OrderDraft]) -> dict[str, products.ProductSeen]:
+    """What orders say of each product."""
     seen: dict[str, products.ProductSeen] = {}
-    for draft in winners.values():
+    for draft in drafts:
         for line in draft.lines:
             if line.goods:
                 found = seen.get(line.sku)
@@ -424,31 +441,32 @@ def _write_lines(
                 # The fullest title and the highest price say most about a product.
                 title = max(line.title, found.title if found else "", key=lambda words: (len(words), words))
                 seen[line.sku] = products.ProductSeen(title, max(line.unit_price, found.price if found else 0))
-    ids = products.find_or_make_many(source, seen)
-    replaced = [order_id for number, order_id in written.items() if number in before]
+    return seen
+
+
+def _write_lines(
+    source: str, judged: _Judged, written: dict[str, int], rows: dict[int, _Written], prepared: Prepared
+) -> None:
+    winners = judged.winners
+    whole = (
+        prepared.rows and len(winners) == len(prepared.rows) and all(id(d) in prepared.rows for d in winners.values())
+    )
+    ids = products.find_or_make_many(source, prepared.products if whole else _products(winners.values()))
+    replaced = [order_id for number, order_id in written.items() if number in judged.before]
     if replaced:
         db.session.execute(text("DELETE FROM order_line WHERE order_id = ANY(:ids)"), {"ids": replaced})
-    texts: dict[str, str] = {}
-
-    def known(words: str) -> str:
-        found = texts.get(words)
-        if found is None:
-            found = texts[words] = _copied(words)
-        return found
-
-    rows = [
-        f"{written[number]}\t{position}\t{ids.get(line.sku, _NULL) if line.goods else _NULL}\t{known(line.sku)}"
-        f"\t{known(line.title)}\t{line.quantity}\t{line.unit_price}\t{line.amount}\t0\n"
+    lines = [
+        f"{written[number]}\t{NULL if sku is None else ids.get(sku, NULL)}{rest}"
         for number, draft in winners.items()
         if number in written
-        for position, line in enumerate(draft.lines, start=1)
+        for sku, rest in rows[id(draft)].lines
     ]
-    if rows:
-        copy_text("order_line", _LINE_COLUMNS, rows)
+    if lines:
+        copy_text("order_line", _LINE_COLUMNS, lines)
 
 
 _LINE_COLUMNS = (
-    "order_id", "position", "product_id", "sku", "title", "quantity", "unit_price", "amount", "refunded_quantity",
+    "order_id", "product_id", "position", "sku", "title", "quantity", "unit_price", "amount", "refunded_quantity",
 )  # fmt: skip
 _REFUNDS = text(
     """

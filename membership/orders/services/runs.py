@@ -16,6 +16,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -44,7 +45,9 @@ from . import corrections, intake, recognition, summaries
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 5_000
-MEMBERS_AT_ONCE = 10_000
+MEMBERS_AT_ONCE = 5_000
+SETTLERS = 2
+SEARCH_FOR_GARBAGE = 20
 LEASE = timedelta(seconds=120)
 # A worker gives a long run back after so long, so that it does not hold its queue for itself.
 SLICE_SECONDS = 240
@@ -228,7 +231,7 @@ def put_away(run_id: int) -> None:
 @contextmanager
 def _without_searching_for_garbage() -> Iterator[None]:
     """Reading a file makes millions of objects and no cycles, yet every few hundred of them have the interpreter look at all
-    that there are, a third of the time. Meanwhile each batch has the young ones looked at once."""
+    that there are, a third of the time. Meanwhile the young ones are looked at once in many batches."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -263,13 +266,14 @@ def _work(run: ImportRun, token: str, progress: Progress | None, seconds: float 
         # Of orders that are known already nobody asks who bought.
         news = threading.Event()
         news.set()
-        for batch in _ahead(_batches(run.source, entries, news)):
+        for number, batch in enumerate(_ahead(_batches(run.source, entries, news)), start=1):
             at += len(batch.entries)
             if _take_batch(run, token, batch, at):
                 news.set()
             else:
                 news.clear()
-            gc.collect(1)
+            if number % SEARCH_FOR_GARBAGE == 0:
+                gc.collect(1)
             _look_again()
             done += sum(entry.rows for entry in batch.entries)
             if progress is not None:
@@ -280,7 +284,7 @@ def _work(run: ImportRun, token: str, progress: Progress | None, seconds: float 
                         run.id, token, lease_until=clock.now(), checkpoint={**run.checkpoint, "entries": at, "tries": 0}
                     )
                 return False
-        _count_members(run.id, token)
+        _settle_members(run.id, token)
         with transaction():
             _finish(run.id, token)
     except LeaseLost:
@@ -288,7 +292,7 @@ def _work(run: ImportRun, token: str, progress: Progress | None, seconds: float 
         return False
     except (FileUnreadable, FileNotFoundError) as error:
         failure = error.stored if isinstance(error, FileUnreadable) else {"code": "file_gone"}
-        _count_members(run.id, token)
+        _settle_members(run.id, token)
         with transaction():
             _fail(run.id, token, failure)
         return True
@@ -317,7 +321,7 @@ def _claim(run_id: int, token: str) -> ImportRun | None:
         run.finished_at = now
         db.session.flush()
         for chunk in _chunks(queries.members_of_run(run.id)):
-            summaries.refresh_members(chunk)
+            summaries.settle_members(chunk)
         _tell(run.id)
         return None
     run.checkpoint = {**run.checkpoint, "tries": tries}
@@ -326,12 +330,21 @@ def _claim(run_id: int, token: str) -> ImportRun | None:
     return run
 
 
-# What an import fills; nobody else fills them as fast.
-_FILLED = ["order", "order_line", "refund", "member", "member_identity", "product"]
+# What an import fills, faster than anybody else, and the columns that its statements and those that follow it ask for. Long
+# texts, and what indexes take apart of them, wait for the database's own counting: a sample of them costs as much as all else.
+_FILLED = {
+    "order": "source, external_id, member_id, run_id, state, payment, placed_at, paid_at, delivered_at, completed_at, buyer",
+    "order_line": "order_id, product_id, position",
+    "refund": "source, external_id, order_external_id, order_id, run_id, returned_line_id",
+    "member": "id, phone, email, source, stage, rank, enrolled_at, orders_count, spend, first_order_at, last_order_at,"
+    " value_index, value_label, merged_into_id, erased_at",
+    "member_identity": "member_id, channel, external_id",
+    "product": "source, sku",
+}
 _OUTGROWN = text(
     """
     SELECT s.relname FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
-    WHERE s.relname = ANY(CAST(:names AS text[])) AND s.n_mod_since_analyze > 2000 + 0.5 * GREATEST(c.reltuples, 0)
+    WHERE s.relname = ANY(CAST(:names AS text[])) AND s.n_live_tup > 2000 + 2 * GREATEST(c.reltuples, 0)
     ORDER BY s.relname
     """
 )
@@ -345,10 +358,10 @@ def _look_again() -> None:
     """
     try:
         with transaction():
-            for name in db.session.scalars(_OUTGROWN, {"names": _FILLED}).all():
+            for name in db.session.scalars(_OUTGROWN, {"names": list(_FILLED)}).all():
                 db.session.execute(text("SET LOCAL lock_timeout = '1s'"))
-                # The name is one of ours.
-                db.session.execute(text(f'ANALYZE "{name}"'))
+                # The names are ours.
+                db.session.execute(text(f'ANALYZE "{name}" ({_FILLED[name]})'))
     except OperationalError as error:
         # Somebody else is at it.
         log.info("not counted anew: %s", error.orig)
@@ -359,18 +372,39 @@ def _chunks(ids: list[int]) -> Iterator[list[int]]:
         yield ids[start : start + MEMBERS_AT_ONCE]
 
 
-def _count_members(run_id: int, token: str) -> None:
-    """Bring the sums of everybody whose orders a run has brought up to date.
+def _settle_members(run_id: int, token: str) -> None:
+    """Bring the sums and tiers of everybody whose orders a run has brought up to date.
 
-    Once at its end, however many batches somebody's orders lay in: a member's row is the dearest to write. Whoever takes over
-    here counts from the beginning; what is right already is not written again.
+    Once at its end, however many batches somebody's orders lay in: a member's row is the dearest to write. Whose orders they
+    are stands in the orders themselves, so that whoever takes over here begins again; what is right already is not written
+    again. Nearly all of the work is the database's, which has more than one processor: of many members two parts at a time.
     """
     with transaction():
-        ids = queries.members_of_run(run_id)
-    for chunk in _chunks(ids):
-        with transaction():
-            summaries.refresh_members(chunk)
-            _renew(run_id, token, lease_until=clock.now() + LEASE)
+        chunks = list(_chunks(queries.members_of_run(run_id)))
+    if len(chunks) <= 1:
+        for chunk in chunks:
+            _settle_some(run_id, token, chunk)
+        return
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+
+    def settle(chunk: list[int]) -> None:
+        with app.app_context():
+            _settle_some(run_id, token, chunk)
+
+    with ThreadPoolExecutor(SETTLERS, "import settler") as settlers:
+        works = [settlers.submit(settle, chunk) for chunk in chunks]
+        try:
+            for work in works:
+                work.result()
+        finally:
+            for work in works:
+                work.cancel()
+
+
+def _settle_some(run_id: int, token: str, member_ids: list[int]) -> None:
+    with transaction():
+        summaries.settle_members(member_ids)
+        _renew(run_id, token, lease_until=clock.now() + LEASE)
 
 
 @dataclass(frozen=True)
@@ -511,7 +545,13 @@ def _tell(run_id: int) -> None:
         select(ImportRun).where(ImportRun.id == run_id).execution_options(populate_existing=True)
     ).one()
     publish(
-        OrdersImported(run_id=run.id, source=run.source, orders_new=run.orders_new, orders_changed=run.orders_changed)
+        OrdersImported(
+            run_id=run.id,
+            source=run.source,
+            orders_new=run.orders_new,
+            orders_changed=run.orders_changed,
+            ranked=summaries.ranks_of_buyers.filled,
+        )
     )
 
 

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import BigInteger, column, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
+from kernel.copying import among
 from kernel.db import db
+from kernel.ports import Port
 from membership.members.models import Member
 
 from .. import queries
 from ..models import Order
 
+# Judges the tiers of members whose orders have changed, and notes it all but for `member.rank`; answers with the ranks that
+# are others now. A member's row has many indexes, so that sums and rank are written at once.
+ranks_of_buyers: Port[[Sequence[int]], dict[int, int]] = Port("orders.ranks_of_buyers")
 
-def refresh_members(member_ids: Collection[int]) -> None:
-    """Count the given members' orders anew: number, spend (分), first and last."""
+
+def settle_members(member_ids: Sequence[int]) -> None:
+    """Count the given members' orders anew and have their tiers judged, with one change of each member's row."""
+    ranks: dict[int, int] = {}
+    for answer in ranks_of_buyers.call(member_ids):
+        ranks |= answer
+    refresh_members(member_ids, ranks)
+
+
+def refresh_members(member_ids: Collection[int], ranks: Mapping[int, int] | None = None) -> None:
+    """Count the given members' orders anew: number, spend (分), first and last. `ranks` are written with it."""
     if not member_ids:
         return
     # In one order, so that two transactions that meet do not wait for each other crosswise.
-    ids = db.session.scalars(
-        select(Member.id)
-        .where(Member.id == func.any(list(member_ids)))
-        .order_by(Member.id)
-        .with_for_update(key_share=True)
-    ).all()
+    ids = sorted(member_ids)
+    lock = (
+        select(Member.id).where(among(Member.id, ids, numbers=True)).order_by(Member.id).with_for_update(key_share=True)
+    )
+    db.session.execute(select(func.count()).select_from(lock.subquery()))
     counted = queries.counts()
     sums = (
         select(
@@ -34,23 +48,43 @@ def refresh_members(member_ids: Collection[int]) -> None:
             func.max(Order.placed_at).filter(counted).label("last"),
         )
         .outerjoin(Order, Order.member_id == Member.id)
-        .where(Member.id == func.any(list(ids)))
+        .where(among(Member.id, ids, numbers=True))
         .group_by(Member.id)
         .subquery()
     )
+    ranks = ranks or {}
+    ranked = (
+        func.unnest(literal(list(ranks), ARRAY(BigInteger)), literal(list(ranks.values()), ARRAY(BigInteger)))
+        .table_valued(column("id", BigInteger), column("rank", BigInteger), name="ranked")
+        .render_derived()
+    )
+    found = (
+        select(sums, ranked.c.rank).select_from(sums.outerjoin(ranked, ranked.c.id == sums.c.id)).subquery()
+        if ranks
+        else sums
+    )
+    values = {
+        "orders_count": found.c.n,
+        "spend": found.c.spend,
+        "first_order_at": found.c.first,
+        "last_order_at": found.c.last,
+    }
+    differs = (
+        (Member.orders_count != found.c.n)
+        | (Member.spend != found.c.spend)
+        | Member.first_order_at.is_distinct_from(found.c.first)
+        | Member.last_order_at.is_distinct_from(found.c.last)
+    )
+    if ranks:
+        values["rank"] = func.coalesce(found.c.rank, Member.rank)
+        differs |= Member.rank != found.c.rank
     db.session.execute(
         update(Member)
-        .where(
-            Member.id == sums.c.id,
-            (Member.orders_count != sums.c.n)
-            | (Member.spend != sums.c.spend)
-            | Member.first_order_at.is_distinct_from(sums.c.first)
-            | Member.last_order_at.is_distinct_from(sums.c.last),
-        )
-        .values(orders_count=sums.c.n, spend=sums.c.spend, first_order_at=sums.c.first, last_order_at=sums.c.last)
+        .where(Member.id == found.c.id, differs)
+        .values(values)
         .execution_options(synchronize_session=False)
     )
     touched = set(ids)
     for row in db.session.identity_map.values():
         if isinstance(row, Member) and row.id in touched:
-            db.session.expire(row, ["orders_count", "spend", "first_order_at", "last_order_at"])
+            db.session.expire(row, ["orders_count", "spend", "first_order_at", "last_order_at", "rank"])

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import TextClause, func, select, text
 
 from kernel import clock, shop
+from kernel.copying import among, array_of
 from kernel.db import db
 from kernel.events import publish_all
 from membership.members.models import Member
+from membership.orders import services as orders
 from membership.orders.rules import AFTER_SALE, ARRIVED_STATES
 
 from .. import rules
@@ -135,23 +137,6 @@ AHEAD = f"""
     )
 """  # noqa: S608 - its parts are constants
 
-_FORESEE = text(
-    COUNTED  # noqa: S608 - its parts are constants
-    + """
-    , held AS (
-        SELECT t.member_id AS id, t.own_rank AS rank, t.valid_until AS until FROM member_tier t
-        WHERE :everybody OR t.member_id = ANY(CAST(:ids AS bigint[]))
-    )"""
-    + AHEAD
-    + """
-    UPDATE member_tier t
-    SET falls_at = f.falls_at, falls_to = f.falls_to, keep_spend = f.keep_spend, keep_orders = f.keep_orders
-    FROM held h LEFT JOIN falling f ON f.id = h.id
-    WHERE t.member_id = h.id AND (t.falls_at, t.falls_to, t.keep_spend, t.keep_orders)
-          IS DISTINCT FROM (f.falls_at, f.falls_to, f.keep_spend, f.keep_orders)
-    """
-)
-
 # What `rules.tier_for` decides of each: the rank of its own (`own`), until when, as at when, and by which step.
 STEPPED = """
     , stepped AS (
@@ -196,52 +181,78 @@ STEPPED = """
     )
 """
 
-_JUDGE = text(
-    STANDINGS  # noqa: S608 - its parts are constants
-    + STEPPED
-    + """
-    , judged AS MATERIALIZED (
-        SELECT e.id, e.stored, e.shown_before, e.rank AS own_before, e.spend, e.orders, e.own, e.manual_over,
-               CASE WHEN e.own > 0 THEN e.valid3 END AS valid_until,
-               CASE WHEN e.own > 0 THEN e.backed3 END AS backed_at,
-               GREATEST(e.own, CASE WHEN e.manual_over THEN 0 ELSE COALESCE(e.manual_rank, 0) END) AS shown,
-               CASE WHEN e.own = e.rank THEN NULL
-                    WHEN e.step = 'earned' THEN 'earned'
-                    WHEN e.step = 'refund' AND e.rank2 < e.rank THEN 'refund'
-                    ELSE 'expired' END AS why
-        FROM ended e
-    ), kept AS (
-        INSERT INTO member_tier AS k (
-            member_id, rank, since, own_rank, valid_until, backed_at, spend, orders, policy_id, reviewed_at)
-        SELECT id, shown, :now, own, valid_until, backed_at, spend, orders, :policy, :now
-        FROM judged WHERE stored OR own > 0 ORDER BY id
-        ON CONFLICT (member_id) DO UPDATE SET
-            since = CASE WHEN k.rank <> excluded.rank THEN excluded.since ELSE k.since END,
-            rank = excluded.rank, own_rank = excluded.own_rank, valid_until = excluded.valid_until,
-            backed_at = excluded.backed_at, spend = excluded.spend, orders = excluded.orders,
-            policy_id = excluded.policy_id, reviewed_at = excluded.reviewed_at,
-            manual_rank = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_rank END,
-            manual_reason = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_reason END,
-            manual_until = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_until END,
-            manual_staff_id = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_staff_id END,
-            manual_at = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_at END
-        WHERE (k.rank, k.own_rank, k.spend, k.orders, k.policy_id)
-              <> (excluded.rank, excluded.own_rank, excluded.spend, excluded.orders, excluded.policy_id)
-           OR k.valid_until IS DISTINCT FROM excluded.valid_until
-           OR k.backed_at IS DISTINCT FROM excluded.backed_at
-           OR k.manual_until <= :now
-    ), moved AS (
+# With `moving` empty whoever asked writes the members' new ranks.
+_MOVING = """
+    , moved AS (
         UPDATE member SET rank = judged.shown FROM judged
         WHERE member.id = judged.id AND judged.shown <> judged.shown_before
     )
-    INSERT INTO tier_change (member_id, from_rank, to_rank, reason, spend, orders, policy_id, staff_id, at)
-    SELECT id, shown_before, shown,
-           COALESCE(why, CASE WHEN shown > shown_before THEN 'manual' ELSE 'manual_ended' END),
-           spend, orders, :policy, CAST(:staff AS bigint), :now
-    FROM judged WHERE shown <> shown_before ORDER BY id
-    RETURNING member_id, from_rank, to_rank, reason
-    """
-)
+"""
+
+
+def _judging(moving: str) -> TextClause:
+    """Judge, write where members stand and what lies ahead of each, and note each change of rank."""
+    return text(
+        STANDINGS  # noqa: S608 - its parts are constants
+        + STEPPED
+        + """
+        , judged AS MATERIALIZED (
+            SELECT e.id, e.stored, e.shown_before, e.rank AS own_before, e.spend, e.orders, e.own, e.manual_over,
+                   CASE WHEN e.own > 0 THEN e.valid3 END AS valid_until,
+                   CASE WHEN e.own > 0 THEN e.backed3 END AS backed_at,
+                   GREATEST(e.own, CASE WHEN e.manual_over THEN 0 ELSE COALESCE(e.manual_rank, 0) END) AS shown,
+                   CASE WHEN e.own = e.rank THEN NULL
+                        WHEN e.step = 'earned' THEN 'earned'
+                        WHEN e.step = 'refund' AND e.rank2 < e.rank THEN 'refund'
+                        ELSE 'expired' END AS why
+            FROM ended e
+        ), held AS (
+            SELECT id, own AS rank, valid_until AS until FROM judged
+        )
+        """
+        + AHEAD
+        + """
+        , kept AS (
+            INSERT INTO member_tier AS k (
+                member_id, rank, since, own_rank, valid_until, backed_at, spend, orders, policy_id, reviewed_at,
+                falls_at, falls_to, keep_spend, keep_orders)
+            SELECT j.id, j.shown, :now, j.own, j.valid_until, j.backed_at, j.spend, j.orders, :policy, :now,
+                   f.falls_at, f.falls_to, f.keep_spend, f.keep_orders
+            FROM judged j LEFT JOIN falling f ON f.id = j.id WHERE j.stored OR j.own > 0 ORDER BY j.id
+            ON CONFLICT (member_id) DO UPDATE SET
+                since = CASE WHEN k.rank <> excluded.rank THEN excluded.since ELSE k.since END,
+                rank = excluded.rank, own_rank = excluded.own_rank, valid_until = excluded.valid_until,
+                backed_at = excluded.backed_at, spend = excluded.spend, orders = excluded.orders,
+                policy_id = excluded.policy_id, reviewed_at = excluded.reviewed_at,
+                falls_at = excluded.falls_at, falls_to = excluded.falls_to,
+                keep_spend = excluded.keep_spend, keep_orders = excluded.keep_orders,
+                manual_rank = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_rank END,
+                manual_reason = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_reason END,
+                manual_until = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_until END,
+                manual_staff_id = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_staff_id END,
+                manual_at = CASE WHEN k.manual_until <= :now THEN NULL ELSE k.manual_at END
+            WHERE (k.rank, k.own_rank, k.spend, k.orders, k.policy_id)
+                  <> (excluded.rank, excluded.own_rank, excluded.spend, excluded.orders, excluded.policy_id)
+               OR (k.valid_until, k.backed_at, k.falls_at, k.falls_to, k.keep_spend, k.keep_orders) IS DISTINCT FROM
+                  (excluded.valid_until, excluded.backed_at, excluded.falls_at, excluded.falls_to, excluded.keep_spend,
+                   excluded.keep_orders)
+               OR k.manual_until <= :now
+        )
+        """
+        + moving
+        + """
+        INSERT INTO tier_change (member_id, from_rank, to_rank, reason, spend, orders, policy_id, staff_id, at)
+        SELECT id, shown_before, shown,
+               COALESCE(why, CASE WHEN shown > shown_before THEN 'manual' ELSE 'manual_ended' END),
+               spend, orders, :policy, CAST(:staff AS bigint), :now
+        FROM judged WHERE shown <> shown_before ORDER BY id
+        RETURNING member_id, from_rank, to_rank, reason
+        """
+    )
+
+
+_JUDGE = _judging(_MOVING)
+_JUDGE_ALONE = _judging("")
 
 
 def values_of(policy: rules.Policy, member_ids: Sequence[int] | None, now: datetime) -> dict[str, Any]:
@@ -249,7 +260,7 @@ def values_of(policy: rules.Policy, member_ids: Sequence[int] | None, now: datet
     start = rules.window_start(policy, now)
     return {
         "everybody": member_ids is None,
-        "ids": sorted(member_ids or ()),
+        "ids": array_of(sorted(member_ids or ())),
         "now": now,
         "since": start.isoformat() if start is not None else "-infinity",
         "after_sale": AFTER_SALE,
@@ -275,17 +286,27 @@ def reassess(member_ids: Sequence[int] | None = None, staff_id: int | None = Non
     Set-wise, in the caller's transaction, with what lies ahead of each (`rules.outlook`). Publishes `TierChanged` for each.
     `rules.tier_for` is the same decision for one.
     """
+    return len(_reassess(_JUDGE, member_ids, staff_id))
+
+
+@orders.ranks_of_buyers.fill
+def rank_buyers(member_ids: Sequence[int]) -> dict[int, int]:
+    """As `reassess`, except that whoever asks writes the members' ranks: those that are another now, by member."""
+    return {row.member_id: row.to_rank for row in _reassess(_JUDGE_ALONE, member_ids, None)}
+
+
+def _reassess(statement: TextClause, member_ids: Sequence[int] | None, staff_id: int | None) -> Sequence[Any]:
     if member_ids is not None and not member_ids:
-        return 0
+        return []
     policy = ensure_policy()
     db.session.flush()
     lock = select(Member.id).where(Member.merged_into_id.is_(None)).order_by(Member.id).with_for_update(key_share=True)
     if member_ids is not None:
-        lock = lock.where(Member.id == func.any(sorted(member_ids)))
-    db.session.execute(lock).all()
+        lock = lock.where(among(Member.id, sorted(member_ids), numbers=True))
+    # Only the lock is wanted, not the ids.
+    db.session.execute(select(func.count()).select_from(lock.subquery()))
     values = values_of(policy, member_ids, clock.now()) | {"staff": staff_id}
-    rows = db.session.execute(_JUDGE, values).all()
-    db.session.execute(_FORESEE, values)
+    rows = db.session.execute(statement, values).all()
     publish_all(
         TierChanged(member_id=row.member_id, from_rank=row.from_rank, to_rank=row.to_rank, reason=row.reason)
         for row in rows
@@ -293,7 +314,7 @@ def reassess(member_ids: Sequence[int] | None = None, staff_id: int | None = Non
     for held in db.session.identity_map.values():
         if isinstance(held, MemberTier) or (isinstance(held, Member) and rows):
             db.session.expire(held, ["rank"] if isinstance(held, Member) else None)
-    return len(rows)
+    return rows
 
 
 def due(until: datetime, since: datetime) -> list[int]:

@@ -91,7 +91,7 @@ def test_a_person_without_identity_is_a_mistake(db):
 
 def test_the_number_of_statements_does_not_grow_with_the_people(db, queries):
     people = [Person((shop(f"b{n}"), phone(n)), f"青柠 {n}") for n in range(300)]
-    with queries(7):
+    with queries(6):
         ids = services.find_or_make_many(people)
     assert len(set(ids)) == 300
     with queries(3):

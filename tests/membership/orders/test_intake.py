@@ -544,7 +544,8 @@ def test_intake_takes_a_fixed_number_of_statements(db):
         take_in("shop", reports)
         event.remove(database.engine, "before_cursor_execute", note)
         counts.append(len(seen))
-    assert counts[0] == counts[1]
+    # Many go by COPY, which is not counted here: never more statements than for one.
+    assert counts[1] <= counts[0]
 
 
 # ── News of single steps ────────────────────────────────────────────────────────────────────────────────────────────

@@ -161,7 +161,7 @@ def test_check_i4_files_of_lists_and_details_end_alike_in_any_order(db):
             assert found.rows_in == found.accepted + found.duplicate + found.rejected == found.rows_total
             assert found.rejected == 0
         ends.append(state_of(db))
-        db.session.execute(text('TRUNCATE "order", order_detail, member, product, import_run CASCADE'))
+        db.session.execute(text('TRUNCATE "order", order_line, order_detail, member, product, import_run CASCADE'))
         db.session.commit()
     assert all(end == ends[0] for end in ends)
     orders = ends[0][0]
