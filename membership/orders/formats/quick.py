@@ -81,17 +81,22 @@ def moments(column: str, read: Callable[[str, str], datetime], latest: datetime)
     return moment
 
 
-def amounts(column: str) -> Callable[[str], Any]:
-    """A reader of amounts, `1234.50`; the others go to `cells.amount`."""
+def plain_amounts(others: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A reader of amounts, `1234.50`; the `others` are read by another."""
 
     def amount(cell: str) -> Any:
         if cell[-3:-2] == "." and len(cell) <= 10:
             digits = cell[:-3] + cell[-2:]
             if digits.isdigit() and digits.isascii() and len(digits) >= 3:
                 return int(digits)
-        return cells.amount(column, cell) if cell and cells.unwrapped(cell) else NOTHING
+        return others(cell)
 
     return amount
+
+
+def amounts(column: str) -> Callable[[str], Any]:
+    """A reader of amounts, `1234.50`; the others go to `cells.amount`."""
+    return plain_amounts(lambda cell: cells.amount(column, cell) if cell and cells.unwrapped(cell) else NOTHING)
 
 
 # A mobile number of China as people and programs write it, with or without the country.

@@ -136,9 +136,8 @@ class OrderReader:
         self.line_columns = [
             (self.name(column), layout.places.get(column)) for column in ("sku", "title", "quantity", "unit_price")
         ]
-        self.sku, self.title, self.pieces, self.price = (
-            quick.Remembered(read) for read in (self._sku, self._title, self._pieces, self._price)
-        )
+        self.sku, self.title, self.pieces = (quick.Remembered(read) for read in (self._sku, self._title, self._pieces))
+        self.price = quick.plain_amounts(self._price) if layout.amount is cells.amount else self._price
         # Readers of the cells of a line; a column that is not there is an empty cell beyond the last.
         self.line_places = tuple(layout.width if at is None else at for _name, at in self.line_columns)
 
@@ -245,7 +244,7 @@ class OrderReader:
             sku or title[:LONGEST_SKU],
             title or sku,
             self.pieces[row[pieces_at] if pieces_at < width else ""],
-            self.price[row[price_at] if price_at < width else ""],
+            self.price(row[price_at] if price_at < width else ""),
         )
 
     def _sku(self, cell: str) -> str:

@@ -303,7 +303,33 @@ class _Seen:
                 self.not_gb18030 = number
 
 
+def _utf8_throughout(path: Path, end: bytes) -> bool:
+    """Whether a file is UTF-8 from beginning to end with nothing else to be said of it, seen without looking at its lines one
+    by one. If not, `_check_narrow` finds out what it is, and where."""
+    decoder = codecs.getincrementaldecoder("utf-8")("strict")
+    size = rest = 0
+    with opened(path) as stream:
+        while chunk := stream.read(CHUNK):
+            size += len(chunk)
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError:
+                return False
+            lengths = [len(line) for line in chunk.split(end)]
+            lengths[0] += rest
+            rest = lengths[-1]
+            if size > MOST_BYTES or max(lengths) > LONGEST_LINE or b"\x00" in chunk:
+                return False
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _check_narrow(path: Path, mark: str | None, end: bytes) -> str:
+    if mark != "gb18030" and _utf8_throughout(path, end):
+        return mark or "utf-8"
     seen = _Seen()
     with opened(path) as stream:
         for number, line in enumerate(_byte_lines(stream, end), start=1):
