@@ -8,7 +8,7 @@ from kernel.db import transaction
 from kernel.jobs import every, job
 
 from . import services
-from .services import connections, corrections
+from .services import arrivals, connections, corrections
 from .services.runs import SLICE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -16,7 +16,9 @@ log = logging.getLogger(__name__)
 
 @job(queue="bulk", own_transactions=True)
 def take_in_file(run_id: int) -> None:
-    """Go on with an import from where it stands."""
+    """Go on with an import from where it stands; a large file is looked through first."""
+    if arrivals.look_through(run_id):
+        return
     if not services.work(run_id, seconds=SLICE_SECONDS):
         # Given back with work left (or somebody else's): whoever comes next sees which.
         with transaction():

@@ -18,7 +18,7 @@ from ..formats import siyu
 from ..formats.drafts import Fault, Reason
 from ..forms import CorrectionsForm, ImportForm
 from ..models import ImportReject, ImportRun, RunState
-from ..services import answers, by_hand, corrections
+from ..services import answers, arrivals, by_hand, corrections
 from . import imports_bp as bp
 
 
@@ -72,14 +72,13 @@ def upload() -> Any:
         return _imports(form, 422)
     wanted, options = form.told
     try:
-        run = services.keep(
+        run = arrivals.keep(
             form.file.data.stream,
             form.file.data.filename or "",
             form.source.data or options.get("mapping", {}).get("source", ""),
             wanted,
             acting_staff().id,
             options,
-            mappable=True,
         )
     except services.SourceInvalid as refused:
         form.refuse("source", refused.message)
