@@ -16,10 +16,13 @@ from flask import Flask, current_app
 from flask.cli import FlaskGroup, routes_command, shell_command, with_appcontext
 
 from . import config, embedded
+from .ports import Port
 
 MIGRATIONS = config.ROOT / "migrations"
 # They are long-lived parts of a running shop and never start the embedded servers themselves.
 PARTS = ("web", "worker", "ticker")
+# Writes the rows that pages take for granted, so that reading writes nothing; again it changes nothing.
+standing_rows: Port[[], None] = Port("kernel.standing_rows")
 
 
 def init_app(app: Flask) -> None:
@@ -60,6 +63,15 @@ def upgrade(app: Flask) -> None:
 
     with with_migrations(app).app_context():
         migrate_upwards(directory=str(MIGRATIONS))
+    furnish(app)
+
+
+def furnish(app: Flask) -> None:
+    """Write the rows that pages take for granted."""
+    from .db import transaction
+
+    with app.app_context(), transaction():
+        standing_rows.call()
 
 
 def newest_versions() -> set[str]:

@@ -27,7 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import config, embedded
-from .cli import guarded, newest_versions, start_logging, upgrade, versions_of
+from .cli import furnish, guarded, newest_versions, start_logging, upgrade, versions_of
 
 HEALTHY_SECONDS = 60.0
 # A part that dies is started again after a short pause, which doubles while it keeps dying soon after its start.
@@ -414,6 +414,8 @@ def prepare(app: Any) -> dict[str, Any]:
             present = versions_of(connection)
     if present != newest_versions():
         upgrade(app)
+    else:
+        furnish(app)
     with app.app_context(), transaction():
         made = make_owner()
         if made is not None:

@@ -9,12 +9,20 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
 from kernel import clock, links
+from kernel.cli import standing_rows
 from kernel.db import changed, db
 from kernel.i18n import gettext as _
 
 from ..models import InboxMessage
+from .accounts import inbox_account
 
 _LINK = re.compile(r"https?://[^\s<>\"'，。！？；：、）】》]+")
+
+
+@standing_rows.fill
+def open_inbox() -> None:
+    """Have the inbox's account there before the first page shows it."""
+    inbox_account()
 
 
 def put_into_inbox(member_id: int, key: str, kind: str, title: str, body: str, path: str | None = None) -> bool:
