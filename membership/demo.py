@@ -19,6 +19,7 @@ from kernel.auth import Role
 from kernel.db import db, transaction
 from kernel.demo import Progress, Step
 from kernel.staff import services as staff
+from membership.benefits import services as benefits
 from membership.coupons import services as coupons
 from membership.coupons.models import CouponKind, OfferState
 from membership.coupons.rules import Basket
@@ -32,6 +33,10 @@ from membership.points import demo as points
 from membership.tiers import services as tiers
 from membership.tiers.rules import STANDARD, Level
 
+# What is told of coupons began so long ago.
+SEASON = timedelta(days=45)
+# Who has become a member for the sake of the benefits, of those with a tier.
+ENROLLED_SHARE = 0.5
 FILE = Path(__file__).parent / "orders" / "demo" / "online_retail_ii.csv.gz"
 SOURCE = "shop"
 # Who agreed to hear of offers: the same two in five on every machine.
@@ -140,6 +145,12 @@ def _give_benefits(progress: Progress) -> None:
     saved = tiers.save_policy(replace(policy, levels=levels), note="加上权益")
     easier = tuple(replace(level, spend=level.spend * 3 // 4) if level.rank == 3 else level for level in saved.levels)
     tiers.create_draft("放宽 VIP3 门槛", replace(saved, levels=easier))
+    # What the clock would have given by now.
+    while benefits.give_month_slice():
+        pass
+    last: int | None = 0
+    while last is not None:
+        last = benefits.give_birthday_slice(last)
 
 
 def _invent_people(progress: Progress) -> None:
@@ -205,8 +216,21 @@ def _import_orders(progress: Progress) -> None:
         oldest = clock.now() - timedelta(days=400)
         db.session.execute(text("UPDATE member SET created_at = coalesce(first_order_at, :oldest)"), {"oldest": oldest})
         tiers.reassess()
+        _enrol()
         _date_tiers_back()
         members.reassess_stages()
+
+
+def _enrol() -> None:
+    """Half of those with a tier have become members, some days after their first order."""
+    wanted = [member for number, member in members_by_number().items() if share_of(number, "enrol") < ENROLLED_SHARE]
+    db.session.execute(
+        text(
+            "UPDATE member SET enrolled_at = LEAST(first_order_at + INTERVAL '3 days', :now) "
+            "WHERE id = ANY(:ids) AND rank > 0 AND first_order_at IS NOT NULL"
+        ),
+        {"ids": wanted, "now": clock.now()},
+    )
 
 
 def _date_tiers_back() -> None:
@@ -254,18 +278,60 @@ def _make_offers(progress: Progress) -> None:
 
 
 def _claim_coupons(progress: Progress) -> None:
-    """Some members have claimed their coupon and a few have used it, on orders that are really theirs."""
+    """Some members have claimed their coupon in the past weeks and a third of them have used it, on orders really theirs."""
+    now = clock.now()
     offer_id = db.session.scalar(text("SELECT min(id) FROM offer"))
-    claimants = [m for number, m in sorted(members_by_number().items()) if share_of(number, "claim") < 0.06]
+    claimants = {m: number for number, m in sorted(members_by_number().items()) if share_of(number, "claim") < 0.06}
+    buyers = db.session.execute(
+        text(
+            "SELECT DISTINCT ON (member_id) member_id, external_id, paid_amount - postage AS amount, placed_at "
+            'FROM "order" WHERE member_id = ANY(:ids) AND paid_amount - postage >= 9900 AND refunded_amount = 0 '
+            "AND placed_at > :since ORDER BY member_id, placed_at DESC"
+        ),
+        {"ids": list(claimants), "since": now - SEASON},
+    ).all()
+    used = {row.member_id: row for row in buyers[: len(claimants) // 3]}
     granted = coupons.grant_many(offer_id, [(m, f"demo:{m}") for m in claimants], source="call")
     progress(0.5)
-    usable = db.session.execute(
+    for row in used.values():
+        coupons.redeem(granted[row.member_id][1], SOURCE, row.external_id, Basket(amount=row.amount))
+    days = {member: share_of(number, "claimed on") for member, number in claimants.items()}
+    _date_coupons_back(
+        offer_id,
+        {
+            member: used[member].placed_at - timedelta(days=0.1 + 9 * share)
+            if member in used
+            # Most of the others can still be used; some were left until they lapsed.
+            else now - (timedelta(days=13) if share < 0.7 else SEASON) * share
+            for member, share in days.items()
+        },
+        {member: row.placed_at for member, row in used.items()},
+    )
+
+
+def _date_coupons_back(offer_id: int | None, issued: dict[int, datetime], used: dict[int, datetime]) -> None:
+    """Put an offer's coupons, their uses and what is told of both under the days when they are said to have happened."""
+    db.session.flush()
+    values = {"offer": offer_id, "start": min(issued.values(), default=clock.now()) - timedelta(days=1)}
+    db.session.execute(
         text(
-            'SELECT DISTINCT ON (member_id) member_id, external_id, paid_amount - postage FROM "order" '
-            "WHERE member_id = ANY(:ids) AND paid_amount - postage >= 9900 AND refunded_amount = 0 "
-            "ORDER BY member_id, placed_at DESC"
+            "CREATE TEMP TABLE dated ON COMMIT DROP AS SELECT d.id, d.issued, d.used FROM unnest(CAST(:ids AS bigint[]), "
+            "CAST(:issued AS timestamptz[]), CAST(:used AS timestamptz[])) AS d (id, issued, used)"
         ),
-        {"ids": claimants},
-    ).all()
-    for member_id, external_id, amount in usable[: len(claimants) // 3]:
-        coupons.redeem(granted[member_id][1], SOURCE, external_id, Basket(amount=amount))
+        {"ids": list(issued), "issued": list(issued.values()), "used": [used.get(member) for member in issued]},
+    )
+    for statement in (
+        "UPDATE offer SET created_at = LEAST(created_at, :start) WHERE id = :offer",
+        "UPDATE offer_version SET created_at = LEAST(created_at, :start) WHERE offer_id = :offer",
+        "UPDATE coupon c SET usable_until = usable_until - (issued_at - d.issued), usable_from = LEAST(usable_from, d.issued), "
+        "issued_at = d.issued, redeemed_at = d.used FROM dated d WHERE c.member_id = d.id AND c.offer_id = :offer",
+        "UPDATE redemption r SET redeemed_at = d.used FROM dated d, coupon c "
+        "WHERE r.coupon_id = c.id AND c.member_id = d.id AND c.offer_id = :offer",
+        "UPDATE coupon_event e SET at = CASE e.to_state WHEN 'redeemed' THEN d.used ELSE d.issued END FROM dated d, coupon c "
+        "WHERE e.coupon_id = c.id AND c.member_id = d.id AND c.offer_id = :offer",
+        "UPDATE event e SET occurred_at = CASE e.name WHEN 'CouponRedeemed' THEN d.used ELSE d.issued END FROM dated d "
+        "WHERE e.member_id = d.id AND e.name IN ('CouponClaimed', 'CouponRedeemed') "
+        "AND CAST(e.payload ->> 'offer_id' AS bigint) = :offer",
+    ):
+        db.session.execute(text(statement), {k: v for k, v in values.items() if f":{k}" in statement})
+    db.session.expire_all()

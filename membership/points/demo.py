@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, func, select, text, update
 
 from kernel import clock, shop
 from kernel.db import db
@@ -19,20 +19,24 @@ from membership.orders.models import Order
 
 from . import rules, services
 from .events import PointsExpired
-from .models import PointsLot
-from .services import earning
+from .models import AccountKind, Bucket, Kind, LotState, PointsAccount, PointsLot
+from .services import earning, ledger
 from .services.program import BACKLOG
 
 MONTHS = 10
 MONTH = timedelta(days=30)
+# What was earned in the first months and not spent has lapsed; most points are alive.
+LOT_DAYS = 180
 TAKERS = 24
+# Those who spend at the end of each month, and how much of what they have.
+SPENDERS, SPENT_PERCENT = 30, 60
 
 
 def book(progress: Progress) -> None:
     """Let the orders of ten months earn, month by month as they came, and lapse as time went by."""
     now = clock.now()
     start = now - MONTHS * MONTH
-    services.save_program(replace(rules.STANDARD, enabled=True, lot_days=120, effective_from=start))
+    services.save_program(replace(rules.STANDARD, enabled=True, lot_days=LOT_DAYS, effective_from=start))
     for month in range(MONTHS):
         since, until = start + month * MONTH, start + (month + 1) * MONTH
         ids = db.session.scalars(
@@ -44,12 +48,46 @@ def book(progress: Progress) -> None:
             services.settle_orders(ids[place : place + earning.SLICE], now=until)
         while services.settle_due(now=until):
             pass
+        _spend(month, until)
         progress(month / MONTHS)
     # What lapsed months ago did not happen today: it stands in the ledger under its own day, not on the timelines.
     db.session.execute(delete(EventRecord).where(EventRecord.name == PointsExpired.__name__))
     # Every order has been gone through; and nobody is told today what they would have been told as time went by.
     shop.put(BACKLOG, None)
     db.session.execute(update(PointsLot).values(noticed_at=now).execution_options(synchronize_session=False))
+
+
+def _spend(month: int, at: datetime) -> None:
+    """Let those with the most points pay a part of an order with them, under the day when they did."""
+    rich = db.session.execute(
+        select(PointsAccount.member_id, func.sum(PointsLot.remaining))
+        .join(PointsLot, PointsLot.account_id == PointsAccount.id)
+        .where(PointsAccount.member_id.is_not(None), PointsLot.state == LotState.ACTIVE, PointsLot.remaining > 0)
+        .group_by(PointsAccount.member_id)
+        .order_by(func.sum(PointsLot.remaining).desc(), PointsAccount.member_id)
+        .limit(SPENDERS)
+    ).all()
+    contra = ledger.contra(AccountKind.LIABILITY)
+    for member_id, points in rich:
+        accounts = ledger.locked([member_id])
+        takes = rules.taken_from(
+            rules.spending_order(lot for lot in ledger.lots_in(accounts) if lot.state is LotState.ACTIVE),
+            int(points) * SPENT_PERCENT // 100,
+        )
+        spent = sum(amount for _lot, amount in takes)
+        if not spent:
+            continue
+        transaction = ledger.post(
+            accounts[0].id,
+            Kind.SPEND,
+            -spent,
+            [*ledger.legs_of(takes), (contra, Bucket.ACTIVE, spent)],
+            source_type="checkout",
+            source_id=f"demo-{month}-{member_id}",
+            reason="下单抵扣",
+            at=at,
+        )
+        ledger.take(takes, transaction)
 
 
 def offer_rewards(progress: Progress) -> None:
