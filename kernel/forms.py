@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,6 @@ from wtforms.validators import ValidationError
 from wtforms.widgets import TextInput
 
 from . import clock, money
-from .errors import InputInvalid
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
 
@@ -57,9 +57,9 @@ class Form(FlaskForm):
         """Put a service's refusal beside the field it concerns."""
         self[field].errors = [*self[field].errors, str(message)]
 
-    def refuse_each(self, refusal: InputInvalid) -> None:
-        """Put each sentence of a service's refusal beside the field it concerns."""
-        for field, message in refusal.errors:
+    def refuse_each(self, errors: Iterable[tuple[str, Any]]) -> None:
+        """Put each sentence of a service's refusal (field, sentence) beside the field it concerns."""
+        for field, message in errors:
             self.refuse(field, message)
 
 

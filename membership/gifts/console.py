@@ -155,7 +155,7 @@ def _submitted(gift: Gift | None = None) -> Any:
         form.refuse("stock", refusal)
         return _editor(form, gift, 422)
     except InputInvalid as refusal:
-        form.refuse_each(refusal)
+        form.refuse_each(refusal.errors)
         return _editor(form, gift, 422)
     flash(_("Saved.") if gift else _("The gift is there. Choose it as a welcome gift in a group."), "positive")
     return redirect(url_for(".show", gift_id=saved.id))

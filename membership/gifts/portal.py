@@ -130,7 +130,7 @@ def address(token: str) -> Any:
                 found.claim, form.recipient.data or "", form.phone.data or "", form.address.data or ""
             )
         except rules.AddressInvalid as refusal:
-            form.refuse_each(refusal)
+            form.refuse_each(refusal.errors)
             return _page(found, token, form, 422)
     flash(_("Thank you. The shop packs it and sends it there."), "positive")
     return redirect(url_for(".show", token=token), 303)

@@ -267,7 +267,7 @@ def _reward_submitted(form: RewardForm, reward: PointsReward | None = None) -> A
         else:
             services.create_reward(form.draft())
     except InputInvalid as refusal:
-        form.refuse_each(refusal)
+        form.refuse_each(refusal.errors)
         return _reward_editor(form, reward, 422)
     flash(
         _("Saved.") if reward is not None else _("The reward is there. Members see it on their points page."),

@@ -105,7 +105,7 @@ def many_post(offer_id: int) -> Any:
             people, rejects = granting.people_in(form.file.data.read())
         run = granting.start(offer.id, name, people, form.key.data, rejects)
     except InputInvalid as refusal:
-        form.refuse_each(refusal)
+        form.refuse_each(refusal.errors)
         return _many_page(offer, version, form, 422)
     except Refusal as refusal:
         form.refuse("file", str(refusal))

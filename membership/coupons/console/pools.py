@@ -45,7 +45,7 @@ def codes_of(offer_id: int) -> Any:
 
 def _refused(form: Any, refusal: Refusal) -> None:
     if isinstance(refusal, InputInvalid):
-        form.refuse_each(refusal)
+        form.refuse_each(refusal.errors)
     else:
         form.refuse("file", str(refusal))
 
