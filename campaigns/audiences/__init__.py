@@ -11,7 +11,7 @@ from membership.coupons.services import granting
 
 def init_app(app: Flask) -> None:
     """Open the room."""
-    from . import console, models, personal, queries  # noqa: F401
+    from . import console, jobs, merging, models, personal, queries  # noqa: F401
 
     app.register_blueprint(console.bp)
     granting.audiences.fill(queries.for_grants)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from membership.members.services.personal import declare
+from kernel.i18n import lazy_gettext as _l
+from membership.members.services.personal import by, declare
 
-from .models import Audience
+from .models import Audience, AudienceMember
 
 declare(
     Audience,
-    "id name definition created_at",
+    "id name definition frozen source filename frozen_at refresh_asked_at people estimated counted_at staff_id created_at "
+    "changed_at",
+)
+declare(
+    AudienceMember,
+    "audience_id member_id",
+    rows=by(AudienceMember.member_id),
+    label=_l("Audiences"),
+    drop=True,
 )

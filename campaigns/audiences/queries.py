@@ -1,97 +1,121 @@
-"""An audience as one parametrised statement over the live members, its count, a sample, and its rules in words."""
+"""An audience as one parametrised statement over the live members: its people, how many, some of them, who uses it."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, not_, or_, select, text
+from flask import url_for
+from psycopg.errors import QueryCanceled
+from sqlalchemy import ColumnElement, Select, exists, func, literal, select, tablesample, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
-from community.groups import queries as groups
 from community.groups.models import Group
-from kernel import clock
 from kernel.db import db
 from kernel.errors import NotFound
+from kernel.ports import Port
 from membership.members import queries as members
-from membership.members.models import Member, MemberTag, Purpose, Tag
-from membership.orders.models import Order, OrderLine, OrderState
-from membership.products.models import Product
+from membership.members.models import Member, Tag
+from membership.members.queries import plain_words
 
-from . import rules
-from .models import Audience
+from . import clauses, rules
+from .clauses import EVERYBODY, Scope
+from .models import Audience, AudienceMember
 
+# How long people wait for an exact count, and for the rest of what a page shows of an audience.
 LIMIT_MS = 2_000
+ASIDE_MS = 1_000
+# Of so many members an estimate asks which belong.
+SAMPLE = 10_000
 
 
-def _bought(rule: rules.BoughtRule) -> ColumnElement[bool]:
-    escaped = rule.words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    wanted = select(Product.id).where(
-        or_(func.lower(Product.sku) == rule.words.lower(), Product.title.ilike(f"%{escaped}%", escape="\\"))
-    )
-    buyers = (
-        select(Order.member_id)
-        .join(OrderLine, OrderLine.order_id == Order.id)
-        .where(
-            OrderLine.product_id.in_(wanted),
-            OrderLine.quantity > OrderLine.refunded_quantity,
-            Order.member_id.is_not(None),
-            Order.state.not_in([OrderState.CLOSED, OrderState.REFUSED, OrderState.PLACED]),
-        )
-    )
-    if rule.within_days is not None:
-        buyers = buyers.where(Order.placed_at >= clock.day_bounds(clock.today() - timedelta(days=rule.within_days))[0])
-    found = Member.id.in_(buyers)
-    return found if rule.ever else not_(found)
+@dataclass(frozen=True)
+class Use:
+    """Something that speaks of a saved audience by name; while `holds`, the audience cannot be removed."""
+
+    label: str
+    url: str
+    holds: bool = True
 
 
-def _between(column: Any, low: int, high: int | None) -> ColumnElement[bool]:
-    return column >= low if high is None else and_(column >= low, column <= high)
+# Who uses a saved audience beside other audiences; filled by the rooms above.
+uses: Port[[int], list[Use]] = Port("audiences.uses")
+
+
+class OutOfTime(Exception):
+    """The server stopped a statement at its time limit; what stood before it in the transaction stands."""
+
+
+@contextmanager
+def time_limit(milliseconds: int) -> Iterator[None]:
+    """Let no statement of the block run longer: `OutOfTime` is raised, and the transaction goes on as before the block.
+
+    Sets of members are hashed in memory where that is possible, and no time goes into compiling plans.
+    """
+    session = db.session()
+    step = session.begin_nested()
+    before = session.execute(_LIMITED, {"limit": f"{milliseconds}ms"}).one()
+    try:
+        yield
+    except OperationalError as error:
+        step.rollback()
+        if isinstance(error.orig, QueryCanceled):
+            raise OutOfTime from None
+        raise
+    except BaseException:
+        step.rollback()
+        raise
+    session.execute(_AS_BEFORE, {"limit": before[0], "memory": before[1], "jit": before[2]})
+    step.commit()
+
+
+_LIMITED = text(
+    "SELECT current_setting('statement_timeout'), current_setting('work_mem'), current_setting('jit'),"
+    " set_config('statement_timeout', :limit, true), set_config('work_mem', '64MB', true), set_config('jit', 'off', true)"
+)
+_AS_BEFORE = text(
+    "SELECT set_config('statement_timeout', :limit, true), set_config('work_mem', :memory, true),"
+    " set_config('jit', :jit, true)"
+)
+
+
+# ── An audience as a statement ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def clause(rule: Any) -> ColumnElement[bool]:
     """One rule as a condition on `member`."""
-    match rule:
-        case rules.TierRule():
-            return Member.rank.in_(sorted(set(rule.ranks)))
-        case rules.LastOrderRule():
-            since, until = rules.order_window(rule, clock.today())
-            before = Member.last_order_at < clock.at(until)
-            return before if since is None else and_(Member.last_order_at >= clock.at(since), before)
-        case rules.BoughtRule():
-            return _bought(rule)
-        case rules.GroupRule():
-            inside = groups.in_group_expression(rule.group_id)
-            return inside if rule.inside else not_(inside)
-        case rules.TagRule():
-            carried = (
-                exists().where(MemberTag.member_id == Member.id, MemberTag.tag_id.in_(rule.tag_ids)).correlate(Member)
-            )
-            return carried if rule.carried else ~carried
-        case rules.SpendRule():
-            return _between(Member.spend, rule.from_fen, rule.to_fen)
-        case rules.OrdersRule():
-            return _between(Member.orders_count, rule.from_count, rule.to_count)
-        case rules.EnrolledRule():
-            return Member.enrolled_at.is_not(None) if rule.value else Member.enrolled_at.is_(None)
-        case rules.ConsentRule():
-            return members.consented(rule.contact, Purpose.MARKETING)
-    raise rules.AudienceInvalid
+    return clauses.clause(rule)
 
 
-def conditions(definition: rules.Definition) -> list[ColumnElement[bool]]:
-    """Every rule as a condition on `member`, and that the member is live."""
-    return [Member.merged_into_id.is_(None), Member.erased_at.is_(None), *(clause(rule) for rule in definition.rules)]
+def conditions(definition: rules.Definition, scope: Scope = EVERYBODY) -> list[ColumnElement[bool]]:
+    """Every rule as a condition on `member`, and that the member is live.
+
+    A statement that asks only about some members says so with `scope` (`clauses.between`, `clauses.these`) beside its own
+    conditions: what the rules ask of orders and messages is then read for those alone.
+    """
+    live = [Member.merged_into_id.is_(None), Member.erased_at.is_(None)]
+    if definition.match == "all":
+        return [*live, *(clauses.clause(rule, scope) for rule in definition.rules)]
+    return [*live, clauses.joined(definition, scope)]
 
 
 def member_ids(definition: rules.Definition) -> Select[Any]:
     """The statement that an audience is: ids of the members who are in it now."""
     return select(Member.id).where(*conditions(definition))
+
+
+def matches(definition: rules.Definition, member_id: int) -> bool:
+    """Whether one member is in an audience now; reads no more than that member's rows."""
+    there = select(Member.id).where(Member.id == member_id, *conditions(definition, clauses.these([member_id])))
+    return bool(db.session.scalar(select(exists(there))))
+
+
+# ── How many ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -103,27 +127,85 @@ class Reach:
 
 
 def count(definition: rules.Definition, *more: ColumnElement[bool]) -> Reach:
-    """Count an audience within two seconds, else estimate it from the planner's statistics and say so."""
+    """Count an audience within two seconds, else estimate it from a sample of the members and say so."""
     statement = select(func.count()).select_from(Member).where(*conditions(definition), *more)
     try:
-        with db.session.begin_nested():
-            db.session.execute(text(f"SET LOCAL statement_timeout = {LIMIT_MS}"))
-            people = db.session.scalar(statement) or 0
-            db.session.execute(text("SET LOCAL statement_timeout = DEFAULT"))
-            return Reach(people)
-    except OperationalError as error:
-        # 57014: the server stopped the statement at its time limit; the savepoint has undone only that.
-        if getattr(error.orig, "sqlstate", "") != "57014":
-            raise
-    return Reach(_estimate(member_ids(definition).where(*more)), estimated=True)
+        with time_limit(LIMIT_MS):
+            return Reach(db.session.scalar(statement) or 0)
+    except OutOfTime:
+        return Reach(_estimate(definition, *more), estimated=True)
 
 
-def _estimate(statement: Select[Any]) -> int:
+def _some() -> list[int]:
+    """Ids of about `SAMPLE` live members from random pages of the table; of everybody in a small shop."""
+    rows = db.session.scalar(text("SELECT reltuples::bigint FROM pg_class WHERE oid = 'member'::regclass")) or 0
+    percent = min(100.0, 100.0 * SAMPLE / rows) if rows > SAMPLE else 100.0
+    part = tablesample(Member, func.system(percent), name="part")
+    live = select(part.c.id).where(part.c.merged_into_id.is_(None), part.c.erased_at.is_(None))
+    return list(db.session.scalars(live.limit(2 * SAMPLE)))
+
+
+def _live() -> int:
+    return db.session.scalar(select(func.count()).select_from(members.live().subquery())) or 0
+
+
+def _estimate(definition: rules.Definition, *more: ColumnElement[bool]) -> int:
+    """The share of a sample, by the members that there are; the planner's guess if even that takes too long."""
+    try:
+        with time_limit(LIMIT_MS):
+            some = _some()
+            found = db.session.scalar(
+                select(func.count())
+                .select_from(Member)
+                .where(Member.id == func.any(some), *conditions(definition, clauses.these(some)), *more)
+            )
+            return round((found or 0) / len(some) * _live()) if some else 0
+    except OutOfTime:
+        return _guess(member_ids(definition).where(*more))
+
+
+def _guess(statement: Select[Any]) -> int:
     compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"render_postcompile": True})
     connection = db.session.connection()
     plan: Any = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params).scalar()
     plan = json.loads(plan) if isinstance(plan, str) else plan
     return int(plan[0]["Plan"]["Plan Rows"])
+
+
+def line_counts(definition: rules.Definition) -> list[Reach]:
+    """How many members each rule holds for by itself, rules of groups right after their group, in one statement.
+
+    Estimated from a sample when counting takes too long; empty when that does too.
+    """
+    wanted = [one for rule in definition.rules for one in _flat(rule)]
+    if not wanted:
+        return []
+    try:
+        with time_limit(ASIDE_MS):
+            return [Reach(n) for n in _count_lines(wanted, EVERYBODY)]
+    except OutOfTime:
+        pass
+    try:
+        with time_limit(ASIDE_MS):
+            some = _some()
+            live = _live()
+            rows = _count_lines(wanted, clauses.these(some), Member.id == func.any(some))
+            return [Reach(round(n / max(len(some), 1) * live), True) for n in rows]
+    except OutOfTime:
+        return []
+
+
+def _count_lines(wanted: Sequence[Any], scope: Scope, *more: ColumnElement[bool]) -> Sequence[int]:
+    columns = [func.count().filter(clauses.clause(rule, scope)) for rule in wanted]
+    live = (Member.merged_into_id.is_(None), Member.erased_at.is_(None))
+    return list(db.session.execute(select(*columns).select_from(Member).where(*live, *more)).one())
+
+
+def _flat(rule: Any) -> Iterator[Any]:
+    yield rule
+    if isinstance(rule, rules.Nested):
+        for inner in rule.rules:
+            yield from _flat(inner)
 
 
 def sample(definition: rules.Definition, size: int = 10) -> Sequence[Member]:
@@ -132,17 +214,35 @@ def sample(definition: rules.Definition, size: int = 10) -> Sequence[Member]:
     newest = db.session.scalar(select(func.max(Member.id))) or 0
     start = random.randint(0, newest)
     try:
-        with db.session.begin_nested():
-            db.session.execute(text(f"SET LOCAL statement_timeout = {LIMIT_MS}"))
+        with time_limit(ASIDE_MS):
             found = list(db.session.scalars(statement.where(Member.id > start)))
             if len(found) < size:
                 found += db.session.scalars(statement.where(Member.id <= start).limit(size - len(found)))
-            db.session.execute(text("SET LOCAL statement_timeout = DEFAULT"))
             return found
-    except OperationalError as error:
-        if getattr(error.orig, "sqlstate", "") != "57014":
-            raise
+    except OutOfTime:
+        pass
+    try:
+        with time_limit(ASIDE_MS):
+            some = _some()
+            within = conditions(definition, clauses.these(some))
+            return db.session.scalars(
+                select(Member).where(Member.id == func.any(some), *within).order_by(Member.id).limit(size)
+            ).all()
+    except OutOfTime:
         return []
+
+
+def people(definition: rules.Definition) -> Select[Any]:
+    """The members of an audience, oldest first."""
+    return select(Member).where(*conditions(definition)).order_by(Member.id)
+
+
+def streamed(statement: Select[Any]) -> Iterator[Member]:
+    """The members of a statement, fetched a thousand at a time."""
+    yield from db.session.scalars(statement.execution_options(yield_per=1_000))
+
+
+# ── Saved audiences ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def saved() -> Sequence[Audience]:
@@ -150,12 +250,85 @@ def saved() -> Sequence[Audience]:
     return db.session.scalars(select(Audience).order_by(Audience.id.desc())).all()
 
 
+ORDERS: dict[str, list[Any]] = {
+    "": [Audience.id.desc()],
+    "name": [Audience.name, Audience.id],
+    "-name": [Audience.name.desc(), Audience.id.desc()],
+    "people": [func.coalesce(Audience.people, -1), Audience.id],
+    "-people": [func.coalesce(Audience.people, -1).desc(), Audience.id.desc()],
+}
+
+
+def listed(wanted: str = "", frozen: bool | None = None) -> Select[Any]:
+    """The saved audiences whose name holds some words, of one kind."""
+    statement = select(Audience)
+    if words := plain_words(wanted)[:100]:
+        statement = statement.where(func.strpos(func.lower(Audience.name), func.lower(literal(words))) > 0)
+    return statement if frozen is None else statement.where(Audience.frozen == frozen)
+
+
+def find_audience(audience_id: int) -> Audience | None:
+    """A saved audience, or None."""
+    return db.session.get(Audience, audience_id)
+
+
 def get_audience(audience_id: int) -> Audience:
     """A saved audience; refuses with `NotFound`."""
-    found = db.session.get(Audience, audience_id)
+    found = find_audience(audience_id)
     if found is None:
         raise NotFound
     return found
+
+
+def shown_rules(audience: Audience) -> rules.Definition:
+    """The rules that staff see and change: of a frozen audience those it is refreshed from, none where a file named them."""
+    if not audience.frozen:
+        return rules.parse(audience.definition)
+    return rules.parse(audience.source) if audience.source is not None else rules.Definition()
+
+
+def uses_of(audience: Audience) -> list[Use]:
+    """Everything that speaks of a saved audience by name: other audiences, and what the rooms above say."""
+    named = [
+        Use(other.name, url_for("audiences_console.edit", audience_id=other.id))
+        for other in saved()
+        if other.id != audience.id and audience.id in shown_rules(other).named()
+    ]
+    return [*named, *(use for answer in uses.call(audience.id) for use in answer)]
+
+
+def in_a_circle(definition: rules.Definition, audience_id: int | None) -> bool:
+    """Whether the audiences that a definition speaks of lead back to one of them, or to the one being saved."""
+    open_ids, leads = list(definition.named()), {audience_id: definition.named()}
+    while open_ids:
+        found = db.session.get(Audience, open_ids.pop())
+        if found is not None and found.id not in leads:
+            leads[found.id] = shown_rules(found).named()
+            open_ids += leads[found.id]
+
+    def returns(node: int | None, path: frozenset[int | None]) -> bool:
+        return node in path or any(returns(to, path | {node}) for to in leads.get(node, ()))
+
+    return len(leads) > rules.MOST_BEHIND or returns(audience_id, frozenset())
+
+
+def list_of(audience: Audience) -> Select[Any]:
+    """The members on a frozen audience's list who are still there."""
+    return members.live().where(
+        Member.id.in_(select(AudienceMember.member_id).where(AudienceMember.audience_id == audience.id))
+    )
+
+
+def waiting_lists() -> list[int]:
+    """Frozen audiences whose members are to be written down."""
+    return list(
+        db.session.scalars(
+            select(Audience.id).where(Audience.refresh_asked_at.is_not(None)).order_by(Audience.refresh_asked_at)
+        )
+    )
+
+
+# ── What the form offers, what the words need ───────────────────────────────────────────────────────────────────────
 
 
 def tag_choices() -> list[tuple[int, str]]:
@@ -168,12 +341,23 @@ def group_choices() -> list[tuple[int, str]]:
     ]
 
 
+def audience_choices() -> list[tuple[int, str]]:
+    return [
+        (row.id, row.name)
+        for row in db.session.execute(select(Audience.id, Audience.name).order_by(Audience.name, Audience.id))
+    ]
+
+
 def tag_names(ids: Sequence[int]) -> list[str]:
     return list(db.session.scalars(select(Tag.name).where(Tag.id.in_(ids)).order_by(Tag.name)))
 
 
 def group_name(group_id: int) -> str | None:
     return db.session.scalar(select(Group.name).where(Group.id == group_id))
+
+
+def audience_name(audience_id: int) -> str | None:
+    return db.session.scalar(select(Audience.name).where(Audience.id == audience_id))
 
 
 def for_grants() -> list[tuple[str, str]]:

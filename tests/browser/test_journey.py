@@ -257,9 +257,11 @@ class Console:
     def schedule_push(self, name: str, bought: str, offer: str, at: datetime) -> str:
         """Write a repurchase push with a coupon, read whom it reaches, and schedule it; returns its page."""
         self.screen.open("/console/pushes/new")
-        self.screen.fill(
-            name=name, bought=bought, last_to="90", subject="{nickname}，春茶到了", body="为您留了一张{coupon_name}。"
-        )
+        self.screen.fill(name=name, subject="{nickname}，春茶到了", body="为您留了一张{coupon_name}。")
+        for place, (kind, field, value) in enumerate((("bought", "words", bought), ("last_order", "to_days", "90"))):
+            self.page.select_option("main select[name=rules-add]", kind)
+            self.page.click("main .btn[name=build][value='add:']")
+            self.page.fill(f"main input[name=rules-{place}-{field}]", value)
         self.page.select_option("main select[name=offer_id]", label=offer)
         self.page.check("main input[name=moment][value=at]")
         self.page.fill("main input[name=scheduled_at]", typed(at))

@@ -301,10 +301,12 @@ def test_parcel_to_next_order(
     spared = salted(db, agreed, lime)
     at = kernel_clock.local(noon + timedelta(days=2))
     plan = owner.open("/console/pushes/new")
+    for kind in ("bought", "last_order"):
+        plan = owner.submit(plan, "/pushes/new", "add:", **{"rules-add": kind})
     typed: dict[str, Any] = {
         "name": "春茶回购",
-        "bought": "TEA-01",
-        "last_to": 90,
+        "rules-0-words": "TEA-01",
+        "rules-1-to_days": 90,
         "subject": "{nickname},春茶到了",
         "body": "为您留了一张{coupon_name}。",
         "offer_id": repurchase,

@@ -31,6 +31,15 @@ def nobody_held_out(db: Any) -> None:
     shop.put("holdout.percent", 0)
 
 
+WHOM = {
+    "rules-0-kind": "tier",
+    "rules-0-ranks": ["2", "3"],
+    "rules-1-kind": "last_order",
+    "rules-1-from_days": "30",
+    "rules-1-to_days": "90",
+}
+
+
 @pytest.fixture
 def words(inbox: Any) -> dict[str, Any]:
     return WORDS | {"account_id": str(inbox.id)}
@@ -51,9 +60,7 @@ def test_empty_list_says_what_to_do(owner_client: Any) -> None:
 
 def test_new_push_is_saved_as_a_draft(db: Any, owner_client: Any, words: Any) -> None:
     assert owner_client.get("/console/pushes/new").status_code == 200
-    answer = owner_client.post(
-        "/console/pushes/new", data=words | {"act": "save", "ranks": ["2", "3"], "last_from": "30", "last_to": "90"}
-    )
+    answer = owner_client.post("/console/pushes/new", data=words | {"act": "save"} | WHOM)
     assert answer.status_code == 302
     push, run = db.session.scalars(select(Push)).one(), db.session.scalars(select(Run)).one()
     assert run.state is RunState.DRAFT
@@ -73,9 +80,9 @@ def test_new_push_is_saved_as_a_draft(db: Any, owner_client: Any, words: Any) ->
         ({"body": "Hello {nobody}"}, "body"),
         ({"body": "Take {coupon_link}"}, "body"),
         ({"subject": "{link}"}, "subject"),
-        ({"last_from": "90", "last_to": "30"}, "last_to"),
-        ({"last_from": "many"}, "last_from"),
-        ({"spend_from": "a lot"}, "spend_from"),
+        ({"rules-0-kind": "last_order", "rules-0-from_days": "90", "rules-0-to_days": "30"}, "rules"),
+        ({"rules-0-kind": "last_order", "rules-0-from_days": "many"}, "rules"),
+        ({"rules-0-kind": "spend", "rules-0-from_fen": "a lot"}, "rules"),
         ({"link_url": "javascript:alert(1)"}, "link_url"),
         ({"link_url": "//elsewhere.example"}, "link_url"),
         ({"moment": "at"}, "scheduled_at"),
