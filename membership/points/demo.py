@@ -69,7 +69,7 @@ def _spend(month: int, at: datetime) -> None:
     ).all()
     contra = ledger.contra(AccountKind.LIABILITY)
     for member_id, points in rich:
-        accounts = ledger.locked([member_id])
+        accounts = ledger.locked([member_id] if member_id is not None else [])
         takes = rules.taken_from(
             rules.spending_order(lot for lot in ledger.lots_in(accounts) if lot.state is LotState.ACTIVE),
             int(points) * SPENT_PERCENT // 100,
