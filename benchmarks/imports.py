@@ -197,7 +197,8 @@ def _worker(app: Flask, path: Path, profile: bool, answer: Any) -> None:
 def told(run_id: int) -> OrdersImported:
     """What a run has told of its end."""
     payload = db.session.scalar(
-        text("SELECT payload FROM event WHERE name = 'OrdersImported' AND payload->>'run_id' = :id"), {"id": str(run_id)}
+        text("SELECT payload FROM event WHERE name = 'OrdersImported' AND payload->>'run_id' = :id"),
+        {"id": str(run_id)},
     )
     return OrdersImported(**payload)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import BigInteger, column, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -63,7 +64,7 @@ def refresh_members(member_ids: Collection[int], ranks: Mapping[int, int] | None
         if ranks
         else sums
     )
-    values = {
+    values: dict[str, Any] = {
         "orders_count": found.c.n,
         "spend": found.c.spend,
         "first_order_at": found.c.first,

@@ -342,3 +342,17 @@ def test_demo_file_with_its_cancellations_against_a_plain_count(db, tmp_path):
     assert {k: v for k, v in found.items() if k not in by_hand} == {
         k: v for k, v in money.items() if v and k not in by_hand
     }
+
+
+def test_buyers_have_their_tiers_when_the_run_ends(db):
+    """Judged with their sums; what the run then tells has nobody judged twice."""
+    bought = [line(order_no=f"N{n}", buyer_id="7", paid_amount="3000.00", unit_price="2992.00") for n in range(3)]
+    run = kept(db, [*bought, line(order_no="M1", buyer_id="8")])
+    services.start(run.id)
+    assert services.work(run.id)
+    ranks = dict(db.session.execute(select(Member.orders_count, Member.rank)).all())
+    assert ranks[3] > ranks[1]
+    changes = db.session.execute(text("SELECT from_rank, to_rank, reason FROM tier_change ORDER BY to_rank")).all()
+    assert [tuple(row) for row in changes] == [(0, ranks[1], "earned"), (0, ranks[3], "earned")]
+    told = db.session.scalars(select(EventRecord).where(EventRecord.name.in_(["OrdersImported", "TierChanged"])))
+    assert {row.name: row.payload.get("ranked") for row in told} == {"TierChanged": None, "OrdersImported": True}

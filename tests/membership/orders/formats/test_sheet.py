@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from membership.orders import formats
 from membership.orders.formats import FileUnreadable, Wrong, gathering, sheet, uci
@@ -297,3 +300,42 @@ def test_keys_with_one_fingerprint_lose_no_rows(tmp_path, monkeypatch):
     sheet, found = formats.examined(path)
     entries = list(found.entries(sheet, datetime(2026, 3, 3, 4, 0, tzinfo=UTC)))
     assert sorted((one.external_id, one.rows) for one in entries) == [("A0", 3), ("A1", 3), ("A2", 3)]
+
+
+PIECES = st.sampled_from(
+    [
+        b"a,b",
+        b"\n",
+        b"\r\n",
+        "青瓷".encode(),
+        "青瓷".encode("gb18030"),
+        "é".encode(),
+        b"\xe9",
+        b"\xf0\x9f",
+        b"\x00",
+        b"x" * 40,
+    ]
+)
+
+
+@hypothesis_settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(st.lists(PIECES, min_size=1, max_size=14), st.sampled_from([b"", b"\xef\xbb\xbf", b"\x84\x31\x95\x33"]))
+def test_a_file_that_is_seen_at_once_is_what_its_lines_say(tmp_path, pieces, mark):
+    """Wherever the file is cut into chunks, the quick look and the look at each line say the same."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(mark + b"".join(pieces))
+
+    def said(quickly: bool) -> object:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sheet, "CHUNK", 7)
+            patch.setattr(sheet, "LONGEST_LINE", 32)
+            if not quickly:
+                patch.setattr(sheet, "_utf8_throughout", lambda path, end: False)
+            try:
+                return sheet.encoding_of(path)
+            except FileUnreadable as refused:
+                return refused.stored
+
+    assert said(True) == said(False)
