@@ -1,0 +1,246 @@
+"""Words of journeys: what brings people in, what steps do, what came of them, what is wrong with a draft."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from campaigns.audiences import labels as audience_labels
+from campaigns.audiences import rules as audience_rules
+from kernel.i18n import gettext as _
+from kernel.i18n import lazy_gettext as _l
+from kernel.i18n import ngettext
+from membership.members import labels as member_labels
+
+from . import rules
+from .models import JourneyState, PlaceState
+from .rules import Kind, Wrong
+
+STATES = {JourneyState.ON: _l("On"), JourneyState.OFF: _l("Off")}
+PLACES = {
+    PlaceState.ACTIVE: _l("On the way"),
+    PlaceState.DONE: _l("Came to the end"),
+    PlaceState.LEFT: _l("Left before the end"),
+    PlaceState.FAILED: _l("Stopped by an error"),
+}
+KINDS = {
+    Kind.SHIPPED: _l("A parcel is on its way"),
+    Kind.ARRIVING: _l("A parcel is about to arrive"),
+    Kind.DELIVERED: _l("A parcel has arrived"),
+    Kind.UNCONFIRMED: _l("An arrived order is not confirmed"),
+    Kind.STAGE: _l("Reaches a stage of life"),
+    Kind.JOINED: _l("Joins a group"),
+    Kind.ENROLLED: _l("Becomes a member"),
+    Kind.BIRTHDAY: _l("Birthday"),
+    Kind.ANNIVERSARY: _l("So many days with the shop"),
+    Kind.TIER_UP: _l("Rises to a higher tier"),
+    Kind.TIER_FALL: _l("The tier is about to fall"),
+    Kind.COUPON_ENDING: _l("A coupon is about to end"),
+    Kind.CART: _l("Left something in the cart"),
+    Kind.DORMANT: _l("Has not ordered for a while"),
+    Kind.DUE: _l("Due to buy again"),
+    Kind.CALL_CLOSED: _l("A call-back is closed"),
+    Kind.EVENT: _l("Another program tells of it"),
+}
+KIND_ICONS = {
+    Kind.SHIPPED: "truck", Kind.ARRIVING: "truck", Kind.DELIVERED: "package", Kind.UNCONFIRMED: "package",
+    Kind.STAGE: "flag", Kind.JOINED: "users-group", Kind.ENROLLED: "user-check", Kind.BIRTHDAY: "gift",
+    Kind.ANNIVERSARY: "heart", Kind.TIER_UP: "crown", Kind.TIER_FALL: "crown", Kind.COUPON_ENDING: "ticket",
+    Kind.CART: "shopping-bag", Kind.DORMANT: "moon", Kind.DUE: "refresh", Kind.CALL_CLOSED: "phone-call",
+    Kind.EVENT: "webhook",
+}  # fmt: skip
+STEPS = {
+    "message": _l("Send a message"),
+    "wait": _l("Wait"),
+    "condition": _l("Condition"),
+    "split": _l("Split"),
+    "coupon": _l("Coupon"),
+    "points": _l("Points"),
+    "invite": _l("Invite to a group"),
+    "tag": _l("Tag"),
+    "task": _l("Have them called"),
+    "end": _l("End"),
+}
+STEP_LINES = {
+    "message": _l("Say something over a channel, by your rules of consent, budget and quiet hours."),
+    "wait": _l("So many days and hours, or until an hour of the day."),
+    "condition": _l("Go on by whether they are in an audience."),
+    "split": _l("Send a share one way and the rest another."),
+    "coupon": _l("Put a coupon among theirs, once."),
+    "points": _l("Give points, once."),
+    "invite": _l("Send their own link into a group."),
+    "tag": _l("Put a tag on them, or take it off."),
+    "task": _l("Open a call for the desk."),
+    "end": _l("Nobody goes on from here."),
+}
+STEP_ICONS = {
+    "message": "send", "wait": "clock", "condition": "help-circle", "split": "scale", "coupon": "ticket",
+    "points": "coin", "invite": "users-group", "tag": "tag", "task": "phone-call", "end": "flag",
+}  # fmt: skip
+OUTCOMES = {
+    "entered": _l("Entered"),
+    "passed": _l("Passed"),
+    "yes": _l("Yes"),
+    "no": _l("No"),
+    "a": _l("Way A"),
+    "b": _l("Way B"),
+    "no_coupon": _l("No coupon left to give"),
+    "no_call": _l("Does not want to be called"),
+    "left": _l("Left before the end"),
+    "failed": _l("Stopped by an error"),
+}
+REASONS = {
+    "bought": _l("Has bought meanwhile"),
+    "audience": _l("Is not in the audience any more"),
+    "days": _l("Was inside for too long"),
+    "taken_out": _l("Taken out by staff"),
+    "gone": _l("Merged or erased meanwhile"),
+    "merged": _l("Goes on under their other record"),
+}
+WRONGS = {
+    Wrong.TRIGGER: _l("Say exactly what brings people in."),
+    Wrong.AUDIENCE: _l("Choose an audience again."),
+    Wrong.NO_STEPS: _l("Add a step."),
+    Wrong.NO_WAIT: _l("Say how long to wait."),
+    Wrong.NO_WORDS: _l("Write a title and a message, in English both or neither."),
+    Wrong.PLACEHOLDER: _l("A placeholder in the text is not one of the list."),
+    Wrong.EMPTY_PLACEHOLDER: _l("A placeholder has nothing to stand for: choose a coupon, or write a link."),
+    Wrong.ACCOUNT: _l("Choose a channel again."),
+    Wrong.OFFER: _l("Choose a coupon that runs."),
+    Wrong.GROUP: _l("Choose a group that lets people in."),
+    Wrong.TAG: _l("Write the tag."),
+    Wrong.ABOUT: _l("Write what the call is about."),
+    Wrong.LINK: _l("Write an https address, or a path of this site."),
+    Wrong.NO_WAYS: _l("Add a step to one of the two ways."),
+    Wrong.UNREACHABLE: _l("Nobody comes here: move it before the end, or remove it."),
+}
+CALL_OUTCOMES = {
+    "reached": _l("The customer was reached"),
+    "refused": _l("The customer did not want to talk"),
+    "unreachable": _l("Nobody answered"),
+}
+BASES = {"enrolled": _l("since they became a member"), "first_order": _l("since their first order")}
+
+
+def duration(days: int, hours: int = 0) -> str:
+    """`2 days 3 hours`."""
+    parts = []
+    if days:
+        parts.append(ngettext("%(num)d day", "%(num)d days", days))
+    if hours or not days:
+        parts.append(ngettext("%(num)d hour", "%(num)d hours", hours))
+    return " ".join(str(part) for part in parts)
+
+
+def trigger(found: rules.Trigger, groups: Mapping[int, str]) -> str:
+    """What brings people in, as a sentence."""
+    days, hours = found.days or 0, found.hours or 0
+    match found.kind:
+        case Kind.ARRIVING:
+            return _("A parcel arrives within %(time)s", time=duration(*divmod(hours, 24)))
+        case Kind.DELIVERED:
+            if not days:
+                return _("A parcel has arrived")
+            return ngettext("A parcel arrived %(num)d day ago", "A parcel arrived %(num)d days ago", days)
+        case Kind.UNCONFIRMED:
+            return _("Arrived for %(time)s and not confirmed", time=duration(days))
+        case Kind.STAGE if found.stage is not None:
+            return _("Reaches the stage “%(stage)s”", stage=member_labels.STAGES[found.stage])
+        case Kind.JOINED:
+            if found.group_id is None:
+                return _("Joins any group")
+            return _("Joins the group %(name)s", name=groups.get(found.group_id) or _("a group that is gone"))
+        case Kind.BIRTHDAY:
+            return _("%(time)s before the birthday", time=duration(days)) if days else _("On the birthday")
+        case Kind.ANNIVERSARY:
+            return _("%(time)s %(basis)s", time=duration(days), basis=BASES[found.basis or "enrolled"])
+        case Kind.TIER_UP:
+            return _("Rises to VIP%(rank)s", rank=found.rank) if found.rank else _("Rises to a higher tier")
+        case Kind.TIER_FALL:
+            return _("The tier falls within %(time)s", time=duration(days))
+        case Kind.COUPON_ENDING:
+            return _("A coupon ends within %(time)s", time=duration(days))
+        case Kind.CART:
+            return _("Left something in the cart for %(time)s", time=duration(*divmod(hours, 24)))
+        case Kind.DORMANT:
+            return _("No order for %(time)s", time=duration(days))
+        case Kind.DUE:
+            return _("Due to buy again within %(time)s", time=duration(days))
+        case Kind.CALL_CLOSED if found.outcome is not None:
+            return _("A call-back is closed: %(outcome)s", outcome=CALL_OUTCOMES[found.outcome])
+        case Kind.EVENT:
+            return _("Another program tells of “%(type)s”", type=found.type or "–")
+    return str(KINDS[found.kind])
+
+
+def audience(definition: Mapping[str, Any]) -> list[str]:
+    """The rules of an audience in words."""
+    try:
+        return audience_labels.sentences(audience_rules.parse(dict(definition)))
+    except audience_rules.AudienceInvalid:
+        return [str(WRONGS[Wrong.AUDIENCE])]
+
+
+class Names:
+    """What steps name, looked up once a page."""
+
+    def __init__(self, offers: Mapping[int, str], groups: Mapping[int, str], accounts: Mapping[int, str]) -> None:
+        self.offers, self.groups, self.accounts = offers, groups, accounts
+
+
+def step(found: rules.AnyStep, names: Names) -> str:
+    """What a step does, as a short sentence."""
+    match found:
+        case rules.Wait():
+            parts = [duration(found.days, found.hours)] if found.days or found.hours else []
+            if found.until_hour is not None:
+                parts.append(_("until %(hour)s:00", hour=f"{found.until_hour:02d}"))
+            return str(_(", ")).join(parts) or _("Wait")
+        case rules.Condition():
+            return str(_(", ")).join(audience(found.audience)) if found.audience else str(WRONGS[Wrong.AUDIENCE])
+        case rules.Split():
+            return _("%(a)s %% go way A, %(b)s %% way B", a=found.percent, b=100 - found.percent)
+        case rules.Message():
+            return found.subject or str(WRONGS[Wrong.NO_WORDS])
+        case rules.Invite():
+            return _("To the group %(name)s", name=names.groups.get(found.group_id or 0) or "–")
+        case rules.GrantCoupon():
+            return names.offers.get(found.offer_id or 0) or str(WRONGS[Wrong.OFFER])
+        case rules.GrantPoints():
+            return ngettext("%(num)d point", "%(num)d points", found.points)
+        case rules.Tagging():
+            return _("Put on: %(name)s", name=found.name) if found.carried else _("Take off: %(name)s", name=found.name)
+        case rules.Task():
+            return found.about or str(WRONGS[Wrong.ABOUT])
+    return str(STEP_LINES["end"])
+
+
+def again(plan: rules.Plan) -> str:
+    """How often one person may enter."""
+    if plan.again_after is None:
+        return _("Once for each person")
+    if plan.again_after == 0:
+        return _("Again each time")
+    return ngettext("Again after %(num)d day", "Again after %(num)d days", plan.again_after)
+
+
+def exits(plan: rules.Plan) -> list[str]:
+    """When people leave before the end."""
+    found = []
+    if plan.exits.bought:
+        found.append(_("when they order"))
+    if plan.exits.audience:
+        found.append(_("when they are not in the audience any more"))
+    if plan.exits.days is not None:
+        found.append(_("after %(time)s", time=duration(plan.exits.days)))
+    return found
+
+
+def reason(said: str | None) -> Any:
+    """Why somebody left: our own reasons translated, an error as it is."""
+    return REASONS.get(said or "", said or "")
+
+
+def walk(plan: rules.Plan) -> list[rules.AnyStep]:
+    """Every step of a plan in the order of reading."""
+    return list(rules.walk(plan.steps))
