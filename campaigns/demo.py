@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import select
 
-from campaigns.audiences import services as audiences
-from campaigns.audiences.rules import parse
+from campaigns.audiences import demo as audiences
 from campaigns.channels import services as channels
 from campaigns.pushes import services as pushes
 from kernel.db import db
@@ -18,13 +17,12 @@ from membership.coupons.models import Offer
 
 def steps() -> Iterator[Step]:
     """What this floor brings, in order."""
-    yield Step("audience", "A saved audience", 0.1, _save_audience)
+    yield Step("audience", "Saved audiences", 0.1, _save_audience)
     yield Step("push", "A repurchase push", 1, _schedule_push)
 
 
 def _save_audience(progress: Progress) -> None:
-    rules = [{"kind": "tier", "ranks": [2, 3, 4]}, {"kind": "last_order", "from_days": 60, "to_days": 120}]
-    audiences.save("60–120 天没下单的高级会员", parse({"rules": rules}))
+    audiences.begin()
 
 
 def _schedule_push(progress: Progress) -> None:
