@@ -1,0 +1,218 @@
+"""BG/NBD and Gamma-Gamma: how often customers come back, for how long, and what they spend.
+
+Sources: Fader, Hardie, Lee (2005), "Counting Your Customers the Easy Way", Marketing Science 24(2), for the likelihood, the
+probability of being alive and the expected orders; Fader, Hardie (2013), "The Gamma-Gamma Model of Monetary Value", for
+spend.
+
+This file stands by itself: numpy and scipy are large, so that `abacus.Abacus` runs it as a program of its own and neither the
+web server nor a worker ever loads them. Of each customer the models know three numbers, in one unit of time (weeks here): x, the
+repeat purchases (the first one apart); t_x, the age at the last of them (0 without any); T, the age at the end of the time
+looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import betaln, expit, gammaln, hyp2f1
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+# Logarithms of the parameters are looked for within these; beyond, the data say nothing of them.
+LOG_LOW, LOG_HIGH = -8.0, 12.0
+# Nearer to one than this the closed forms divide nought by nought.
+NEAR_ONE = 1e-5
+
+
+@dataclass(frozen=True)
+class Buying:
+    """A fitted BG/NBD model. `edge`: a parameter ran to the end of what is looked at, so that it means little."""
+
+    r: float
+    alpha: float
+    a: float
+    b: float
+    log_likelihood: float
+    edge: bool
+
+
+@dataclass(frozen=True)
+class Spending:
+    """A fitted Gamma-Gamma model; amounts in the unit they were given in."""
+
+    p: float
+    q: float
+    gamma: float
+    log_likelihood: float
+    edge: bool
+
+
+def _array(values: Any) -> Numbers:
+    return np.asarray(values, dtype=np.float64)
+
+
+def buying_likelihood(logs: Numbers, x: Numbers, recency: Numbers, age: Numbers, people: Numbers) -> float:
+    """The log-likelihood of customers under BG/NBD (Fader, Hardie, Lee 2005, equation 6), each row standing for `people`.
+    `logs` are the logarithms of r, α, a, b."""
+    r, alpha, a, b = np.exp(logs)
+    shared = gammaln(r + x) - gammaln(r) + r * np.log(alpha) + betaln(a, b + x) - betaln(a, b)
+    alive = -(r + x) * np.log(alpha + age)
+    gone = np.where(
+        x > 0, np.log(a) - np.log(b + np.maximum(x, 1.0) - 1.0) - (r + x) * np.log(alpha + recency), -np.inf
+    )
+    return float(np.sum(people * (shared + np.logaddexp(alive, gone))))
+
+
+def _best(loss: Any, starts: Any) -> tuple[Numbers, float, bool]:
+    """The least value of a loss over the logarithms of positive parameters: by slopes from several starts, then without."""
+    bounds = [(LOG_LOW, LOG_HIGH)] * len(starts[0])
+    found = [minimize(loss, _array(start), method="L-BFGS-B", bounds=bounds) for start in starts]
+    best = min(found, key=lambda one: float(one.fun))
+    exact = minimize(
+        loss,
+        best.x,
+        method="Nelder-Mead",
+        bounds=bounds,
+        options={"xatol": 1e-7, "fatol": 1e-9, "maxiter": 4_000, "maxfev": 4_000, "adaptive": True},
+    )
+    if exact.fun <= best.fun:
+        best = exact
+    edge = bool(np.any(best.x <= LOG_LOW + 0.01) or np.any(best.x >= LOG_HIGH - 0.01))
+    return best.x, float(best.fun), edge
+
+
+def fit_buying(x: Any, recency: Any, age: Any, people: Any = None) -> Buying:
+    """Fit BG/NBD by maximum likelihood. `people`: how many customers a row stands for (one each)."""
+    x, recency, age = _array(x), _array(recency), _array(age)
+    people = np.ones_like(x) if people is None else _array(people)
+    size = float(np.sum(people))
+
+    def loss(logs: Numbers) -> float:
+        found = -buying_likelihood(logs, x, recency, age, people) / size
+        return found if np.isfinite(found) else 1e12
+
+    middle = max(float(np.average(age, weights=people)), 1e-3)
+    starts = [np.log([0.5, middle / 4, 0.5, 2.0]), np.log([1.0, middle / 2, 1.0, 5.0]), np.log([0.2, 3.0, 1.0, 3.0])]
+    logs, least, edge = _best(loss, starts)
+    r, alpha, a, b = (float(one) for one in np.exp(logs))
+    return Buying(r, alpha, a, b, -least * size, edge)
+
+
+def alive(model: Buying, x: Any, recency: Any, age: Any) -> Numbers:
+    """The probability that a customer still buys (Fader, Hardie, Lee 2005, the denominator of equation 10; spelt out in
+    Fader, Hardie 2008, "Computing P(alive) Using the BG/NBD Model"). One who came once counts as alive: the model lets
+    nobody go before their second purchase."""
+    x, recency, age = _array(x), _array(recency), _array(age)
+    odds = (
+        np.log(model.a)
+        - np.log(model.b + np.maximum(x, 1.0) - 1.0)
+        + (model.r + x) * (np.log(model.alpha + age) - np.log(model.alpha + recency))
+    )
+    return np.where(x > 0, expit(-odds), 1.0)
+
+
+def expected_orders(model: Buying, horizon: float, x: Any, recency: Any, age: Any) -> Numbers:
+    """The purchases expected of each customer in the next `horizon` (Fader, Hardie, Lee 2005, equation 10).
+
+    Written by Euler's transformation of the hypergeometric function: x stands in its third parameter alone then, so that many
+    purchases overflow nothing.
+    """
+    x, recency, age = _array(x), _array(recency), _array(age)
+    r, alpha, a, b = model.r, model.alpha, model.a, model.b
+    if abs(a - 1.0) < NEAR_ONE:
+        a = 1.0 + NEAR_ONE
+    z = horizon / (alpha + age + horizon)
+    gone = (1.0 - z) ** (a - 1.0) * hyp2f1(a + b - 1.0 - r, a - 1.0, a + b + x - 1.0, z)
+    found = (a + b + x - 1.0) / (a - 1.0) * (1.0 - gone)
+    return np.maximum(found, 0.0) * alive(model, x, recency, age)
+
+
+def expected_from_birth(model: Buying, age: Any) -> Numbers:
+    """The repeat purchases expected of somebody of whom nothing is known, up to an age (Fader, Hardie, Lee 2005, equation 9)."""
+    age = _array(age)
+    r, alpha, a, b = model.r, model.alpha, model.a, model.b
+    if abs(a - 1.0) < NEAR_ONE:
+        a = 1.0 + NEAR_ONE
+    part = (alpha / (alpha + age)) ** r * hyp2f1(r, b, a + b - 1.0, age / (alpha + age))
+    return (a + b - 1.0) / (a - 1.0) * (1.0 - part)
+
+
+def spending_likelihood(logs: Numbers, x: Numbers, mean: Numbers, people: Numbers) -> float:
+    """The log-likelihood of mean spends under Gamma-Gamma (Fader, Hardie 2013, equation 1a); x purchases each, x > 0."""
+    p, q, gamma = np.exp(logs)
+    found = (
+        gammaln(p * x + q)
+        - gammaln(p * x)
+        - gammaln(q)
+        + q * np.log(gamma)
+        + (p * x - 1.0) * np.log(mean)
+        + p * x * np.log(x)
+        - (p * x + q) * np.log(gamma + mean * x)
+    )
+    return float(np.sum(people * found))
+
+
+def fit_spending(x: Any, mean: Any, people: Any = None) -> Spending:
+    """Fit Gamma-Gamma to customers with repeat purchases (x > 0) and the mean of what they paid at those (> 0)."""
+    x, mean = _array(x), _array(mean)
+    people = np.ones_like(x) if people is None else _array(people)
+    size = float(np.sum(people))
+    # Amounts are taken as shares of their mean, so that yuan and dollars start alike.
+    unit = float(np.average(mean, weights=people))
+    shares = mean / unit
+
+    def loss(logs: Numbers) -> float:
+        found = -spending_likelihood(logs, x, shares, people) / size
+        return found if np.isfinite(found) else 1e12
+
+    logs, _least, edge = _best(loss, [np.log([2.0, 3.0, 1.0]), np.log([6.0, 4.0, 0.5]), np.log([1.0, 8.0, 5.0])])
+    p, q, gamma = (float(one) for one in np.exp(logs))
+    gamma *= unit
+    found = spending_likelihood(np.log([p, q, gamma]), x, mean, people)
+    return Spending(p, q, gamma, found, edge)
+
+
+def expected_spend(model: Spending, x: Any, mean: Any) -> Numbers:
+    """What a customer is expected to pay at a purchase (Fader, Hardie 2013, equation 5): between their own mean and
+    everybody's, nearer to their own the more often they have bought. Needs q > 1."""
+    x, mean = _array(x), _array(mean)
+    return model.p * (model.gamma + x * mean) / (model.p * x + model.q - 1.0)
+
+
+def score(asked: dict[str, Any]) -> dict[str, Any]:
+    """Of each customer: the probability of being alive, the orders expected in each of `horizons`, the spend at one."""
+    model = Buying(**asked["buying"])
+    x, recency, age = _array(asked["x"]), _array(asked["recency"]), _array(asked["age"])
+    found: dict[str, Any] = {"alive": alive(model, x, recency, age).tolist(), "orders": []}
+    for horizon in asked["horizons"]:
+        found["orders"].append(expected_orders(model, horizon, x, recency, age).tolist())
+    if asked.get("spending"):
+        found["spend"] = expected_spend(Spending(**asked["spending"]), x, asked["mean"]).tolist()
+    return found
+
+
+def answer(asked: dict[str, Any]) -> dict[str, Any]:
+    """Do what a line of JSON asks for."""
+    match asked["do"]:
+        case "buying":
+            return asdict(fit_buying(asked["x"], asked["recency"], asked["age"], asked.get("people")))
+        case "spending":
+            return asdict(fit_spending(asked["x"], asked["mean"], asked.get("people")))
+        case "score":
+            return score(asked)
+    raise ValueError(f"nobody knows how to do {asked['do']!r}")
+
+
+def main() -> None:
+    """Answer line by line until there are no more."""
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(answer(json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
