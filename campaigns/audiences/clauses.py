@@ -54,6 +54,9 @@ from .models import Audience, AudienceMember
 # messages and the clicks.
 deeds: Port[[str], Select[Any] | None] = Port("audiences.deeds")
 
+# Of whom a `DueRule` or a `ForecastRule` holds, as a statement with the column `member_id`; filled by the room that looks ahead.
+foreseen: Port[[rules.DueRule | rules.ForecastRule], Select[Any]] = Port("audiences.foreseen")
+
 
 class InACircle(Refusal):
     status = 422
@@ -175,6 +178,14 @@ def _did(rule: rules.DidRule, scope: Scope) -> ColumnElement[bool]:
     if (since := _start(rule.within_days)) is not None:
         people = people.where(acts.c.at >= since)
     return _among(people, rule.ever)
+
+
+def _foreseen(rule: rules.DueRule | rules.ForecastRule, scope: Scope) -> ColumnElement[bool]:
+    answers = foreseen.call(rule)
+    if not answers:
+        raise rules.AudienceInvalid
+    people = answers[0].subquery()
+    return _among(select(people.c.member_id).where(*scope.narrow(people.c.member_id)))
 
 
 def _in_group(rule: rules.GroupRule, scope: Scope) -> ColumnElement[bool]:
@@ -311,6 +322,8 @@ def clause(rule: Any, scope: Scope = EVERYBODY, behind: tuple[int, ...] = ()) ->
             return Member.source.in_(sorted(set(rule.sources)))
         case rules.DidRule():
             return _did(rule, scope)
+        case rules.DueRule() | rules.ForecastRule():
+            return _foreseen(rule, scope)
         case rules.EnrolledRule():
             return Member.enrolled_at.is_not(None) if rule.value else Member.enrolled_at.is_(None)
         case rules.ConsentRule():

@@ -19,6 +19,7 @@ from kernel import money
 from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from kernel.i18n import ngettext
 from membership.members import labels as members
 from membership.members import listing
 from membership.members.models import Contact
@@ -37,7 +38,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a rule. `shape` is number, yuan, text, names (parted by commas), select or checks."""
+    """One input of a rule. `shape` is number, yuan, decimal (read as hundredths), text, names (parted by commas), select or checks."""
 
     name: str
     label: Any
@@ -68,6 +69,11 @@ class Input:
                 if not _NUMBER.fullmatch(said[0]):
                     raise Unreadable(_("Write a whole number."))
                 return int(said[0])
+            case "decimal":
+                try:
+                    return money.parse_yuan(said[0])
+                except money.MoneyInvalid:
+                    raise Unreadable(_("Write a number, such as 80 or 1.5.")) from None
             case "yuan":
                 try:
                     return money.parse_yuan(said[0])
@@ -84,7 +90,7 @@ class Input:
                 return [str(one) for one in value]
             case "names":
                 return [str(_(", ")).join(value)]
-            case "yuan":
+            case "yuan" | "decimal":
                 return [f"{value / 100:.2f}".removesuffix(".00")]
         return [("yes" if value else "no") if isinstance(value, bool) else str(value)]
 
@@ -286,6 +292,45 @@ SECTIONS: list[tuple[Any, dict[str, Kind]]] = [
                     _either("ever", _l("has ordered on"), _l("has not ordered on")),
                     Input("source", _l("over the channel"), "select", needed=True, choices=_sources),
                     _days(),
+                ),
+            ),
+        },
+    ),
+    (
+        _l("What is to be expected"),
+        {
+            "due": Kind(
+                rules.DueRule,
+                _l("Due to buy again"),
+                (
+                    Input("in_days", _l("in the next"), suffix=_l("days"), needed=True, default="7"),
+                    Input("words", _l("SKU, or words of the title"), "text"),
+                ),
+            ),
+            "forecast": Kind(
+                rules.ForecastRule,
+                _l("Forecast"),
+                (
+                    Input(
+                        "measure",
+                        _l("what is expected"),
+                        "select",
+                        needed=True,
+                        choices=lambda: list(labels.MEASURES.items()),
+                        default="alive",
+                    ),
+                    Input(
+                        "in_days",
+                        _l("in the next"),
+                        "select",
+                        needed=True,
+                        read=int,
+                        choices=lambda: [
+                            (str(days), ngettext("one day", "%(num)s days", days)) for days in rules.HORIZONS
+                        ],
+                        default="90",
+                    ),
+                    *_ends("hundredths", "decimal"),
                 ),
             ),
         },

@@ -48,6 +48,12 @@ MOMENTS: dict[str, Any] = {
     "stage": _l("came to their present stage"),
 }
 
+MEASURES: dict[str, Any] = {
+    "alive": _l("probability that they still buy (percent)"),
+    "orders": _l("expected orders"),
+    "value": _l("expected value in yuan"),
+}
+
 
 # The two kinds of audiences in the list.
 SORTS: dict[str, Any] = {"rules": _l("follows its rules"), "list": _l("a list of people")}
@@ -215,6 +221,10 @@ def phrase(rule: Any) -> str:
                 return _within(DEEDS[rule.deed], rule.within_days)
             words = _NOT_DEEDS[rule.deed]
             return _within(words, rule.within_days) if rule.within_days else str(_("%(words)s so far", words=words))
+        case rules.DueRule():
+            return _due(rule)
+        case rules.ForecastRule():
+            return _foreseen(rule)
         case rules.EnrolledRule():
             return str(_("have joined as members") if rule.value else _("have not joined as members yet"))
         case rules.ConsentRule():
@@ -237,6 +247,32 @@ def phrase(rule: Any) -> str:
 def _bought_none(rule: rules.CategoryRule) -> str:
     named = _("bought nothing of the category “%(name)s”", name=rule.category)
     return _within(named, rule.within_days) if rule.within_days else str(_("%(words)s so far", words=named))
+
+
+def _due(rule: rules.DueRule) -> str:
+    words = (
+        _("are due to buy “%(words)s” again", words=rule.words)
+        if rule.words is not None
+        else _("are due to buy something again")
+    )
+    if rule.in_days == 0:
+        return str(_("%(words)s today", words=words))
+    return str(ngettext("%(words)s by tomorrow", "%(words)s within %(num)s days", rule.in_days, words=words))
+
+
+def _foreseen(rule: rules.ForecastRule) -> str:
+    def shown(hundredths: int) -> str:
+        if rule.measure == "value":
+            return short_yuan(hundredths)
+        return f"{hundredths / 100:g}" + ("%" if rule.measure == "alive" else "")
+
+    high = None if rule.to_hundredths is None else shown(rule.to_hundredths)
+    words = _between(shown(rule.from_hundredths), high)
+    if rule.measure == "alive":
+        return str(_("still buy with a probability of %(range)s", range=words))
+    if rule.measure == "orders":
+        return str(_("are expected to place %(range)s orders within %(days)s days", range=words, days=rule.in_days))
+    return str(_("are expected to spend %(range)s within %(days)s days", range=words, days=rule.in_days))
 
 
 def _group(rule: rules.GroupRule) -> str:

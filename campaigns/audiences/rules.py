@@ -216,6 +216,32 @@ class DidRule(RuleBase):
     within_days: Window | None = None
 
 
+class DueRule(RuleBase):
+    """Is due to buy something again within the next days, as the repurchase clock says; with `words`, a product whose SKU is
+    these words or whose title holds them."""
+
+    kind: Literal["due"] = "due"
+    in_days: Annotated[int, Field(ge=0, le=365)]
+    words: Words | None = None
+
+
+Measure = Literal["alive", "orders", "value"]
+MEASURES: tuple[Measure, ...] = ("alive", "orders", "value")
+# The days ahead for which members' orders are forecast.
+HORIZONS = (30, 90, 180, 365)
+
+
+class ForecastRule(_Range):
+    """What is forecast of them lies between these numbers (both included): the probability that they still buy (percent), the
+    orders or the value (yuan) expected in the next days; all in hundredths. Whoever has no forecast never fits."""
+
+    kind: Literal["forecast"] = "forecast"
+    measure: Measure
+    in_days: Literal[30, 90, 180, 365] = 90
+    from_hundredths: Fen = 0
+    to_hundredths: Fen | None = None
+
+
 class EnrolledRule(RuleBase):
     """Has (or has not) accepted an invitation or a link."""
 
@@ -271,6 +297,8 @@ Rule = Annotated[
     | CityRule
     | CameFromRule
     | DidRule
+    | DueRule
+    | ForecastRule
     | EnrolledRule
     | ConsentRule
     | SavedRule
