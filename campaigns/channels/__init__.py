@@ -10,10 +10,11 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Open the room."""
-    from . import brief, console, deeds, jobs, merging, models, personal, portal, subscribers  # noqa: F401
+    from . import brief, console, deeds, hooks, jobs, merging, models, personal, portal, subscribers  # noqa: F401
 
     brief.init()
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
+    app.register_blueprint(hooks.bp)
     navigation.add("campaigns", _l("Channels"), "channels_console.index", "channels.view", order=30)
-    navigation.add("campaigns", _l("Contact budget"), "channels_console.budget", "channels.view", order=40)
+    navigation.add("campaigns", _l("Contact tasks"), "channels_console.tasks", "tasks.view", order=35)

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from kernel import today
 from kernel.auth import may
-from kernel.i18n import forced_locale
+from kernel.i18n import forced_locale, ngettext
 from kernel.i18n import gettext as _
 from kernel.ports import fill_slot
 from membership.members.models import Member
@@ -17,7 +17,27 @@ from . import labels, queries, services
 
 
 def tasks() -> list[today.Task]:
-    """Channels that stand still."""
+    """Channels that stand still, and messages that somebody is to give."""
+    return [*_standing(), *_to_give()]
+
+
+def _to_give() -> list[today.Task]:
+    open_tasks, late = queries.open_tasks() if may("tasks.handle") else (0, 0)
+    if not open_tasks:
+        return []
+    return [
+        today.Task(
+            weight=60 if late else 35,
+            text=ngettext("%(num)d customer to call or write to", "%(num)d customers to call or write to", open_tasks),
+            url=url_for("channels_console.tasks"),
+            action=_("Contact tasks"),
+            icon="phone",
+            about=ngettext("%(num)d of them is late.", "%(num)d of them are late.", late) if late else "",
+        )
+    ]
+
+
+def _standing() -> list[today.Task]:
     if not may("channels.view"):
         return []
     return [

@@ -1,19 +1,26 @@
-"""Pages for channels: accounts with their health, a test, and the contact budget."""
+"""Pages for channels: accounts with their health, a test, and the tasks of the staff."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel.auth import staff
-from kernel.errors import NotFound
+from kernel import audit, clock, links
+from kernel.auth import acting_staff, may, staff
+from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
+from kernel.i18n import ngettext
+from kernel.pages import capped_count, csv_response, keyset, url_with
+from membership.members import queries as members
+from membership.members.rules import masked_phone
 
-from . import jobs, labels, queries, rules, services
-from .forms import FORMS, BudgetForm, TestForm, form_of
-from .models import ChannelKind
+from . import jobs, labels, queries, services
+from .forms import FORMS, TaskOutcomeForm, TestForm, form_of, lacks_secret
+from .models import ChannelKind, TaskState
+from .services import wecom
 
 bp = APIBlueprint(
     "channels_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False
@@ -23,11 +30,18 @@ bp = APIBlueprint(
 @bp.get("/channels")
 @staff("channels.view")
 def index() -> Any:
-    return render_template("channels/index.html", rows=services.accounts(), labels=labels, services=services)
+    return render_template(
+        "channels/index.html",
+        rows=services.accounts(),
+        abilities=queries.abilities(),
+        addable=[kind for kind in ChannelKind if kind is not ChannelKind.INBOX],
+        labels=labels,
+        services=services,
+    )
 
 
 def _kind(text: str) -> ChannelKind:
-    if text not in (ChannelKind.EMAIL, ChannelKind.WEBHOOK):
+    if text not in {kind.value for kind in ChannelKind} or text == ChannelKind.INBOX:
         raise NotFound
     return ChannelKind(text)
 
@@ -42,11 +56,9 @@ def new(kind: str) -> Any:
 @staff("channels.edit")
 def new_post(kind: str) -> Any:
     form = FORMS[_kind(kind)]()
-    if not form.validate():
+    if not form.validate() or lacks_secret(form):
         return _page(form, _kind(kind), None), 422
-    account = services.save_account(
-        _kind(kind), form.name.data, form.settings(), form.rate_per_second.data, form.secret_typed
-    )
+    account = services.save_account(_kind(kind), form.name.data, form.settings(), form.rates, form.secret_typed)
     flash(_("The channel is set up. Send a test before you use it."), "positive")
     return redirect(url_for(".edit", account_id=account.id))
 
@@ -66,12 +78,10 @@ def edit_post(account_id: int) -> Any:
     if not form.validate():
         return _page(form, account.kind, account), 422
     if "name" in form:
-        values = (form.name.data, form.settings(), form.rate_per_second.data, form.secret_typed)
+        values = (form.name.data, form.settings(), form.rates, form.secret_typed)
         services.save_account(account.kind, *values, account=account)
     else:
-        services.save_account(
-            account.kind, account.name, account.settings, form.rate_per_second.data, None, account=account
-        )
+        services.save_account(account.kind, account.name, account.settings, form.rates, None, account=account)
     flash(_("Saved."), "positive")
     return redirect(url_for(".edit", account_id=account_id))
 
@@ -96,13 +106,25 @@ def resume(account_id: int) -> Any:
 @staff("channels.edit")
 def test(account_id: int) -> Any:
     account, form = services.get_account(account_id), TestForm()
-    if account.kind is ChannelKind.INBOX:
-        raise NotFound
-    if not form.validate():
+    fits = form.validate()
+    if fits:
+        try:
+            services.ask_test(account, form.address.data or "", form.body.data or "")
+        except Refusal as refusal:
+            field = getattr(refusal, "field", None)
+            form.refuse(field if field in form else "address", refusal.message)
+            fits = False
+    if not fits:
         return _page(form_of(account), account.kind, account, form), 422
-    services.ask_test(account, (form.address.data or "").strip())
     jobs.send_test.later(account_id=account_id)
     return redirect(url_for(".edit", account_id=account_id))
+
+
+@bp.post("/channels/<int:account_id>/hooks")
+@staff("channels.edit")
+def open_hooks(account_id: int) -> Any:
+    services.open_hooks(services.get_account(account_id))
+    return redirect(url_for(".edit", account_id=account_id) + "#hooks")
 
 
 @bp.get("/channels/<int:account_id>/health")
@@ -111,54 +133,177 @@ def health(account_id: int) -> Any:
     return render_template("channels/_health.html", account=services.get_account(account_id), labels=labels)
 
 
+@bp.get("/channels/<int:account_id>/record")
+@staff("channels.view")
+def record(account_id: int) -> Any:
+    account = services.get_account(account_id)
+    return render_template(
+        "channels/record.html",
+        account=account,
+        title=services.shown_name(account),
+        day=queries.record_of(account_id, timedelta(days=1)),
+        week=queries.record_of(account_id, timedelta(days=7)),
+        hours=queries.hours_of(account_id),
+        faults=queries.faults_of(account_id),
+        receipts=queries.receipts_of(account_id),
+        replies=queries.replies_of(account_id),
+        postings=queries.postings_of(account_id),
+        waiting=wecom.unsent(account_id) if account.kind is ChannelKind.WECOM else None,
+        labels=labels,
+    )
+
+
+@bp.post("/channels/<int:account_id>/postings/<int:posting_id>/again")
+@staff("channels.edit")
+def say_again(account_id: int, posting_id: int) -> Any:
+    services.get_account(account_id)
+    if services.say_again(posting_id):
+        jobs.say.later()
+        flash(_("It is said again."), "positive")
+    return redirect(url_for(".record", account_id=account_id))
+
+
 def _page(form: Any, kind: ChannelKind, account: Any, test_form: Any = None) -> Any:
+    if test_form is None:
+        test_form = TestForm(formdata=None, body=services.default_words(account) if account else "")
     return render_template(
         "channels/edit.html",
         form=form,
         kind=kind,
         account=account,
         title=services.shown_name(account) if account else labels.KINDS[kind],
-        test_form=test_form or TestForm(formdata=None),
+        test_form=test_form,
+        length=services.length_of(account, test_form.body.data or "") if account else None,
+        no_address=services.NO_ADDRESS,
+        to_a_member=services.TO_A_MEMBER,
+        hook_secret=services.hook_secret(account) if account and account.hook_token and may("channels.edit") else None,
+        absolute=links.absolute,
         labels=labels,
     )
 
 
-# ── The contact budget ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── Messages that people give ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@bp.get("/contact-budget")
-@staff("channels.view")
-def budget() -> Any:
-    caps, quiet = services.budget(), services.quiet_hours()
-    form = BudgetForm(
-        per_day=caps.per_day,
-        per_month=caps.per_month,
-        quiet_from=quiet.since.isoformat("minutes"),
-        quiet_until=quiet.until.isoformat("minutes"),
-        holdout=services.holdout_percent(),
-    )
-    return _budget_page(form)
+def _task_state() -> TaskState:
+    wanted = request.args.get("state", "open")
+    return TaskState(wanted) if wanted in {state.value for state in TaskState} else TaskState.OPEN
 
 
-@bp.post("/contact-budget")
-@staff("channels.edit")
-def budget_post() -> Any:
-    form = BudgetForm()
-    if not form.validate():
-        return _budget_page(form), 422
-    services.set_budget(
-        form.per_day.data, form.per_month.data, form.quiet_from.data, form.quiet_until.data, float(form.holdout.data)
-    )
-    flash(_("Saved. It holds from the next message on."), "positive")
-    return redirect(url_for(".budget"))
+def _task_listing(state: TaskState) -> Any:
+    who = {"me": acting_staff().id, "nobody": 0}.get(request.args.get("who", ""))
+    return queries.tasks(state, request.args.get("q", "").strip()[:100], who)
 
 
-def _budget_page(form: BudgetForm) -> Any:
+@bp.get("/contact-tasks")
+@staff("tasks.view")
+def tasks() -> Any:
+    state = _task_state()
+    found = _task_listing(state)
+    page = keyset(found, queries.TASK_ORDERS[state], request.args.get("cursor"))
+    chosen = [
+        ("who", who, _("Mine") if who == "me" else _("Nobody's yet"))
+        for who in [request.args.get("who", "")]
+        if who in ("me", "nobody")
+    ]
+    if words := request.args.get("q", "").strip()[:100]:
+        chosen.append(("q", words, _("Search: %(words)s", words=words)))
     return render_template(
-        "channels/budget.html",
-        form=form,
-        hours=rules.quiet_map(services.quiet_hours()),
-        used=queries.budget_use(),
-        caps=services.budget(),
-        posted=request.method == "POST",
+        "channels/tasks.html",
+        page=page,
+        count=capped_count(found),
+        state=state,
+        views=[
+            (label, url_with(state=None if one is TaskState.OPEN else one.value), state is one, None)
+            for one, label in labels.TASK_STATES.items()
+        ],
+        chosen=chosen,
+        now=clock.now(),
+        labels=labels,
     )
+
+
+@bp.post("/contact-tasks/export")
+@staff("tasks.view")
+def export_tasks() -> Any:
+    state = _task_state()
+    rows = queries.export_tasks(_task_listing(state), state)
+    audit.record("contact_tasks.exported", "contact_task", None, after={"rows": len(rows)})
+    return csv_response(
+        "contact-tasks.csv",
+        [_("Customer"), _("Phone"), _("Title"), _("State"), _("Due"), _("Taken by"), _("What was said")],
+        [
+            (
+                member.shown_name,
+                masked_phone(member.phone),
+                task.title,
+                labels.TASK_STATES[task.state],
+                clock.local(task.due_at).strftime("%Y-%m-%d %H:%M"),
+                name or "",
+                task.note,
+            )
+            for task, member, name in rows
+        ],
+    )
+
+
+@bp.post("/contact-tasks/take")
+@staff("tasks.handle")
+def take_tasks() -> Any:
+    wanted = [int(text) for text in request.form.getlist("ids") if text.isdecimal() and len(text) < 19][:500]
+    mine = sum(services.take_task(task_id, acting_staff().id) for task_id in wanted)
+    flash(
+        ngettext("%(num)d task is yours now.", "%(num)d tasks are yours now.", mine), "positive" if mine else "caution"
+    )
+    return redirect(url_for(".tasks", who="me"))
+
+
+def _task_page(task: Any, form: Any = None, revealed: bool = False) -> Any:
+    return render_template(
+        "channels/task.html",
+        task=task,
+        member=members.get_member(task.member_id),
+        name=queries.staff_name(task.staff_id),
+        mine=task.staff_id in (None, acting_staff().id),
+        form=form or TaskOutcomeForm(formdata=None),
+        revealed=revealed,
+        labels=labels,
+        now=clock.now(),
+    )
+
+
+@bp.get("/contact-tasks/<int:task_id>")
+@staff("tasks.view")
+def task(task_id: int) -> Any:
+    return _task_page(services.get_task(task_id))
+
+
+@bp.post("/contact-tasks/<int:task_id>/phone")
+@staff("tasks.handle")
+def task_phone(task_id: int) -> Any:
+    """Whoever is to call sees the number: the task becomes theirs, and that they looked is kept in the audit trail."""
+    found = services.get_task(task_id)
+    if not services.take_task(task_id, acting_staff().id):
+        flash(_("A colleague has this task."), "caution")
+        return redirect(url_for(".task", task_id=task_id))
+    audit.record("member.revealed", "member", found.member_id, after={"reason": "call", "task": task_id})
+    return _task_page(services.get_task(task_id), revealed=True)
+
+
+@bp.post("/contact-tasks/<int:task_id>/outcome")
+@staff("tasks.handle")
+def task_outcome(task_id: int) -> Any:
+    found, form = services.get_task(task_id), TaskOutcomeForm()
+    if not form.validate():
+        return _task_page(found, form), 422
+    services.end_task(task_id, TaskState(form.outcome.data), form.note.data or "", acting_staff().id)
+    flash(_("Written down."), "positive")
+    return redirect(url_for(".tasks"))
+
+
+@bp.post("/contact-tasks/<int:task_id>/reopen")
+@staff("tasks.handle")
+def reopen_task(task_id: int) -> Any:
+    services.reopen_task(task_id)
+    flash(_("The task is on the list again."), "positive")
+    return redirect(url_for(".task", task_id=task_id))

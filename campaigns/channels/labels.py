@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from kernel import clock
-from kernel.i18n import date_time
+from kernel.i18n import date_time, number
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
 from . import services
-from .models import Account, ChannelKind
+from .models import Account, ChannelHour, ChannelKind, PostingState, TaskState
 
 KINDS = {
     ChannelKind.INBOX: _l("Inbox"),
@@ -25,6 +28,72 @@ SECURITIES = {
     "tls": _l("TLS from the start (port 465)"),
     "none": _l("None (only on this machine or a private network)"),
 }
+PROVIDERS = {
+    "aliyun": _l("Aliyun"),
+    "gateway": _l("another gateway over HTTP"),
+}
+FORMS = {
+    "json": _l("JSON"),
+    "form": _l("form fields"),
+}
+ROBOTS = {
+    "feishu": _l("Feishu"),
+    "dingtalk": _l("DingTalk"),
+    "wecom": _l("WeCom"),
+}
+KIND_ICONS = {
+    ChannelKind.INBOX: "inbox",
+    ChannelKind.EMAIL: "mail",
+    ChannelKind.SMS: "message-2",
+    ChannelKind.WECOM: "messages",
+    ChannelKind.TASK: "phone",
+    ChannelKind.WEBHOOK: "webhook",
+    ChannelKind.ROBOT: "broadcast",
+    ChannelKind.GROUP_POST: "article",
+}
+# What each kind is good for, in a sentence.
+ABOUT = {
+    ChannelKind.INBOX: _l("Messages on the member's own page; needs no account anywhere."),
+    ChannelKind.EMAIL: _l("Over any mail server, with one-click unsubscribe."),
+    ChannelKind.SMS: _l("Text messages with signature and opt-out, over Aliyun or any HTTP gateway."),
+    ChannelKind.WECOM: _l("Mass sends that staff confirm in WeCom."),
+    ChannelKind.TASK: _l("A colleague calls or writes, and says what came of it."),
+    ChannelKind.WEBHOOK: _l("Signed JSON to a program of your own."),
+    ChannelKind.ROBOT: _l("Passes posts on to a chat in Feishu, DingTalk or WeCom, and tells the staff."),
+    ChannelKind.GROUP_POST: _l("A post in the shop's own groups."),
+}
+# What is known when a worker dies, or the other side falls silent, in the middle of it.
+ONCE = {
+    "truly": _l("nothing lost, nothing twice"),
+    "keyed": _l("nothing twice where the receiver keeps keys, else shown as in doubt"),
+    "doubt": _l("shown as in doubt, never sent again by itself"),
+    "person": _l("a person confirms each"),
+}
+_FAULTS = {
+    "signature_missing": _l("The text does not begin with the signature."),
+    "opt_out_missing": _l("The text does not say how to stop."),
+    "link_personal": _l("The text has a link of the member's own."),
+    "message_too_long": _l("The text is too long."),
+    "template_unknown": _l("The text fits no approved template."),
+    "wecom_quota": _l("The customer has had this month's mass messages."),
+    "wecom_no_customer": _l("Is no customer of the staff at WeCom."),
+    "not_confirmed": _l("Nobody of the staff sent it within a week."),
+    "no_answer": _l("No answer came."),
+    "too_late": _l("It waited too long to be news."),
+}
+TASK_STATES = {
+    TaskState.OPEN: _l("Open"),
+    TaskState.DONE: _l("Done"),
+    TaskState.NOT_REACHED: _l("Not reached"),
+    TaskState.REFUSED: _l("Wants no calls"),
+}
+POSTING_STATES = {
+    PostingState.WAITING: _l("Waiting"),
+    PostingState.SENDING: _l("On its way"),
+    PostingState.SENT: _l("Sent"),
+    PostingState.FAILED: _l("Failed"),
+    PostingState.UNKNOWN: _l("In doubt"),
+}
 CONTACTS = {
     "sms": _l("SMS (to the phone)"),
     "email": _l("e-mail (to the address)"),
@@ -32,10 +101,50 @@ CONTACTS = {
 }
 
 
+def fault(reason: str) -> str:
+    """Why a message was not taken: our own reasons in words, those of the other side as it said them."""
+    return str(_FAULTS.get(reason, reason))
+
+
+def rates(account: Account) -> str:
+    """How fast an account may send, in words."""
+    parts = [
+        text
+        for rate, text in (
+            (account.rate_per_second, _("%(rate)s a second", rate=number(account.rate_per_second or 0))),
+            (account.rate_per_minute, _("%(rate)s a minute", rate=number(account.rate_per_minute or 0))),
+            (account.rate_per_hour, _("%(rate)s an hour", rate=number(account.rate_per_hour or 0))),
+            (account.rate_per_day, _("%(rate)s a day", rate=number(account.rate_per_day or 0))),
+        )
+        if rate
+    ]
+    return " · ".join(parts) if parts else str(_("as fast as it takes them"))
+
+
+def hours(rows: Iterable[ChannelHour]) -> list[dict[str, Any]]:
+    """The bars of the hours of a day."""
+    return [
+        {
+            "label": clock.local(row.hour_at).strftime("%H:00"),
+            "value": row.accepted,
+            "text": number(row.accepted),
+            "tone": "negative" if row.rejected + row.unknown > row.accepted else "accent",
+        }
+        for row in rows
+    ]
+
+
 def health(account: Account) -> tuple[str, str, str]:
     """How an account is: a tone, a word, and a sentence that may be empty."""
     now = clock.now()
     if account.paused_at is not None:
+        if account.tripped and account.probe_at is not None:
+            words = _(
+                "%(error)s. Tried again by itself at %(time)s.",
+                error=account.pause_reason or "",
+                time=date_time(account.probe_at),
+            )
+            return "negative", _("Paused by itself"), words
         return "negative", _("Paused"), account.pause_reason or ""
     resting = services.rests_until(account, now)
     if resting is not None:

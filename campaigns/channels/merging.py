@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import case, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -9,7 +11,8 @@ from kernel.db import db
 from kernel.i18n import lazy_gettext as _l
 from membership.members.services import merge
 
-from .models import ContactLedger, InboxMessage
+from . import rules
+from .models import ContactCount, ContactTask, DeadAddress, InboxMessage, Reply, WecomRecipient
 
 
 @merge.follower(InboxMessage.member_id)
@@ -17,32 +20,46 @@ def follow_messages(merging: merge.Merging) -> None:
     merging.repoint(InboxMessage.member_id, label=_l("Messages"))
 
 
-@merge.follower(ContactLedger.member_id)
+@merge.follower(Reply.member_id)
+def follow_replies(merging: merge.Merging) -> None:
+    merging.repoint(Reply.member_id)
+
+
+@merge.follower(ContactTask.member_id)
+def follow_tasks(merging: merge.Merging) -> None:
+    merging.repoint(ContactTask.member_id, label=_l("Contact tasks"))
+
+
+@merge.follower(DeadAddress.member_id)
+def follow_dead_addresses(merging: merge.Merging) -> None:
+    merging.join(DeadAddress.member_id, DeadAddress.contact, DeadAddress.address)
+
+
+@merge.follower(WecomRecipient.member_id)
+def follow_mass_sends(merging: merge.Merging) -> None:
+    merging.repoint(WecomRecipient.member_id)
+
+
+@merge.follower(ContactCount.member_id)
 def follow_budget(merging: merge.Merging) -> None:
-    ledger = ContactLedger.__table__
-    rows = db.session.execute(
-        select(ledger).where(ledger.c.member_id == merging.absorbed).order_by(ledger.c.month_on).with_for_update()
-    ).all()
-    if not rows:
+    rows = ContactCount.__table__
+    lost = db.session.execute(select(rows).where(rows.c.member_id == merging.absorbed).with_for_update()).one_or_none()
+    if lost is None:
         return
-    with merging.watching(ContactLedger, ContactLedger.member_id.in_(merging.pair)):
-        db.session.execute(ledger.delete().where(ledger.c.member_id == merging.absorbed))
-        for row in rows:
-            fresh = upsert(ledger).values(**{**row._mapping, "member_id": merging.survivor})
-            theirs = fresh.excluded
-            # The later of the two days is the latest; what was said on the same day adds up.
-            today = case(
-                (ledger.c.day_on == theirs.day_on, ledger.c.day_total + theirs.day_total),
-                (ledger.c.day_on < theirs.day_on, theirs.day_total),
-                else_=ledger.c.day_total,
-            )
-            db.session.execute(
-                fresh.on_conflict_do_update(
-                    index_elements=[ledger.c.member_id, ledger.c.month_on],
-                    set_={
-                        "total": ledger.c.total + theirs.total,
-                        "day_total": today,
-                        "day_on": func.greatest(ledger.c.day_on, theirs.day_on),
-                    },
-                )
-            )
+    with merging.watching(ContactCount, ContactCount.member_id.in_(merging.pair)):
+        db.session.execute(rows.delete().where(rows.c.member_id == merging.absorbed))
+        fresh = upsert(rows).values(**{**lost._mapping, "member_id": merging.survivor})
+        theirs = fresh.excluded
+        values: dict[str, Any] = {}
+        for window in rules.WINDOWS:
+            start = f"{window}_on"
+            values[start] = func.greatest(rows.c[start], theirs[start])
+            for column in rows.c:
+                if column.name.startswith(f"{window}_") and column.name != start:
+                    # The later window is the present one; what was said within the same one adds up.
+                    values[column.name] = case(
+                        (rows.c[start] == theirs[start], column + theirs[column.name]),
+                        (rows.c[start] < theirs[start], theirs[column.name]),
+                        else_=column,
+                    )
+        db.session.execute(fresh.on_conflict_do_update(index_elements=[rows.c.member_id], set_=values))

@@ -10,15 +10,26 @@ from urllib.parse import urlsplit
 
 from flask import current_app
 
+from community.posts.models import PostKind
 from kernel import shop
 from membership.members.models import Contact
 
 from .adapters import Adapter
+from .adapters.aliyun import ENDPOINT, Access, Aliyun
 from .adapters.email import Email, Server, parse_url
+from .adapters.feed import Feed
+from .adapters.gateway import Form, Gateway
 from .adapters.inbox import Inbox
+from .adapters.robot import Chat, Robot, RobotKind
+from .adapters.tasks import Tasks
+from .adapters.texting import Texting
 from .adapters.webhook import Hook, Webhook
+from .adapters.wecom import ENDPOINT as WECOM_ENDPOINT
+from .adapters.wecom import Corp, Wecom
 from .models import Account, ChannelKind
 from .sealing import unseal
+from .services import texts
+from .services.accounts import secrets_of
 
 
 def server_of(account: Account) -> Server:
@@ -56,10 +67,74 @@ def hook_of(account: Account) -> Hook:
     )
 
 
+def texting_of(account: Account) -> Texting:
+    """The way an account sends text messages: over Aliyun, or over a gateway of the shop's choice."""
+    said, terms = account.settings, texts.terms_of(account)
+    if said["provider"] == "aliyun":
+        return Aliyun(
+            Access(
+                key_id=said["key_id"],
+                key_secret=unseal(account.secret),
+                terms=terms,
+                templates=texts.templates_of(account),
+                endpoint=said.get("endpoint") or ENDPOINT,
+                timeout_seconds=said.get("timeout_seconds", 10.0),
+            )
+        )
+    return Gateway(
+        Form(
+            url=said["url"],
+            terms=terms,
+            template=said["template"],
+            form=said.get("form", "json"),
+            headers=said.get("headers", ""),
+            secret=unseal(account.secret),
+            ok_path=said.get("ok_path", ""),
+            ok_value=said.get("ok_value", ""),
+            id_path=said.get("id_path", ""),
+            reason_path=said.get("reason_path", ""),
+            idempotent=said.get("idempotent", False),
+            timeout_seconds=said.get("timeout_seconds", 10.0),
+        )
+    )
+
+
+def chat_of(account: Account) -> Chat:
+    """The chat of a robot. Its address has its key in it, and so lies sealed like its secret."""
+    sealed = secrets_of(account)
+    return Chat(
+        RobotKind(account.settings["robot"]),
+        sealed.get("url", ""),
+        sealed.get("secret", ""),
+        account.settings.get("timeout_seconds", 10.0),
+    )
+
+
+def corp_of(account: Account) -> Corp:
+    """The company at WeCom of an account."""
+    said = account.settings
+    return Corp(
+        account_id=account.id,
+        corp_id=said["corp_id"],
+        secret=secrets_of(account).get("secret", ""),
+        sender=said.get("sender", ""),
+        per_month=said.get("per_month", 4),
+        endpoint=said.get("endpoint") or WECOM_ENDPOINT,
+        timeout_seconds=said.get("timeout_seconds", 10.0),
+    )
+
+
 _makers: dict[ChannelKind, Callable[[Account], Adapter]] = {
     ChannelKind.INBOX: lambda account: Inbox(),
     ChannelKind.EMAIL: lambda account: Email(server_of(account)),
+    ChannelKind.SMS: texting_of,
+    ChannelKind.WECOM: lambda account: Wecom(corp_of(account)),
+    ChannelKind.TASK: lambda account: Tasks(account.id, account.settings.get("days", 2)),
     ChannelKind.WEBHOOK: lambda account: Webhook(hook_of(account)),
+    ChannelKind.ROBOT: lambda account: Robot(chat_of(account)),
+    ChannelKind.GROUP_POST: lambda account: Feed(
+        account.id, account.settings.get("groups", []), PostKind(account.settings.get("post_kind", "promotion"))
+    ),
 }
 _kept: dict[int, tuple[Any, Adapter]] = {}
 _lock = threading.Lock()

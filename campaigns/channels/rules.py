@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+
+from .models import ContactClass
 
 BREAKER = 20
 # Instants are whole microseconds, so that a bucket may be filled up to this much too late.
@@ -13,27 +16,90 @@ FIRST_BACKOFF = timedelta(seconds=15)
 LONGEST_BACKOFF = timedelta(minutes=10)
 
 
+WINDOWS = ("day", "week", "month")
+RANKS = 5
+
+
+@dataclass(frozen=True)
+class Caps:
+    """How many messages a member may get on a calendar day, in a week from Monday, in a calendar month; None is no cap."""
+
+    per_day: int | None = None
+    per_week: int | None = None
+    per_month: int | None = None
+
+    @property
+    def windows(self) -> tuple[int | None, int | None, int | None]:
+        return self.per_day, self.per_week, self.per_month
+
+
 @dataclass(frozen=True)
 class Budget:
-    """The contact budget: marketing messages a member on a calendar day and in a calendar month; None is no cap."""
+    """The contact budget: caps on all marketing messages together, each beside the caps of its own class."""
 
     per_day: int | None = 1
+    per_week: int | None = None
     per_month: int | None = 4
+    by_class: Mapping[ContactClass, Caps] = field(default_factory=dict)
+    # A tier's caps stand in the place of the first three.
+    by_rank: Mapping[int, Caps] = field(default_factory=dict)
+    # So many more than usual on these days, in every window.
+    extra: Mapping[date, int] = field(default_factory=dict)
+
+    def caps_of(self, rank: int, day: date) -> tuple[int | None, int | None, int | None]:
+        """The caps over all classes of a member of a tier on a day: a day's, a week's, a month's."""
+        windows = self.by_rank[rank].windows if rank in self.by_rank else (self.per_day, self.per_week, self.per_month)
+        day_cap, week_cap, month_cap = (None if cap is None else cap + self.extra.get(day, 0) for cap in windows)
+        return day_cap, week_cap, month_cap
+
+    def caps_of_class(self, contact_class: ContactClass, day: date) -> tuple[int | None, int | None, int | None]:
+        """The caps of one class on a day."""
+        windows = self.by_class[contact_class].windows if contact_class in self.by_class else (None, None, None)
+        day_cap, week_cap, month_cap = (None if cap is None else cap + self.extra.get(day, 0) for cap in windows)
+        return day_cap, week_cap, month_cap
+
+
+def full_window(
+    counts: Mapping[str, int], class_counts: Mapping[str, int], caps: Sequence[int | None], own: Sequence[int | None]
+) -> str | None:
+    """Which cap a member has reached, the longest window first: `month`, `week`, `day`, then `class_month` and so on."""
+    for prefix, used, limits in (("", counts, caps), ("class_", class_counts, own)):
+        for window, cap in reversed(list(zip(WINDOWS, limits, strict=True))):
+            if cap is not None and used.get(window, 0) >= cap:
+                return prefix + window
+    return None
 
 
 @dataclass(frozen=True)
 class Quiet:
-    """The hours of the shop's wall clock in which nothing that makes a sound is sent; equal ends mean none."""
+    """The hours of the shop's wall clock in which nothing that makes a sound is sent; equal ends mean none.
+
+    The days named are quiet from midnight to midnight.
+    """
 
     since: time = time(22, 0)
     until: time = time(8, 0)
+    days: frozenset[date] = frozenset()
 
 
 def quiet_end(wall: datetime, quiet: Quiet) -> datetime | None:
-    """When the quiet hours that hold at an instant on the shop's wall clock end, or None when it is not quiet.
+    """When the quiet that holds at an instant on the shop's wall clock ends, or None when it is not quiet.
 
-    `wall` is aware, in the shop's time zone, and so is the answer.
+    `wall` is aware, in the shop's time zone, and so is the answer. A quiet day runs into the quiet hours after it.
     """
+    found: datetime | None = None
+    at = wall
+    for _turn in range(2 * len(quiet.days) + 2):
+        ends = _hours_end(at, quiet)
+        if ends is None and at.date() in quiet.days:
+            ends = datetime.combine(at.date() + timedelta(days=1), time(0), tzinfo=at.tzinfo)
+        if ends is None:
+            break
+        found = at = ends
+    return found
+
+
+def _hours_end(wall: datetime, quiet: Quiet) -> datetime | None:
     at, today = wall.timetz().replace(tzinfo=None), wall.date()
     if quiet.since == quiet.until:
         return None
@@ -86,6 +152,11 @@ def backoff(errors: int) -> timedelta:
     """How long an account rests after its `errors`-th failed connection in a row: 15 s, doubled each time, at most 10 min."""
     doubled: timedelta = FIRST_BACKOFF * 2 ** min(max(errors - 1, 0), 12)
     return min(doubled, LONGEST_BACKOFF)
+
+
+def week_of(day: date) -> date:
+    """The Monday of a date's week: the window of the weekly cap."""
+    return day - timedelta(days=day.weekday())
 
 
 def month_of(day: date) -> date:

@@ -62,6 +62,7 @@ CONTACTS = {
     Contact.EMAIL: _l("E-mails"),
     Contact.SMS: _l("SMS"),
     Contact.CALL: _l("Phone call"),
+    Contact.WECOM: _l("WeCom"),
 }
 # The same, said to the person.
 CONTACTS_FOR_THEM = {
@@ -69,6 +70,7 @@ CONTACTS_FOR_THEM = {
     Contact.EMAIL: _l("E-mails"),
     Contact.SMS: _l("Text messages"),
     Contact.CALL: _l("Phone calls"),
+    Contact.WECOM: _l("WeCom"),
 }
 CUSTOMER_TYPES = {
     CustomerType.RATIONAL: _l("Rational: wants facts"),
@@ -130,7 +132,11 @@ TABLES = {
     "call_task": _l("Call-backs"),
     "call_task_order": _l("Orders of call-backs"),
     "inbox_message": _l("Messages"),
-    "contact_ledger": _l("Contact budget"),
+    "contact_count": _l("Contact budget"),
+    "contact_task": _l("Contact tasks"),
+    "channel_reply": _l("Answers to text messages"),
+    "dead_address": _l("Addresses that cannot be reached"),
+    "wecom_recipient": _l("Mass sends over WeCom"),
     "delivery": _l("Messages of pushes"),
     "click": _l("Clicks"),
     "attribution": _l("Orders that a push led to"),
@@ -160,6 +166,8 @@ _SOURCES = {
     "portal": _l("on their own page"),
     "unsubscribe": _l("through the unsubscribe link"),
     "undo": _l("took the unsubscribing back"),
+    "sms_reply": _l("in answer to a text message"),
+    "complaint": _l("by a complaint about an e-mail"),
     "import": _l("taken over from a file"),
     "demo": _l("demo shop"),
     "kept_opt_out": _l("had opted out before"),

@@ -55,6 +55,7 @@ class Contact(enum.StrEnum):
     EMAIL = "email"
     SMS = "sms"
     CALL = "call"
+    WECOM = "wecom"
 
 
 class Purpose(enum.StrEnum):

@@ -92,5 +92,8 @@ class Adapter(Protocol):
     def submit(self, batch: Sequence[Message]) -> list[Outcome]:
         """Hand a batch over; one outcome a message, in order. Never raises for what the other side does."""
 
+    def probe(self) -> str | None:
+        """Try, without sending anything, whether the other side is there: None, or what is wrong."""
+
     def close(self) -> None:
         """Let go of connections."""

@@ -23,6 +23,7 @@ from markupsafe import Markup, escape
 from kernel import clock
 from membership.members.models import Contact
 
+from .. import bounces
 from ..models import ChannelKind
 from . import Abilities, Message, Outcome, Status
 
@@ -140,6 +141,15 @@ class Email:
             self._connection = self._open()
         return self._connection
 
+    def probe(self) -> str | None:
+        """Whether the mail server lets us in: None, or what is wrong."""
+        try:
+            self._connected()
+        except (OSError, smtplib.SMTPException, ssl.SSLError) as error:
+            self.close()
+            return self._words(error)
+        return None
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -173,14 +183,16 @@ class Email:
             return Outcome(Status.RETRY, self._words(error), down=True)
         on_its_way = False
         try:
-            for step in (
-                lambda: connection.mail(self.server.sender),
-                lambda: connection.rcpt(message.address),
-                self._data,
+            for number, step in enumerate(
+                (
+                    lambda: connection.mail(self.server.sender),
+                    lambda: connection.rcpt(message.address),
+                    self._data,
+                )
             ):
                 code, words = step()
                 if code not in (250, 251, 354):
-                    return self._refused(code, words)
+                    return self._refused(code, words, of_address=number == 1)
             on_its_way = True
             code, words = self._text(content)
             self._used_at = time.monotonic()
@@ -208,7 +220,7 @@ class Email:
         self._connection.send(dotted + (b"" if dotted.endswith(b"\r\n") else b"\r\n") + b".\r\n")
         return self._connection.getreply()
 
-    def _refused(self, code: int, words: bytes) -> Outcome:
+    def _refused(self, code: int, words: bytes, of_address: bool = False) -> Outcome:
         said = f"{code} {words.decode('utf-8', 'replace')}"[:300]
         if code == 421 or code == -1:
             # The server closes the connection; the next message opens a new one.
@@ -219,7 +231,8 @@ class Email:
                 self._connection.rset()
         except (OSError, smtplib.SMTPException):
             self.close()
-        return Outcome(Status.REJECTED if 500 <= code < 600 else Status.RETRY, said)
+        bounced = of_address and bounces.hard(code, said)
+        return Outcome(Status.REJECTED if 500 <= code < 600 else Status.RETRY, said, bounced=bounced)
 
     def _words(self, error: Exception) -> str:
         return f"{self.server.host}: {error or type(error).__name__}"[:300]

@@ -50,5 +50,9 @@ class Inbox:
             )
         return [Outcome(Status.ACCEPTED, provider_id=m.key) for m in batch]
 
+    def probe(self) -> str | None:
+        """It is our own table."""
+        return None
+
     def close(self) -> None:
         return None

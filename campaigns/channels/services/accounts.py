@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,9 +16,9 @@ from kernel.db import db
 from kernel.errors import NotFound
 from kernel.i18n import gettext as _
 
-from ..adapters import Outcome, Status
+from .. import pace
 from ..models import Account, ChannelKind
-from ..sealing import seal
+from ..sealing import seal, unseal
 
 
 def inbox_account() -> Account:
@@ -65,60 +66,56 @@ def save_account(
     kind: ChannelKind,
     name: str,
     settings: dict[str, Any],
-    rate_per_second: int | None,
-    secret: str | None,
+    rates: pace.Rates,
+    secret: str | dict[str, str] | None,
     account: Account | None = None,
 ) -> Account:
-    """Set an account up, or change one; a secret of None keeps the present one. The secret never goes into the audit."""
+    """Set an account up, or change one; a secret of None keeps the present one. The secret never goes into the audit.
+
+    A kind with several secrets is given those that are new by their names.
+    """
     before = {"name": account.name, **account.settings} if account is not None else None
     if account is None:
         account = Account(kind=kind, created_at=clock.now())
         db.session.add(account)
     account.name = " ".join(name.split())
     account.settings = settings
-    account.rate_per_second = rate_per_second
-    if secret is not None:
+    account.rate_per_second, account.rate_per_minute = rates.second, rates.minute
+    account.rate_per_hour, account.rate_per_day = rates.hour, rates.day
+    if isinstance(secret, dict):
+        account.secret = seal(json.dumps(secrets_of(account) | secret)) if secret else account.secret
+    elif secret is not None:
         account.secret = seal(secret)
     db.session.flush()
     audit.record("channel_account.saved", "channel_account", account.id, before, {"name": account.name, **settings})
     return account
 
 
+def secrets_of(account: Account) -> dict[str, str]:
+    """The secrets of an account that has several, by their names; empty when there are none or they cannot be read."""
+    try:
+        found = json.loads(unseal(account.secret) or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def pause_account(account: Account, reason: str) -> None:
-    """Send nothing over an account until it is let go on."""
-    if account.paused_at is None:
+    """Send nothing over an account until it is let go on by a person. One that the breaker paused stays so for good."""
+    if account.paused_at is not None and account.tripped:
+        account.tripped, account.probe_at = False, None
+        audit.record("channel_account.paused", "channel_account", account.id, after={"reason": reason})
+    elif account.paused_at is None:
         account.paused_at, account.pause_reason = clock.now(), reason
         audit.record("channel_account.paused", "channel_account", account.id, after={"reason": reason})
 
 
 def resume_account(account: Account) -> None:
     """Let an account go on, with its errors forgotten."""
-    account.paused_at = account.pause_reason = account.retry_at = None
-    account.errors_in_row = 0
+    account.paused_at = account.pause_reason = account.retry_at = account.probe_at = None
+    account.errors_in_row = account.probes = 0
+    account.tripped = False
     audit.record("channel_account.resumed", "channel_account", account.id)
-
-
-def ask_test(account: Account, address: str) -> None:
-    """Note that a test is to be sent; a job sends it."""
-    account.tested_at, account.tested_to = clock.now(), address
-    account.test_outcome = account.test_passed = None
-    audit.record("channel_account.tested", "channel_account", account.id)
-
-
-def test_key(account: Account) -> str:
-    """The key of an account's latest test."""
-    return f"test:{account.id}.{int(account.tested_at.timestamp()) if account.tested_at else 0}"
-
-
-def note_test(account_id: int, outcome: Outcome) -> None:
-    """Write down what became of a test. One that was taken ends a rest, but no pause: somebody decides that."""
-    account = get_account(account_id)
-    account.test_passed = outcome.status is Status.ACCEPTED
-    account.test_outcome = str(outcome.reason or outcome.provider_id or outcome.status.value)[:500]
-    if account.test_passed:
-        account.retry_at = None
-        if account.paused_at is None:
-            account.errors_in_row = 0
 
 
 def shown_name(account: Account) -> str:
@@ -126,9 +123,14 @@ def shown_name(account: Account) -> str:
     return str(_("Inbox on the member's page")) if account.kind == ChannelKind.INBOX else account.name
 
 
+def reaching_members() -> list[Account]:
+    """The accounts that bring messages to single members; what is said to a whole group goes another way."""
+    return [account for account in accounts() if account.kind not in (ChannelKind.ROBOT, ChannelKind.GROUP_POST)]
+
+
 def makes_no_sound(account: Account) -> bool:
     """Whether quiet hours do not concern an account."""
-    return account.kind == ChannelKind.INBOX
+    return account.kind in (ChannelKind.INBOX, ChannelKind.TASK, ChannelKind.GROUP_POST)
 
 
 def rests_until(account: Account, now: datetime) -> datetime | None:

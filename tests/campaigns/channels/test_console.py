@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from campaigns.channels import registry, services
+from campaigns.channels import pace, registry, services
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.channels.sealing import unseal
 from kernel import shop
@@ -105,7 +105,7 @@ def test_a_test_is_sent_by_a_worker_and_its_outcome_shown(db: Any, owner_client:
         "username": "",
         "timeout_seconds": 1,
     }
-    account = services.save_account(ChannelKind.EMAIL, "Mail", settings, None, None)
+    account = services.save_account(ChannelKind.EMAIL, "Mail", settings, pace.Rates(), None)
     answer = owner_client.post(f"/console/channels/{account.id}/test", data={"address": "me@shop.example"})
     assert answer.status_code == 302
     assert "hx-get" in owner_client.get(f"/console/channels/{account.id}/health").text
@@ -159,3 +159,122 @@ def test_the_marketer_sees_channels_and_changes_none(staff_client: Any, inbox: A
     assert browser.get("/console/channels/new/email").status_code == 403
     assert browser.post(f"/console/channels/{inbox.id}/pause").status_code == 403
     assert browser.post("/console/contact-budget", data={}).status_code == 403
+
+
+# ── Every kind of account ───────────────────────────────────────────────────────────────────────────────────────────
+
+ALIYUN = {
+    "name": "短信",
+    "provider": "aliyun",
+    "signature": "【青荷茶铺】",
+    "opt_out": "拒收请回复R",
+    "key_id": "LTAI",
+    "key": "hush hush",
+    "templates": "SMS_1234 新茶到店${what}，拒收请回复R",
+    "rate_per_minute": "600",
+    "rate_per_day": "20000",
+}
+GATEWAY = {
+    "name": "网关",
+    "provider": "gateway",
+    "signature": "青荷茶铺",
+    "opt_out": "退订回T",
+    "url": "https://gateway.example/sms",
+    "form": "json",
+    "template": '{"m": "{phone}", "c": "{text}"}',
+}
+WECOM = {"name": "企微", "corp_id": "wwcorp", "secret": "hush hush", "per_month": "4"}
+ROBOT = {
+    "name": "飞书群",
+    "robot": "dingtalk",
+    "url": "https://oapi.dingtalk.com/robot/send?access_token=hush",
+    "notices": "y",
+}
+TASK = {"name": "电话", "days": "2"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed"),
+    [("sms", ALIYUN), ("sms", GATEWAY), ("wecom", WECOM), ("robot", ROBOT), ("task", TASK)],
+    ids=["aliyun", "gateway", "wecom", "robot", "task"],
+)
+def test_each_kind_is_set_up_and_shows_no_secret(db: Any, owner_client: Any, kind: str, typed: dict[str, str]) -> None:
+    assert owner_client.get(f"/console/channels/new/{kind}").status_code == 200
+    answer = owner_client.post(f"/console/channels/new/{kind}", data=typed)
+    assert answer.status_code == 302, answer.text
+    account = db.session.scalars(select(Account).where(Account.kind == kind)).one()
+    page = owner_client.get(answer.location).text
+    assert "hush" not in page + str(account.settings) + (account.secret or "")
+    assert "hush" not in str([e.after for e in db.session.scalars(select(AuditEntry))])
+    assert owner_client.get(f"/console/channels/{account.id}/record").status_code == 200
+    registry.adapter_of(account)
+    # Saved again without typing the secret, it keeps it.
+    before = account.secret
+    kept = {name: value for name, value in typed.items() if "hush" not in value}
+    assert owner_client.post(answer.location, data=kept).status_code == 302
+    db.session.refresh(account)
+    assert bool(account.secret) == bool(before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "change", "field"),
+    [
+        ("sms", ALIYUN, {"signature": ""}, "signature"),
+        ("sms", ALIYUN, {"signature": "青荷 茶铺"}, "signature"),
+        ("sms", ALIYUN, {"signature": "【】"}, "signature"),
+        ("sms", ALIYUN, {"opt_out": ""}, "opt_out"),
+        ("sms", ALIYUN, {"opt_out": "谢谢"}, "opt_out"),
+        ("sms", ALIYUN, {"key_id": ""}, "key_id"),
+        ("sms", ALIYUN, {"key": ""}, "key"),
+        ("sms", ALIYUN, {"templates": ""}, "templates"),
+        ("sms", ALIYUN, {"templates": "SMS_1234 新茶到店"}, "templates"),
+        ("sms", ALIYUN, {"rate_per_minute": "0"}, "rate_per_minute"),
+        ("sms", GATEWAY, {"url": ""}, "url"),
+        ("sms", GATEWAY, {"url": "http://gateway.example/"}, "url"),
+        ("sms", GATEWAY, {"url": "https://127.0.0.1/"}, "url"),
+        ("sms", GATEWAY, {"template": "{"}, "template"),
+        ("sms", GATEWAY, {"template": '{"c": "{text}"}'}, "template"),
+        ("sms", GATEWAY, {"headers": "nonsense"}, "headers"),
+        ("sms", GATEWAY, {"provider": "pigeon"}, "provider"),
+        ("wecom", WECOM, {"corp_id": "a b"}, "corp_id"),
+        ("wecom", WECOM, {"secret": ""}, "secret"),
+        ("wecom", WECOM, {"per_month": "99"}, "per_month"),
+        ("wecom", WECOM, {"aes_key": "short"}, "aes_key"),
+        ("wecom", WECOM, {"sender": "a b"}, "sender"),
+        ("robot", ROBOT, {"url": ""}, "url"),
+        ("robot", ROBOT, {"url": "https://169.254.169.254/"}, "url"),
+        ("robot", ROBOT, {"robot": "pigeon"}, "robot"),
+        ("robot", ROBOT, {"groups": "99"}, "groups"),
+        ("task", TASK, {"days": "0"}, "days"),
+        ("task", TASK, {"name": ""}, "name"),
+        ("group_post", {"name": "群"}, {}, "groups"),
+    ],
+)
+def test_each_field_of_each_kind_is_judged(
+    db: Any, owner_client: Any, kind: str, typed: dict[str, str], change: dict[str, str], field: str
+) -> None:
+    answer = owner_client.post(f"/console/channels/new/{kind}", data=typed | change)
+    assert answer.status_code == 422
+    assert f'id="{field}-error"' in answer.text or f'aria-describedby="{field}' in answer.text
+    assert db.session.scalar(select(func.count()).select_from(Account).where(Account.kind == kind)) == 0
+
+
+def test_a_robot_never_speaks_faster_than_its_chat_allows(db: Any, owner_client: Any) -> None:
+    owner_client.post("/console/channels/new/robot", data=ROBOT | {"rate_per_minute": "500"})
+    assert db.session.scalars(select(Account.rate_per_minute).where(Account.kind == ChannelKind.ROBOT)).one() == 20
+
+
+def test_addresses_of_callbacks_are_made_once(db: Any, owner_client: Any) -> None:
+    owner_client.post("/console/channels/new/sms", data=ALIYUN)
+    account = db.session.scalars(select(Account).where(Account.kind == ChannelKind.SMS)).one()
+    assert account.hook_token is None
+    owner_client.post(f"/console/channels/{account.id}/hooks")
+    token = account.hook_token
+    owner_client.post(f"/console/channels/{account.id}/hooks")
+    assert (account.hook_token, token in owner_client.get(f"/console/channels/{account.id}").text) == (token, True)
+
+
+def test_the_table_says_what_each_kind_can_do(owner_client: Any) -> None:
+    page = owner_client.get("/console/channels?lang=en").text
+    for kind in ChannelKind:
+        assert f"/console/channels/new/{kind}" in page or kind is ChannelKind.INBOX

@@ -129,8 +129,27 @@ def test_one_refused_address_does_not_spoil_the_batch(smtp: Controller, box: Box
     adapter.close()
     assert [o.status for o in outcomes] == [Status.ACCEPTED, Status.REJECTED, Status.RETRY, Status.ACCEPTED]
     assert "no such user" in outcomes[1].reason
+    assert [o.bounced for o in outcomes] == [False, True, False, False]
     assert not any(o.down for o in outcomes)
     assert [to for to, _ in box.mail] == ["m1@example.com", "m4@example.com"]
+
+
+def test_a_refusal_for_another_reason_says_nothing_of_the_address(smtp: Controller, box: Box) -> None:
+    box.refused = {"m2@example.com": "550 5.7.1 blocked", "m3@example.com": "552 5.2.2 mailbox full"}
+    adapter = Email(server_at(smtp))
+    outcomes = adapter.submit([message(2), message(3)])
+    adapter.close()
+    assert [(o.status, o.bounced) for o in outcomes] == [(Status.REJECTED, False)] * 2
+
+
+def test_a_probe_signs_in_and_sends_nothing(smtp: Controller, box: Box) -> None:
+    adapter = Email(server_at(smtp))
+    assert adapter.probe() is None
+    adapter.close()
+    assert box.mail == []
+    smtp.stop()
+    assert adapter.probe()
+    smtp.start()
 
 
 def test_a_refusal_after_the_text_is_a_refusal(smtp: Controller, box: Box) -> None:

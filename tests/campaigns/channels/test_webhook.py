@@ -65,7 +65,7 @@ class Answering(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def gateway() -> Iterator[Gateway]:
+def gateway(local: None) -> Iterator[Gateway]:
     server = Gateway()
     yield server
     server.shutdown()
@@ -145,7 +145,7 @@ def test_a_kept_connection_that_was_closed_is_opened_anew(app: Any, gateway: Gat
     assert gateway.connections == 2
 
 
-def test_a_gateway_that_is_down_loses_nothing(app: Any) -> None:
+def test_a_gateway_that_is_down_loses_nothing(app: Any, local: None) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
