@@ -148,7 +148,7 @@ def _orders(within_days: int | None, source: str | None, scope: Scope) -> Select
     return found if source is None else found.where(Order.source == source)
 
 
-def _deed(deed: str) -> Any:
+def who_did(deed: str) -> Any:
     """Who did it and when: a statement with the columns `member_id` and `at`."""
     match deed:
         case "claimed":
@@ -173,7 +173,7 @@ def _deed(deed: str) -> Any:
 
 
 def _did(rule: rules.DidRule, scope: Scope) -> ColumnElement[bool]:
-    acts = _deed(rule.deed).subquery()
+    acts = who_did(rule.deed).subquery()
     people = select(acts.c.member_id).where(acts.c.member_id.is_not(None), *scope.narrow(acts.c.member_id))
     if (since := _start(rule.within_days)) is not None:
         people = people.where(acts.c.at >= since)
@@ -298,13 +298,13 @@ def clause(rule: Any, scope: Scope = EVERYBODY, behind: tuple[int, ...] = ()) ->
         case rules.SpendRule() if rule.within_days is None and rule.source is None:
             return _holds(Member.spend, rule.from_fen, rule.to_fen)
         case rules.SpendRule():
-            found = _orders(rule.within_days, rule.source, scope)
-            return _counted(found, Order.member_id, func.sum(orders.spend()), rule.from_fen, rule.to_fen)
+            placed = _orders(rule.within_days, rule.source, scope)
+            return _counted(placed, Order.member_id, func.sum(orders.spend()), rule.from_fen, rule.to_fen)
         case rules.OrdersRule() if rule.within_days is None and rule.source is None:
             return _holds(Member.orders_count, rule.from_count, rule.to_count)
         case rules.OrdersRule():
-            found = _orders(rule.within_days, rule.source, scope)
-            return _counted(found, Order.member_id, func.count(), rule.from_count, rule.to_count)
+            placed = _orders(rule.within_days, rule.source, scope)
+            return _counted(placed, Order.member_id, func.count(), rule.from_count, rule.to_count)
         case rules.PointsRule():
             return _points(rule, scope)
         case rules.StageRule():

@@ -480,7 +480,8 @@ class RulesField(Field):
 
     def process(self, formdata: Any, data: Any = None, extra_filters: Any = None) -> None:
         """Take the rules from what was posted, else from a definition."""
-        self.process_errors, self.errors = [], ()
+        self.process_errors: list[str] = []
+        self.errors: list[str] = []
         self.built = False
         self.root = Draft(OF, {"match": ["all"]})
         given = data if isinstance(data, rules.Definition) else rules.Definition()
@@ -503,7 +504,7 @@ class RulesField(Field):
         if not nodes and not said:
             return False
         self.root.typed = nodes.pop((), {"match": ["all"]})
-        drafts = {(): self.root}
+        drafts: dict[tuple[int, ...], Draft] = {(): self.root}
         # The levels one after the other, so that a group stands before its rules.
         for path in sorted(nodes, key=lambda one: (len(one), one))[: rules.MOST_RULES + 1]:
             kind = (nodes[path].pop("kind", None) or [""])[0]

@@ -169,8 +169,8 @@ def phrase(rule: Any) -> str:
             return _bought(named, True, rule.within_days) if rule.ever else _bought_none(rule)
         case rules.OrderedOnRule():
             channel = members.source_label(rule.source)
-            words = _("ordered on %(channel)s", channel=channel) if rule.ever else None
-            return _within(words or _("did not order on %(channel)s", channel=channel), rule.within_days)
+            said = _("ordered on %(channel)s", channel=channel) if rule.ever else None
+            return _within(said or _("did not order on %(channel)s", channel=channel), rule.within_days)
         case rules.GroupRule():
             return _group(rule)
         case rules.TagRule():
@@ -210,9 +210,9 @@ def phrase(rule: Any) -> str:
                 )
             )
         case rules.CityRule():
-            names = _either(rule.names)
+            cities = _either(rule.names)
             return str(
-                _("live in %(names)s", names=names) if rule.inside else _("do not live in %(names)s", names=names)
+                _("live in %(names)s", names=cities) if rule.inside else _("do not live in %(names)s", names=cities)
             )
         case rules.CameFromRule():
             return str(_("came over %(names)s", names=_either([members.source_label(one) for one in rule.sources])))
@@ -300,7 +300,11 @@ def _opened(words: str) -> str:
 
 def sentence(rule: Any) -> str:
     """One rule in words, as a line of a list."""
-    return _opened(_tiers(rule.ranks)) if isinstance(rule, rules.TierRule) else _opened(phrase(rule))
+    if isinstance(rule, rules.TierRule):
+        return _opened(_tiers(rule.ranks))
+    if isinstance(rule, rules.Nested) and not rule.negated:
+        return _opened(_joined(rule.rules, rule.match))
+    return _opened(phrase(rule))
 
 
 def sentences(definition: rules.Definition) -> list[str]:

@@ -27,8 +27,8 @@ from . import clauses, rules
 from .clauses import EVERYBODY, Scope
 from .models import Audience, AudienceMember
 
-# How long people wait for an exact count, and for the rest of what a page shows of an audience.
-LIMIT_MS = 2_000
+# How long people wait for an exact count (with the estimate after it: two seconds), and for the rest of what a page shows.
+LIMIT_MS = 1_500
 ASIDE_MS = 1_000
 # Of so many members an estimate asks which belong.
 SAMPLE = 10_000

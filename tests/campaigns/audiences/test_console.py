@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from campaigns.audiences import queries, rules, services
 from campaigns.audiences.models import Audience, AudienceMember
+from campaigns.pushes.models import RunState
 from kernel import clock as kernel_clock
 from kernel.audit import AuditEntry
 from kernel.auth import Role
@@ -218,6 +219,18 @@ def test_audiences_are_included_and_excluded_but_never_in_a_circle(
     removed = owner_client.post(f"/console/audiences/{first.id}/remove")
     assert removed.status_code == 409
     assert how_many(db) == 2
+
+
+def test_an_audience_that_a_push_still_asks_for_stays(db: Any, owner_client: Any, make_push: Any) -> None:
+    listed = saved("High")
+    named = {"rules": [{"kind": "of", "rules": [{"kind": "saved", "audience_id": listed.id, "inside": True}]}]}
+    push, run = make_push(name="To the high ones", audience=named)
+    assert "To the high ones" in owner_client.get(f"/console/audiences/{listed.id}").text
+    assert owner_client.post(f"/console/audiences/{listed.id}/remove").status_code == 409
+    run.state = RunState.CANCELLED
+    db.session.flush()
+    assert owner_client.post(f"/console/audiences/{listed.id}/remove").status_code == 302
+    assert push.id
 
 
 # ── Lists ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -211,7 +211,7 @@ def test_rules_are_said_in_both_languages(db: Any, make_member: Any) -> None:
             "消费 ¥100 以上",
         ]
         assert labels.whole(definition) == (
-            "VIP3 或 VIP2 中，最近一次下单在 30 至 90 天前，并且最近 60 天没买过“tea”，并且消费 ¥100 以上的人"
+            "VIP3 或 VIP2 会员里，最近一次下单在 30 至 90 天前，并且最近 60 天没买过“tea”，并且消费 ¥100 以上的人"
         )
 
 
