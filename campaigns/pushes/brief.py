@@ -14,7 +14,7 @@ from kernel.i18n import gettext as _
 from kernel.ports import fill_slot
 from membership.members.models import Member
 
-from . import labels, queries
+from . import labels, operations, queries
 from .models import RunState
 
 
@@ -113,4 +113,5 @@ def init() -> None:
     today.tasks.fill(tasks)
     today.running.fill(running)
     today.search.fill(find)
+    operations.init()
     fill_slot("member.side", order=70)(side_card)

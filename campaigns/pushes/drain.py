@@ -19,13 +19,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import select
+from sqlalchemy import func, or_, select, update
 
 from campaigns.channels import registry
 from campaigns.channels import rules as channel_rules
 from campaigns.channels import services as channels
 from campaigns.channels.adapters import Adapter, Message, Outcome, Status
-from campaigns.channels.models import Account
+from campaigns.channels.models import Account, ContactClass
+from campaigns.channels.pace import Rates
 from kernel import clock
 from kernel.db import db, transaction
 from membership.coupons.models import Offer, OfferVersion
@@ -34,7 +35,7 @@ from membership.coupons.services.grants import grant_many
 from . import ledger, rules
 from .ledger import Lease, LeaseLost
 from .message import Wording, wording
-from .models import CouponMode, DeliveryState, Push, Run, RunState
+from .models import CouponMode, Delivery, DeliveryState, Push, Run, RunState, Slice
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ BUDGET_SECONDS = 12.0
 MARGIN = timedelta(seconds=5)
 # Where batches grow gradually, the first has so many messages.
 FIRST_BATCH = 10
+# What the other side has taken, be it to bring it to the member later.
+TAKEN = (Status.ACCEPTED, Status.ASSIGNED)
 # Shorter waits for tokens are sat out; for longer ones the slice is given back.
 LONGEST_WAIT = 2.0
 
@@ -59,11 +62,15 @@ class Work:
 
     run_id: int
     account_id: int
-    account_rate: int | None
+    account_rate: Rates | None
     push_rate: int | None
     troubled: bool
     adapter: Adapter
+    contact_class: ContactClass
     wording: Wording
+    # Whether some wait for the winning wording, which is not known yet; and which one it is.
+    competing: bool
+    winner: int | None
     granted_offer_id: int | None
     bought_since: datetime | None
     caps: channel_rules.Budget
@@ -77,14 +84,19 @@ class Work:
     @property
     def intent(self) -> Any:
         """The statement that moves deliveries on; a transactional medium goes from claimed to accepted in one step."""
-        able = self.adapter.abilities
-        return ledger.intent_statement(
-            able.contact, DeliveryState.ACCEPTED if able.transactional else DeliveryState.SUBMITTING
-        )
+        to = DeliveryState.ACCEPTED if self.adapter.abilities.transactional else DeliveryState.SUBMITTING
+        return ledger.intent_statement(self.basis, to)
+
+    @property
+    def basis(self) -> ledger.Basis:
+        """The consent that its messages need."""
+        return ledger.basis_of(self.adapter.abilities.contact, self.contact_class)
 
     def quiet_until(self) -> datetime | None:
         """When sending may go on if it must be quiet now, else None."""
-        return None if self.adapter.abilities.silent else channel_rules.quiet_end(clock.local(clock.now()), self.quiet)
+        if self.adapter.abilities.silent or self.contact_class is ContactClass.TRANSACTIONAL:
+            return None
+        return channel_rules.quiet_end(clock.local(clock.now()), self.quiet)
 
 
 def load(run_id: int) -> Work | None:
@@ -96,22 +108,72 @@ def load(run_id: int) -> Work | None:
     account = db.session.get_one(Account, push.account_id, populate_existing=True)
     if account.paused_at is not None or channels.rests_until(account, clock.now()) is not None:
         return None
+    if gives_way(run, push, account):
+        return None
+    winner = decide(run, push)
     adapter = registry.adapter_of(account)
     offer = db.session.get(Offer, push.offer_id, populate_existing=True) if push.offer_id else None
     version = db.session.get(OfferVersion, offer.version_id) if offer is not None and offer.version_id else None
     return Work(
         run_id=run_id,
         account_id=account.id,
-        account_rate=account.rate_per_second,
+        account_rate=channels.rates_of(account),
         push_rate=push.rate_per_second,
         troubled=account.errors_in_row > 0 or account.retry_at is not None,
         adapter=adapter,
+        contact_class=push.contact_class,
+        competing=run.decide_at is not None and winner is None,
+        winner=winner,
         wording=wording(push, run_id, adapter.abilities.contact, offer, version),
         granted_offer_id=push.offer_id if push.coupon_mode is CouponMode.GRANT else None,
         bought_since=run.bought_since if push.stop_when_bought else None,
         caps=channels.budget(),
         quiet=channels.quiet_hours(),
     )
+
+
+def gives_way(run: Run, push: Push, account: Account) -> bool:
+    """Whether a push with a higher priority has something to send over the same account at this moment.
+
+    Where the account has a rate, what others have leased counts too: they wait for the same tokens.
+    """
+    now = clock.now()
+    states = ("ready",) if channels.rates_of(account) is None else ("ready", "leased")
+    ahead = (
+        select(Slice.id)
+        .join(Run, Run.id == Slice.run_id)
+        .join(Push, Push.id == Run.push_id)
+        .where(
+            Push.account_id == account.id,
+            Push.priority > push.priority,
+            Run.id != run.id,
+            Run.state == RunState.RUNNING,
+            or_(Run.expires_at.is_(None), Run.expires_at > now),
+            Slice.state.in_(states),
+            or_(Slice.due_at.is_(None), Slice.due_at <= now),
+        )
+    )
+    return bool(db.session.scalar(select(ahead.exists())))
+
+
+def decide(run: Run, push: Push) -> int | None:
+    """The winning wording of a run, chosen now if its moment has come; None while it is open or nothing competes."""
+    if run.winner is not None or run.decide_at is None or run.decide_at > clock.now():
+        return run.winner
+    rows = db.session.execute(
+        select(Delivery.variant, func.count(), func.count(Delivery.clicked_at))
+        .where(Delivery.run_id == run.id, Delivery.state == DeliveryState.ACCEPTED, Delivery.variant.is_not(None))
+        .group_by(Delivery.variant)
+    )
+    results = dict.fromkeys(range(1 + len(push.variants)), (0, 0)) | {row[0]: (row[1], row[2]) for row in rows}
+    db.session.execute(
+        update(Run)
+        .where(Run.id == run.id, Run.winner.is_(None))
+        .values(winner=rules.winner_of(results))
+        .execution_options(synchronize_session=False)
+    )
+    db.session.refresh(run)
+    return run.winner
 
 
 class Stop(Exception):
@@ -192,7 +254,7 @@ class Sending:
         except Stop as stop:
             due = stop.due
         with transaction():
-            ledger.give_back(self.held, self.work.hold, due)
+            ledger.give_back(self.held, self.work.hold, self.work.contact_class, due)
             if self.sent_any and not self.troubled:
                 channels.note_accepted(self.work.account_id)
 
@@ -205,10 +267,12 @@ class Sending:
             claim = ledger.claim(
                 self.held,
                 work.hold,
-                ledger.claim_statement(work.adapter.abilities.contact),
+                ledger.claim_statement(work.basis, work.competing),
                 wanted,
                 work.bought_since,
                 work.caps,
+                work.contact_class,
+                work.winner,
             )
             rows = self.grant(claim.rows)
         if claim.looked_at == 0:
@@ -270,7 +334,7 @@ class Sending:
         coupons = grant_many(offer_id, keys, f"push:{self.work.run_id}")
         without = [row.id for row in rows if row.member_id not in coupons]
         if without:
-            ledger.free_contacts(without)
+            ledger.free_contacts(without, self.work.contact_class)
             ledger.fence(self.held, self.work.hold, unsent=len(without))
             ledger.end(without, DeliveryState.CLAIMED, DeliveryState.SUPPRESSED, "no_coupon")
         given = {row.id: coupons[row.member_id][0] for row in rows if row.member_id in coupons}
@@ -290,7 +354,7 @@ class Sending:
             with transaction():
                 lost = sum(len(ids) for ids in broken.values())
                 ledger.fence(self.held, self.work.hold, unsent=lost)
-                ledger.free_contacts([i for ids in broken.values() for i in ids])
+                ledger.free_contacts([i for ids in broken.values() for i in ids], self.work.contact_class)
                 for name, ids in broken.items():
                     ledger.end(ids, DeliveryState.CLAIMED, DeliveryState.RENDER_FAILED, name)
         return messages, {row.id: row.attempts for row in rows}
@@ -339,6 +403,7 @@ class Sending:
                     continue
                 began = time.monotonic()
                 outcomes = self.call(going)
+                channels.note_call(self.work.account_id, going, outcomes, time.monotonic() - began)
                 handed = {m.delivery_id: o for m, o in zip(going, outcomes, strict=True)}
                 self.judge(outcomes)
                 if able.gradual:
@@ -355,8 +420,9 @@ class Sending:
             self.note(handed, attempts, state)
             return self.intend(batch)
         accepted = {i: o.provider_id for i, o in handed.items()}
-        contact, ids = self.work.adapter.abilities.contact, [m.delivery_id for m in batch]
-        return self.let_through(batch, ledger.step(self.held, self.work.hold, contact, accepted, ids, self.seen))
+        ids = [m.delivery_id for m in batch]
+        going = ledger.step(self.held, self.work.hold, self.work.basis, accepted, ids, self.seen)
+        return self.let_through(batch, going)
 
     def intend(self, batch: Sequence[Message]) -> list[Message]:
         if teeth("no-intent"):
@@ -382,7 +448,7 @@ class Sending:
         if state is not RunState.RUNNING:
             raise Stop
         ids = [m.delivery_id for m in batch]
-        ledger.free_contacts(ids)
+        ledger.free_contacts(ids, self.work.contact_class)
         return ledger.end(ids, DeliveryState.CLAIMED, DeliveryState.SUPPRESSED, "no_consent")
 
     def call(self, batch: Sequence[Message]) -> list[Outcome]:
@@ -400,13 +466,13 @@ class Sending:
         """Write the outcomes of a batch down, under the lease."""
         now, idempotent = clock.now(), self.work.adapter.abilities.idempotent
         verdicts = {i: rules.verdict(outcome, attempts[i], now, idempotent) for i, outcome in handed.items()}
-        ledger.record(self.held, self.work.hold, verdicts, state)
+        ledger.record(self.held, self.work.hold, verdicts, state, self.work.contact_class)
 
     def judge(self, outcomes: Sequence[Outcome]) -> None:
         """Keep the account's health: errors in a row, a rest after a failed connection, the breaker."""
         errors, last, accepted = 0, None, False
         for outcome in outcomes:
-            if outcome.status is Status.ACCEPTED:
+            if outcome.status in TAKEN:
                 errors, last, accepted = 0, None, True
             else:
                 errors, last = errors + 1, outcome

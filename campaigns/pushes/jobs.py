@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from flask import current_app
@@ -13,12 +15,14 @@ from sqlalchemy import func, or_, select, update
 from campaigns.audiences.rules import AudienceInvalid
 from campaigns.channels import registry
 from campaigns.channels import services as channels
-from campaigns.channels.models import Account
-from kernel import clock, jobs
+from campaigns.channels.models import Account, ChannelKind
+from kernel import audit, clock, jobs
 from kernel.db import db, transaction
+from kernel.i18n import gettext as _
 from kernel.jobs import every, job
+from membership.members.models import Member
 
-from . import drain, services
+from . import drain, message, services
 from .models import Push, Run, RunState, Slice
 
 log = logging.getLogger(__name__)
@@ -27,7 +31,7 @@ SILENT = timedelta(seconds=5)
 FAN_OUT_SECONDS = 12.0
 
 
-@job(queue="bulk", own_transactions=True)
+@job(queue="bulk", own_transactions=True, endless=True)
 def fan_out(run_id: int) -> None:
     """Write a run's deliveries, chunk by chunk."""
     until = time.monotonic() + FAN_OUT_SECONDS
@@ -48,7 +52,7 @@ def fan_out(run_id: int) -> None:
         fan_out.later(run_id=run_id)
 
 
-@job(queue="bulk", own_transactions=True)
+@job(queue="bulk", own_transactions=True, endless=True)
 def send(run_id: int) -> None:
     """Hand over slices of a run for a few seconds, then let other runs have their turn."""
     more = drain.drain(run_id, lanes=drain.lanes_for(run_id))
@@ -59,12 +63,42 @@ def send(run_id: int) -> None:
             services.finish(run_id)
 
 
-@job(queue="bulk", own_transactions=True)
+@job(queue="bulk", own_transactions=True, endless=True)
 def close(run_id: int) -> None:
     """End what a cancelled or expired run has not sent."""
     with transaction():
         if services.close(run_id):
             close.later(run_id=run_id)
+
+
+@job(own_transactions=True)
+def send_test(push_id: int, member_id: int | None, address: str, variant: int = 0) -> None:
+    """Hand one message of a push over to a colleague, as a member would read it. No row of the ledger comes of it."""
+    with transaction():
+        push = db.session.get_one(Push, push_id)
+        account = db.session.get_one(Account, push.account_id)
+        reader = db.session.get(Member, member_id) if member_id is not None else None
+        written = message.example(push, account, reader, variant)
+        if written is None:
+            return
+        own = account.kind is ChannelKind.INBOX
+        test = replace(
+            written,
+            key=f"test:{push_id}.{secrets.token_hex(8)}",
+            member_id=int(address) if own else 0,
+            address="" if own else address,
+            subject=str(_("Test: %(subject)s", subject=written.subject)),
+            unsubscribe=None,
+            path=None,
+            kind="test",
+        )
+        adapter = registry.adapter_of(account)
+        if own:
+            adapter.submit([test])
+    if not own:
+        outcome = adapter.submit([test])[0]
+        with transaction():
+            audit.record("push.test_answered", "push", push_id, after={"to": address, "answer": outcome.status.value})
 
 
 def wake_run(run_id: int) -> None:
@@ -81,7 +115,7 @@ def wake_run(run_id: int) -> None:
         .select_from(Slice)
         .where(Slice.run_id == run_id, Slice.state == "leased", Slice.leased_until > now)
     )
-    for _ in range(max(min(free or 0, settings.bulk_workers - (held or 0)), 0)):
+    for _turn in range(max(min(free or 0, settings.bulk_workers - (held or 0)), 0)):
         send.later(run_id=run_id)
     db.session.execute(
         update(Run).where(Run.id == run_id).values(woken_at=now).execution_options(synchronize_session=False)
@@ -115,6 +149,8 @@ def wake() -> None:
         # First, so that what was found far too late is never begun.
         for run_id in services.expire_overdue():
             close.later(run_id=run_id)
+        services.lapse_assigned()
+        services.plan_series()
         for run in services.due():
             if services.start(run):
                 fan_out.later(run_id=run.id)
@@ -135,7 +171,7 @@ def wake() -> None:
                 ),
                 or_(Run.woken_at.is_(None), Run.woken_at < now - SILENT),
             )
-            .order_by(Run.id)
+            .order_by(Push.priority.desc(), Run.id)
         ).all()
         for run_id, state, account in live:
             if state is RunState.MATERIALISING:

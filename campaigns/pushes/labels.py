@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from campaigns.channels.models import FestivalEffect
 from kernel.i18n import lazy_gettext as _l
 
 from .models import ContactClass, CouponMode, DeliveryState, RunState
@@ -12,6 +13,7 @@ S = DeliveryState
 
 RUN_STATES = {
     RunState.DRAFT: _l("Draft"),
+    RunState.APPROVAL: _l("Waiting for approval"),
     RunState.SCHEDULED: _l("Scheduled"),
     RunState.MATERIALISING: _l("Being prepared"),
     RunState.RUNNING: _l("Sending"),
@@ -22,9 +24,29 @@ RUN_STATES = {
     RunState.FAILED: _l("Failed"),
 }
 
+# Those that a person may choose; what a journey sends beside them follows below.
 CLASSES = {
     ContactClass.REPURCHASE: _l("Repurchase reminder"),
     ContactClass.BROADCAST: _l("News for everybody"),
+}
+ALL_CLASSES = {
+    ContactClass.TRANSACTIONAL: _l("Part of an order or a request"),
+    ContactClass.SERVICE: _l("Service"),
+    ContactClass.TRIGGERED: _l("Set off by something the member did"),
+    **CLASSES,
+}
+
+FESTIVAL_EFFECTS = {
+    FestivalEffect.QUIET: _l("Nothing that makes a sound is sent"),
+    FestivalEffect.EXTRA: _l("Some messages more than usual"),
+}
+WINDOWS = {"day": _l("Today"), "week": _l("This week"), "month": _l("This month")}
+MISSED_RUN = _l("Missed: nothing ran at that moment. It was skipped and is not sent later.")
+LOST = {
+    "offer": _l("Its coupon does not run any more. Choose another one, or none."),
+    "products": _l("A product on its cards is not there any more; it is left out."),
+    "account": _l("Its channel stands still."),
+    "audience": _l("Its audience speaks of something that is not there any more."),
 }
 
 COUPON_MODES = {
@@ -40,6 +62,7 @@ DELIVERY_STATES = {
     S.READY: _l("Waiting"),
     S.CLAIMED: _l("Taken up"),
     S.SUBMITTING: _l("Being handed over"),
+    S.ASSIGNED: _l("In the hands of staff"),
     S.ACCEPTED: _l("Message sent"),
     S.SUPPRESSED: _l("Left out"),
     S.CAPPED: _l("Contact budget used up"),
@@ -58,6 +81,13 @@ REASONS = {
     (S.SUPPRESSED, "gone"): _l("Merged or erased meanwhile"),
     (S.SUPPRESSED, "no_coupon"): _l("No coupon left to give"),
     (S.CAPPED, "day"): _l("Has had today's message already"),
+    (S.CAPPED, "week"): _l("Has had this week's messages already"),
+    (S.CAPPED, "class_day"): _l("Has had today's message of this kind already"),
+    (S.CAPPED, "class_week"): _l("Has had this week's messages of this kind already"),
+    (S.CAPPED, "class_month"): _l("Has had this month's messages of this kind already"),
+    (S.FAILED, "not_done"): _l("Staff did not send it"),
+    (S.EXPIRED, "not_confirmed"): _l("Staff did not confirm it in time"),
+    (S.CONTROL, "control"): _l("Control group of this push"),
     (S.CAPPED, "month"): _l("Has had this month's messages already"),
     (S.CONTROL, "held_out"): _l("Held out to measure what pushes bring"),
     (S.UNKNOWN, "sender_stopped"): _l("The sender was stopped in the middle"),

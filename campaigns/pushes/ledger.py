@@ -15,7 +15,10 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Date,
+    Integer,
     LargeBinary,
+    SmallInteger,
     String,
     Text,
     and_,
@@ -28,23 +31,28 @@ from sqlalchemy import (
     insert,
     literal,
     not_,
+    null,
     or_,
     select,
     true,
+    union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 
 from campaigns.audiences import queries as audiences
 from campaigns.audiences import rules as audience_rules
+from campaigns.channels import queries as channel_queries
 from campaigns.channels import services as channels
+from campaigns.channels.models import ContactClass
 from kernel import clock
 from kernel.db import UtcDateTime, changed, db
 from membership.members import queries as members
 from membership.members.models import Consent, Contact, Member, Purpose
+from membership.orders.models import Order
 
 from . import rules
-from .models import OPEN_STATES, Delivery, DeliveryState, Run, RunState, Slice
+from .models import OPEN_STATES, Delivery, DeliveryState, Push, Run, RunState, Slice, Target
 
 # Statements that write go to the tables themselves, past the mapper.
 _delivery, _slice, _run = (model.__table__ for model in (Delivery, Slice, Run))
@@ -75,7 +83,42 @@ class LeaseLost(Exception):
 
 # ── Fan-out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-ADDRESS = {Contact.EMAIL: Member.email, Contact.SMS: Member.phone, Contact.CALL: Member.phone}
+ADDRESS = {contact: address for contact in Contact if (address := channel_queries.address_of(contact)) is not None}
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a message relies on: the member's consent to a channel for a purpose."""
+
+    contact: Contact
+    purpose: Purpose = Purpose.MARKETING
+
+    @property
+    def has_address(self) -> Any:
+        """Whether a member has the address that the channel needs."""
+        address = ADDRESS.get(self.contact)
+        return true() if address is None else address.is_not(None)
+
+    @property
+    def consented(self) -> Any:
+        """Whether a member's last word on it is yes."""
+        return members.consented(self.contact, self.purpose)
+
+    def last_word(self) -> Any:
+        """The consent row that rules for `member`, to be joined beside it."""
+        return (
+            select(Consent.id, Consent.granted)
+            .where(Consent.member_id == Member.id, Consent.channel == self.contact, Consent.purpose == self.purpose)
+            .order_by(Consent.id.desc())
+            .limit(1)
+            .correlate(Member)
+            .lateral("last_word")
+        )
+
+
+def basis_of(contact: Contact, contact_class: ContactClass) -> Basis:
+    """What a push of a class relies on over a channel."""
+    return Basis(contact, Purpose.MARKETING if contact_class.budgeted else Purpose.SERVICE)
 
 
 @dataclass(frozen=True)
@@ -88,28 +131,114 @@ class Planned:
 
 def held_out(salt: Any, cut: Any) -> Any:
     """`rules.held_out` as SQL over `member`: the hash of salt and id lies below the bound."""
-    return func.sha256(func.convert_to(salt + cast(Member.id, Text), literal("UTF8", Text)), type_=LargeBinary) < cut
+    return _hash(salt, Member.id) < cut
 
 
-def fan_out_statement(definition: audience_rules.Definition, contact: Contact) -> Any:
+def _hash(salt: Any, member_id: Any) -> Any:
+    return func.sha256(func.convert_to(salt + cast(member_id, Text), literal("UTF8", Text)), type_=LargeBinary)
+
+
+def _variant(plan: Plan, member_id: Any) -> Any:
+    """`rules.variant_of` as SQL."""
+    salt = bindparam("variant_salt", type_=Text)
+    reached, below = 0, []
+    for number, share in enumerate(plan.shares[:-1]):
+        reached += share
+        below.append((_hash(salt + "variant:", member_id) < literal(rules.cut_of(reached)), number))
+    competing = case(*below, else_=len(plan.shares) - 1)
+    if plan.sample_percent is None:
+        return competing
+    return case(
+        (_hash(salt + "sample:", member_id) < literal(rules.cut_of(plan.sample_percent)), competing), else_=None
+    )
+
+
+def _usual_hour(picked: Any) -> Any:
+    """The hour of the shop's day in which a member ordered or clicked most often; null for one who never did."""
+    zone = literal(str(clock.ZONE), Text)
+    ordered = (
+        select(func.date_part("hour", func.timezone(zone, Order.placed_at)).label("hour"))
+        .where(Order.member_id == picked.c.member_id)
+        .correlate(picked)
+    )
+    clicked = (
+        select(func.date_part("hour", func.timezone(zone, _delivery.c.clicked_at)))
+        .where(_delivery.c.member_id == picked.c.member_id, _delivery.c.clicked_at.is_not(None))
+        .correlate(picked)
+    )
+    each = union_all(ordered, clicked).lateral("hours_of_one")
+    return select(func.mode().within_group(each.c.hour)).correlate(picked).scalar_subquery()
+
+
+def _not_before(plan: Plan, picked: Any, variant: Any) -> Any:
+    """When a delivery may go at the earliest: at the member's hour, and not before the winner is known; null is at once."""
+    wait = bindparam("decide_at", type_=UtcDateTime)
+    if not plan.usual_hour:
+        return case((variant.is_(None), wait), else_=None)
+    hours = select(
+        func.unnest(bindparam("hours", type_=ARRAY(Integer))).label("hour"),
+        func.unnest(bindparam("moments", type_=ARRAY(UtcDateTime))).label("at"),
+    ).subquery("hours")
+    best = bindparam("best_hour", type_=Integer)
+    at = (
+        select(hours.c.at)
+        .where(hours.c.hour == func.coalesce(_usual_hour(picked), best))
+        .correlate(picked)
+        .scalar_subquery()
+    )
+    if plan.sample_percent is None:
+        return at
+    return case((variant.is_(None), func.greatest(at, wait)), else_=at)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is planned: whom it reaches and on what they agreed, and what is measured with it.
+
+    `definition` is the audience; None stands for those listed in `push_target`.
+    """
+
+    basis: Basis
+    definition: audience_rules.Definition | None
+    # Whether the hold-out of all pushes concerns it.
+    holds_out: bool = True
+    # Whether it has a control group of its own.
+    controls: bool = False
+    # Percentages of the wordings, the first one's included; empty where there is one wording only.
+    shares: tuple[int, ...] = ()
+    # Those beyond this percentage wait for the winner.
+    sample_percent: int | None = None
+    usual_hour: bool = False
+
+
+def _whom(plan: Plan) -> tuple[Any, list[Any]]:
+    """From where a plan's members come, and under which conditions."""
+    if plan.definition is not None:
+        return Member.__table__, audiences.conditions(plan.definition)
+    listed = Member.__table__.join(Target.__table__, Target.member_id == Member.id)
+    return listed, [Target.run_id == bindparam("of_run", type_=BigInteger)]
+
+
+def fan_out_statement(plan: Plan) -> Any:
     """One statement that writes the next chunk: deliveries of everybody in the audience, and the slices of those to be sent.
 
     Who has no address or no consent, and who is held out, gets a row as well, so that the audience adds up.
     """
-    address = ADDRESS.get(contact)
-    has_address = true() if address is None else address.is_not(None)
-    held = held_out(bindparam("salt", type_=Text), bindparam("cut", type_=LargeBinary))
+    source, conditions = _whom(plan)
+    reasons: list[tuple[Any, str]] = [(not_(plan.basis.has_address), "no_address")]
+    if plan.definition is None:
+        reasons.insert(0, (or_(Member.merged_into_id.is_not(None), Member.erased_at.is_not(None)), "gone"))
+    reasons.append((not_(plan.basis.consented), "no_consent"))
+    if plan.holds_out:
+        held = held_out(bindparam("salt", type_=Text), bindparam("cut", type_=LargeBinary))
+        reasons.append((held, "held_out"))
+    if plan.controls:
+        own = held_out(bindparam("control_salt", type_=Text), bindparam("control_cut", type_=LargeBinary))
+        reasons.append((own, "control"))
     picked = (
-        select(
-            Member.id.label("member_id"),
-            case(
-                (not_(has_address), "no_address"),
-                (not_(members.consented(contact, Purpose.MARKETING)), "no_consent"),
-                (held, "held_out"),
-                else_=None,
-            ).label("reason"),
-        )
-        .where(*audiences.conditions(definition), Member.id > bindparam("after"), Member.id <= bindparam("through"))
+        select(Member.id.label("member_id"), case(*reasons, else_=None).label("reason"))
+        .select_from(source)
+        .where(*conditions, Member.id > bindparam("after"), Member.id <= bindparam("through"))
         .order_by(Member.id)
         .limit(rules.CHUNK)
         .cte("picked")
@@ -124,14 +253,23 @@ def fan_out_statement(definition: audience_rules.Definition, contact: Contact) -
         case((picked.c.reason.is_(None), number), else_=0),
         case(
             (picked.c.reason.is_(None), literal(DeliveryState.READY.value, Text)),
-            (picked.c.reason == "held_out", literal(DeliveryState.CONTROL.value, Text)),
+            (picked.c.reason.in_(["held_out", "control"]), literal(DeliveryState.CONTROL.value, Text)),
             else_=literal(DeliveryState.SUPPRESSED.value, Text),
         ),
         picked.c.reason,
     ).order_by(picked.c.member_id)
+    columns = ["run_id", "member_id", "slice_number", "state", "reason"]
+    # Only what a run needs is asked for, so that the usual one costs nothing more.
+    if plan.shares:
+        variant = _variant(plan, picked.c.member_id)
+        rows, columns = rows.add_columns(variant), [*columns, "variant"]
+    if plan.usual_hour or plan.sample_percent is not None:
+        waiting = _not_before(plan, picked, variant if plan.shares else null())
+        rows = rows.add_columns(case((picked.c.reason.is_(None), waiting), else_=None))
+        columns = [*columns, "not_before"]
     inserted = (
         insert(_delivery)
-        .from_select(["run_id", "member_id", "slice_number", "state", "reason"], rows, include_defaults=False)
+        .from_select(columns, rows, include_defaults=False)
         .returning(Delivery.member_id, Delivery.slice_number)
         .cte("inserted")
     )
@@ -251,11 +389,14 @@ _FENCE = (
         accepted=Slice.accepted + bindparam("more_accepted", type_=BigInteger),
         unsent=Slice.unsent + bindparam("more_unsent", type_=BigInteger),
         unknown=Slice.unknown + bindparam("more_unknown", type_=BigInteger),
+        assigned=Slice.assigned + bindparam("more_assigned", type_=BigInteger),
     )
 )
 
 
-def fence(held: Lease, hold: timedelta, accepted: int = 0, unsent: int = 0, unknown: int = 0) -> None:
+def fence(
+    held: Lease, hold: timedelta, accepted: int = 0, unsent: int = 0, unknown: int = 0, assigned: int = 0
+) -> None:
     """Prolong a lease, lock its row for this transaction and move its counts. Raises `LeaseLost` when it is not ours."""
     touched = db.session.execute(
         _FENCE,
@@ -266,6 +407,7 @@ def fence(held: Lease, hold: timedelta, accepted: int = 0, unsent: int = 0, unkn
             "more_accepted": accepted,
             "more_unsent": unsent,
             "more_unknown": unknown,
+            "more_assigned": assigned,
         },
     )
     if changed(touched) != 1:
@@ -286,37 +428,46 @@ class Claimed:
     locale: str
     address: str
     attempts: int
+    variant: int = 0
 
 
 @cache
-def claim_statement(contact: Contact) -> Any:
-    """The next deliveries of a slice with everything that decides about them, members and consents as they are now."""
-    address = ADDRESS.get(contact)
+def claim_statement(basis: Basis, competing: bool = False) -> Any:
+    """The next deliveries of a slice with everything that decides about them, members and consents as they are now.
+
+    Where wordings are `competing`, those who get the winner are left alone until it is known.
+    """
+    address = ADDRESS.get(basis.contact)
     bought = bindparam("bought_since", type_=UtcDateTime)
+    last_word = basis.last_word()
     return (
         select(
             Delivery.id,
             Delivery.member_id,
             Delivery.attempts,
             Delivery.contacted_on,
+            Delivery.variant,
             Member.nickname,
             Member.name,
             Member.rank,
             Member.locale,
             (literal("", Text) if address is None else address).label("address"),
+            last_word.c.id.label("consent_id"),
             case(
                 (or_(Member.merged_into_id.is_not(None), Member.erased_at.is_not(None)), "gone"),
                 (false() if address is None else address.is_(None), "no_address"),
-                (not_(members.consented(contact, Purpose.MARKETING)), "no_consent"),
+                (not_(func.coalesce(last_word.c.granted, false())), "no_consent"),
                 (Member.last_order_at >= bought, "bought"),
                 else_=None,
             ).label("obstacle"),
         )
         .join(Member, Member.id == Delivery.member_id)
+        .outerjoin(last_word, true())
         .where(
             _in_slice,
             Delivery.state == DeliveryState.READY,
             or_(Delivery.not_before.is_(None), Delivery.not_before <= bindparam("now", type_=UtcDateTime)),
+            *([Delivery.variant.is_not(None)] if competing else []),
         )
         .order_by(Delivery.member_id)
         .limit(bindparam("wanted"))
@@ -330,10 +481,21 @@ _END = (
     .where(Delivery.id == func.any(_ids), Delivery.state == bindparam("from_state", type_=Delivery.state.type))
     .values(state=bindparam("to_state", type_=Delivery.state.type), reason=bindparam("why", type_=Text))
 )
+_taken = select(
+    func.unnest(_ids).label("id"),
+    func.unnest(bindparam("consents", type_=ARRAY(BigInteger))).label("consent_id"),
+    func.unnest(bindparam("days", type_=ARRAY(Date))).label("day"),
+).subquery("taken")
 _CLAIM = (
     update(_delivery)
-    .where(Delivery.id == func.any(_ids), Delivery.state == DeliveryState.READY)
-    .values(state=DeliveryState.CLAIMED, contacted_on=bindparam("day"), reason=None)
+    .where(_delivery.c.id == _taken.c.id, _delivery.c.state == DeliveryState.READY)
+    .values(
+        state=DeliveryState.CLAIMED,
+        contacted_on=_taken.c.day,
+        consent_id=_taken.c.consent_id,
+        reason=None,
+        variant=func.coalesce(_delivery.c.variant, bindparam("winner", type_=SmallInteger)),
+    )
 )
 
 
@@ -353,7 +515,16 @@ class Claim:
     seen: int
 
 
-def claim(held: Lease, hold: timedelta, statement: Any, wanted: int, bought_since: datetime | None, caps: Any) -> Claim:
+def claim(
+    held: Lease,
+    hold: timedelta,
+    statement: Any,
+    wanted: int,
+    bought_since: datetime | None,
+    caps: Any,
+    contact_class: ContactClass,
+    winner: int | None = None,
+) -> Claim:
     """Decide about up to `wanted` deliveries of a slice and claim those that may be sent now.
 
     Consent, membership, "has bought meanwhile" and the contact budget are judged here and not when the run was planned;
@@ -371,24 +542,42 @@ def claim(held: Lease, hold: timedelta, statement: Any, wanted: int, bought_sinc
     for row in found:
         if row.obstacle is not None:
             stopped.setdefault((DeliveryState.SUPPRESSED, row.obstacle), []).append(row.id)
-    today = clock.local(now).date()
     able = [row for row in found if row.obstacle is None]
-    contacts = channels.reserve_contacts([row.member_id for row in able], today, caps)
-    for row in able:
-        if row.member_id in contacts.refused:
-            stopped.setdefault((DeliveryState.CAPPED, contacts.refused[row.member_id]), []).append(row.id)
+    days: dict[int, date | None] = {row.member_id: None for row in able}
+    if contact_class.budgeted:
+        today = clock.local(now).date()
+        contacts = channels.reserve_contacts({row.member_id: row.rank for row in able}, today, caps, contact_class)
+        # A claimer whose clock lags behind midnight is counted on the later day.
+        days = {**contacts.granted}
+        for row in able:
+            if row.member_id in contacts.refused:
+                stopped.setdefault((DeliveryState.CAPPED, contacts.refused[row.member_id]), []).append(row.id)
     ended = sum(end(ids, DeliveryState.READY, state, reason) for (state, reason), ids in stopped.items())
     if ended:
         fence(held, hold, unsent=ended)
-    free = [row for row in able if row.member_id in contacts.granted]
-    # A claimer whose clock lags behind midnight is counted on the later day, so that there may be two.
-    days: dict[date, list[int]] = {}
-    for row in free:
-        days.setdefault(contacts.granted[row.member_id], []).append(row.id)
-    if sum(changed(db.session.execute(_CLAIM, {"ids": ids, "day": day})) for day, ids in days.items()) != len(free):
+    free = [row for row in able if row.member_id in days]
+    taken = {
+        "ids": [row.id for row in free],
+        "consents": [row.consent_id for row in free],
+        "days": [days[row.member_id] for row in free],
+        "winner": winner,
+    }
+    if free and changed(db.session.execute(_CLAIM, taken)) != len(free):
         raise LeaseLost
     return Claim(
-        [Claimed(r.id, r.member_id, r.nickname or r.name, r.rank, r.locale, r.address or "", r.attempts) for r in free],
+        [
+            Claimed(
+                row.id,
+                row.member_id,
+                row.nickname or row.name,
+                row.rank,
+                row.locale,
+                row.address or "",
+                row.attempts,
+                row.variant if row.variant is not None else winner or 0,
+            )
+            for row in free
+        ],
         len(found),
         seen,
     )
@@ -409,18 +598,25 @@ def attach_coupons(given: Mapping[int, int]) -> None:
 # ── Intent and outcome ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _still_may_go(contact: Contact) -> list[Any]:
+def _still_may_go(basis: Basis) -> list[Any]:
     """Conditions on `delivery`: claimed, the run runs, and the member has not said no since the claim.
 
     Consent is append-only and was judged at the claim, so that only rows written since then have to be looked at. The run
     is asked once and on its own: joined, it would tempt the planner to read the whole run's index for each batch.
     """
-    said_no = select(Consent.member_id).where(
-        Consent.id > bindparam("seen", type_=BigInteger),
-        Consent.channel == contact,
-        Consent.purpose == Purpose.MARKETING,
-        Consent.granted.is_(False),
+    # The last of the words written since: whoever took a no back may go.
+    recent = (
+        select(Consent.member_id, Consent.granted)
+        .where(
+            Consent.id > bindparam("seen", type_=BigInteger),
+            Consent.channel == basis.contact,
+            Consent.purpose == basis.purpose,
+        )
+        .ext(distinct_on(Consent.member_id))
+        .order_by(Consent.member_id, Consent.id.desc())
+        .subquery("recent")
     )
+    said_no = select(recent.c.member_id).where(recent.c.granted.is_(False))
     return [
         _delivery.c.id == func.any(bindparam("next_ids", type_=ARRAY(BigInteger))),
         _delivery.c.state == DeliveryState.CLAIMED,
@@ -430,12 +626,12 @@ def _still_may_go(contact: Contact) -> list[Any]:
 
 
 @cache
-def intent_statement(contact: Contact, to: DeliveryState) -> Any:
+def intent_statement(basis: Basis, to: DeliveryState) -> Any:
     """Move claimed deliveries on if the run still runs and the member still agrees; returns the ids that moved."""
     values: dict[str, Any] = {"state": to}
     if to is DeliveryState.ACCEPTED:
         values["accepted_at"] = bindparam("moment", type_=UtcDateTime)
-    return update(_delivery).where(*_still_may_go(contact)).values(**values).returning(_delivery.c.id)
+    return update(_delivery).where(*_still_may_go(basis)).values(**values).returning(_delivery.c.id)
 
 
 def intend(run_id: int, ids: Sequence[int], statement: Any, seen: int) -> set[int]:
@@ -447,6 +643,11 @@ def intend(run_id: int, ids: Sequence[int], statement: Any, seen: int) -> set[in
 _given = select(
     func.unnest(_ids).label("id"), func.unnest(bindparam("texts", type_=ARRAY(Text))).label("words")
 ).subquery("given")
+_ASSIGN = (
+    update(_delivery)
+    .where(Delivery.id == _given.c.id, Delivery.state == bindparam("from_state", type_=Delivery.state.type))
+    .values(state=DeliveryState.ASSIGNED, provider_id=_given.c.words, reason=None)
+)
 _ACCEPT = (
     update(_delivery)
     .where(Delivery.id == _given.c.id, Delivery.state == bindparam("from_state", type_=Delivery.state.type))
@@ -474,15 +675,21 @@ _HELD_CONTACTS = select(Delivery.member_id, Delivery.contacted_on).where(
 _DROP_CONTACTS = update(_delivery).where(Delivery.id == func.any(_ids)).values(contacted_on=None)
 
 
-def free_contacts(ids: Sequence[int]) -> None:
+def free_contacts(ids: Sequence[int], contact_class: ContactClass) -> None:
     """Give the contact budget of deliveries back that will not, or not now, be sent."""
-    if ids:
+    if ids and contact_class.budgeted:
         held = db.session.execute(_HELD_CONTACTS, {"ids": list(ids)}).all()
-        channels.release_contacts({member: day for member, day in held if day is not None})
+        channels.release_contacts({member: day for member, day in held if day is not None}, contact_class)
         db.session.execute(_DROP_CONTACTS, {"ids": list(ids)})
 
 
-def record(held: Lease, hold: timedelta, verdicts: Mapping[int, rules.Verdict], since: DeliveryState) -> None:
+def record(
+    held: Lease,
+    hold: timedelta,
+    verdicts: Mapping[int, rules.Verdict],
+    since: DeliveryState,
+    contact_class: ContactClass,
+) -> None:
     """Write down what became of deliveries that were handed over; `since` is the state they were left in.
 
     The whole is refused with `LeaseLost` when the slice or one of the deliveries is no longer ours to speak of.
@@ -496,23 +703,22 @@ def record(held: Lease, hold: timedelta, verdicts: Mapping[int, rules.Verdict], 
         accepted=kinds.get(DeliveryState.ACCEPTED, 0),
         unsent=kinds.get(DeliveryState.FAILED, 0),
         unknown=kinds.get(DeliveryState.UNKNOWN, 0),
+        assigned=kinds.get(DeliveryState.ASSIGNED, 0),
     )
     if not verdicts:
         return
     touched = 0
-    accepted = {i: v.provider_id for i, v in verdicts.items() if v.state is DeliveryState.ACCEPTED}
-    if accepted:
-        touched += changed(
-            db.session.execute(
-                _ACCEPT,
-                {"ids": list(accepted), "texts": list(accepted.values()), "now": clock.now(), "from_state": since},
-            )
-        )
+    now = clock.now()
+    for state, statement in ((DeliveryState.ACCEPTED, _ACCEPT), (DeliveryState.ASSIGNED, _ASSIGN)):
+        taken = {i: v.provider_id for i, v in verdicts.items() if v.state is state}
+        if taken:
+            values = {"ids": list(taken), "texts": list(taken.values()), "now": now, "from_state": since}
+            touched += changed(db.session.execute(statement, values))
     others: dict[rules.Verdict, list[int]] = {}
     for i, v in verdicts.items():
-        if v.state is not DeliveryState.ACCEPTED:
+        if v.state not in (DeliveryState.ACCEPTED, DeliveryState.ASSIGNED):
             others.setdefault(v, []).append(i)
-    free_contacts([i for v, ids in others.items() if v.state is not DeliveryState.UNKNOWN for i in ids])
+    free_contacts([i for v, ids in others.items() if v.state is not DeliveryState.UNKNOWN for i in ids], contact_class)
     for v, ids in others.items():
         if v.state is DeliveryState.READY:
             values = {"ids": ids, "from_state": since, "why": v.reason, "tries": int(v.tried), "later": v.later}
@@ -524,14 +730,14 @@ def record(held: Lease, hold: timedelta, verdicts: Mapping[int, rules.Verdict], 
 
 
 @cache
-def step_statement(contact: Contact) -> Any:
+def step_statement(basis: Basis) -> Any:
     """The usual case in one statement: under the lease, a batch was accepted and the next one is about to be handed over."""
     fenced = _FENCE.returning(_slice.c.id).cte("fenced")
     held = select(fenced.c.id).exists()
     accepted = _ACCEPT.where(held).returning(_delivery.c.id).cte("accepted")
     going = (
         update(_delivery)
-        .where(*_still_may_go(contact), held)
+        .where(*_still_may_go(basis), held)
         .values(state=DeliveryState.SUBMITTING)
         .returning(_delivery.c.id)
         .cte("going")
@@ -546,7 +752,7 @@ def step_statement(contact: Contact) -> Any:
 def step(
     held: Lease,
     hold: timedelta,
-    contact: Contact,
+    basis: Basis,
     accepted: Mapping[int, str | None],
     next_ids: Sequence[int],
     seen: int,
@@ -554,7 +760,7 @@ def step(
     """`record` for a batch that was accepted as a whole, and `intend` for the next one, in one statement."""
     now = clock.now()
     fenced, recorded, going = db.session.execute(
-        step_statement(contact),
+        step_statement(basis),
         {
             "slice_id": held.slice_id,
             "holder": held.token,
@@ -562,6 +768,7 @@ def step(
             "more_accepted": len(accepted),
             "more_unsent": 0,
             "more_unknown": 0,
+            "more_assigned": 0,
             "ids": list(accepted),
             "texts": list(accepted.values()),
             "now": now,
@@ -602,10 +809,17 @@ def ids_in(part: Any, state: DeliveryState) -> dict[int, int]:
     return {row.id: row.attempts for row in rows}
 
 
-def unclaim(part: Any) -> int:
+def class_of(run_id: int) -> ContactClass:
+    """What kind of contact a run's messages are."""
+    return db.session.execute(
+        select(Push.contact_class).join(Run, Run.push_id == Push.id).where(Run.id == run_id)
+    ).scalar_one()
+
+
+def unclaim(part: Any, contact_class: ContactClass) -> int:
     """Let claimed deliveries of a slice be ready again; they were never handed over, and their budget is given back."""
     ids = list(ids_in(part, DeliveryState.CLAIMED))
-    free_contacts(ids)
+    free_contacts(ids, contact_class)
     return end(ids, DeliveryState.CLAIMED, DeliveryState.READY, None)
 
 
@@ -619,11 +833,58 @@ def settle(slice_id: int, part: Any, due: datetime | None = None) -> bool:
     return not left
 
 
-def give_back(held: Lease, hold: timedelta, due: datetime | None = None) -> bool:
+def give_back(held: Lease, hold: timedelta, contact_class: ContactClass, due: datetime | None = None) -> bool:
     """End a lease in good order. Returns whether the slice is done."""
     fence(held, hold)
-    unclaim(held)
+    unclaim(held, contact_class)
     return settle(held.slice_id, held, due)
+
+
+# ── What people have in hand ────────────────────────────────────────────────────────────────────────────────────────
+
+_CONFIRM = (
+    update(_slice)
+    .where(Slice.run_id == bindparam("of_run"), Slice.number == bindparam("of_number"))
+    .values(
+        assigned=Slice.assigned - bindparam("fewer_assigned", type_=BigInteger),
+        accepted=Slice.accepted + bindparam("more_accepted", type_=BigInteger),
+        unsent=Slice.unsent + bindparam("more_unsent", type_=BigInteger),
+    )
+)
+_DONE = (
+    update(_delivery)
+    .where(Delivery.id == func.any(_ids), Delivery.state == DeliveryState.ASSIGNED)
+    .values(state=DeliveryState.ACCEPTED, accepted_at=bindparam("now", type_=UtcDateTime), reason=None)
+)
+
+
+def confirm(
+    run_id: int, number: int, said: Mapping[int, bool], contact_class: ContactClass, reason: str | None = None
+) -> bool:
+    """Bring assigned deliveries of one slice to their end: done, or not. Returns False when one is in nobody's hands.
+
+    The slice's row is locked first, as everywhere. A run that has its final counts already has them moved along.
+    """
+    run = db.session.execute(select(Run.tally).where(Run.id == run_id).with_for_update()).one()
+    place = {"of_run": run_id, "of_number": number}
+    done = [i for i, well in said.items() if well]
+    left = [i for i, well in said.items() if not well]
+    moved = {"fewer_assigned": len(said), "more_accepted": len(done), "more_unsent": len(left)}
+    db.session.execute(_CONFIRM, {**place, **moved})
+    touched = changed(db.session.execute(_DONE, {"ids": done, "now": clock.now()})) if done else 0
+    free_contacts(left, contact_class)
+    to = DeliveryState.EXPIRED if reason == "not_confirmed" else DeliveryState.FAILED
+    touched += end(left, DeliveryState.ASSIGNED, to, reason or "not_done")
+    if touched != len(said):
+        return False
+    if run.tally is not None:
+        counts = dict(run.tally)
+        for key, people in (("assigned", -len(said)), ("accepted", len(done)), (to.value, len(left))):
+            counts[key] = counts.get(key, 0) + people
+        db.session.execute(
+            update(_run).where(Run.id == run_id).values(tally={key: n for key, n in counts.items() if n})
+        )
+    return True
 
 
 # ── Upkeep ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -638,13 +899,13 @@ _COUNT = (
 )
 
 
-def take_back(part: Any, idempotent: bool) -> None:
+def take_back(part: Any, idempotent: bool, contact_class: ContactClass) -> None:
     """Put a slice in order whose holder is gone; its row is given and locked by the caller."""
-    unclaim(part)
+    unclaim(part, contact_class)
     doubtful = ids_in(part, DeliveryState.SUBMITTING)
     again = [i for i, attempts in doubtful.items() if idempotent and attempts + 1 < rules.ATTEMPTS]
     if again:
-        free_contacts(again)
+        free_contacts(again, contact_class)
         values = {"ids": again, "from_state": DeliveryState.SUBMITTING, "why": "resent", "tries": 1, "later": None}
         db.session.execute(_AGAIN, values)
     lost = [i for i in doubtful if i not in set(again)]
@@ -681,10 +942,10 @@ def reopen_unknown(run_id: int) -> int:
         .order_by(Slice.number)
         .with_for_update()
     ).all()
-    people = 0
+    people, contact_class = 0, class_of(run_id)
     for part in found:
         ids = list(ids_in(part, DeliveryState.UNKNOWN))
-        free_contacts(ids)
+        free_contacts(ids, contact_class)
         again = end(ids, DeliveryState.UNKNOWN, DeliveryState.READY, "resent")
         db.session.execute(_COUNT, {"slice_id": part.id, "more_unsent": 0, "more_unknown": -again})
         settle(part.id, part)

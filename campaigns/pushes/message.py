@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from sqlalchemy import select
+
 from campaigns.channels import registry
 from campaigns.channels.adapters import Message
 from campaigns.channels.models import Account
-from kernel import links, shop
+from kernel import links, money, shop
 from kernel.db import db
 from kernel.errors import Refusal
 from kernel.i18n import LOCALES, forced_locale
@@ -19,12 +21,14 @@ from membership.coupons import labels as coupon_labels
 from membership.coupons.models import Offer, OfferVersion
 from membership.members.models import Contact, Member
 from membership.members.services import unsubscribe_path
+from membership.products.models import Product
 from membership.tiers import labels as tier_labels
 
 from . import rules
 from .models import Push
 
 COUPON, LINK = "c", "l"
+CONSTANT_LINKS = (Contact.SMS, Contact.WECOM)
 CLICK = "click"
 
 
@@ -39,13 +43,15 @@ class Wording:
 
     push_id: int
     run_id: int
-    subject: tuple[rules.Part, ...]
-    body: tuple[rules.Part, ...]
+    # For each wording, and in it for each language, the title and the text.
+    texts: tuple[Mapping[str, tuple[tuple[rules.Part, ...], tuple[rules.Part, ...]]], ...]
     constants: Mapping[str, Mapping[str, str]]
     tiers: Mapping[str, tuple[str, ...]]
     target: str | None
     contact: Contact
 
+    # Products below the text: what is printed of each, and where it leads.
+    cards: tuple[tuple[str, str], ...] = ()
     # What stands above the unsubscribe link of an e-mail.
     farewell: Mapping[str, str] = field(default_factory=dict)
 
@@ -55,7 +61,8 @@ class Wording:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        return rules.names_in((*self.subject, *self.body))
+        words = (parts for text in self.texts for both in text.values() for parts in both)
+        return rules.names_in(part for parts in words for part in parts)
 
     def values(self, delivery_id: int, nickname: str, rank: int, locale: str) -> dict[str, str]:
         """A member's values of the placeholders."""
@@ -66,14 +73,25 @@ class Wording:
         values["tier"] = self.tiers[language][rank]
         if "coupon_link" in self.names:
             values["coupon_link"] = links.absolute(click_path(delivery_id, COUPON))
-        if "link" in self.names:
+        if "link" in self.names and "link" not in values:
             values["link"] = links.absolute(click_path(delivery_id, LINK))
         return values
+
+    def tracker(self, delivery_id: int) -> Callable[[str], str] | None:
+        """What makes counted links of the addresses in a text. An SMS keeps them as they are: carriers refuse personal links."""
+        if self.contact in CONSTANT_LINKS:
+            return None
+        return lambda address: links.absolute(click_path(delivery_id, rules.address_key(address)))
 
     def message(self, row: Any) -> Message:
         """The message of a claimed delivery. Raises `rules.RenderFailed`."""
         values = self.values(row.id, row.nickname, row.rank, row.locale)
-        body, unsubscribe = rules.render(self.body, values), None
+        subject, text = self.texts[row.variant if row.variant < len(self.texts) else 0][self.language(row.locale)]
+        tracked = self.tracker(row.id)
+        body, unsubscribe = rules.render(text, values, tracked), None
+        if self.cards and tracked is not None:
+            shown = (f"{words}\n{tracked(address)}" for words, address in self.cards)
+            body = "\n\n".join((body.rstrip(), *shown))
         if self.contact is Contact.EMAIL:
             unsubscribe = links.absolute(unsubscribe_path(row.member_id, self.contact))
             body = f"{body.rstrip()}\n\n{self.farewell[self.language(row.locale)]}\n{unsubscribe}\n"
@@ -82,11 +100,56 @@ class Wording:
             delivery_id=row.id,
             member_id=row.member_id,
             address=row.address,
-            subject=rules.one_line(rules.render(self.subject, values)),
+            subject=rules.one_line(rules.render(subject, values)),
             body=body,
             unsubscribe=unsubscribe,
             path=click_path(row.id, self.target) if self.target else None,
         )
+
+
+def texts_of(push: Push) -> list[tuple[str, str, str | None, str | None]]:
+    """The wordings of a push, the first one first: title and text in Chinese, and in English where there are any."""
+    others = [(one["subject"], one["body"], one.get("subject_en"), one.get("body_en")) for one in push.variants or []]
+    return [(push.subject, push.body, push.subject_en, push.body_en), *others]
+
+
+def _languages(
+    subject: str, body: str, subject_en: str | None, body_en: str | None
+) -> dict[str, tuple[tuple[rules.Part, ...], tuple[rules.Part, ...]]]:
+    def read(title: str, text: str) -> tuple[tuple[rules.Part, ...], tuple[rules.Part, ...]]:
+        return rules.parse(title), rules.with_addresses(rules.parse(text))
+
+    own = read(subject, body)
+    other = read(subject_en or subject, body_en or body) if subject_en or body_en else own
+    return {locale: other if locale.startswith("en") else own for locale in LOCALES}
+
+
+def destination(push: Push, target: str, variant: int | None = None) -> str | None:
+    """Where a counted link of a push leads, with the marks of its statistics; None for one that it does not hold any more."""
+    address = push.link_url
+    if target not in (COUPON, LINK):
+        written = (a for texts in texts_of(push) for text in texts if text for a in rules.addresses_in(text))
+        shown = (card["url"] for card in push.cards or [])
+        address = next((one for one in (*written, *shown) if rules.address_key(one) == target), None)
+    if address is None or not address.startswith(("http://", "https://")):
+        return address
+    letter = rules.LETTERS[variant] if variant is not None and push.variants else ""
+    return rules.with_utm(address, push.utm or {}, letter)
+
+
+def _cards(push: Push) -> tuple[tuple[str, str], ...]:
+    """The products that a push shows and that are still there, each in a line with its price."""
+    if not push.cards:
+        return ()
+    rows = db.session.scalars(select(Product).where(Product.id.in_([card["product_id"] for card in push.cards])))
+    found = {product.id: product for product in rows}
+    shown: list[tuple[str, str]] = []
+    for card in push.cards:
+        product = found.get(card["product_id"])
+        if product is not None:
+            price = f"  {money.yuan(product.list_price)}" if product.list_price is not None else ""
+            shown.append((f"{rules.one_line(product.title)}{price}", card["url"]))
+    return tuple(shown)
 
 
 def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, version: OfferVersion | None) -> Wording:
@@ -100,6 +163,10 @@ def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, vers
             values = {"shop": shop.shop_name(), "nickname": str(_("dear member"))}
             if offer is not None and version is not None:
                 values |= {"coupon_name": offer.name, "coupon_value": coupon_labels.face(version)}
+            if contact in CONSTANT_LINKS and push.link_url:
+                # Carriers refuse links that differ from one message to the next, and WeCom sends one text to many.
+                address = push.link_url
+                values["link"] = address if address.startswith(("http://", "https://")) else links.absolute(address)
             constants[locale] = values
             farewell[locale] = str(
                 _(
@@ -111,12 +178,12 @@ def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, vers
     return Wording(
         push.id,
         run_id,
-        rules.parse(push.subject),
-        rules.parse(push.body),
+        tuple(_languages(subject, body, subject_en, body_en) for subject, body, subject_en, body_en in texts_of(push)),
         constants,
         tiers,
         COUPON if push.offer_id else LINK if push.link_url else None,
         contact,
+        _cards(push),
         farewell,
     )
 
@@ -131,17 +198,23 @@ class Example:
     rank: int
     locale: str
     address: str
+    variant: int = 0
 
 
-def preview(fields: Mapping[str, Any], account: Account, member: Member | None) -> Message | None:
+def preview(fields: Mapping[str, Any], account: Account, member: Member | None, variant: int = 0) -> Message | None:
     """A push's message as a real member would get it; None while its words cannot be read. Its links lead nowhere."""
-    push = Push(**fields)
+    return example(Push(**fields), account, member, variant)
+
+
+def example(push: Push, account: Account, member: Member | None, variant: int = 0) -> Message | None:
+    """The same for a push that is there already."""
     contact = registry.adapter_of(account).abilities.contact
     offer = db.session.get(Offer, push.offer_id) if push.offer_id else None
     version = db.session.get(OfferVersion, offer.version_id) if offer is not None and offer.version_id else None
-    someone = Example(0, member.id if member else 0, "", 0, LOCALES[0], "")
+    someone = Example(0, 0, "", 0, LOCALES[0], "", variant)
     if member is not None:
-        someone = Example(0, member.id, member.nickname or member.name, member.rank, member.locale, member.email or "")
+        name, address = member.nickname or member.name, member.email or ""
+        someone = Example(0, member.id, name, member.rank, member.locale, address, variant)
     try:
         return wording(push, 0, contact, offer, version).message(someone)
     except (Refusal, rules.RenderFailed):

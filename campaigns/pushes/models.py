@@ -9,14 +9,15 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from campaigns.channels.models import ContactClass
 from kernel.db import db, pk
 
 
-class ContactClass(enum.StrEnum):
-    """What kind of marketing contact a push is; all of them count against the contact budget."""
+class Origin(enum.StrEnum):
+    """Who wrote a push: a person at the console, or a step of a journey, whose pushes are shown with the journey."""
 
-    REPURCHASE = "repurchase"
-    BROADCAST = "broadcast"
+    MARKETER = "marketer"
+    JOURNEY = "journey"
 
 
 class CouponMode(enum.StrEnum):
@@ -28,6 +29,7 @@ class CouponMode(enum.StrEnum):
 
 class RunState(enum.StrEnum):
     DRAFT = "draft"
+    APPROVAL = "approval"
     SCHEDULED = "scheduled"
     MATERIALISING = "materialising"
     RUNNING = "running"
@@ -42,6 +44,8 @@ class DeliveryState(enum.StrEnum):
     READY = "ready"
     CLAIMED = "claimed"
     SUBMITTING = "submitting"
+    # A person has it in hand and says later whether it was done.
+    ASSIGNED = "assigned"
     ACCEPTED = "accepted"
     SUPPRESSED = "suppressed"
     CAPPED = "capped"
@@ -62,11 +66,22 @@ class Push(db.Model):
     __tablename__ = "push"
     id: Mapped[pk]
     name: Mapped[str]
+    origin: Mapped[Origin] = mapped_column(default=Origin.MARKETER, server_default="marketer")
     contact_class: Mapped[ContactClass] = mapped_column(default=ContactClass.REPURCHASE)
     account_id: Mapped[int] = mapped_column(ForeignKey("channel_account.id"))
     audience: Mapped[dict[str, Any]]
+    # The words in Chinese, and in English for members who read English; without them everybody reads the former.
     subject: Mapped[str]
     body: Mapped[str]
+    subject_en: Mapped[str | None]
+    body_en: Mapped[str | None]
+    # Up to three other wordings that compete with the first: `{"share": 50, "subject", "body", "subject_en", "body_en"}`.
+    variants: Mapped[list[Any]] = mapped_column(default=list, server_default=text("'[]'"))
+    # The percentage among whom the wordings compete; the rest waits and gets the winner. Null: all compete.
+    sample_percent: Mapped[int | None] = mapped_column(SmallInteger)
+    winner_after_hours: Mapped[int | None] = mapped_column(SmallInteger)
+    # Held out of this push alone, beside the hold-out of all pushes.
+    control_percent: Mapped[int] = mapped_column(SmallInteger, default=0, server_default=text("0"))
     # Where {link} leads: a path of this site or an https address.
     link_url: Mapped[str | None]
     offer_id: Mapped[int | None] = mapped_column(ForeignKey("offer.id"))
@@ -76,17 +91,36 @@ class Push(db.Model):
     # Whoever has bought meanwhile is not asked to buy again.
     stop_when_bought: Mapped[bool] = mapped_column(default=True)
     attribution_days: Mapped[int] = mapped_column(default=14)
+    # Of two pushes over one account the one with the higher number goes first.
+    priority: Mapped[int] = mapped_column(SmallInteger, default=0, server_default=text("0"))
+    # Each member at the hour at which they usually order or click.
+    usual_hour: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    # What is unsent so many hours after the start stays unsent.
+    life_hours: Mapped[int] = mapped_column(SmallInteger, default=48, server_default=text("48"))
+    # An RRULE (RFC 5545) on the shop's wall clock; null is a push that goes once.
+    rrule: Mapped[str | None]
+    stopped_at: Mapped[datetime | None]
+    # What links are marked with: `{"source", "medium", "campaign"}`.
+    utm: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    # Up to three products shown below the text: `{"product_id", "url"}`.
+    cards: Mapped[list[Any]] = mapped_column(default=list, server_default=text("'[]'"))
     staff_id: Mapped[int | None]
+    # Who wrote what it says last; whoever did cannot approve it.
+    changed_by: Mapped[int | None]
+    copied_from_id: Mapped[int | None] = mapped_column(ForeignKey("push.id"))
     created_at: Mapped[datetime]
 
-    __table_args__ = (CheckConstraint("rate_per_second > 0", name="rate"),)
+    __table_args__ = (
+        CheckConstraint("rate_per_second > 0", name="rate"),
+        Index("ix_push_series", "id", postgresql_where=text("rrule IS NOT NULL AND stopped_at IS NULL")),
+    )
 
 
 class Run(db.Model):
     __tablename__ = "push_run"
     id: Mapped[pk]
     push_id: Mapped[int] = mapped_column(ForeignKey("push.id"))
-    # Which time of a recurring push; a one-off has the occurrence "once".
+    # Which time of a recurring push, by the shop's wall clock; a one-off has "once", a journey its step and batch.
     occurrence: Mapped[str] = mapped_column(default="once")
     state: Mapped[RunState] = mapped_column(default=RunState.DRAFT)
     scheduled_at: Mapped[datetime | None]
@@ -106,12 +140,34 @@ class Run(db.Model):
     failure: Mapped[str | None]
     # Final counts by state and reason, written once the last delivery has come to its end.
     tally: Mapped[dict[str, Any] | None]
+    # It goes to those listed in `push_target` and not to the push's audience.
+    listed: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    asked_by: Mapped[int | None]
+    approved_by: Mapped[int | None]
+    approved_at: Mapped[datetime | None]
+    # When the winning wording is chosen, and which one it is.
+    decide_at: Mapped[datetime | None]
+    winner: Mapped[int | None] = mapped_column(SmallInteger)
+    # The shop's best hour when the run began, for members without an hour of their own.
+    best_hour: Mapped[int | None] = mapped_column(SmallInteger)
+    # How its result is measured, fixed when it begins, whatever the shop changes later: see `results.rules.Terms`.
+    terms: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         UniqueConstraint("push_id", "occurrence"),
         Index("ix_push_run_due", "scheduled_at", postgresql_where=text("state = 'scheduled'")),
         Index("ix_push_run_live", "id", postgresql_where=text("state IN ('materialising', 'running', 'paused')")),
     )
+
+
+class Target(db.Model):
+    """A member to whom a listed run goes."""
+
+    __tablename__ = "push_target"
+    run_id: Mapped[int] = mapped_column(ForeignKey("push_run.id"), primary_key=True, autoincrement=False)
+    member_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+    __table_args__ = (Index("ix_push_target_member", "member_id"),)
 
 
 class Slice(db.Model):
@@ -138,6 +194,8 @@ class Slice(db.Model):
     # Came to an end without having been sent.
     unsent: Mapped[int] = mapped_column(default=0)
     unknown: Mapped[int] = mapped_column(default=0)
+    # In the hands of people who have not said yet what became of it.
+    assigned: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
     __table_args__ = (
         UniqueConstraint("run_id", "number"),
@@ -149,6 +207,7 @@ class Slice(db.Model):
         # Few rows at a time; without the moment itself, so that prolonging a lease touches no index.
         Index("ix_push_slice_leased", "run_id", postgresql_where=text("state = 'leased'")),
         Index("ix_push_slice_unknown", "run_id", postgresql_where=text("unknown > 0")),
+        Index("ix_push_slice_assigned", "run_id", postgresql_where=text("assigned > 0")),
         {"postgresql_with": {"fillfactor": 50}},
     )
 
@@ -173,6 +232,10 @@ class Delivery(db.Model):
     not_before: Mapped[datetime | None]
     # The business date on which it took its part of the contact budget, while it holds it.
     contacted_on: Mapped[date | None]
+    # Which wording it has, 0 being the first; null while it waits for the winner, or where there is one wording only.
+    variant: Mapped[int | None] = mapped_column(SmallInteger)
+    # The consent that the claim relied on.
+    consent_id: Mapped[int | None]
     coupon_id: Mapped[int | None]
     provider_id: Mapped[str | None]
     accepted_at: Mapped[datetime | None]

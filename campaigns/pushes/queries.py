@@ -4,43 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, false, func, literal, not_, or_, select, text, true
+from sqlalchemy import case, false, func, literal, not_, or_, select, text
 from sqlalchemy.exc import OperationalError
 
 from campaigns.audiences import queries as audiences
-from campaigns.audiences.rules import Definition
+from campaigns.audiences.rules import AudienceInvalid, Definition
+from campaigns.audiences.rules import parse as parse_audience
 from campaigns.channels import registry
 from campaigns.channels import rules as channel_rules
 from campaigns.channels import services as channels
-from campaigns.channels.models import Account, ContactLedger
+from campaigns.channels.models import Account, ContactClass, ContactCount
 from kernel import clock
 from kernel.db import db
 from kernel.errors import NotFound
 from membership.coupons.models import Offer, OfferState
 from membership.members import queries as members
-from membership.members.models import Member, Purpose
+from membership.members.models import Member
+from membership.products.models import Product
 
-from . import ledger, rules, services
-from .models import Delivery, DeliveryState, Push, Run, RunState, Slice
+from . import ledger, recurrence, rules, services
+from .models import Delivery, DeliveryState, Origin, Push, Run, RunState, Slice
 
 LIVE = (RunState.SCHEDULED, RunState.MATERIALISING, RunState.RUNNING, RunState.PAUSED)
 S = DeliveryState
 
 
-def get_push(push_id: int) -> tuple[Push, Run]:
-    """A push with its run; refuses with `NotFound`."""
+def get_push(push_id: int, run_id: int | None = None) -> tuple[Push, Run]:
+    """A push with its latest run, or with the one asked for; refuses with `NotFound`."""
     push = db.session.get(Push, push_id)
     if push is None:
         raise NotFound
-    return push, services.get_run(push_id)
+    return push, services.get_run(push_id, run_id)
 
 
 def listed(wanted: str = "", state: RunState | None = None) -> Any:
-    """Pushes with their runs, for the list."""
-    statement = select(Run, Push).join(Push, Push.id == Run.push_id)
+    """Pushes with their runs, for the list; those of journeys are shown with the journey."""
+    statement = select(Run, Push).join(Push, Push.id == Run.push_id).where(Push.origin == Origin.MARKETER)
     if wanted:
         escaped = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         statement = statement.where(or_(Push.name.ilike(f"%{escaped}%"), Push.subject.ilike(f"%{escaped}%")))
@@ -76,6 +79,12 @@ def offer_choices(present: int | None = None) -> list[tuple[int, str]]:
         .order_by(Offer.id.desc())
     )
     return [(row.id, row.name) for row in rows]
+
+
+def product_choices(limit: int = 500) -> list[tuple[str, str]]:
+    """The latest products, for the cards of a push."""
+    rows = db.session.execute(select(Product.id, Product.title).order_by(Product.id.desc()).limit(limit))
+    return [(str(row.id), row.title) for row in rows]
 
 
 # ── Progress ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -222,43 +231,29 @@ class Check:
     no_consent: int = 0
     held_out: int = 0
     day: int = 0
+    week: int = 0
     month: int = 0
     estimated: bool = False
 
     @property
     def sent(self) -> int:
         """How many would be sent if it began this minute."""
-        return self.reachable - self.held_out - self.day - self.month
+        return self.reachable - self.held_out - self.day - self.week - self.month
 
 
-def check(definition: Definition, account: Account) -> Check:
+def check(definition: Definition, account: Account, contact_class: ContactClass = ContactClass.REPURCHASE) -> Check:
     """Count what would become of an audience over an account, within two seconds; else an estimate of its size alone."""
-    able = registry.adapter_of(account).abilities
-    address = ledger.ADDRESS.get(able.contact)
-    has_address: ColumnElement[bool] = true() if address is None else address.is_not(None)
-    percent, salt = services.holdout()
-    caps, today = channels.budget(), clock.today()
-    month = and_(ContactLedger.total >= caps.per_month) if caps.per_month is not None else false()
-    day = (
-        and_(ContactLedger.day_on == today, ContactLedger.day_total >= caps.per_day)
-        if caps.per_day is not None
-        else false()
-    )
-    kind = case(
-        (not_(has_address), "no_address"),
-        (not_(members.consented(able.contact, Purpose.MARKETING)), "no_consent"),
-        (ledger.held_out(literal(salt), literal(rules.holdout_cut(percent))), "held_out"),
-        (month, "month"),
-        (day, "day"),
-        else_="sent",
-    )
+    basis = ledger.basis_of(registry.adapter_of(account).abilities.contact, contact_class)
+    reasons: list[tuple[Any, str]] = [(not_(basis.has_address), "no_address"), (not_(basis.consented), "no_consent")]
+    if contact_class.budgeted:
+        percent, salt = services.holdout()
+        reasons.append((ledger.held_out(literal(salt), literal(rules.holdout_cut(percent))), "held_out"))
+        reasons += channels.at_the_cap(contact_class, Member.rank)
+    kind = case(*reasons, else_="sent")
     each = (
         select(kind.label("kind"))
         .select_from(Member)
-        .outerjoin(
-            ContactLedger,
-            and_(ContactLedger.member_id == Member.id, ContactLedger.month_on == channel_rules.month_of(today)),
-        )
+        .outerjoin(ContactCount, ContactCount.member_id == Member.id)
         .where(*audiences.conditions(definition))
         .subquery()
     )
@@ -273,22 +268,19 @@ def check(definition: Definition, account: Account) -> Check:
         people = audiences.count(definition).people
         return Check(people=people, reachable=people, estimated=True)
     found = {row[0]: row[1] for row in rows}
-    sent = found.pop("sent", 0)
-    reachable = sent + sum(found.get(name, 0) for name in ("held_out", "day", "month"))
-    return Check(people=sent + sum(found.values()), reachable=reachable, **found)
+    capped = sum(found.get(window, 0) for window in channel_rules.WINDOWS)
+    reachable = found.get("sent", 0) + found.get("held_out", 0) + capped
+    return Check(people=sum(found.values()), reachable=reachable, **{k: n for k, n in found.items() if k != "sent"})
 
 
-def somebody(definition: Definition, account: Account) -> Member | None:
+def somebody(
+    definition: Definition, account: Account, contact_class: ContactClass = ContactClass.REPURCHASE
+) -> Member | None:
     """A real member of the audience whom the account reaches, for the preview."""
-    able = registry.adapter_of(account).abilities
-    address = ledger.ADDRESS.get(able.contact)
+    basis = ledger.basis_of(registry.adapter_of(account).abilities.contact, contact_class)
     statement = (
         select(Member)
-        .where(
-            *audiences.conditions(definition),
-            members.consented(able.contact, Purpose.MARKETING),
-            *([] if address is None else [address.is_not(None)]),
-        )
+        .where(*audiences.conditions(definition), basis.consented, basis.has_address)
         .order_by(Member.last_order_at.desc().nulls_last(), Member.id)
         .limit(1)
     )
@@ -302,3 +294,144 @@ def somebody(definition: Definition, account: Account) -> Member | None:
         if getattr(error.orig, "sqlstate", "") != "57014":
             raise
         return None
+
+
+# ── The contact budget ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def at_cap(window: str | None = None) -> Any:
+    """Members who may get no more marketing messages in a window (`day`, `week`, `month`; any of them), with their counts."""
+    full = [said for said, name in channels.at_the_cap(None, Member.rank) if window in (None, name)]
+    return (
+        select(Member, ContactCount)
+        .join(ContactCount, ContactCount.member_id == Member.id)
+        .where(or_(*full) if full else false(), Member.merged_into_id.is_(None), Member.erased_at.is_(None))
+    )
+
+
+def count_at_cap() -> dict[str, int]:
+    """How many members are at the cap of each window."""
+    found: dict[str, int] = {}
+    for window in channel_rules.WINDOWS:
+        found[window] = db.session.scalar(select(func.count()).select_from(at_cap(window).subquery())) or 0
+    return found
+
+
+# ── A series, and the calendar ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def runs_of(push: Push) -> Sequence[Run]:
+    """Every run of a push, the latest first, a hundred at most."""
+    return db.session.scalars(
+        select(Run)
+        .where(Run.push_id == push.id)
+        .order_by(Run.scheduled_at.desc().nulls_first(), Run.id.desc())
+        .limit(100)
+    ).all()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A push on a day of the calendar; without a run it is a time of a series that is not planned yet."""
+
+    at: datetime
+    push: Push
+    run: Run | None
+
+
+def between(since: datetime, until: datetime) -> list[Entry]:
+    """What goes, went or is meant to go in `[since, until)`, by the clock, with the times of series still to come."""
+    moment = func.coalesce(Run.started_at, Run.scheduled_at)
+    rows = db.session.execute(listed().where(moment >= since, moment < until).order_by(moment).limit(500))
+    found = [Entry(run.started_at or run.scheduled_at, push, run) for run, push in rows]
+    series = db.session.execute(
+        select(Push, func.min(Run.scheduled_at), func.max(Run.scheduled_at))
+        .join(Run, Run.push_id == Push.id)
+        .where(Push.rrule.is_not(None), Push.stopped_at.is_(None), Run.state != RunState.DRAFT)
+        .group_by(Push.id)
+    )
+    for push, first, latest in series:
+        after = max(latest, since - timedelta(seconds=1))
+        for one in islice(recurrence.occurrences(push.rrule or "", first, clock.ZONE, after), 31):
+            if one.at >= until:
+                break
+            found.append(Entry(one.at, push, None))
+    return sorted(found, key=lambda entry: entry.at)
+
+
+# ── Trying one out ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def own_member(email: str) -> Member | None:
+    """The member that a colleague is, by their e-mail address."""
+    return db.session.scalar(
+        select(Member).where(Member.email == email.lower(), Member.merged_into_id.is_(None), Member.erased_at.is_(None))
+    )
+
+
+def reader_of(push: Push, account: Account) -> Member | None:
+    """Somebody of a push's own audience, to read it as."""
+    try:
+        return somebody(parse_audience(push.audience), account, push.contact_class)
+    except AudienceInvalid:
+        return None
+
+
+def readers(wanted: str, limit: int) -> Sequence[Member]:
+    """Members by their number, name or the tail of their phone, to read a push as."""
+    return db.session.scalars(
+        members.live().where(members.sought(wanted)).order_by(Member.id.desc()).limit(limit)
+    ).all()
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How one wording of a push has done."""
+
+    letter: str
+    subject: str
+    sent: int
+    clicked: int
+    bought: int
+
+
+def wordings(push: Push, run: Run) -> list[Wording]:
+    """The competing wordings with what came of each; empty where there is one only."""
+    if not push.variants:
+        return []
+    rows = db.session.execute(
+        select(
+            Delivery.variant,
+            func.count(),
+            func.count(Delivery.clicked_at),
+            func.count().filter(Member.last_order_at > Delivery.accepted_at),
+        )
+        .join(Member, Member.id == Delivery.member_id)
+        .where(Delivery.run_id == run.id, Delivery.state == S.ACCEPTED, Delivery.variant.is_not(None))
+        .group_by(Delivery.variant)
+    )
+    counts = {row[0]: row[1:] for row in rows}
+    subjects = [push.subject, *(variant["subject"] for variant in push.variants)]
+    return [
+        Wording(rules.LETTERS[number], subject, *counts.get(number, (0, 0, 0)))
+        for number, subject in enumerate(subjects)
+    ]
+
+
+def lost_since(push: Push) -> list[str]:
+    """What a push speaks of that is not there any more or stands still: `offer`, `account`, `products`, `audience`."""
+    lost: list[str] = []
+    if push.offer_id is not None:
+        offer = db.session.get(Offer, push.offer_id)
+        if offer is None or offer.state is not OfferState.ACTIVE:
+            lost.append("offer")
+    ids = {card["product_id"] for card in push.cards}
+    if ids and db.session.scalar(select(func.count()).where(Product.id.in_(ids))) != len(ids):
+        lost.append("products")
+    if account_of(push).paused_at is not None:
+        lost.append("account")
+    try:
+        parse_audience(push.audience)
+    except AudienceInvalid:
+        lost.append("audience")
+    return lost

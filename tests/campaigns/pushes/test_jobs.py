@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from campaigns.channels import registry
 from campaigns.channels import services as channels
 from campaigns.channels.adapters import Abilities, Message, Outcome, Status
-from campaigns.channels.models import Account, ChannelKind, ContactLedger, InboxMessage
+from campaigns.channels.models import Account, ChannelKind, ContactClass, ContactCount, InboxMessage
 from campaigns.pushes import drain, jobs, ledger, rules, services
 from campaigns.pushes.models import CouponMode, Delivery, DeliveryState, Run, RunState, Slice
 from kernel import clock as kernel_clock
@@ -24,6 +24,8 @@ from tests.campaigns.conftest import agree
 from tests.conftest import settle
 
 S = DeliveryState
+REPURCHASE = ContactClass.REPURCHASE
+CLAIM = ledger.claim_statement(ledger.Basis(Contact.INBOX))
 
 
 class Scripted:
@@ -182,7 +184,7 @@ def test_inv_d2_consent_is_asked_again_before_each_batch(
     assert {m.member_id for m in adapter.handed} == {p.id for p in people[:4]}
     found = states(db, run)
     assert [found[p.id] for p in people[4:]] == [(S.SUPPRESSED, "no_consent")] * 2
-    assert db.session.scalar(select(func.sum(ContactLedger.total))) == 4
+    assert db.session.scalar(select(func.sum(ContactCount.month_total))) == 4
 
 
 def test_bought_meanwhile_is_left_out(db: Any, make_member: Any, make_push: Any, run_jobs: Any, clock: Any) -> None:
@@ -249,8 +251,8 @@ def test_caps_are_released_when_the_channel_refuses(
     _push, run = make_push(account_id=account.id)
     go(run, run_jobs)
     assert states(db, run)[lime.id] == (S.FAILED, "blocked")
-    row = db.session.get(ContactLedger, (lime.id, kernel_clock.today().replace(day=1)))
-    assert (row.total, row.day_total) == (0, 0)
+    row = db.session.get(ContactCount, lime.id)
+    assert (row.month_total, row.day_total) == (0, 0)
     _push, run = make_push()
     go(run, run_jobs)
     assert states(db, run)[lime.id][0] is S.ACCEPTED
@@ -266,7 +268,7 @@ def test_doubt_keeps_the_cap_and_is_not_sent_again(
     assert states(db, run)[lime.id] == (S.UNKNOWN, "timed out")
     assert run.tally == {"unknown": 1}
     assert len(adapter.handed) == 1
-    assert db.session.get(ContactLedger, (lime.id, kernel_clock.today().replace(day=1))).total == 1
+    assert db.session.get(ContactCount, lime.id).month_total == 1
     # Somebody decides to offer it again.
     adapter.answer = lambda m: Outcome(Status.ACCEPTED)
     assert services.resend_unknown(run) == 1
@@ -285,7 +287,7 @@ def test_what_was_not_taken_is_tried_again_later(
     _push, run = make_push(account_id=account.id)
     go(run, run_jobs)
     assert states(db, run)[lime.id] == (S.READY, "busy")
-    assert db.session.scalar(select(func.sum(ContactLedger.total))) == 0
+    assert db.session.scalar(select(func.sum(ContactCount.month_total))) == 0
     for _ in range(8):
         clock.move(hours=5)
         jobs.wake.direct()
@@ -366,7 +368,7 @@ def test_pause_takes_effect_within_a_batch(
     assert len(adapter.handed) == 4
     found = [state for state, _why in states(db, run).values()]
     assert (found.count(S.ACCEPTED), found.count(S.READY)) == (4, 6)
-    assert db.session.scalar(select(func.sum(ContactLedger.total))) == 4
+    assert db.session.scalar(select(func.sum(ContactCount.month_total))) == 4
     services.resume(run)
     clock.move(minutes=1)
     jobs.wake.direct()
@@ -495,7 +497,7 @@ def test_a_text_that_cannot_be_filled_in_is_not_sent(db: Any, make_member: Any, 
     _push, run = make_push(body="Take {coupon_value}")
     go(run, run_jobs)
     assert states(db, run)[lime.id] == (S.RENDER_FAILED, "coupon_value")
-    assert db.session.scalar(select(func.sum(ContactLedger.total))) == 0
+    assert db.session.scalar(select(func.sum(ContactCount.month_total))) == 0
 
 
 def test_granted_coupons_come_once_however_often_claimed(
@@ -527,7 +529,7 @@ def test_who_can_be_given_no_coupon_is_not_written_to(
     _push, run = make_push(offer_id=offer.id, coupon_mode=CouponMode.GRANT, body="{coupon_link}")
     go(run, run_jobs)
     assert run.tally == {"accepted": 2, "suppressed:no_coupon": 1}
-    assert db.session.scalar(select(func.sum(ContactLedger.total))) == 2
+    assert db.session.scalar(select(func.sum(ContactCount.month_total))) == 2
 
 
 def test_an_audience_that_cannot_be_read_fails_the_run(db: Any, make_push: Any, run_jobs: Any) -> None:
@@ -553,26 +555,27 @@ def test_reaper_tells_claimed_from_submitting(
     services.fan_out(run.id)
     held = ledger.lease(run.id, "dead", timedelta(seconds=30))
     assert held is not None
-    claim = ledger.claim(
-        held, timedelta(seconds=30), ledger.claim_statement(Contact.INBOX), 1000, None, channels.budget()
-    )
+    claim = ledger.claim(held, timedelta(seconds=30), CLAIM, 1000, None, channels.budget(), REPURCHASE)
     going = ledger.intend(
-        run.id, [row.id for row in claim.rows[:2]], ledger.intent_statement(Contact.INBOX, S.SUBMITTING), claim.seen
+        run.id,
+        [row.id for row in claim.rows[:2]],
+        ledger.intent_statement(ledger.Basis(Contact.INBOX), S.SUBMITTING),
+        claim.seen,
     )
     assert len(going) == 2
     assert services.reap() == 0
     clock.move(seconds=31)
     assert services.reap() == 1
     assert [states(db, run)[p.id] for p in people] == [(S.UNKNOWN, "sender_stopped")] * 2 + [(S.READY, None)] * 2
-    assert db.session.scalar(select(func.sum(ContactLedger.total))) == 2
+    assert db.session.scalar(select(func.sum(ContactCount.month_total))) == 2
     part = db.session.scalars(select(Slice)).one()
     assert (part.state, part.unknown, part.token) == ("ready", 2, None)
     # The holder comes back: nothing of what it still wants to write is taken.
     done = {i: rules.Verdict(S.ACCEPTED) for i in going}
     with pytest.raises(ledger.LeaseLost):
-        ledger.record(held, timedelta(seconds=30), done, S.SUBMITTING)
+        ledger.record(held, timedelta(seconds=30), done, S.SUBMITTING, REPURCHASE)
     with pytest.raises(ledger.LeaseLost):
-        ledger.give_back(held, timedelta(seconds=30))
+        ledger.give_back(held, timedelta(seconds=30), REPURCHASE)
 
 
 def test_a_newer_holder_fences_the_older_one_off(
@@ -592,15 +595,8 @@ def test_a_newer_holder_fences_the_older_one_off(
     assert new is not None
     assert old.slice_id == new.slice_id
     with pytest.raises(ledger.LeaseLost):
-        ledger.claim(old, timedelta(seconds=30), ledger.claim_statement(Contact.INBOX), 10, None, channels.budget())
-    assert (
-        len(
-            ledger.claim(
-                new, timedelta(seconds=30), ledger.claim_statement(Contact.INBOX), 10, None, channels.budget()
-            ).rows
-        )
-        == 1
-    )
+        ledger.claim(old, timedelta(seconds=30), CLAIM, 10, None, channels.budget(), REPURCHASE)
+    assert len(ledger.claim(new, timedelta(seconds=30), CLAIM, 10, None, channels.budget(), REPURCHASE).rows) == 1
 
 
 def test_a_faulty_adapter_leaves_doubt_and_not_silence(

@@ -185,7 +185,7 @@ def test_the_dossier_holds_what_the_tables_hold(db: Any, clock: Any, make_staff:
         page = archive.read("index.html").decode()
     declared = personal.register()
     shown = {name for name, entry in declared.items() if entry.label is not None and "member_id" in entry.table.c}
-    assert shown - kept.keys() <= {"member_tier", "consent", "delivery", "contact_ledger", "attribution", "click"}
+    assert shown - kept.keys() <= {"member_tier", "consent", "delivery", "contact_count", "attribution", "click"}
     assert kept["member"][0]["phone"] == PHONE
     assert {one["external_id"] for one in kept["member_identity"]} >= {PHONE, EMAIL}
     for name, entry in declared.items():

@@ -398,7 +398,10 @@ def _live(life: dict[str, Any]) -> tuple[int, int]:
         for n in range(life["deliveries"][i]):
             row("delivery", member_id=member_id, run_id=run[at + n]["id"])
         if life["ledger"][i]:
-            row("contact_ledger", member_id=member_id, month_on="2026-03-01", day_on=f"2026-03-0{i + 1}")
+            row(
+                "contact_count", member_id=member_id, month_on="2026-03-01", week_on=("2026-02-23", "2026-03-02")[i],
+                day_on=f"2026-03-0{i + 1}",
+            )  # fmt: skip
         for n in range(life["counters"][i]):
             limits.take([(f"reward:{n}:member", f"member:{member_id}", "", 1 + i, None)])
         if life["consents"][i] is not None:

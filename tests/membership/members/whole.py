@@ -35,7 +35,11 @@ RIGHT: dict[str, dict[str, Any]] = {
     "call_task": {"state": "open", "reason": "delivered"},
     "coupon": {"state": "issued", "usable_from": clock.now, "usable_until": lambda: clock.now() + timedelta(days=30)},
     "coupon_transfer": {"state": "open"},
-    "contact_ledger": {"total": 3, "day_total": 1},
+    "contact_count": {
+        "rank": 0, "day_total": 1, "week_total": 2, "month_total": 3, "day_triggered": 0, "week_triggered": 0,
+        "month_triggered": 0, "day_repurchase": 1, "week_repurchase": 2, "month_repurchase": 3, "day_broadcast": 0,
+        "week_broadcast": 0, "month_broadcast": 0,
+    },
     "gift_claim": {"state": "offered", "claim_until": lambda: clock.now() + timedelta(days=9)},
     "gift": {"kind": "physical", "stock": None, "active": True, "claim_days": 14},
     "offer": {"state": "active", "claimed": 1, "stock": None, "per_member": 1},

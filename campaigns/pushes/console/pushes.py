@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
-from apiflask import APIBlueprint
 from flask import flash, make_response, redirect, render_template, request, url_for
 
 from campaigns.audiences import labels as audience_labels
@@ -23,19 +23,15 @@ from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import capped_count, csv_response, keyset
 
-from . import jobs, labels, message, queries, rules, services
-from .forms import CheckForm, PushForm, values_of
-from .models import Delivery, DeliveryState, Push, Run, RunState
-
-bp = APIBlueprint(
-    "pushes_console", __name__, url_prefix="/console/pushes", template_folder="templates", enable_openapi=False
-)
-
+from .. import jobs, labels, message, queries, recurrence, rules, services
+from ..forms import CheckForm, PushForm, values_of
+from ..models import Delivery, DeliveryState, Push, Run, RunState
+from . import bp
 
 # ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@bp.get("")
+@bp.get("/pushes")
 @staff("pushes.view")
 def index() -> Any:
     said = request.args.get("state", "")
@@ -59,7 +55,7 @@ def index() -> Any:
 # ── The four steps ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@bp.get("/new")
+@bp.get("/pushes/new")
 @staff("pushes.edit")
 def new() -> Any:
     chosen = request.args.get("audience_id", type=pages.row_number)
@@ -69,14 +65,14 @@ def new() -> Any:
     return _steps(PushForm(definition=definition), None, None)
 
 
-@bp.post("/new")
+@bp.post("/pushes/new")
 @staff("pushes.edit")
 def new_post() -> Any:
     form = PushForm()
     return _written(form, None, None)
 
 
-@bp.get("/<int:push_id>/edit")
+@bp.get("/pushes/<int:push_id>/edit")
 @staff("pushes.edit")
 def edit(push_id: int) -> Any:
     push, run = queries.get_push(push_id)
@@ -86,14 +82,14 @@ def edit(push_id: int) -> Any:
     return _steps(form, push, run)
 
 
-@bp.post("/<int:push_id>/edit")
+@bp.post("/pushes/<int:push_id>/edit")
 @staff("pushes.edit")
 def edit_post(push_id: int) -> Any:
     push, run = queries.get_push(push_id)
     return _written(PushForm(offer=push.offer_id), push, run)
 
 
-@bp.post("/check")
+@bp.post("/pushes/check")
 @staff("pushes.edit")
 def check() -> Any:
     form = CheckForm()
@@ -103,6 +99,8 @@ def check() -> Any:
 
 def _written(form: PushForm, push: Push | None, run: Run | None) -> Any:
     act = request.form.get("act", "save")
+    if form.built:
+        return _steps(form, push, run)
     well = form.validate()
     if act == "schedule" and not holds(acting_staff().role, "pushes.send"):
         raise Forbidden
@@ -113,15 +111,18 @@ def _written(form: PushForm, push: Push | None, run: Run | None) -> Any:
     if push is None or run is None:
         push, run = services.draft(acting_staff().id, **form.fields())
     else:
-        services.change(push, run, **form.fields())
+        services.change(push, run, acting_staff().id, **form.fields())
     at = form.scheduled_at.data if form.moment.data == "at" else None
     if act != "schedule":
         services.set_moment(run, at, form.lifetime)
         flash(_("The draft is saved."), "positive")
         return redirect(url_for(".edit", push_id=push.id))
-    services.schedule(run, at, form.lifetime)
-    jobs.wake.later()
-    flash(_("The push is on its way.") if at is None else _("The push is scheduled."), "positive")
+    services.schedule(run, at, form.lifetime, acting_staff().id)
+    if run.state is RunState.APPROVAL:
+        flash(_("The push waits for a second person to approve it."), "caution")
+    else:
+        jobs.wake.later()
+        flash(_("The push is on its way.") if at is None else _("The push is scheduled."), "positive")
     return redirect(url_for(".show", push_id=push.id))
 
 
@@ -133,6 +134,8 @@ def _steps(form: PushForm, push: Push | None, run: Run | None) -> Any:
         saved=audiences.saved(),
         labels=labels,
         rules=rules,
+        lost=queries.lost_since(push) if push is not None and push.copied_from_id is not None else [],
+        listed=services.size_of(push, run) if push is not None and run is not None and run.listed else None,
         **_judged(form),
     )
 
@@ -145,8 +148,9 @@ def _judged(form: PushForm) -> dict[str, Any]:
     whom_well = not any(field.errors for field in form if field.name in _WHOM)
     definition = form.definition() if whom_well else audience_rules.Definition()
     account = form.account
-    found = queries.check(definition, account) if whom_well else None
-    person = queries.somebody(definition, account) if whom_well else None
+    contact_class = form.fields()["contact_class"]
+    found = queries.check(definition, account, contact_class) if whom_well else None
+    person = queries.somebody(definition, account, contact_class) if whom_well else None
     return {
         "form": form,
         "check": found,
@@ -156,12 +160,20 @@ def _judged(form: PushForm) -> dict[str, Any]:
         "account_name": channels.shown_name(account),
         "person": person,
         "preview": message.preview(form.fields(), account, person) if whom_well else None,
+        "next_times": _next_times(form),
         **_timing(form, found),
     }
 
 
+def _next_times(form: PushForm) -> list[datetime]:
+    rule = form.fields()["rrule"]
+    if rule is None:
+        return []
+    return [one.at for one in islice(recurrence.occurrences(rule, form.start, clock.ZONE), 5)]
+
+
 def _timing(form: PushForm, found: queries.Check | None) -> dict[str, Any]:
-    start = form.scheduled_at.data if form.moment.data == "at" and form.scheduled_at.data else clock.now()
+    start = form.start
     account, quiet = form.account, channels.quiet_hours()
     silent = channels.makes_no_sound(account)
     held = None if silent else channel_rules.quiet_end(clock.local(start), quiet)
@@ -177,13 +189,18 @@ def _timing(form: PushForm, found: queries.Check | None) -> dict[str, Any]:
     }
 
 
+def _asked_for(push_id: int) -> tuple[Push, Run]:
+    """The push with the run that the address names, or its latest."""
+    return queries.get_push(push_id, request.args.get("run", type=pages.row_number))
+
+
 # ── One push ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@bp.get("/<int:push_id>")
+@bp.get("/pushes/<int:push_id>")
 @staff("pushes.view")
 def show(push_id: int) -> Any:
-    push, run = queries.get_push(push_id)
+    push, run = _asked_for(push_id)
     account = queries.account_of(push)
     return render_template(
         "pushes/show.html",
@@ -195,16 +212,22 @@ def show(push_id: int) -> Any:
         sentences=audience_labels.sentences(audience_rules.parse(push.audience)),
         outcomes=queries.outcomes(run) if run.started_at else [],
         report=results.report(run, push) if run.started_at else None,
+        runs=queries.runs_of(push) if push.rrule else [],
+        wordings=queries.wordings(push, run) if run.started_at else [],
+        letters=rules.LETTERS,
+        own_work=acting_staff().id in (push.staff_id, push.changed_by, run.asked_by),
+        size=services.size_of(push, run) if run.state is RunState.APPROVAL else None,
         labels=labels,
         S=DeliveryState,
+        MISSED=services.MISSED,
         **_live(run, account),
     )
 
 
-@bp.get("/<int:push_id>/progress")
+@bp.get("/pushes/<int:push_id>/progress")
 @staff("pushes.view")
 def progress(push_id: int) -> Any:
-    push, run = queries.get_push(push_id)
+    push, run = _asked_for(push_id)
     live = _live(run, queries.account_of(push))
     answer = make_response(render_template("pushes/_progress.html", push=push, run=run, labels=labels, **live))
     if request.args.get("state", run.state.value) != run.state.value:
@@ -233,60 +256,99 @@ def _live(run: Run, account: Any) -> dict[str, Any]:
     }
 
 
-@bp.post("/<int:push_id>/unschedule")
+@bp.post("/pushes/<int:push_id>/unschedule")
 @staff("pushes.send")
 def unschedule(push_id: int) -> Any:
-    _push, run = queries.get_push(push_id)
+    _push, run = _asked_for(push_id)
     services.unschedule(run)
     flash(_("The push is a draft again. Nothing has been sent."), "positive")
     return redirect(url_for(".edit", push_id=push_id))
 
 
-@bp.post("/<int:push_id>/pause")
+@bp.post("/pushes/<int:push_id>/pause")
 @staff("pushes.send")
 def pause(push_id: int) -> Any:
-    _push, run = queries.get_push(push_id)
+    _push, run = _asked_for(push_id)
     services.pause(run)
     flash(_("The push stands still. What was already handed over cannot be called back."), "caution")
     return redirect(url_for(".show", push_id=push_id))
 
 
-@bp.post("/<int:push_id>/resume")
+@bp.post("/pushes/<int:push_id>/resume")
 @staff("pushes.send")
 def resume(push_id: int) -> Any:
-    _push, run = queries.get_push(push_id)
+    _push, run = _asked_for(push_id)
     services.resume(run)
     jobs.wake_run(run.id)
     flash(_("The push goes on."), "positive")
     return redirect(url_for(".show", push_id=push_id))
 
 
-@bp.post("/<int:push_id>/cancel")
+@bp.post("/pushes/<int:push_id>/cancel")
 @staff("pushes.send")
 def cancel(push_id: int) -> Any:
-    _push, run = queries.get_push(push_id)
+    _push, run = _asked_for(push_id)
     services.cancel(run)
     jobs.close.later(run_id=run.id)
     flash(_("The push is cancelled. What was not sent yet will not be sent."), "positive")
     return redirect(url_for(".show", push_id=push_id))
 
 
-@bp.post("/<int:push_id>/resend")
+@bp.post("/pushes/<int:push_id>/resend")
 @staff("pushes.send")
 def resend(push_id: int) -> Any:
-    _push, run = queries.get_push(push_id)
+    _push, run = _asked_for(push_id)
     people = services.resend_unknown(run)
     jobs.wake_run(run.id)
     flash(ngettext("%(num)d message is offered again.", "%(num)d messages are offered again.", people), "caution")
     return redirect(url_for(".show", push_id=push_id))
 
 
-@bp.post("/<int:push_id>/copy")
+@bp.post("/pushes/<int:push_id>/copy")
 @staff("pushes.edit")
 def copy(push_id: int) -> Any:
     push, _run = queries.get_push(push_id)
     fresh = services.copy(push, acting_staff().id, _("Copy of %(name)s", name=push.name)[:80])
     flash(_("Here is a draft with the same audience and the same words."), "positive")
+    return redirect(url_for(".edit", push_id=fresh.id))
+
+
+@bp.post("/pushes/<int:push_id>/approve")
+@staff("pushes.approve")
+def approve(push_id: int) -> Any:
+    _push, run = _asked_for(push_id)
+    services.approve(run, acting_staff().id)
+    jobs.wake.later()
+    flash(_("The push is approved and on its way."), "positive")
+    return redirect(url_for(".show", push_id=push_id))
+
+
+@bp.post("/pushes/<int:push_id>/stop")
+@staff("pushes.send")
+def stop(push_id: int) -> Any:
+    push, _run = queries.get_push(push_id)
+    services.stop_series(push)
+    flash(_("The series is over. Nothing more of it is sent."), "positive")
+    return redirect(url_for(".show", push_id=push_id))
+
+
+@bp.post("/pushes/<int:push_id>/missed")
+@staff("pushes.edit")
+def missed(push_id: int) -> Any:
+    push, run = _asked_for(push_id)
+    fresh = services.copy_for_missed(push, run, acting_staff().id, _("%(name)s, for the missed", name=push.name)[:80])
+    flash(
+        _("Here is a draft for those whom the push did not reach. Consent and the budget are asked anew."), "positive"
+    )
+    return redirect(url_for(".edit", push_id=fresh.id))
+
+
+@bp.post("/pushes/<int:push_id>/again")
+@staff("pushes.edit")
+def again(push_id: int) -> Any:
+    push, run = _asked_for(push_id)
+    fresh = services.copy_for_next_year(push, run, acting_staff().id, push.name)
+    flash(_("Here is a draft for the same day of the year, with the same audience and the same words."), "positive")
     return redirect(url_for(".edit", push_id=fresh.id))
 
 
@@ -299,10 +361,10 @@ def _wanted() -> tuple[DeliveryState | None, str | None, bool]:
     return state, request.args.get("reason", "").replace("\x00", "")[:300] or None, said == "unsent"
 
 
-@bp.get("/<int:push_id>/deliveries")
+@bp.get("/pushes/<int:push_id>/deliveries")
 @staff("pushes.view")
 def deliveries(push_id: int) -> Any:
-    push, run = queries.get_push(push_id)
+    push, run = _asked_for(push_id)
     statement = queries.deliveries(run.id, *_wanted())
     return render_template(
         "pushes/deliveries.html",
@@ -317,10 +379,10 @@ def deliveries(push_id: int) -> Any:
     )
 
 
-@bp.get("/<int:push_id>/deliveries.csv")
+@bp.get("/pushes/<int:push_id>/deliveries.csv")
 @staff("pushes.view")
 def deliveries_csv(push_id: int) -> Any:
-    _push, run = queries.get_push(push_id)
+    _push, run = _asked_for(push_id)
     header = [_("Member no."), _("Member"), _("What became of it"), _("Sent at"), _("Clicked at")]
     return csv_response(f"push-{push_id}-deliveries.csv", header, _lines(run, *_wanted()))
 
@@ -340,10 +402,10 @@ def _instant(value: datetime | None) -> str:
     return clock.local(value).strftime("%Y-%m-%d %H:%M:%S") if value else ""
 
 
-@bp.get("/<int:push_id>/results.csv")
+@bp.get("/pushes/<int:push_id>/results.csv")
 @staff("results.view")
 def results_csv(push_id: int) -> Any:
-    push, run = queries.get_push(push_id)
+    push, run = _asked_for(push_id)
     return csv_response(f"push-{push_id}-results.csv", [_("What"), _("Number")], _result_lines(push, run))
 
 

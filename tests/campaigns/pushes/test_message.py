@@ -1,0 +1,142 @@
+"""What a message says and where its links lead."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+import pytest
+
+from campaigns.channels.models import InboxMessage
+from campaigns.pushes import jobs, message, rules, services
+from campaigns.pushes.models import Push
+from campaigns.results import services as results
+from kernel import links, shop
+from membership.members.models import Contact
+from membership.products.models import Product
+
+PAYLOADS = [
+    "{{7*7}}",
+    "{0.__class__}",
+    "%(x)s",
+    "${7*7}",
+    "{nickname}",
+    "{{ config }}",
+    "<%= 7*7 %>",
+    "#{7*7}",
+    "{%x%}",
+]
+
+
+@pytest.fixture(autouse=True)
+def noon_with_nobody_held_out(db: Any, clock: Any) -> None:
+    shop.put("holdout.percent", 0)
+
+
+def sent(db: Any) -> list[InboxMessage]:
+    return list(db.session.query(InboxMessage).order_by(InboxMessage.id))
+
+
+def go(run: Any, run_jobs: Any) -> None:
+    services.schedule(run)
+    jobs.wake.direct()
+    run_jobs()
+
+
+def test_check_d3_payloads_are_printed_literally(db: Any, make_member: Any, make_push: Any, run_jobs: Any) -> None:
+    """In a name, and in a text where they are no placeholder; 1,000 of them, and none is read as anything."""
+    chance = random.Random(3)
+    people = []
+    for n in range(1_000):
+        payload = chance.choice(PAYLOADS) + "".join(chance.choices("{}%$()_.*|abc7", k=chance.randint(0, 12)))
+        people.append((make_member(payload.strip() or f"P{n}", consents=(Contact.INBOX,)), payload.strip()))
+    _push, run = make_push(subject="Hi {nickname}", body="%(x)s ${{7*7}} costs 7 % – {nickname}")
+    go(run, run_jobs)
+    told = {m.member_id: m for m in sent(db)}
+    assert len(told) == 1_000
+    for person, name in people:
+        shown = rules.one_line(name)
+        assert told[person.id].title == rules.one_line(f"Hi {shown}")
+        assert told[person.id].body == f"%(x)s ${{7*7}} costs 7 % – {shown}"
+
+
+@pytest.mark.parametrize("payload", ["{0.__class__}", "{x}", "{nickname.upper}", "{nickname!r}", "{", "}", "{{{x}}}"])
+def test_check_d3_what_is_no_placeholder_blocks_saving(payload: str) -> None:
+    with pytest.raises(rules.PlaceholderUnknown):
+        rules.check(payload, True, True)
+
+
+def test_members_read_their_language(db: Any, make_member: Any, make_push: Any, run_jobs: Any) -> None:
+    lime, plum = make_member("Lime", locale="zh_Hans"), make_member("Plum", locale="en")
+    _push, run = make_push(subject="你好 {nickname}", body="茶", subject_en="Hello {nickname}", body_en="Tea")
+    go(run, run_jobs)
+    assert {(m.member_id, m.title, m.body) for m in sent(db)} == {
+        (lime.id, "你好 Lime", "茶"),
+        (plum.id, "Hello Plum", "Tea"),
+    }
+
+
+def test_addresses_in_a_text_are_counted_and_marked(db: Any, make_member: Any, make_push: Any, run_jobs: Any) -> None:
+    make_member("Lime")
+    utm = {"source": "siyu", "campaign": "茶"}
+    _push, run = make_push(
+        body="See https://shop.example/tea?a=1, or https://shop.example/new?utm_source=own. {nickname}", utm=utm
+    )
+    go(run, run_jobs)
+    body = sent(db)[0].body
+    tokens = re.findall(r"/l/([\w.-]*[\w-])", body)
+    assert "shop.example" not in body
+    assert len(tokens) == 2
+    assert results.visit(tokens[0], counted=True) == (
+        "https://shop.example/tea?a=1&utm_source=siyu&utm_campaign=%E8%8C%B6"
+    )
+    assert results.visit(tokens[1], counted=False) == ("https://shop.example/new?utm_source=own&utm_campaign=%E8%8C%B6")
+    assert services.deliveries_of(run.id)[0].clicked_at is not None
+
+
+def test_what_a_member_is_called_is_never_made_a_link(db: Any, make_member: Any, make_push: Any, run_jobs: Any) -> None:
+    make_member("https://evil.example/x")
+    _push, run = make_push(body="Dear {nickname} !")
+    go(run, run_jobs)
+    assert sent(db)[0].body == "Dear https://evil.example/x !"
+
+
+def test_an_sms_keeps_addresses_as_they_are(db: Any, make_push: Any) -> None:
+    push, _run = make_push(body="https://shop.example/tea")
+    found = message.wording(push, 1, Contact.SMS, None, None)
+    assert found.message(message.Example(1, 1, "Lime", 0, "en", "+8613800138000")).body == "https://shop.example/tea"
+    found = message.wording(push, 1, Contact.INBOX, None, None)
+    assert found.message(message.Example(1, 1, "Lime", 0, "en", "")).body.startswith(links.absolute("/l/"))
+
+
+@pytest.mark.parametrize("text", ["https://shop.example/{nickname}", "{tier}https://shop.example/"])
+def test_an_address_and_a_placeholder_keep_apart(text: str) -> None:
+    with pytest.raises(rules.LinkBroken):
+        rules.check(text, False, False)
+
+
+def test_a_link_that_the_push_does_not_hold_leads_home(db: Any, make_push: Any) -> None:
+    push = Push(subject="", body="", link_url=None, variants=[], utm={})
+    assert message.destination(push, "u000000000000") is None
+    push.link_url = "/me/"
+    assert message.destination(push, message.LINK) == "/me/"
+
+
+def test_products_stand_below_the_text(
+    db: Any, make_member: Any, make_order: Any, make_push: Any, run_jobs: Any
+) -> None:
+    lime = make_member("Lime")
+    make_order(lime, sku="T1", title="Green tea")
+    product = db.session.query(Product).one()
+    product.list_price = 3_900
+    cards = [
+        {"product_id": product.id, "url": "https://shop.example/t1"},
+        {"product_id": 0, "url": "https://x.example"},
+    ]
+    _push, run = make_push(cards=cards, stop_when_bought=False)
+    go(run, run_jobs)
+    body = sent(db)[0].body
+    assert "Green tea  ¥39.00\n" in body
+    (token,) = re.findall(r"/l/(\S+)", body)
+    assert results.visit(token, counted=True) == "https://shop.example/t1"
