@@ -231,7 +231,7 @@ def export_tasks() -> Any:
     audit.record("contact_tasks.exported", "contact_task", None, after={"rows": len(rows)})
     return csv_response(
         "contact-tasks.csv",
-        [_("Customer"), _("Phone"), _("Title"), _("State"), _("Due"), _("Taken by"), _("What was said")],
+        [_("Customer"), _("Phone"), _("Title"), _("State"), _("To be done by"), _("Taken by"), _("What was said")],
         [
             (
                 member.shown_name,

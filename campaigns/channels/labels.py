@@ -82,7 +82,7 @@ _FAULTS = {
     "too_late": _l("It waited too long to be news."),
 }
 TASK_STATES = {
-    TaskState.OPEN: _l("Open"),
+    TaskState.OPEN: _l("Still to do"),
     TaskState.DONE: _l("Done"),
     TaskState.NOT_REACHED: _l("Not reached"),
     TaskState.REFUSED: _l("Wants no calls"),
