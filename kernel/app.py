@@ -29,6 +29,7 @@ from . import (
     navigation,
     notices,
     openapi,
+    operations,
     pages,
     ports,
     shop,
@@ -96,6 +97,7 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.proxy_count, x_proto=0, x_host=0)  # type: ignore[method-assign]
 
     db.init_app(app)  # First of all: its end-of-request step must run last.
+    operations.init_app(app)  # Before whatever may refuse a request, so that refusals are counted too.
     http.init_app(app)
     errors.init_app(app)
     jobs.init_app(app)

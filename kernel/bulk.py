@@ -225,7 +225,7 @@ def work(run_id: int, seconds: float = SLICE_SECONDS) -> bool:
         return True
 
 
-@job(queue="bulk", own_transactions=True)
+@job(queue="bulk", own_transactions=True, endless=True)
 def go_on(run_id: int) -> None:
     """Work a slice of time on a run, and hand on what is left."""
     if not work(run_id):

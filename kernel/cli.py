@@ -263,12 +263,15 @@ def ticker() -> None:
 @with_appcontext
 def backup_command(file: Path) -> None:
     """Write database, uploaded files and signing key to FILE. The server may run meanwhile."""
-    from . import backup
+    from . import backup, clock, shop
+    from .db import transaction
 
     try:
         size = backup.write(current_app.extensions["settings"], file.absolute())
     except (backup.BackupFailed, OSError) as error:
         refuse(error)
+    with transaction():
+        shop.put("backup.last", {"at": clock.now().isoformat(), "bytes": size})
     click.echo(f"{file}: {size / 2**20:.1f} MB. It opens every customer's record: keep it safe.")
 
 

@@ -18,11 +18,11 @@ from functools import cache
 from typing import Any, TypeVar
 
 from flask import g
-from sqlalchemy import Connection, ForeignKey, Index, func, or_, select, text, update
+from sqlalchemy import Connection, ForeignKey, Index, delete, func, or_, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from . import clock
-from .db import db, pk, transaction
+from .db import changed, db, pk, transaction
 from .jobs import every, job
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ class EventDelivery(db.Model):
             "due_at",
             postgresql_where=text("delivered_at IS NULL AND dead_at IS NULL"),
         ),
+        Index("ix_event_delivery_dead", "dead_at", postgresql_where=text("dead_at IS NOT NULL")),
     )
 
 
@@ -346,9 +347,46 @@ def dead() -> list[EventDelivery]:
     )
 
 
-def revive(event_id: int, subscriber: str) -> None:
-    """Give a dead delivery its tries back."""
-    db.session.execute(
+def drop(event_id: int, subscriber: str) -> bool:
+    """Let a delivery that was given up be forgotten; the event stays. Returns whether there was one."""
+    gone = db.session.execute(
+        delete(EventDelivery).where(
+            EventDelivery.event_id == event_id,
+            EventDelivery.subscriber == subscriber,
+            EventDelivery.dead_at.is_not(None),
+        )
+    )
+    return changed(gone) == 1
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Deliveries of events: due now, failed and to be tried again, given up; and since when the oldest due one waits."""
+
+    due: int
+    failing: int
+    dead: int
+    oldest: datetime | None
+
+
+def backlog() -> Backlog:
+    """How far the deliveries of events have fallen behind."""
+    now = clock.now()
+    open_ = (EventDelivery.delivered_at.is_(None), EventDelivery.dead_at.is_(None))
+    row = db.session.execute(
+        select(
+            func.count().filter(EventDelivery.due_at <= now),
+            func.count().filter(EventDelivery.error.is_not(None)),
+            func.min(EventDelivery.due_at).filter(EventDelivery.due_at <= now),
+        ).where(*open_)
+    ).one()
+    given_up = select(func.count()).select_from(EventDelivery).where(EventDelivery.dead_at.is_not(None))
+    return Backlog(row[0], row[1], db.session.scalar(given_up) or 0, row[2])
+
+
+def revive(event_id: int, subscriber: str) -> bool:
+    """Give a dead delivery its tries back. Returns whether there was one that had failed."""
+    revived = db.session.execute(
         update(EventDelivery)
         .where(
             EventDelivery.event_id == event_id,
@@ -360,3 +398,4 @@ def revive(event_id: int, subscriber: str) -> None:
         .execution_options(synchronize_session=False)
     )
     deliver_events.later()
+    return changed(revived) == 1

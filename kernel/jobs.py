@@ -6,18 +6,20 @@ emptied queue loses nothing. Jobs are queued only after the commit of whoever as
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any, Generic, ParamSpec
 
 from flask import Flask, current_app, has_app_context
 from redis import Redis, RedisError
-from rq import Queue
+from rq import Queue, get_current_job
 from rq.serializers import JSONSerializer
 
-from . import config
+from . import config, failures
 from .db import on_commit, transaction
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ QUEUES = ("default", "bulk")
 TIMEOUT = 900
 # A recurring job whose worker was killed comes again after so long; one that runs longer may run twice.
 MARK_SECONDS = 30
+# A job is told which rows it is about, not what is in them.
+LARGEST_ARGUMENTS = 64 * 1024
 
 
 @cache
@@ -48,12 +52,15 @@ def queue(name: str, settings: config.Settings) -> Queue:
 class Job(Generic[P]):
     """A function that can run later, in a worker."""
 
-    def __init__(self, function: Callable[P, object], queue_name: str, own_transactions: bool) -> None:
+    def __init__(
+        self, function: Callable[P, object], queue_name: str, own_transactions: bool, endless: bool = False
+    ) -> None:
         if queue_name not in QUEUES:
             raise ValueError(f"no queue {queue_name}")
         self.direct = function
         self.queue_name = queue_name
         self.own_transactions = own_transactions
+        self.endless = endless
         self.name = f"{function.__module__}.{function.__name__}"
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
@@ -64,20 +71,36 @@ class Job(Generic[P]):
         app = current_app._get_current_object() if has_app_context() else _worker_app()  # type: ignore[attr-defined]
         try:
             with app.app_context():
-                if self.own_transactions:
-                    self.direct(*args, **kwargs)
+                if get_current_job() is None:
+                    self._run(*args, **kwargs)
                 else:
-                    with transaction():
-                        self.direct(*args, **kwargs)
+                    self._attempt(app, kwargs)
         finally:
             if self.name in _recurring and "collected_jobs" not in app.extensions:
                 self._unmark(app)
+
+    def _run(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self.own_transactions:
+            self.direct(*args, **kwargs)
+        else:
+            with transaction():
+                self.direct(*args, **kwargs)
+
+    def _attempt(self, app: Flask, kwargs: dict[str, Any]) -> None:
+        queue_server = connection(app.extensions["settings"])
+        if not failures.attempt(queue_server, self.name, kwargs, self.goes_on, lambda: self._run(**kwargs)):  # type: ignore[call-arg]
+            log.warning("%s is put aside and was not begun", self.name)
 
     def _unmark(self, app: Flask) -> None:
         try:
             connection(app.extensions["settings"]).delete(self.mark)
         except RedisError as error:
             log.warning("the mark of %s stays until it expires (%s)", self.name, error)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is begun again however often it fails."""
+        return self.endless or self.name in _recurring
 
     @property
     def mark(self) -> str:
@@ -114,6 +137,8 @@ class Job(Generic[P]):
 
 
 def _queue(job: Job[Any], settings: config.Settings, kwargs: dict[str, Any], failure_seconds: int = 86_400) -> None:
+    if len(json.dumps(kwargs, default=str)) > LARGEST_ARGUMENTS:
+        raise ValueError(f"{job.name} was given more than {LARGEST_ARGUMENTS:,} bytes to do; give it ids")
     queue(job.queue_name, settings).enqueue(job.name, kwargs=kwargs, result_ttl=0, failure_ttl=failure_seconds)
 
 
@@ -132,19 +157,33 @@ class Recurring:
         self.job.later_now(settings)
 
 
+def find(name: str) -> Job[Any] | None:
+    """The job of a name (`module.function`), or None when this version has none of that name."""
+    module, _dot, attribute = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), attribute, None)
+    except ImportError:
+        return None
+    return found if isinstance(found, Job) else None
+
+
 _recurring: dict[str, Recurring] = {}
 _app: Flask | None = None
 
 
-def job(queue: str = "default", own_transactions: bool = False) -> Callable[[Callable[P, object]], Job[P]]:
+def job(
+    queue: str = "default", own_transactions: bool = False, endless: bool = False
+) -> Callable[[Callable[P, object]], Job[P]]:
     """Make a function a job.
 
     `queue` is `default` (short work) or `bulk` (slices of long work). With `own_transactions` the body opens
-    `with transaction():` itself, as often as it likes; otherwise the whole body is one.
+    `with transaction():` itself, as often as it likes; otherwise the whole body is one. A job that
+    fails three times, or whose worker dies three times over it, is put aside; not so an `endless` one, which gets further each time
+    or counts its tries itself, and is found again from its tables as long as something is left.
     """
 
     def decorate(function: Callable[P, object]) -> Job[P]:
-        return Job(function, queue, own_transactions)
+        return Job(function, queue, own_transactions, endless)
 
     return decorate
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -38,7 +39,10 @@ class Ticker:
         """
         try:
             if self.connection is None:
-                connection = psycopg.connect(self.address, autocommit=True, connect_timeout=5)
+                # Told to the database, so that everybody can read there which machine leads.
+                connection = psycopg.connect(
+                    self.address, autocommit=True, connect_timeout=5, application_name=f"ticker {socket.gethostname()}"
+                )
                 if not scalar(connection, "SELECT pg_try_advisory_lock(%s)", LEADER_LOCK):
                     connection.close()
                     return False

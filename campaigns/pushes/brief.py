@@ -8,7 +8,7 @@ from flask import render_template, url_for
 from markupsafe import Markup
 
 from kernel import clock, today
-from kernel.auth import may
+from kernel.auth import acting_staff, may
 from kernel.i18n import date_time, ngettext
 from kernel.i18n import gettext as _
 from kernel.ports import fill_slot
@@ -36,6 +36,17 @@ def tasks() -> list[today.Task]:
         )
         for push, run in queries.waiting_drafts()
     ]
+    if may("pushes.approve"):
+        found += [
+            today.Task(
+                weight=65,
+                text=_("“%(name)s” waits for your approval", name=push.name),
+                url=url_for("pushes_console.show", push_id=push.id, run=run.id),
+                action=_("Look at it"),
+                icon="check",
+            )
+            for push, run in queries.waiting_approvals(acting_staff().id)
+        ]
     found += [
         today.Task(
             weight=70,

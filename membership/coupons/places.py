@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import render_template
 
-from kernel import today
+from kernel import operations, today
 from kernel.auth import may
 from kernel.ports import fill_slot
 from membership.members.models import Member
@@ -37,6 +37,13 @@ def me_cards(member: Member) -> str:
     )
 
 
+def families() -> list[operations.Family]:
+    """The coupons that offers have given out, for the numbers of operations."""
+    claimed = operations.Family("siyu_coupons_claimed", "gauge", "Coupons that all offers have given out.")
+    claimed.samples.append(({}, queries.given_out()))
+    return [claimed]
+
+
 def init() -> None:
     """Put everything into its place."""
     fill_slot("member.side", order=30)(member_side)
@@ -45,3 +52,4 @@ def init() -> None:
     today.tasks.fill(brief.tasks)
     today.numbers.fill(brief.numbers)
     today.search.fill(brief.find)
+    operations.families.fill(families)

@@ -438,3 +438,8 @@ def claimed_between(begin: datetime, end: datetime) -> int:
     """How many coupons were given out in `[begin, end)`."""
     within = select(func.count()).select_from(Coupon).where(Coupon.issued_at >= begin, Coupon.issued_at < end)
     return db.session.scalar(within) or 0
+
+
+def given_out() -> int:
+    """How many coupons all offers have given out, from the counts beside their stock."""
+    return int(db.session.scalar(select(func.coalesce(func.sum(Offer.claimed), 0))) or 0)

@@ -6,6 +6,7 @@ from kernel.api_keys import ApiKey
 from kernel.audit import AuditEntry
 from kernel.bulk import BulkRun
 from kernel.events import EventDelivery, EventRecord
+from kernel.failures import FailedJob
 from kernel.i18n import lazy_gettext as _l
 from kernel.idempotency import IdempotencyRecord
 from kernel.notices import Notice
@@ -205,6 +206,12 @@ declare(
     "id token_hash staff_id created_at seen_at expires_at",
     "address",
     why=OF_STAFF,
+)
+declare(
+    FailedJob,
+    "id key name tries first_at last_at put_aside_at dropped_at",
+    "arguments error",
+    why="What a job was told to do: ids of rows, and where staff had a test sent to; and why it could not.",
 )
 declare(
     Tag,

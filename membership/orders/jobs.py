@@ -14,7 +14,7 @@ from .services.runs import SLICE_SECONDS
 log = logging.getLogger(__name__)
 
 
-@job(queue="bulk", own_transactions=True)
+@job(queue="bulk", own_transactions=True, endless=True)
 def take_in_file(run_id: int) -> None:
     """Go on with an import from where it stands; a large file is looked through first."""
     if arrivals.look_through(run_id):

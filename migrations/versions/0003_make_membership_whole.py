@@ -33,6 +33,28 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_column_mapping_heading_key"), "column_mapping", ["heading_key"], unique=False)
     op.create_table(
+        "failed_job",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("arguments", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("tries", sa.BigInteger(), nullable=False),
+        sa.Column("first_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("put_aside_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("dropped_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_failed_job")),
+        sa.UniqueConstraint("key", name=op.f("uq_failed_job_key")),
+    )
+    op.create_index(
+        "ix_failed_job_shown",
+        "failed_job",
+        [sa.literal_column("last_at DESC")],
+        unique=False,
+        postgresql_where=sa.text("dropped_at IS NULL"),
+    )
+    op.create_table(
         "order_connection",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -961,6 +983,13 @@ def upgrade() -> None:
     op.add_column("coupon", sa.Column("device", sa.Text(), nullable=True))
     op.add_column("coupon", sa.Column("parent_id", sa.BigInteger(), nullable=True))
     op.create_foreign_key(op.f("fk_coupon_parent_id"), "coupon", "coupon", ["parent_id"], ["id"])
+    op.create_index(
+        "ix_event_delivery_dead",
+        "event_delivery",
+        ["dead_at"],
+        unique=False,
+        postgresql_where=sa.text("dead_at IS NOT NULL"),
+    )
     op.add_column("gift_claim", sa.Column("reminded_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("import_reject", sa.Column("external_id", sa.Text(), server_default="", nullable=False))
     op.add_column("import_reject", sa.Column("origin_line", sa.BigInteger(), nullable=True))
@@ -1119,8 +1148,8 @@ def upgrade() -> None:
         postgresql_ops={"external_id": "text_pattern_ops"},
     )
     op.drop_constraint(op.f("fk_order_run_id"), "order", type_="foreignkey")
-    op.drop_constraint(op.f("fk_order_line_product_id"), "order_line", type_="foreignkey")
     op.drop_constraint(op.f("fk_order_line_order_id"), "order_line", type_="foreignkey")
+    op.drop_constraint(op.f("fk_order_line_product_id"), "order_line", type_="foreignkey")
     op.add_column(
         "redemption", sa.Column("tier_discount", sa.BigInteger(), server_default=sa.text("0"), nullable=False)
     )
@@ -1148,10 +1177,10 @@ def downgrade() -> None:
     op.drop_index("ix_seat_inviter", table_name="seat", postgresql_where=sa.text("inviter_id IS NOT NULL"))
     op.drop_column("redemption", "tier_postage")
     op.drop_column("redemption", "tier_discount")
+    op.create_foreign_key(op.f("fk_order_line_product_id"), "order_line", "product", ["product_id"], ["id"])
     op.create_foreign_key(
         op.f("fk_order_line_order_id"), "order_line", "order", ["order_id"], ["id"], ondelete="CASCADE"
     )
-    op.create_foreign_key(op.f("fk_order_line_product_id"), "order_line", "product", ["product_id"], ["id"])
     op.create_foreign_key(op.f("fk_order_run_id"), "order", "import_run", ["run_id"], ["id"])
     op.drop_index("uq_order_number", table_name="order", postgresql_ops={"external_id": "text_pattern_ops"})
     op.drop_index("ix_order_version", table_name="order")
@@ -1273,6 +1302,9 @@ def downgrade() -> None:
     op.drop_column("import_reject", "origin_line")
     op.drop_column("import_reject", "external_id")
     op.drop_column("gift_claim", "reminded_at")
+    op.drop_index(
+        "ix_event_delivery_dead", table_name="event_delivery", postgresql_where=sa.text("dead_at IS NOT NULL")
+    )
     op.drop_constraint(op.f("fk_coupon_parent_id"), "coupon", type_="foreignkey")
     op.drop_column("coupon", "parent_id")
     op.drop_column("coupon", "device")
@@ -1414,6 +1446,8 @@ def downgrade() -> None:
     op.drop_table("points_batch")
     op.drop_table("order_step")
     op.drop_table("order_connection")
+    op.drop_index("ix_failed_job_shown", table_name="failed_job", postgresql_where=sa.text("dropped_at IS NULL"))
+    op.drop_table("failed_job")
     op.drop_index(op.f("ix_column_mapping_heading_key"), table_name="column_mapping")
     op.drop_table("column_mapping")
     op.execute("DROP FUNCTION points_entries_balance()")
