@@ -57,21 +57,15 @@ def time_limit(milliseconds: int) -> Iterator[None]:
 
     Sets of members are hashed in memory where that is possible, and no time goes into compiling plans.
     """
-    session = db.session()
-    step = session.begin_nested()
-    before = session.execute(_LIMITED, {"limit": f"{milliseconds}ms"}).one()
     try:
-        yield
+        with db.session.begin_nested():
+            before = db.session.execute(_LIMITED, {"limit": f"{milliseconds}ms"}).one()
+            yield
+            db.session.execute(_AS_BEFORE, {"limit": before[0], "memory": before[1], "jit": before[2]})
     except OperationalError as error:
-        step.rollback()
         if isinstance(error.orig, QueryCanceled):
             raise OutOfTime from None
         raise
-    except BaseException:
-        step.rollback()
-        raise
-    session.execute(_AS_BEFORE, {"limit": before[0], "memory": before[1], "jit": before[2]})
-    step.commit()
 
 
 _LIMITED = text(
