@@ -108,25 +108,21 @@ REASONS: dict[str, Any] = {
     Reason.EMPTY: _l("The cell is empty"),
     Reason.UNSTORABLE: _l("The text holds a character that cannot be stored"),
     Reason.TOO_LONG: _l("The text is too long"),
-    Reason.NUMBER_FORM: _l(
-        "The order number was changed by a spreadsheet program (1.23E+17): export the column as text"
-    ),
+    Reason.NUMBER_FORM: _l("The order number was changed by a spreadsheet program: export the column as text"),
     Reason.AMOUNT_FORM: _l("Not an amount in yuan with at most two decimals"),
     Reason.AMOUNT_BELOW_ZERO: _l("The amount is below zero"),
     Reason.AMOUNT_ABSURD: _l("The amount is beyond ¥100,000,000"),
     Reason.QUANTITY_FORM: _l("Not a whole number"),
     Reason.QUANTITY_RANGE: _l("The quantity is not between 1 and 1,000,000"),
     Reason.MOMENT_FORM: _l("Not a date and time such as 2026-03-01 10:30"),
-    Reason.MOMENT_SERIAL: _l(
-        "A date as a bare number (45678.5): give the column a date format, or map it as spreadsheet dates"
-    ),
+    Reason.MOMENT_SERIAL: _l("A date as a bare number: give the column a date format, or map it as spreadsheet dates"),
     Reason.MOMENT_ABSURD: _l("Not a likely date"),
     Reason.MOMENT_AHEAD: _l("The moment lies in the future"),
     Reason.MOMENT_ORDER: _l("The moment lies before the order was placed"),
     Reason.STATE_UNKNOWN: _l("The state is not one of those that this format knows"),
     Reason.PAYMENT_UNKNOWN: _l("The payment is neither online nor on_delivery"),
     Reason.PHONE_FORM: _l("Not a whole phone number"),
-    Reason.PHONE_SPOILT: _l("The phone was changed by a spreadsheet program (1.38E+10): export the column as text"),
+    Reason.PHONE_SPOILT: _l("The phone was changed by a spreadsheet program: export the column as text"),
     Reason.EMAIL_FORM: _l("Not an e-mail address"),
     Reason.REFUND_TOO_LARGE: _l("More was refunded than was paid"),
     Reason.POSTAGE_TOO_LARGE: _l("The postage is more than was paid"),

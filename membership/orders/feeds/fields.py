@@ -14,12 +14,12 @@ from kernel.errors import Refusal
 from membership.members import rules as people
 
 from .. import rules
+from ..formats.cells import UNSTORABLE
 from ..formats.drafts import OrderDraft, RefundDraft, StepDraft, version_at
 from ..models import OrderState
 from .reasons import PayloadRefused, Reason
 
 MOST_ORDERS = 500
-_UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _AMOUNT = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,12})?")
 _NUMBER = re.compile(r"[^\s\x00-\x1f\x7f]{1,64}")
 _MOMENT = re.compile(
@@ -148,7 +148,7 @@ class Fields:
         if not isinstance(value, str):
             self.fault(name, Reason.NO_TEXT)
             return ""
-        if _UNSTORABLE.search(value):
+        if UNSTORABLE.search(value):
             self.fault(name, Reason.UNSTORABLE)
             return ""
         return " ".join(value.split())[:longest]
@@ -172,7 +172,7 @@ class Fields:
             return None
         if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**40:
             return str(value)
-        if isinstance(value, str) and _NUMBER.fullmatch(value) and not _UNSTORABLE.search(value):
+        if isinstance(value, str) and _NUMBER.fullmatch(value) and not UNSTORABLE.search(value):
             return value
         self.fault(name, Reason.NO_NUMBER)
         return None

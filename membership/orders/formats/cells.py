@@ -15,7 +15,8 @@ from membership.members import rules as people
 from .. import rules
 from .drafts import Reason
 
-_UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+# Control characters, and halves of characters that no database keeps.
+UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 # What nearly every amount looks like; none of these is too large.
 _PLAIN_AMOUNT = re.compile(r"([0-9]{1,7})(?:\.([0-9]{1,2}))?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0+)?")
@@ -63,8 +64,8 @@ def text(column: str, cell: str, longest: int) -> str:
     if cell.isprintable() and "  " not in cell:
         # Nearly every cell; nothing printable is unstorable, and no blank but the plain one is printable.
         plain = cell.strip()
-    elif _UNSTORABLE.search(cell):
-        raise CellRefused(column, Reason.UNSTORABLE, _UNSTORABLE.sub("\ufffd", cell))
+    elif UNSTORABLE.search(cell):
+        raise CellRefused(column, Reason.UNSTORABLE, UNSTORABLE.sub("\ufffd", cell))
     else:
         plain = " ".join(cell.split())
     if len(plain) > longest:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from .. import rules
+from .cells import unwrapped
 from .sheet import Row, Sheet
 
 
-def orders(sheet: Sheet, key_of: Callable[[Row], str]) -> Iterator[tuple[str, list[Row]]]:
-    """Each order's key with its rows, in the order of their last rows; a row without a key stands alone.
+def key_of(row: Row, place: int) -> str:
+    """The order that a row belongs to, by its cell at `place`; nothing where it has none."""
+    return unwrapped(row.cells[place]) if place < len(row.cells) else ""
+
+
+def orders(sheet: Sheet, place: int) -> Iterator[tuple[str, list[Row]]]:
+    """Each order's key (the text of the column at `place`) with its rows, in the order of their last rows; a row without a
+    key stands alone.
 
     Nearly every file has an order's lines one after the other. A first pass finds the orders that have not (by eight bytes
     an order); only those are held until their last line has come. Of an order with more lines than `rules.MOST_LINES` the
     others are handed out without their cells.
     """
-    scattered = _scattered(sheet, key_of)
+    scattered = _scattered(sheet, place)
     held: dict[str, list[Row]] = {}
     key = ""
     rows: list[Row] = []
     for row in sheet.rows():
-        this = key_of(row)
+        this = key_of(row, place)
         if this != key or not this:
             if rows:
                 yield from _ended(key, rows, scattered, held)
@@ -52,12 +59,12 @@ def _ended(
 _MASK = (1 << 64) - 1
 
 
-def _scattered(sheet: Sheet, key_of: Callable[[Row], str]) -> dict[int, int]:
+def _scattered(sheet: Sheet, place: int) -> dict[int, int]:
     """The fingerprints of orders whose lines stand in several places, and in how many."""
     marks = array("Q")
     before = ""
     for row in sheet.rows():
-        key = key_of(row)
+        key = key_of(row, place)
         if key and key != before:
             marks.append(hash(key) & _MASK)
         before = key

@@ -163,11 +163,7 @@ class OrderReader:
 
     def orders(self) -> Iterator[tuple[str, list[Row]]]:
         """The rows of each order together."""
-        return gathering.orders(self.sheet, self._key)
-
-    def _key(self, row: Row) -> str:
-        place = self.number_place
-        return cells.unwrapped(row.cells[place]) if place < len(row.cells) else ""
+        return gathering.orders(self.sheet, self.number_place)
 
     def entry(self, key: str, rows: Sequence[Row]) -> Entry:
         """One order of its rows, or refused as a whole; the first thing that is wrong with a row becomes its fault."""
@@ -190,8 +186,19 @@ class OrderReader:
             try:
                 return self._draft(key, order.said, order.lines, len(rows))
             except CellRefused as refused:
-                order.faults[rows[0].line] = fault_of(rows[0], refused)
+                row, found_there = self._where(refused.column, rows)
+                order.faults[row.line] = fault_of(row, CellRefused(refused.column, refused.reason, found_there))
         return rejected(key, rows, order.faults)
+
+    def _where(self, column: str, rows: Sequence[Row]) -> tuple[Row, str]:
+        """The first of an order's rows that says something in a column of the file, and what stands there; the first row
+        and nothing where none does."""
+        for _ours, name, place, _read, _needed in self.shared:
+            if name == column:
+                for row in rows:
+                    if cells.unwrapped(row.cells[place]):
+                        return row, row.cells[place]
+        return rows[0], ""
 
     def _shared_values(self, row: Row, first: Row, order: _Gathered) -> None:
         said = order.said
@@ -273,17 +280,17 @@ class OrderReader:
         for column in MOMENTS:
             at = get(column)
             if at is not None and at < placed_at:
-                raise CellRefused(name(column), Reason.MOMENT_ORDER, str(at))
+                raise CellRefused(name(column), Reason.MOMENT_ORDER)
         arrives = get("delivered_at")
         if arrives is not None and arrives > self.latest and state is not _SHIPPED:
-            raise CellRefused(name("delivered_at"), Reason.MOMENT_AHEAD, str(arrives))
+            raise CellRefused(name("delivered_at"), Reason.MOMENT_AHEAD)
         paid_amount = said["paid_amount"]
         postage = get("postage", 0)
         refunded = get("refunded_amount", 0)
         if refunded > paid_amount:
-            raise CellRefused(name("refunded_amount"), Reason.REFUND_TOO_LARGE, str(refunded / 100))
+            raise CellRefused(name("refunded_amount"), Reason.REFUND_TOO_LARGE)
         if postage > paid_amount and state in rules.PAID_STATES:
-            raise CellRefused(name("postage"), Reason.POSTAGE_TOO_LARGE, str(postage / 100))
+            raise CellRefused(name("postage"), Reason.POSTAGE_TOO_LARGE)
         buyer = Buyer(
             number=get("buyer_id"),
             nickname=get("buyer_nickname", ""),

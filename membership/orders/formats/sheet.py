@@ -16,7 +16,7 @@ import re
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -433,3 +433,25 @@ def places(heading: Sequence[str], wanted: dict[str, str]) -> tuple[dict[str, in
         else:
             found[name] = place
     return found, repeated
+
+
+def has_columns(heading: Sequence[str], wanted: dict[str, str], layouts: Sequence[Sequence[str]]) -> bool:
+    """Whether a heading has all columns of one of the layouts; `wanted` as for `places`."""
+    found, _repeated = places(heading, wanted)
+    return any(set(layout) <= found.keys() for layout in layouts)
+
+
+def check_columns(
+    heading: Sequence[str],
+    wanted: dict[str, str],
+    layouts: Sequence[Sequence[str]],
+    spelt: Callable[[str], str] = str,
+) -> None:
+    """Refuses with `FileUnreadable` a heading that lacks columns of the layout it comes nearest to, or repeats some; `spelt`
+    makes the file's own spelling of one of our names."""
+    found, repeated = places(heading, wanted)
+    missing = min(([name for name in layout if name not in found] for layout in layouts), key=len)
+    if missing:
+        raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(map(spelt, missing)))
+    if repeated:
+        raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))

@@ -18,7 +18,7 @@ from ..models import OrderState, Payment
 from . import cells, gathering, reading
 from .cells import CellRefused
 from .drafts import Buyer, Entry, Fault, LineDraft, OrderDraft, Reason, version_at
-from .sheet import FileUnreadable, Row, Sheet, Wrong, name_of, places
+from .sheet import Row, Sheet, check_columns, has_columns, name_of, places
 
 NAME, ID = "name", "id"
 NEEDED = (
@@ -59,18 +59,12 @@ HOME = "CNY"
 
 def recognises(heading: Sequence[str]) -> bool:
     """Whether a heading is this format's."""
-    found, _repeated = places(heading, SPELLINGS)
-    return set(NEEDED) <= found.keys()
+    return has_columns(heading, SPELLINGS, (NEEDED,))
 
 
 def check(heading: Sequence[str]) -> None:
     """Refuses with `FileUnreadable` a heading that lacks columns or repeats some."""
-    found, repeated = places(heading, SPELLINGS)
-    missing = [name for name in NEEDED if name not in found]
-    if missing:
-        raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(name.capitalize() for name in missing))
-    if repeated:
-        raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))
+    check_columns(heading, SPELLINGS, (NEEDED,), str.capitalize)
 
 
 def survey(sheet: Sheet) -> dict[str, Any]:
@@ -103,13 +97,8 @@ def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
     check(sheet.heading)
     found, _repeated = places(sheet.heading, SPELLINGS)
     rates = {code: rate_of(rate) for code, rate in sheet.options.get("rates", {}).items()}
-    place = found[NAME]
-
-    def key_of(row: Row) -> str:
-        return cells.unwrapped(row.cells[place]) if place < len(row.cells) else ""
-
     names = {name: name_of(sheet.heading[place]) for name, place in found.items()}
-    for key, rows in gathering.orders(sheet, key_of):
+    for key, rows in gathering.orders(sheet, found[NAME]):
         yield _order(key, rows, _Context(found, names, len(sheet.heading), now, rates))
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from .drafts import Entry
 from .reading import Layout, OrderReader
-from .sheet import FileUnreadable, Sheet, Wrong, places
+from .sheet import Sheet, check_columns, has_columns, places
 
 REQUIRED = ("order_no", "placed_at", "state", "paid_amount", "sku", "quantity", "unit_price")
 OPTIONAL = (
@@ -50,18 +50,12 @@ SPELLINGS = {name: name for name in COLUMNS} | OTHER_SPELLINGS
 
 def recognises(heading: Sequence[str]) -> bool:
     """Whether a heading is this format's: order number, state, and a product."""
-    found, _repeated = places(heading, SPELLINGS)
-    return {"order_no", "state", "sku"} <= found.keys()
+    return has_columns(heading, SPELLINGS, (("order_no", "state", "sku"),))
 
 
 def check(heading: Sequence[str]) -> None:
     """Refuses with `FileUnreadable` a heading in which columns are missing or repeated."""
-    found, repeated = places(heading, SPELLINGS)
-    missing = [name for name in REQUIRED if name not in found]
-    if missing:
-        raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(missing))
-    if repeated:
-        raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))
+    check_columns(heading, SPELLINGS, (REQUIRED,))
 
 
 def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:

@@ -18,7 +18,7 @@ from . import cells
 from .cells import CellRefused
 from .drafts import Buyer, Entry, LineDraft, OrderDraft, Reason, RejectedDraft, version_at
 from .reading import check_width, fault_of
-from .sheet import FileUnreadable, Row, Sheet, Wrong, places
+from .sheet import Row, Sheet, check_columns, places
 
 ORDER = "订单编号"
 NICK = "买家会员名"
@@ -95,12 +95,7 @@ def recognises(heading: Sequence[str]) -> bool:
 
 def check(heading: Sequence[str]) -> None:
     """Refuses with `FileUnreadable` a heading that lacks columns of the layout it comes nearest to, or repeats some."""
-    found, repeated = places(heading, SPELLINGS)
-    missing = min(([name for name in layout if name not in found] for layout in LAYOUTS), key=len)
-    if missing:
-        raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(missing))
-    if repeated:
-        raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))
+    check_columns(heading, SPELLINGS, LAYOUTS)
 
 
 def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:

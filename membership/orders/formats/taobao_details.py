@@ -15,7 +15,7 @@ from ..models import OrderState
 from . import cells, gathering, reading, taobao
 from .cells import CellRefused
 from .drafts import DetailDraft, Entry, Fault, LineDraft, Reason
-from .sheet import FileUnreadable, Row, Sheet, Wrong, places
+from .sheet import Row, Sheet, check_columns, has_columns, places
 
 ORDER = "订单编号"
 SUB_ORDER = "子订单编号"
@@ -47,18 +47,12 @@ NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 def recognises(heading: Sequence[str]) -> bool:
     """Whether a heading is one of this format's: lines of orders with a title and a price each."""
-    found, _repeated = places(heading, SPELLINGS)
-    return any(set(layout) <= found.keys() for layout in LAYOUTS)
+    return has_columns(heading, SPELLINGS, LAYOUTS)
 
 
 def check(heading: Sequence[str]) -> None:
     """Refuses with `FileUnreadable` a heading that lacks columns or repeats some."""
-    found, repeated = places(heading, SPELLINGS)
-    missing = min(([name for name in layout if name not in found] for layout in LAYOUTS), key=len)
-    if missing:
-        raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(missing))
-    if repeated:
-        raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))
+    check_columns(heading, SPELLINGS, LAYOUTS)
 
 
 def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
@@ -69,12 +63,7 @@ def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:
     check(sheet.heading)
     found, _repeated = places(sheet.heading, SPELLINGS)
     number = MAIN_ORDER if MAIN_ORDER in found else ORDER
-    place = found[number]
-
-    def key_of(row: Row) -> str:
-        return cells.unwrapped(row.cells[place]) if place < len(row.cells) else ""
-
-    for key, rows in gathering.orders(sheet, key_of):
+    for key, rows in gathering.orders(sheet, found[number]):
         yield _order(key, rows, number, found, len(sheet.heading), now)
 
 

@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 from ..models import OrderState
 from . import drafts, sheet
+from .cells import UNSTORABLE
 from .drafts import Buyer, CancelDraft, Entry, LineDraft, OrderDraft, RejectedDraft, ReturnedDraft
 
 LONDON = ZoneInfo("Europe/London")
@@ -209,7 +210,6 @@ _PRICE_FORM = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 _DATE_FORM = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2})?")
 # Spreadsheet programs and data frames write whole customer numbers as 13085.0 when some are missing.
 _CUSTOMER_FORM = re.compile(r"([0-9]{1,9})(?:\.0)?")
-_UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def kind_for(sku: str, amount_fen: int) -> LineKind:
@@ -457,8 +457,8 @@ class _LineReader:
         """Check a text cell and join its runs of blanks; equal texts become one object."""
         text = known.get(value)
         if text is None:
-            if _UNSTORABLE.search(value):
-                raise _LineRefused(column, Reason.UNSTORABLE, _UNSTORABLE.sub("\ufffd", value))
+            if UNSTORABLE.search(value):
+                raise _LineRefused(column, Reason.UNSTORABLE, UNSTORABLE.sub("\ufffd", value))
             text = " ".join(value.split())
             if len(text) > LONGEST[column]:
                 raise _LineRefused(column, Reason.TOO_LONG, text)

@@ -15,7 +15,7 @@ from . import cells
 from .cells import CellRefused
 from .drafts import Buyer, Entry, OrderDraft, Reason, RejectedDraft, version_at
 from .reading import LONGEST_SKU, check_width, fault_of
-from .sheet import FileUnreadable, Sheet, Wrong, places
+from .sheet import Sheet, check_columns, has_columns, places
 from .taobao import Line
 
 ORDER = "订单号"
@@ -68,18 +68,12 @@ STATES = {
 
 def recognises(heading: Sequence[str]) -> bool:
     """Whether a heading is this format's."""
-    found, _repeated = places(heading, SPELLINGS)
-    return set(NEEDED) <= found.keys()
+    return has_columns(heading, SPELLINGS, (NEEDED,))
 
 
 def check(heading: Sequence[str]) -> None:
     """Refuses with `FileUnreadable` a heading that lacks columns or repeats some."""
-    found, repeated = places(heading, SPELLINGS)
-    missing = [name for name in NEEDED if name not in found]
-    if missing:
-        raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(missing))
-    if repeated:
-        raise FileUnreadable(Wrong.COLUMNS_REPEATED, columns=", ".join(repeated))
+    check_columns(heading, SPELLINGS, (NEEDED,))
 
 
 def entries(sheet: Sheet, now: datetime) -> Iterator[Entry]:

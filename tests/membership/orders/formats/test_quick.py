@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from membership.orders import rules
-from membership.orders.formats import cells, quick, siyu
+from membership.orders.formats import cells, gathering, quick, siyu
 from membership.orders.formats.cells import CellRefused
 from membership.orders.formats.drafts import OrderDraft, Reason, RejectedDraft
 from membership.orders.formats.reading import OrderReader
@@ -121,7 +121,7 @@ def test_inv_p1_a_row_read_at_once_is_the_row_read_strictly(values, cut):
     if cut == 1:
         row.cells.append("")
     read = reader()
-    key = read._key(row)
+    key = gathering.key_of(row, read.number_place)
     at_once = read._at_once(key, row.cells)
     strict = OrderReader.entry(Strict(read), key, [row])
     assert at_once is None or at_once == strict

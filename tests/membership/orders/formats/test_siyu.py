@@ -154,6 +154,27 @@ def test_check_i3_a_cell_that_cannot_be_understood_is_named(refused, column, val
 
 
 @pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("completed_at", "2026/1/5 9:59"),
+        ("delivered_at", "2026-03-05 12:00:00+08:00"),
+        ("refunded_amount", "100.01 元"),
+        ("postage", "￥100.01"),
+        ("order_no", "1.23457E+17"),
+    ],
+)
+def test_check_i3_what_is_refused_is_named_as_the_file_has_it(read, column, value):
+    (entry,) = read(line(**{column: value}))
+    assert [(fault.column, fault.value) for fault in entry.faults] == [(column, value)]
+
+
+def test_check_i3_a_fault_of_the_whole_order_is_where_it_is_said(read):
+    (entry,) = read(line(completed_at=""), line(sku="TRAY", completed_at="2026-01-05 09:59"))
+    faults = [(fault.line, fault.reason, fault.value) for fault in entry.faults]
+    assert faults == [(2, Reason.OTHER_LINE, ""), (3, Reason.MOMENT_ORDER, "2026-01-05 09:59")]
+
+
+@pytest.mark.parametrize(
     ("value", "fen"),
     [
         ("0", 0),
