@@ -216,12 +216,11 @@ def correct(run_id: int) -> Any:
     form = CorrectionsForm()
     if not form.validate_on_submit():
         return _show(found, form, 422)
-    run = services.keep(
+    run = arrivals.keep(
         form.file.data.stream,
         form.file.data.filename or "",
         found.source,
         staff_id=acting_staff().id,
-        mappable=True,
         corrects_id=found.corrects_id or found.id,
     )
     return redirect(url_for(".show", run_id=run.id), 303)

@@ -45,14 +45,15 @@ def keep(
     wanted: str = formats.AUTO,
     staff_id: int | None = None,
     options: dict[str, Any] | None = None,
+    corrects_id: int | None = None,
 ) -> ImportRun:
     """Keep an uploaded file and have it looked through: at once, or by a worker where that takes long.
 
-    As `runs.keep` with `mappable`, whose refusals it has; `stream` can be searched. A file that names its source itself is
-    always looked through at once.
+    As `runs.keep` with `mappable`, whose refusals it has; `stream` can be searched. `corrects_id` is the run whose rejected
+    lines the file brings. A file that names its source itself is always looked through at once.
     """
     if not source or not _is_large(stream):
-        return runs.keep(stream, filename, source, wanted, staff_id, options, mappable=True)
+        return runs.keep(stream, filename, source, wanted, staff_id, options, mappable=True, corrects_id=corrects_id)
     from ..jobs import take_in_file
 
     key = secrets.token_urlsafe(12)
@@ -75,7 +76,7 @@ def keep(
         created_at=now,
         state=RunState.RUNNING,
         lease_until=now,
-        checkpoint={LOOK: {"wanted": wanted, "options": options or {}}},
+        checkpoint={LOOK: {"wanted": wanted, "options": options or {}, "corrects": corrects_id}},
         options={},
     )
     db.session.add(run)
@@ -111,7 +112,9 @@ def look_through(run_id: int) -> bool:
         # Without a session: this is what takes long.
         said = formats.unfold(path)
         with transaction():
-            found = recognition.recognise(path, look["wanted"], look["options"] | said, None, mappable=True)
+            found = recognition.recognise(
+                path, look["wanted"], look["options"] | said, look.get("corrects"), mappable=True
+            )
             sheet = found.sheet
             _settle(
                 run_id, token, state=RunState.WAITING,

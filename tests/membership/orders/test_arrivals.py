@@ -140,3 +140,22 @@ def test_whoever_has_lost_the_look_writes_nothing(owner_client, db):
 def test_file_that_names_no_source_is_looked_through_at_once(owner_client, db):
     assert upload(owner_client, workbook(), source="").status_code == 422
     assert newest(db) is None
+
+
+def test_large_file_of_corrections_is_looked_through_by_a_worker_and_tied_to_its_run(owner_client, db, run_jobs):
+    address = upload(owner_client, text_of([line(), line(order_no="B2", quantity="two")]).encode(), "a.csv").headers[
+        "Location"
+    ]
+    run_jobs()
+    owner_client.post(f"{address}/start")
+    run_jobs()
+    first = newest(db)
+    assert (first.state, first.accepted, first.rejected) == (RunState.DONE, 1, 1)
+    # Without our columns in front nothing in the file says which run it corrects; the address does.
+    answer = owner_client.post(f"{address}/corrections", data={"file": (io.BytesIO(workbook()), "rejects.xlsx")})
+    second = newest(db)
+    assert answer.headers["Location"].endswith(f"/{second.id}")
+    assert (second.id != first.id, second.state, second.format, second.source) == (True, RunState.RUNNING, "", "shop")
+    run_jobs()
+    second = newest(db)
+    assert (second.state, second.corrects_id, second.rows_total) == (RunState.WAITING, first.id, 2)
