@@ -10,6 +10,7 @@ from flask import redirect, render_template, request
 
 from kernel import audit, clock, pages, views
 from kernel.auth import staff
+from kernel.i18n import day
 from kernel.i18n import gettext as _
 from membership.members import labels as member_labels
 from membership.members import queries as members
@@ -33,9 +34,9 @@ def _chips(wanted: OrderFilter) -> list[tuple[str, str, str]]:
     if wanted.state is not None:
         chips.append(("state", wanted.state, _("State: %(state)s", state=labels.STATES[wanted.state])))
     if wanted.since is not None:
-        chips.append(("from", wanted.since.isoformat(), _("From %(day)s", day=wanted.since.isoformat())))
+        chips.append(("from", wanted.since.isoformat(), _("From %(day)s", day=day(wanted.since))))
     if wanted.until is not None:
-        chips.append(("until", wanted.until.isoformat(), _("Until %(day)s", day=wanted.until.isoformat())))
+        chips.append(("until", wanted.until.isoformat(), _("Until %(day)s", day=day(wanted.until))))
     if wanted.refunded:
         chips.append(("refunded", "yes", _("With a refund")))
     if wanted.nobody:
