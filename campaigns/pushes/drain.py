@@ -165,7 +165,8 @@ def decide(run: Run, push: Push) -> int | None:
         .where(Delivery.run_id == run.id, Delivery.state == DeliveryState.ACCEPTED, Delivery.variant.is_not(None))
         .group_by(Delivery.variant)
     )
-    results = dict.fromkeys(range(1 + len(push.variants)), (0, 0)) | {row[0]: (row[1], row[2]) for row in rows}
+    results = dict.fromkeys(range(1 + len(push.variants)), (0, 0))
+    results |= {int(row[0] or 0): (int(row[1]), int(row[2])) for row in rows}
     db.session.execute(
         update(Run)
         .where(Run.id == run.id, Run.winner.is_(None))

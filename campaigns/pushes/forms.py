@@ -13,7 +13,7 @@ from wtforms.validators import DataRequired, InputRequired, Length, NumberRange,
 from campaigns.audiences.fields import RulesForm
 from campaigns.channels import rules as channel_rules
 from campaigns.channels import services as channels
-from campaigns.channels.models import Account, ChannelKind, FestivalEffect
+from campaigns.channels.models import Account, ChannelKind, ContactClass, FestivalEffect
 from kernel import clock
 from kernel.auth import safe_next
 from kernel.errors import Refusal
@@ -22,7 +22,7 @@ from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
 from . import labels, queries, recurrence, rules, services
-from .models import ContactClass, CouponMode, Push, Run
+from .models import CouponMode, Push, Run
 
 PRIORITIES = [(1, _l("Before others")), (0, _l("In turn")), (-1, _l("After others"))]
 REPEATS = [

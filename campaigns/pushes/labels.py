@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from campaigns.channels.models import FestivalEffect
+from campaigns.channels.models import ContactClass, FestivalEffect
 from kernel.i18n import lazy_gettext as _l
 
-from .models import ContactClass, CouponMode, DeliveryState, RunState
+from .models import CouponMode, DeliveryState, RunState
 
 S = DeliveryState
 

@@ -26,7 +26,7 @@ declare(
     Run,
     "id push_id occurrence state scheduled_at expires_at cursor through_id slices planned tokens "
     "tokens_at woken_at started_at bought_since finished_at failure tally listed asked_by approved_by "
-    "approved_at decide_at winner best_hour",
+    "approved_at decide_at winner best_hour terms",
 )
 declare(
     Target,

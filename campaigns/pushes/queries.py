@@ -81,7 +81,7 @@ def offer_choices(present: int | None = None) -> list[tuple[int, str]]:
     return [(row.id, row.name) for row in rows]
 
 
-def product_choices(limit: int = 500) -> list[tuple[str, str]]:
+def product_choices(limit: int = 200) -> list[tuple[str, str]]:
     """The latest products, for the cards of a push."""
     rows = db.session.execute(select(Product.id, Product.title).order_by(Product.id.desc()).limit(limit))
     return [(str(row.id), row.title) for row in rows]
@@ -212,6 +212,21 @@ def waiting_drafts() -> list[tuple[Push, Run]]:
         select(Push, Run)
         .join(Run, Run.push_id == Push.id)
         .where(Run.state == RunState.DRAFT, Run.scheduled_at < until)
+        .order_by(Run.scheduled_at)
+        .limit(5)
+    )
+    return [(push, run) for push, run in rows]
+
+
+def waiting_approvals(staff_id: int) -> list[tuple[Push, Run]]:
+    """Pushes that wait for a second person and that this one may approve."""
+    rows = db.session.execute(
+        select(Push, Run)
+        .join(Run, Run.push_id == Push.id)
+        .where(
+            Run.state == RunState.APPROVAL,
+            *(or_(who.is_(None), who != staff_id) for who in (Push.staff_id, Push.changed_by, Run.asked_by)),
+        )
         .order_by(Run.scheduled_at)
         .limit(5)
     )
@@ -351,6 +366,8 @@ def between(since: datetime, until: datetime) -> list[Entry]:
         .group_by(Push.id)
     )
     for push, first, latest in series:
+        if first is None or latest is None:
+            continue
         after = max(latest, since - timedelta(seconds=1))
         for one in islice(recurrence.occurrences(push.rrule or "", first, clock.ZONE, after), 31):
             if one.at >= until:

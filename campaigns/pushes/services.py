@@ -321,11 +321,11 @@ def plan_series() -> int:
     for push in found:
         times = select(func.min(Run.scheduled_at), func.max(Run.scheduled_at), func.max(Run.approved_by))
         first, latest, approved_by = db.session.execute(times.where(Run.push_id == push.id)).one()
-        if first is None or push.rrule is None:
+        if first is None or latest is None or push.rrule is None:
             continue
         missed, coming = recurrence.overdue(push.rrule, first, clock.ZONE, latest, now, MISSED_AT_MOST)
         life = timedelta(hours=push.life_hours)
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "state": RunState.EXPIRED,
                 "failure": MISSED,

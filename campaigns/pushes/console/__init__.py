@@ -8,6 +8,6 @@ bp = APIBlueprint(
     "pushes_console", __name__, url_prefix="/console", template_folder="../templates", enable_openapi=False
 )
 
-from . import budget, calendar, pushes, trying  # noqa: E402
+from . import budget, months, pushes, trying  # noqa: E402
 
-__all__ = ["bp", "budget", "calendar", "pushes", "trying"]
+__all__ = ["bp", "budget", "months", "pushes", "trying"]

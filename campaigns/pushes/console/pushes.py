@@ -158,6 +158,7 @@ def _judged(form: PushForm) -> dict[str, Any]:
         "sample": audiences.sample(definition) if whom_well else [],
         "account": account,
         "account_name": channels.shown_name(account),
+        "length_of": channels.length_of,
         "person": person,
         "preview": message.preview(form.fields(), account, person) if whom_well else None,
         "next_times": _next_times(form),

@@ -77,6 +77,7 @@ def _page(push_id: int, form: TestForm) -> str:
         run=run,
         account=account,
         account_name=channels.shown_name(account),
+        length_of=channels.length_of,
         person=person,
         previews=[
             (rules.LETTERS[number], message.example(push, account, person, number))

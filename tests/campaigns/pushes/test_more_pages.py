@@ -162,6 +162,8 @@ def test_approval_by_the_pages(db: Any, staff_client: Any, make_staff: Any, word
     assert writer.post(f"/console/pushes/{push.id}/approve").status_code == 403
     assert run.state is RunState.APPROVAL
     second = staff_client(person=make_staff(Role.MARKETER, email="second@shop.example"))
+    assert f"/console/pushes/{push.id}?run={run.id}" in second.get("/console/").text
+    assert f"/console/pushes/{push.id}?run={run.id}" not in writer.get("/console/").text
     assert f"/console/pushes/{push.id}/approve" in second.get(f"/console/pushes/{push.id}").text
     assert second.post(f"/console/pushes/{push.id}/approve").status_code == 302
     db.session.refresh(run)
