@@ -16,5 +16,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
     app.register_blueprint(hooks.bp)
+    # Gateways, mail servers and WeCom have never seen a page of ours; their signature is the proof, where one is needed.
+    app.extensions["csrf_protect"].exempt(hooks.bp)
     navigation.add("campaigns", _l("Channels"), "channels_console.index", "channels.view", order=30)
     navigation.add("campaigns", _l("Contact tasks"), "channels_console.tasks", "tasks.view", order=35)

@@ -68,6 +68,14 @@ def messages_row(member: Member) -> Markup:
     return Markup(render_template("channels/_row.html", unread=queries.unread(member.id)))  # noqa: S704
 
 
+def dead_addresses(member: Member) -> Markup:
+    """On a member's page for the staff: their addresses that cannot be reached, with the reason."""
+    found = queries.dead_addresses(member.id)
+    if not found:
+        return Markup("")
+    return Markup(render_template("channels/_dead.html", member=member, found=found))  # noqa: S704
+
+
 def email_code(address: str, code: str, locale: str) -> None:
     """Send a one-time code by e-mail, over the mail server of the environment."""
     with forced_locale(locale):
@@ -79,4 +87,5 @@ def init() -> None:
     today.tasks.fill(tasks)
     fill_slot("me.cards", order=5)(unread_card)
     fill_slot("me.nav", order=10)(messages_row)
+    fill_slot("member.side", order=35)(dead_addresses)
     send_code.fill(email_code)

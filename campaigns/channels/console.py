@@ -111,7 +111,7 @@ def test(account_id: int) -> Any:
         try:
             services.ask_test(account, form.address.data or "", form.body.data or "")
         except Refusal as refusal:
-            field = getattr(refusal, "field", None)
+            field = str(getattr(refusal, "field", ""))
             form.refuse(field if field in form else "address", refusal.message)
             fits = False
     if not fits:
@@ -180,6 +180,15 @@ def _page(form: Any, kind: ChannelKind, account: Any, test_form: Any = None) -> 
         absolute=links.absolute,
         labels=labels,
     )
+
+
+@bp.post("/members/<int:member_id>/addresses/try-again")
+@staff("members.edit")
+def try_address_again(member_id: int) -> Any:
+    member = members.get_member(member_id)
+    if services.try_again(member.id):
+        flash(_("Their address is written to again."), "positive")
+    return redirect(url_for("members_console.show", member_id=member.id))
 
 
 # ── Messages that people give ───────────────────────────────────────────────────────────────────────────────────────

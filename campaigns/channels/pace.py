@@ -98,9 +98,9 @@ def draw(
             number = math.floor(now.timestamp() / (long.total_seconds() / SLOTS))
             # Never into an earlier slot than one that is there: with a clock that went back it would be forgotten too soon.
             number = max([number, *(n for n, _count in kept[span])])
-            rows = dict(kept[span])
-            rows[number] = rows.get(number, 0) + room
-            kept[span] = [[n, rows[n]] for n in sorted(rows)]
+            counts = dict(kept[span])
+            counts[number] = counts.get(number, 0) + room
+            kept[span] = [[n, counts[n]] for n in sorted(counts)]
     if "day" in kept:
         kept["day"] = [kept["day"][0], kept["day"][1] + room]
     return Pace(room, tokens, kept, 0.0)

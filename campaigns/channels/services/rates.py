@@ -72,7 +72,7 @@ def return_tokens(row: Any, rate: int | pace.Rates | None, unused: int) -> None:
         return
     model, row_id = row
     values: dict[str, Any] = {}
-    second = rate
+    second: int | pace.Rates | None = rate
     if isinstance(rate, pace.Rates):
         second = rate.second
         taken = db.session.scalars(select(Account.taken).where(Account.id == row_id).with_for_update()).one()

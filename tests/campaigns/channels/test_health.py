@@ -70,6 +70,20 @@ def test_an_address_that_bounced_is_given_up(db: Any, clock: Any, make_member: A
     assert (dead.address, "lime@example.com" in dead.reason) == ("lime@example.com", False)
 
 
+def test_the_staff_see_it_on_the_members_page_and_may_take_it_back(
+    db: Any, clock: Any, make_member: Any, owner_client: Any, staff_client: Any
+) -> None:
+    lime = make_member("Lime", (Contact.EMAIL,), email="lime@example.com")
+    services.give_up(lime.id, "lime@example.com", "550 5.1.1 user unknown")
+    page = owner_client.get(f"/console/members/{lime.id}").text
+    assert "550 5.1.1 user unknown" in page
+    url = f"/console/members/{lime.id}/addresses/try-again"
+    assert staff_client("viewer").post(url).status_code == 403
+    assert owner_client.post(url).status_code == 302
+    assert db.session.scalars(select(DeadAddress)).all() == []
+    assert owner_client.post("/console/members/99999/addresses/try-again").status_code == 404
+
+
 @given(st.text(max_size=200))
 def test_inv_masking_never_breaks_and_is_one_line(text: str) -> None:
     found = breaker.masked(text)
