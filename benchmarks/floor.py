@@ -20,7 +20,8 @@ from kernel.db import db
 def shop_floor(folder: Path | None = None, durable: bool = True) -> Iterator[tuple[Flask, Path]]:
     """The application with all its tables, and where its data lies: in `folder`, which stays, or in one that goes again."""
     place = folder or Path(tempfile.mkdtemp(prefix="siyu-bench-"))
-    settings = config.load({"SIYU_DATA": str(place), "SITE_URL": "http://localhost"})
+    # The sinks that are sent to are on this machine.
+    settings = config.load({"SIYU_DATA": str(place), "SITE_URL": "http://localhost", "OUTBOUND_LOCAL": "1"})
     running = embedded.Running(embedded.servers(settings, durable=durable))
     try:
         running.start()
