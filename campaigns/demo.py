@@ -8,6 +8,9 @@ from sqlalchemy import select
 
 from campaigns.audiences import demo as audiences
 from campaigns.channels import services as channels
+from campaigns.channels import starter as channels_shown
+from campaigns.journeys import demo as journeys
+from campaigns.pushes import demo as push_demo
 from campaigns.pushes import services as pushes
 from kernel.db import db
 from kernel.demo import Progress, Step
@@ -17,8 +20,23 @@ from membership.coupons.models import Offer
 
 def steps() -> Iterator[Step]:
     """What this floor brings, in order."""
+    yield Step("channels", "Ways to reach members", 0.1, _show_channels)
     yield Step("audience", "Saved audiences", 0.1, _save_audience)
     yield Step("push", "A repurchase push", 1, _schedule_push)
+    yield Step("pushes", "Festivals, a series and two wordings", 0.2, _plan_pushes)
+    yield Step("journeys", "Journeys with people inside", 1, _begin_journeys)
+
+
+def _begin_journeys(progress: Progress) -> None:
+    journeys.begin()
+
+
+def _show_channels(progress: Progress) -> None:
+    channels_shown.show()
+
+
+def _plan_pushes(progress: Progress) -> None:
+    push_demo.begin()
 
 
 def _save_audience(progress: Progress) -> None:
