@@ -50,7 +50,6 @@ def _bring_recent(journey: Journey) -> None:
     arrived = db.session.execute(
         select(Order.id, Order.member_id, Order.delivered_at)
         .where(
-            Order.member_id.is_not(None),
             Order.state.in_([OrderState.DELIVERED, OrderState.COMPLETED]),
             Order.delivered_at.between(now - BACK, now - timedelta(days=1)),
         )
@@ -58,7 +57,8 @@ def _bring_recent(journey: Journey) -> None:
         .limit(MOST)
     )
     for order_id, member_id, delivered_at in arrived:
-        services.enter(journey.id, member_id, f"order:{order_id}", delivered_at)
+        if member_id is not None and delivered_at is not None:
+            services.enter(journey.id, member_id, f"order:{order_id}", delivered_at)
     db.session.execute(
         update(JourneyMember)
         .where(JourneyMember.journey_id == journey.id, queries.LIVE, JourneyMember.since < now - timedelta(days=2))

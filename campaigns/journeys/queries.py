@@ -134,7 +134,7 @@ def _epoch(at: Any) -> Any:
     return cast(func.floor(extract("epoch", at)), BigInteger)
 
 
-def _orders(state: Any, moment: Any, now: datetime, on_since: datetime) -> Select[Any]:
+def _orders(state: Any, moment: Any, now: datetime, on_since: datetime) -> Any:
     return (
         select(Member.id, _key("order:", Order.id), moment)
         .join(Order, Order.member_id == Member.id)
@@ -142,7 +142,7 @@ def _orders(state: Any, moment: Any, now: datetime, on_since: datetime) -> Selec
     )
 
 
-def brought(trigger: rules.Trigger, on_since: datetime) -> Select[Any]:
+def brought(trigger: rules.Trigger, on_since: datetime) -> Any:
     """Whom the clock brings in now, as (member, key, since), over `member`.
 
     `on_since` is when the journey was switched on: what came true before does not count, but for `present`.
@@ -205,14 +205,14 @@ def brought(trigger: rules.Trigger, on_since: datetime) -> Select[Any]:
     return select(Member.id, literal("", Text), literal(now, UtcDateTime)).where(literal(False))
 
 
-def _listed(found: Sequence[Due]) -> Select[Any]:
+def _listed(found: Sequence[Due]) -> Any:
     rows = values(
         column("member_id", BigInteger), column("key", Text), column("since", UtcDateTime), name="found"
     ).data([(one.member_id, one.key, one.since) for one in found] or [(0, "", clock.now())])
     return select(Member.id, rows.c.key, cast(rows.c.since, UtcDateTime)).join(rows, rows.c.member_id == Member.id)
 
 
-def _birthdays(ahead: timedelta, now: datetime, on_since: datetime) -> Select[Any]:
+def _birthdays(ahead: timedelta, now: datetime, on_since: datetime) -> Any:
     """Those whose birthday is `ahead` days from today, or was so within the last two days, from nine o'clock on."""
     first = clock.local(now).date() if clock.local(now).hour >= 9 else clock.local(now).date() - DAY
     days = [first - timedelta(days=back) for back in range(rules.LATE.days)]
@@ -235,7 +235,7 @@ def _birthdays(ahead: timedelta, now: datetime, on_since: datetime) -> Select[An
     return select(Member.id, key, literal(now, UtcDateTime)).where(or_(*(is_it for _day, is_it in born)))
 
 
-def _carts(hours: timedelta, now: datetime, on_since: datetime) -> Select[Any]:
+def _carts(hours: timedelta, now: datetime, on_since: datetime) -> Any:
     """Those whose last word about a cart was that it holds something, so long ago, and who have not ordered since."""
     later = aliased(ReceivedEvent)
     return (
@@ -279,7 +279,7 @@ def candidates(journey_id: int, plan: rules.Plan, found: Select[Any], limit: int
     return db.session.execute(statement).all()
 
 
-def one_candidate(member_id: int, key: str, since: datetime) -> Select[Any]:
+def one_candidate(member_id: int, key: str, since: datetime) -> Any:
     """A member whom an event brings, in the form of `brought`."""
     return select(Member.id, literal(key, Text), literal(since, UtcDateTime)).where(Member.id == member_id)
 
@@ -323,12 +323,12 @@ def counts(version_id: int, trial: bool = False) -> dict[str, Counts]:
         else:
             one.passed += people
             one.outcomes[outcome] = people
-    for step, people in db.session.execute(
+    for here, people in db.session.execute(
         select(JourneyMember.step, func.count())
         .where(JourneyMember.version_id == version_id, JourneyMember.trial == trial, LIVE)
         .group_by(JourneyMember.step)
     ):
-        found.setdefault(step or "", Counts()).here = people
+        found.setdefault(here or "", Counts()).here = people
     return found
 
 
@@ -383,7 +383,7 @@ def in_older_versions(journey: Journey) -> int:
     )
 
 
-def listed(wanted: str = "", state: JourneyState | None = None) -> Select[Any]:
+def listed(wanted: str = "", state: JourneyState | None = None) -> Any:
     """Journeys, for the list."""
     statement = select(Journey)
     if wanted:
@@ -396,7 +396,7 @@ def listed(wanted: str = "", state: JourneyState | None = None) -> Select[Any]:
 
 def people(
     journey_id: int, wanted: str = "", state: PlaceState | None = None, step: str = "", trial: bool = False
-) -> Select[Any]:
+) -> Any:
     """Who is or was in a journey; `wanted` is a part of a name, a whole phone, or a member's number."""
     statement = (
         select(JourneyMember, Member)
@@ -416,7 +416,7 @@ def people(
     return statement
 
 
-def logged(journey_id: int, trial: bool = False) -> Select[Any]:
+def logged(journey_id: int, trial: bool = False) -> Any:
     """What happened in a journey, with whom."""
     return (
         select(JourneyLog, JourneyMember, Member)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Text, and_, cast, delete, exists, func, literal, select, update
@@ -9,6 +10,7 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from campaigns.pushes import message
 from campaigns.pushes.models import Delivery, Push, Run
+from community.groups.services import invitation_path
 from kernel import clock, links
 from kernel.db import changed, db
 from kernel.events import publish
@@ -21,6 +23,8 @@ from .events import LinkFollowed
 from .models import Attribution, Click, Kind
 
 _NO_SYNC = {"synchronize_session": False}
+# A push that invites into a group: its link is each member's own.
+_GROUP = re.compile(r"group:(\d{1,18})", re.ASCII)
 
 
 def visit(token: str, counted: bool) -> str:
@@ -43,6 +47,9 @@ def visit(token: str, counted: bool) -> str:
         _count(found, parts[1])
     if parts[1] == message.COUPON and found.offer_id is not None:
         return personal_path(found.member_id, found.offer_id, queries.source_of(found.run_id))
+    group = _GROUP.fullmatch(found.link_url or "")
+    if group is not None:
+        return invitation_path(found.member_id, int(group[1]), source=queries.source_of(found.run_id))
     return found.link_url or "/me/"
 
 
