@@ -461,6 +461,8 @@ class FestivalForm(Form):
             raise ValidationError(_("Say how many more."))
 
     def validate_from_on(self, field: DateField) -> None:
+        if field.data and abs(field.data.year - clock.today().year) > 50:
+            raise ValidationError(_("This day is too far away."))
         if field.data and channels.has_festival(" ".join((self.festival_name.data or "").split()), field.data):
             raise ValidationError(_("This festival is in the calendar already."))
 

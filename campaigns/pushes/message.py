@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from campaigns.channels import registry
 from campaigns.channels.adapters import Message
-from campaigns.channels.models import Account
+from campaigns.channels.models import Account, ContactClass
 from kernel import links, money, shop
 from kernel.db import db
 from kernel.errors import Refusal
@@ -54,6 +54,8 @@ class Wording:
     cards: tuple[tuple[str, str], ...] = ()
     # What stands above the unsubscribe link of an e-mail.
     farewell: Mapping[str, str] = field(default_factory=dict)
+    # A notice (`service`) need not say how to stop it, an offer must.
+    kind: str = "push"
 
     def language(self, locale: str) -> str:
         """The language in which a member is written to."""
@@ -104,6 +106,7 @@ class Wording:
             body=body,
             unsubscribe=unsubscribe,
             path=click_path(row.id, self.target) if self.target else None,
+            kind=self.kind,
         )
 
 
@@ -185,6 +188,7 @@ def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, vers
         contact,
         _cards(push),
         farewell,
+        "push" if ContactClass(push.contact_class or ContactClass.REPURCHASE).budgeted else "service",
     )
 
 

@@ -18,6 +18,8 @@ LATE = timedelta(hours=1)
 HORIZON = timedelta(days=5 * 366)
 LOOK_BACK = timedelta(days=400)
 LONGEST = 300
+# Beyond it the calendar of the programming language ends.
+LAST_YEAR = 9_990
 _PARTS = {
     "FREQ": r"DAILY|WEEKLY|MONTHLY|YEARLY",
     "INTERVAL": r"[1-9]\d{0,2}",
@@ -84,6 +86,8 @@ def occurrences(text: str, first: datetime, zone: tzinfo, after: datetime | None
     """
     start = first.astimezone(zone).replace(tzinfo=None, fold=0)
     since = start if after is None else max(start, after.astimezone(zone).replace(tzinfo=None) - timedelta(days=1))
+    if since.year > LAST_YEAR:
+        return
     for wall in _rule(text, start).xafter(since, inc=True):
         if wall > since + HORIZON:
             return

@@ -15,6 +15,9 @@ from kernel.auth import staff
 from .. import labels, queries
 from . import bp
 
+# So many years around the present one are shown.
+FAR = 50
+
 
 @bp.get("/pushes/calendar")
 @staff("pushes.view")
@@ -45,7 +48,9 @@ def calendar() -> Any:
 
 
 def _month() -> date:
+    present = clock.today().replace(day=1)
     try:
-        return date.fromisoformat(request.args.get("month", "") + "-01")
+        asked = date.fromisoformat(request.args.get("month", "") + "-01")
     except ValueError:
-        return clock.today().replace(day=1)
+        return present
+    return asked if abs(asked.year - present.year) <= FAR else present

@@ -101,7 +101,8 @@ def test_the_calendar_shows_what_goes_and_what_is_to_come(db: Any, owner_client:
     page = owner_client.get("/console/pushes/calendar?month=2026-03").text
     assert page.count("Green tea") == 4
     assert "Lantern" in page
-    assert owner_client.get("/console/pushes/calendar?month=nonsense").status_code == 200
+    for month in ("nonsense", "0001-01", "9999-12", "2026-13"):
+        assert owner_client.get(f"/console/pushes/calendar?month={month}").status_code == 200
     assert "Green tea" not in owner_client.get("/console/pushes/calendar?month=2026-02").text
 
 
@@ -261,6 +262,9 @@ def test_who_is_at_the_cap(db: Any, owner_client: Any, make_member: Any, clock: 
     assert "Lime" not in owner_client.get("/console/contact-budget/members").text
 
 
+FAR = {"from_on": "9999-12-31", "to_on": "9999-12-31"}
+
+
 def test_festivals_are_written_and_taken_out(db: Any, owner_client: Any) -> None:
     data = {"festival_name": "Inventory", "from_on": "2026-03-03", "to_on": "2026-03-04", "effect": "quiet"}
     assert owner_client.post("/console/festivals", data=data).status_code == 302
@@ -269,7 +273,7 @@ def test_festivals_are_written_and_taken_out(db: Any, owner_client: Any) -> None
     # From noon over two quiet days into the morning after the night that follows.
     until = channels.quiet_until(kernel_clock.now())
     assert kernel_clock.local(until).strftime("%d %H:%M") == "05 08:00"
-    for change in ({"to_on": "2026-03-02"}, {"effect": "extra"}, {"festival_name": ""}, {"from_on": "x"}):
+    for change in ({"to_on": "2026-03-02"}, {"effect": "extra"}, {"festival_name": ""}, {"from_on": "x"}, FAR):
         assert owner_client.post("/console/festivals", data=data | change).status_code == 422
     assert owner_client.post(f"/console/festivals/{festival.id}/drop").status_code == 302
     assert channels.quiet_until(kernel_clock.now()) is None

@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from campaigns.channels import pace, sms
 from campaigns.channels import services as channels
-from campaigns.channels.models import Account, ChannelKind, ContactTask, TaskState
-from campaigns.pushes import jobs, services
+from campaigns.channels.models import Account, ChannelKind, ContactClass, ContactTask, TaskState
+from campaigns.pushes import jobs, message, services
 from campaigns.pushes.models import Delivery, DeliveryState
 from kernel import shop
 from kernel.auth import Role
@@ -121,3 +121,13 @@ def test_the_length_of_a_text_message_is_shown(
     push, _run = make_push(account_id=texts.id, body=GOOD + "茶" * 70)
     for page in ("read-as", "edit"):
         assert "按 2 条计费" in owner_client.get(f"/console/pushes/{push.id}/{page}").text
+
+
+def test_a_notice_by_text_needs_no_way_out(db: Any, texts: Account, make_push: Any) -> None:
+    body = "【青荷茶铺】{nickname} 您的包裹已发出"
+    with pytest.raises(sms.OptOutMissing):
+        make_push(account_id=texts.id, body=body)
+    push, _run = make_push(account_id=texts.id, body=body, contact_class=ContactClass.SERVICE)
+    written = message.example(push, texts, None)
+    assert written is not None
+    assert written.kind == "service"

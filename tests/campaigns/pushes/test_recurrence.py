@@ -57,6 +57,7 @@ def test_a_rule_is_kept_in_one_spelling() -> None:
 
 def test_a_day_that_never_comes_ends_the_search() -> None:
     assert recurrence.next_after("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", FIRST, SHANGHAI) is None
+    assert recurrence.next_after("FREQ=DAILY", FIRST.replace(year=9_995), SHANGHAI) is None
 
 
 def test_check_g6_a_clock_put_forward_moves_the_time_and_a_clock_put_back_repeats_none() -> None:
