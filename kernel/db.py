@@ -122,6 +122,14 @@ def commit() -> None:
             log.exception("a call after the commit failed")
 
 
+def keep_refused() -> None:
+    """Commit what a view has written so far though its answer will be a refusal, which the edge rolls back: a counted try.
+
+    For views that write nothing before it but what is to stay.
+    """
+    commit()
+
+
 def rollback() -> None:
     """Roll the session back and forget what waited for its commit."""
     session = db.session()

@@ -10,6 +10,7 @@ from flask import flash, redirect, render_template, request, url_for
 
 from kernel import clock, visitors
 from kernel.auth import member_only, public
+from kernel.db import keep_refused
 from kernel.errors import NotFound
 from kernel.http import client_address
 from kernel.i18n import gettext as _
@@ -131,8 +132,8 @@ def _wrong_password(group: Group, form: JoinForm) -> int:
     if not form.password.data:
         return 403
     services.note_wrong_password(group, client_address())
-    # Answered with 200, so that the edge commits the counted try.
-    return 200
+    keep_refused()
+    return 403
 
 
 # ── A public link ───────────────────────────────────────────────────────────────────────────────────────────────────

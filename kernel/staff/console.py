@@ -9,6 +9,7 @@ from apiflask import APIBlueprint
 from flask import current_app, flash, redirect, render_template, request, session, url_for
 
 from ..auth import Role, acting_staff, current_staff, public, safe_next, signed_in, staff
+from ..db import keep_refused
 from ..http import client_address
 from ..i18n import COOKIE, LOCALES
 from ..i18n import gettext as _
@@ -42,8 +43,7 @@ def sign_in_post() -> Any:
             flask_login.login_user(_SignedIn(services.open_session(found, client_address()), found))
             return redirect(safe_next(form.next.data, url_for("today.index")))
         form.refuse("password", services.SignInRefused())
-        # Answered with 200, so that the edge commits the remembered failure.
-        return render_template("staff/sign_in.html", form=form)
+        keep_refused()
     return render_template("staff/sign_in.html", form=form), 422
 
 

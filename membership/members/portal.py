@@ -9,6 +9,7 @@ from flask import flash, redirect, render_template, request, url_for
 
 from kernel import visitors
 from kernel.auth import member_only, public, safe_next
+from kernel.db import keep_refused
 from kernel.errors import NotFound
 from kernel.http import client_address
 from kernel.i18n import gettext as _
@@ -65,8 +66,8 @@ def sign_in_post() -> Any:
     member = identify.by_order(form.phone.canonical, form.order_number.data or "", client_address())
     if member is None:
         form.refuse("order_number", _("This phone and this order number do not go together. Look at both once more."))
-        # Answered with 200, so that the edge commits the counted try.
-        return _sign_in_page(form)
+        keep_refused()
+        return _sign_in_page(form, status=422)
     identify.identify(member, "order")
     return redirect(safe_next(form.next.data, url_for(".index")))
 
@@ -100,7 +101,8 @@ def code_post(token: str) -> Any:
     member = identify.by_code(token, form.code.data or "")
     if member is None:
         form.refuse("code", identify.CodeRefused())
-        return render_template("members/code.html", form=form)
+        keep_refused()
+        return render_template("members/code.html", form=form), 422
     identify.identify(member, "email")
     return redirect(safe_next(form.next.data, url_for(".index")))
 

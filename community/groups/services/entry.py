@@ -112,7 +112,7 @@ def refuse_guessing(group: Group, password: str, network: str) -> None:
 
 
 def note_wrong_password(group: Group, network: str) -> None:
-    """Count a wrong password; the page that says so has to be committed."""
+    """Count a wrong password; the view that refuses it keeps the count (`kernel.db.keep_refused`)."""
     identify.note_wrong_guess(f"group:{group.id}", network)
 
 

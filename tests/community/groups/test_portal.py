@@ -243,7 +243,7 @@ def test_a_password(db, clock, english, make_group, make_member):
     path = services.invitation_path(member.id, group.id)
     assert 'name="password"' in text(english.get(path))
     answer = english.post(path, data={"password": "nope"})
-    assert answer.status_code == 200
+    assert answer.status_code == 403
     assert "This is not the group" in text(answer)
     assert 'value="nope"' in text(answer)
     assert english.post(path, data={"password": " 小院88 "}).status_code == 303
@@ -288,7 +288,7 @@ def test_a_newcomer_with_a_wrong_password_is_nobody_yet_but_counted(db, clock, e
     visit = services.new_visit()
     for _ in range(2):
         answer = english.post(path, data={"phone": "10000000001", "visit": visit, "password": "nope"})
-        assert answer.status_code == 200
+        assert answer.status_code == 403
     assert db.session.scalar(select(func.count(Member.id))) == before
     answer = english.post(path, data={"phone": "10000000001", "visit": visit, "password": "小院88"})
     assert answer.status_code == 429

@@ -114,10 +114,10 @@ def test_tries_are_counted_for_the_phone_over_all_browsers(app, db, clock, make_
     statuses = []
     for _ in range(identify.PERSON_TRIES + 1):
         statuses.append(app.test_client().post("/me/sign-in", data={"phone": PHONE, "order_number": "1"}).status_code)
-    assert statuses == [200] * identify.PERSON_TRIES + [429]
+    assert statuses == [422] * identify.PERSON_TRIES + [429]
     right = {"phone": PHONE, "order_number": "536001"}
     assert app.test_client().post("/me/sign-in", data=right).status_code == 429
-    assert app.test_client().post("/me/sign-in", data={"phone": "12600005678", "order_number": "1"}).status_code == 200
+    assert app.test_client().post("/me/sign-in", data={"phone": "12600005678", "order_number": "1"}).status_code == 422
     clock.move(minutes=16)
     assert app.test_client().post("/me/sign-in", data=right).status_code == 302
 
@@ -127,7 +127,7 @@ def test_tries_are_counted_for_the_network_too(app, db, clock, monkeypatch):
     tries = [
         app.test_client().post("/me/sign-in", data={"phone": f"1260000{n:04}", "order_number": "1"}) for n in range(4)
     ]
-    assert [t.status_code for t in tries] == [200, 200, 200, 429]
+    assert [t.status_code for t in tries] == [422, 422, 422, 429]
 
 
 def test_old_tries_and_codes_are_forgotten(db, clock):
@@ -174,7 +174,7 @@ def test_a_code_identifies_once(app, phone, db, clock, run_jobs, mailbox, make_m
     assert answer.location == "/me/profile"
     assert phone.get("/me/profile").status_code == 200
     again = app.test_client().post(asked.location.split("?")[0], data={"code": code})
-    assert again.status_code == 200
+    assert again.status_code == 422
     assert db.session.scalars(select(VisitorSession.member_id)).all() == [member.id]
 
 
@@ -203,7 +203,7 @@ def test_a_code_dies_after_five_tries_or_ten_minutes(phone, db, clock, run_jobs,
         wrong = f"{(int(code) + 1) % 1_000_000:06}"
         for _ in range(identify.CODE_TRIES):
             assert "wrong" in said(phone.post(place, data={"code": wrong}))
-    assert phone.post(place, data={"code": code}).status_code == 200
+    assert phone.post(place, data={"code": code}).status_code == 422
     assert phone.get("/me/").status_code == 302
 
 
