@@ -254,7 +254,7 @@ class MessageForm(WordsForm):
     service = SelectField(
         _l("What it is"),
         choices=[
-            ("offer", _l("An offer: by consent to offers and within the budget")),
+            ("offer", _l("An offer")),
             ("service", _l("About their order or their rights")),
         ],
         default="offer",
