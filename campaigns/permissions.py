@@ -19,5 +19,8 @@ def init() -> None:
     grant("tasks.view", Role.MANAGER, Role.MARKETER, Role.SERVICE, Role.ASSISTANT)
     grant("tasks.handle", Role.MANAGER, Role.MARKETER, Role.SERVICE, Role.ASSISTANT)
     grant("results.view", *EVERYONE)
+    grant("results.edit", Role.MANAGER, Role.MARKETER)
     grant("journeys.view", *EVERYONE)
     grant("journeys.edit", Role.MANAGER, Role.MARKETER)
+    grant("forecasts.view", *EVERYONE)
+    grant("forecasts.edit", Role.MANAGER, Role.MARKETER)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import date, datetime
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
@@ -46,3 +46,54 @@ class Attribution(db.Model):
     at: Mapped[datetime]
 
     __table_args__ = (UniqueConstraint("order_id", "kind"), Index("ix_attribution_run", "run_id", "kind"))
+
+
+class Rhythm(enum.StrEnum):
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+
+
+class CopyState(enum.StrEnum):
+    """Where somebody's copy of a report stands. What was handed over when the sender was stopped is in doubt, and stays so."""
+
+    WAITING = "waiting"
+    SUBMITTING = "submitting"
+    SENT = "sent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class ReportPlan(db.Model):
+    """A report on what pushes brought that goes by e-mail to some of the staff, after each week or month."""
+
+    __tablename__ = "report_plan"
+    id: Mapped[pk]
+    name: Mapped[str]
+    rhythm: Mapped[Rhythm]
+    account_id: Mapped[int] = mapped_column(ForeignKey("channel_account.id"))
+    # The language it is written in.
+    locale: Mapped[str]
+    # Who gets it: `[staff id, …]`.
+    staff_ids: Mapped[list[int]]
+    paused_at: Mapped[datetime | None]
+    staff_id: Mapped[int | None]
+    created_at: Mapped[datetime]
+
+
+class ReportCopy(db.Model):
+    """One person's copy of a report for a period: the key lets it exist once, whatever repeats."""
+
+    __tablename__ = "report_copy"
+    plan_id: Mapped[int] = mapped_column(ForeignKey("report_plan.id", ondelete="CASCADE"), primary_key=True)
+    # The first day of the week or month.
+    period: Mapped[date] = mapped_column(primary_key=True)
+    staff_id: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[CopyState] = mapped_column(default=CopyState.WAITING)
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=0, server_default=text("0"))
+    retry_at: Mapped[datetime | None]
+    failure: Mapped[str | None]
+    changed_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_report_copy_open", "changed_at", postgresql_where=text("state IN ('waiting', 'submitting')")),
+    )

@@ -1,17 +1,27 @@
-"""Counting clicks and crediting orders. Each verb may be repeated: an order is credited once for each kind."""
+"""Counting clicks, crediting orders, and the terms under which pushes are measured.
+
+Each verb of crediting may be repeated, and whatever comes first the credit is the same: an order is credited once for each
+kind, to the run that all of its coupons and clicks together speak for.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Text, and_, cast, delete, exists, func, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, Text, and_, cast, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
+from campaigns.channels import services as channels
 from campaigns.pushes import message
+from campaigns.pushes import rules as push_rules
+from campaigns.pushes import services as pushes
 from campaigns.pushes.models import Delivery, Push, Run
 from community.groups.services import invitation_path
-from kernel import clock, links
+from kernel import audit, clock, links, shop
 from kernel.db import changed, db
 from kernel.events import publish
 from membership.coupons.models import Coupon, Redemption
@@ -36,7 +46,16 @@ def visit(token: str, counted: bool) -> str:
     if len(parts) != 2 or not parts[0].isdigit():
         raise links.LinkInvalid
     found = db.session.execute(
-        select(Delivery.id, Delivery.member_id, Delivery.run_id, Run.push_id, Push.offer_id, Push.link_url)
+        select(
+            Delivery.id,
+            Delivery.member_id,
+            Delivery.run_id,
+            Delivery.variant,
+            Run.push_id,
+            Push.offer_id,
+            Push.link_url,
+            Push,
+        )
         .join(Run, Run.id == Delivery.run_id)
         .join(Push, Push.id == Run.push_id)
         .where(Delivery.id == int(parts[0]))
@@ -48,9 +67,9 @@ def visit(token: str, counted: bool) -> str:
     if parts[1] == message.COUPON and found.offer_id is not None:
         return personal_path(found.member_id, found.offer_id, queries.source_of(found.run_id))
     group = _GROUP.fullmatch(found.link_url or "")
-    if group is not None:
+    if group is not None and parts[1] == message.LINK:
         return invitation_path(found.member_id, int(group[1]), source=queries.source_of(found.run_id))
-    return found.link_url or "/me/"
+    return message.destination(found.Push, parts[1], found.variant) or "/me/"
 
 
 def _count(found: Any, target: str) -> None:
@@ -82,10 +101,15 @@ def _count(found: Any, target: str) -> None:
 # ── Crediting ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _pushed_run = cast(func.substring(Coupon.source, literal(r"^push:(\d{1,18})$")), BigInteger)
+_LONGEST_TOUCH = timedelta(days=rules.LONGEST_TOUCH_DAYS)
+_touch_days = func.coalesce(Run.terms["touch_days"].as_integer(), rules.TOUCH_DAYS)
 
 
 def credit_coupons(scope: ColumnElement[bool]) -> int:
-    """Credit orders on which a push's coupon was redeemed, within a scope over `order`, `redemption` and `coupon`."""
+    """Credit orders on which a push's coupon was redeemed, within a scope over `order`.
+
+    Of several pushes' coupons on one order the one that took most off has the credit, whichever was used first.
+    """
     rows = (
         select(Order.id, Run.id, Coupon.member_id, literal(Kind.DIRECT.value, Text), literal(clock.now()))
         .ext(distinct_on(Order.id))
@@ -94,13 +118,16 @@ def credit_coupons(scope: ColumnElement[bool]) -> int:
         .join(Order, and_(Order.source == Redemption.source, Order.external_id == Redemption.order_external_id))
         .join(Run, Run.id == _pushed_run)
         .where(Redemption.rolled_back_at.is_(None), Coupon.source.like("push:%"), scope)
-        .order_by(Order.id, Redemption.id)
+        .order_by(Order.id, Redemption.discount.desc(), Run.id, Redemption.coupon_id)
     )
-    return _insert(rows)
+    return _put(rows)
 
 
 def credit_clicks(scope: ColumnElement[bool]) -> int:
-    """Credit orders placed within five days after a click to the run of the member's last one, within a scope over `order`."""
+    """Credit orders to the run of the member's last click before them, within a scope over `order`.
+
+    How long before the order a click may lie was fixed when its run began.
+    """
     rows = (
         select(Order.id, Click.run_id, Order.member_id, literal(Kind.INFLUENCED.value, Text), literal(clock.now()))
         .ext(distinct_on(Order.id))
@@ -110,20 +137,29 @@ def credit_clicks(scope: ColumnElement[bool]) -> int:
             and_(
                 Click.member_id == Order.member_id,
                 Click.at <= Order.placed_at,
-                Click.at > Order.placed_at - rules.TOUCH,
+                Click.at > Order.placed_at - _LONGEST_TOUCH,
             ),
         )
-        .where(scope)
+        .join(Run, Run.id == Click.run_id)
+        .where(scope, Click.at > Order.placed_at - func.make_interval(0, 0, 0, _touch_days))
         .order_by(Order.id, Click.at.desc(), Click.id.desc())
     )
-    return _insert(rows)
+    return _put(rows)
 
 
-def _insert(rows: Any) -> int:
+def _put(rows: Any) -> int:
+    """Write credits; one that stands differently by now is corrected. Returns how many changed."""
     statement = insert(Attribution.__table__).from_select(
         ["order_id", "run_id", "member_id", "kind", "at"], rows, include_defaults=False
     )
-    return changed(db.session.execute(statement.on_conflict_do_nothing()))
+    new = statement.excluded
+    there = Attribution.__table__.c
+    statement = statement.on_conflict_do_update(
+        index_elements=["order_id", "kind"],
+        set_={"run_id": new.run_id, "member_id": new.member_id},
+        where=or_(there.run_id != new.run_id, there.member_id != new.member_id),
+    )
+    return changed(db.session.execute(statement))
 
 
 def credit(scope: ColumnElement[bool]) -> int:
@@ -140,7 +176,16 @@ def credit_import(import_run_id: int) -> int:
 
 
 def credit_redemption(coupon_id: int) -> int:
-    return credit_coupons(Redemption.coupon_id == coupon_id)
+    """Credit the orders on which a coupon was used."""
+    used = exists().where(
+        Redemption.coupon_id == coupon_id,
+        Redemption.source == _order.c.source,
+        Redemption.order_external_id == _order.c.external_id,
+    )
+    return credit_coupons(Order.id.in_(select(_order.c.id).where(used)))
+
+
+_order = Order.__table__.alias("used_on")
 
 
 def take_credit_back(source: str, order_external_id: str) -> None:
@@ -152,3 +197,53 @@ def take_credit_back(source: str, order_external_id: str) -> None:
         .execution_options(**_NO_SYNC)
     )
     credit_coupons(and_(Order.source == source, Order.external_id == order_external_id))
+
+
+# ── How results are measured ────────────────────────────────────────────────────────────────────────────────────────
+
+_TOUCH, _MARGIN, _PRICES = "results.touch_days", "results.margin", "results.prices"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What the shop says about measuring: days a click counts, the margin of goods (percent), prices of a message by account
+    (hundredths of a 分)."""
+
+    touch_days: int = rules.TOUCH_DAYS
+    margin: int | None = None
+    prices: Mapping[int, int] = field(default_factory=dict)
+
+
+def measure() -> Measure:
+    """The settings in force; a push keeps those of the moment at which it began."""
+    prices = {int(account_id): int(price) for account_id, price in shop.get(_PRICES, {}).items()}
+    return Measure(int(shop.get(_TOUCH, rules.TOUCH_DAYS)), shop.get(_MARGIN), prices)
+
+
+def set_measure(wanted: Measure) -> None:
+    """Change how pushes are measured that begin from now on."""
+    before = measure()
+    if wanted == before:
+        return
+    prices = {str(account_id): price for account_id, price in sorted(wanted.prices.items())}
+    shop.put(_TOUCH, wanted.touch_days)
+    shop.put(_MARGIN, wanted.margin)
+    shop.put(_PRICES, prices)
+    was = {"touch_days": before.touch_days, "margin": before.margin, "prices": len(before.prices)}
+    now = {"touch_days": wanted.touch_days, "margin": wanted.margin, "prices": len(wanted.prices)}
+    audit.record("results.measure_changed", "shop", None, was, now)
+
+
+@pushes.fixed_terms.fill
+def terms_now(push: Push) -> dict[str, Any]:
+    """How a push that begins at this moment will be measured, whatever is changed later."""
+    said = measure()
+    return rules.Terms(
+        window_days=push.attribution_days,
+        touch_days=said.touch_days,
+        price=said.prices.get(push.account_id),
+        margin=said.margin,
+        holdout=channels.holdout_percent() if push.contact_class.budgeted else 0.0,
+        control=float(push.control_percent),
+        shares=push_rules.shares_of(push.variants),
+    ).written()
