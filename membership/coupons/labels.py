@@ -271,6 +271,7 @@ def source_words(source: str) -> str:
         "personal": _l("Personal link"),
         "push": _l("Push"),
         "call": _l("Call-back"),
+        "journey": _l("Journey"),
         "console": _l("Granted by staff"),
         "transfer": _l("From another member"),
         "code": _l("A typed code"),
