@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
@@ -32,6 +34,9 @@ class Refusal(Exception):
     # Seconds after which the same request may do, told as Retry-After.
     retry_after: int | None = None
 
+    # Which parameter of a program's call it is about, where one can be named; see `about`.
+    param: str | None = None
+
     def __init__(self, *, next_step: tuple[str, Any] | None = None, **values: Any) -> None:
         super().__init__()
         self.values = values
@@ -49,10 +54,20 @@ class Refusal(Exception):
     @property
     def members(self) -> dict[str, Any]:
         """What a problem document says beside code and sentence, for programs."""
-        return {}
+        return {"errors": [{"param": self.param, "detail": self.message}]} if self.param else {}
 
     def __str__(self) -> str:
         return self.message
+
+
+@contextmanager
+def about(param: str) -> Iterator[None]:
+    """Let a refusal of the block name the parameter that it is about (`identities.0.id`), unless it does already."""
+    try:
+        yield
+    except Refusal as refusal:
+        refusal.param = refusal.param or param
+        raise
 
 
 class NotFound(Refusal):
@@ -202,4 +217,4 @@ def init_app(app: Flask) -> None:
             ), 500
 
 
-__all__ = ["Forbidden", "InputInvalid", "NotFound", "Refusal", "problem", "_"]
+__all__ = ["Forbidden", "InputInvalid", "NotFound", "Refusal", "about", "problem", "_"]

@@ -35,6 +35,7 @@ from pydantic import (
 )
 from sqlalchemy import Select
 
+from . import mistakes
 from .errors import Forbidden, InputInvalid, NotFound, Refusal, problem
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
@@ -67,13 +68,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-def _spelt(pattern: str, sentence: str) -> BeforeValidator:
+def _spelt(pattern: str, sentence: Any) -> BeforeValidator:
     """Refuse what the reader of instants and dates would also take (bare numbers, blanks) but the schema's format does not."""
     compiled = re.compile(pattern, re.ASCII)
 
     def check(value: Any) -> Any:
         if not (isinstance(value, date) or (isinstance(value, str) and compiled.fullmatch(value))):
-            raise ValueError(sentence)
+            raise ValueError(str(sentence))
         return value
 
     return BeforeValidator(check)
@@ -85,10 +86,10 @@ Instant = Annotated[
     Field(strict=False),
     _spelt(
         r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)",
-        "an instant is written 2026-11-01T10:00:00+08:00",
+        mistakes.INSTANT,
     ),
 ]
-Day = Annotated[date, Field(strict=False), _spelt(r"\d{4}-\d\d-\d\d", "a date is written 2026-11-01")]
+Day = Annotated[date, Field(strict=False), _spelt(r"\d{4}-\d\d-\d\d", mistakes.DAY)]
 RowId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 # One line of text without control characters; narrow it with Field(max_length=…).
 Words = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -221,18 +222,13 @@ def operation_of(view: Any) -> Operation | None:
     return getattr(view, "_operation", None)
 
 
-def _mistakes(error: ValidationError) -> list[tuple[str, str]]:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [(".".join(map(str, one["loc"])) or "body", one["msg"]) for one in found[:100]]
-
-
 def _read_body(reader: TypeAdapter[Any]) -> Any:
     if request.mimetype != "application/json":
         raise MediaTypeUnsupported
     try:
         return reader.validate_json(request.get_data())
     except ValidationError as error:
-        raise InputInvalid(_mistakes(error)) from None
+        raise InputInvalid(mistakes.mistakes_of(error)) from None
     except ValueError:
         raise InputInvalid([("body", _("This is no JSON in UTF-8."))]) from None
 
@@ -271,7 +267,7 @@ def _read_query(model: type[BaseModel]) -> BaseModel:
     try:
         return model.model_validate_json(json.dumps(said))
     except ValidationError as error:
-        raise InputInvalid(_mistakes(error)) from None
+        raise InputInvalid(mistakes.mistakes_of(error)) from None
 
 
 def api_blueprint(name: str, import_name: str) -> APIBlueprint:

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, ConfigDict, Field, model_validator
 from kernel.auth import api_scope
 from kernel.errors import Refusal
 from kernel.http import Amount, Instant, Name, Strict, Words, api_blueprint, idempotent, operation
+from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.openapi import describe_tag
 
@@ -75,7 +76,7 @@ class BasketIn(Strict):
     @model_validator(mode="after")
     def lines_add_up(self) -> BasketIn:
         if self.lines and sum(line.amount for line in self.lines) != self.amount:
-            raise ValueError("the lines' amounts must add up to amount")
+            raise ValueError(_("The lines' amounts must add up to amount."))
         return self
 
     @property
@@ -100,7 +101,7 @@ class Chosen(Strict):
     @model_validator(mode="after")
     def one_of_both(self) -> Chosen:
         if (self.code is None) == (self.codes is None):
-            raise ValueError("give either code or codes")
+            raise ValueError(_("Give either code or codes."))
         return self
 
     @property

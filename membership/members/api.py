@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from kernel import api_keys
 from kernel.auth import api_scope
-from kernel.errors import InputInvalid
+from kernel.errors import InputInvalid, about
 from kernel.http import (
     Amount,
     Day,
@@ -152,7 +152,7 @@ class ProfileIn(Strict):
             if n in self.model_fields_set and getattr(self, n) is None
         ]
         if wrong:
-            raise ValueError(f"{', '.join(wrong)}: an empty text empties the field, null does not")
+            raise ValueError(_("%(fields)s: an empty text empties the field, null does not.", fields=", ".join(wrong)))
         return self
 
 
@@ -250,7 +250,8 @@ def index(query: MembersQuery) -> Any:
     if (query.channel is None) != (query.identity is None):
         raise InputInvalid([("identity", _("Give channel and identity together."))])
     if query.channel is not None and query.identity is not None:
-        identity = canonical(query.channel, query.identity)
+        with about("identity"):
+            identity = canonical(query.channel, query.identity)
     api_keys.need(REVEAL, query.reveal)
     wanted = directory.Wanted(
         stage=query.stage,
@@ -298,8 +299,12 @@ def show(member_id: int, query: MemberQuery) -> MemberOut:
     links=_FOUND,
 )
 def create(body: MemberIn) -> Any:
+    identities = []
+    for place, one in enumerate(body.identities):
+        with about(f"identities.{place}.id"):
+            identities.append(canonical(one.channel, one.id))
     person = services.Person(
-        identities=tuple(canonical(one.channel, one.id) for one in body.identities),
+        identities=tuple(identities),
         name=body.name.strip(),
         nickname=body.nickname.strip(),
         source=body.source,
@@ -343,7 +348,8 @@ def edit(member_id: int, body: ProfileIn) -> MemberOut:
 )
 def identify(member_id: int, body: Identity) -> Any:
     member = get_present(member_id)
-    new = add_identity(member.id, body.channel, body.id)
+    with about("id"):
+        new = add_identity(member.id, body.channel, body.id)
     return _out(member, directory.particulars([member.id])[member.id], False, asked=member_id), 201 if new else 200
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from kernel import api_keys
 from kernel.auth import api_scope
-from kernel.errors import NotFound, Refusal
+from kernel.errors import NotFound, Refusal, about
 from kernel.http import (
     Instant,
     Listed,
@@ -22,6 +22,7 @@ from kernel.http import (
     idempotent,
     operation,
 )
+from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.openapi import describe_tag
 from membership.members import queries as members
@@ -108,7 +109,7 @@ class Payer(Strict):
     @model_validator(mode="after")
     def one_way(self) -> Any:
         if (self.channel is None) != (self.identity is None) or (self.member_id is None) == (self.channel is None):
-            raise ValueError("give member_id, or channel and identity")
+            raise ValueError(_("Give member_id, or channel and identity."))
         return self
 
 
@@ -134,7 +135,7 @@ class GiveBackIn(Payer):
     @model_validator(mode="after")
     def parts_are_named(self) -> Any:
         if self.points is not None and self.return_number is None:
-            raise ValueError("a part that is given back needs a number of its own as return")
+            raise ValueError(_("A part that is given back needs a number of its own as return."))
         return self
 
 
@@ -151,7 +152,9 @@ def _payer(body: Payer) -> Member:
     if body.member_id is not None:
         return get_present(body.member_id)
     assert body.channel is not None and body.identity is not None  # noqa: S101, PT018 - the model holds it
-    found = members.find_by_identity(*canonical(body.channel, body.identity))
+    with about("identity"):
+        key = canonical(body.channel, body.identity)
+    found = members.find_by_identity(*key)
     if found is None:
         raise NotFound
     return get_present(found.id)

@@ -20,6 +20,7 @@ from kernel.http import (
     idempotent,
     operation,
 )
+from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.openapi import describe_tag
 
@@ -67,7 +68,7 @@ class ProductIn(Strict):
     @model_validator(mode="after")
     def words_are_not_null(self) -> ProductIn:
         if any(name in self.model_fields_set and getattr(self, name) is None for name in ("title", "category")):
-            raise ValueError("title and category are texts, not null")
+            raise ValueError(_("title and category are texts, not null."))
         return self
 
 

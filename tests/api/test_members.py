@@ -210,3 +210,33 @@ def test_a_repeated_call_makes_one_person(db, program):
     assert (first.status_code, again.status_code, first.json) == (201, 201, again.json)
     assert again.headers["Idempotent-Replay"] == "true"
     assert db.session.scalars(select(MemberIdentity.channel)).all() == [Channel.SHOP]
+
+
+def in_chinese(client, token, path, body):
+    headers = {"Authorization": f"Bearer {token}", "Accept-Language": "zh-CN"}
+    return client.post(f"/api/v1{path}", json=body, headers=headers)
+
+
+def test_mistakes_are_told_in_the_callers_language(app, db):
+    _row, token = api_keys.create("zh", ["members:write"])
+    body = {"identities": [{"channel": "pigeon", "id": 7, "x": 1}], "nickname": "x" * 101, "enrol": "yes"}
+    answer = in_chinese(app.test_client(), token, "/members", body)
+    told = {one["param"]: one["detail"] for one in answer.json["errors"]}
+    assert told["identities.0.id"] == "这里要填文本。"
+    assert told["identities.0.channel"].startswith("这里只能是以下之一：taobao、tmall")
+    assert told["identities.0.x"] == "没有这个字段。"
+    assert told["nickname"] == "最多 100 个字符。"
+    assert told["enrol"] == "这里要填 true 或 false。"
+    answer = in_chinese(app.test_client(), token, "/members", {})
+    assert ("identities", "缺少这一项。") in [(one["param"], one["detail"]) for one in answer.json["errors"]]
+
+
+@pytest.mark.parametrize(
+    ("identity", "code"), [(("phone", "138****0000"), "phone_invalid"), (("email", "lime"), "email_invalid")]
+)
+def test_identity_that_cannot_be_read_is_named(program, db, identity, code):
+    call = program("members:write")
+    identities = [{"channel": "shop", "id": "7"}, {"channel": identity[0], "id": identity[1]}]
+    answer = call("POST", "/members", json={"identities": identities, "source": "counter"})
+    assert (answer.status_code, answer.json["code"]) == (422, code)
+    assert [one["param"] for one in answer.json["errors"]] == ["identities.1.id"]

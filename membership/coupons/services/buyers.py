@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kernel.errors import about
 from membership.members import queries as members
 from membership.members import services as member_services
 from membership.members.models import Channel, Member
@@ -18,9 +19,11 @@ def _keys(source: str, said: Mapping[str, str]) -> list[tuple[Channel, str]]:
         # As orders are matched: an unknown source's numbers are the shop's, under the source's name.
         keys.append((channel, number) if channel is not None else (Channel.SHOP, f"{source}:{number}"))
     if phone := said.get("phone"):
-        keys.append((Channel.PHONE, canonical_phone(phone)))
+        with about("buyer.phone"):
+            keys.append((Channel.PHONE, canonical_phone(phone)))
     if email := said.get("email"):
-        keys.append((Channel.EMAIL, canonical_email(email)))
+        with about("buyer.email"):
+            keys.append((Channel.EMAIL, canonical_email(email)))
     return keys
 
 
