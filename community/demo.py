@@ -107,7 +107,7 @@ def _make_groups(progress: Progress) -> None:
         ),
     )
     people = sorted(members_by_number().items())
-    ranks = dict(db.session.execute(select(Member.id, Member.rank)).tuples().all())
+    ranks = {row.id: row.rank for row in db.session.execute(select(Member.id, Member.rank))}
     inside = {
         regular: [m for number, m in people if share_of(number, "regular") < 0.16],
         vip: [m for number, m in people if ranks.get(m, 0) >= 3 and share_of(number, "vip") < 0.4],

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from flask import request
 from flask_wtf import FlaskForm
-from wtforms import IntegerField, StringField
+from flask_wtf.file import FileField
+from wtforms import BooleanField, HiddenField, IntegerField, StringField
 from wtforms.validators import ValidationError
 from wtforms.widgets import TextInput
 
-from . import clock, money
+from . import clock, files, money
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
 
@@ -138,3 +141,28 @@ class OptionalIntegerField(IntegerField):
             self.data = None
             return
         super().process_formdata(valuelist)
+
+
+# A key of `kernel.files`, or a picture of the demo shop.
+_PICTURE = re.compile(r"demo/[a-z0-9-]{1,40}\.(?:png|webp)|[A-Za-z0-9_-]{16}\.webp")
+
+
+class PictureForm(Form):
+    """A form with one picture, which stays when the page is shown again."""
+
+    file = FileField(_l("Picture"))
+    picture = HiddenField()
+    drop_picture = BooleanField(_l("Without the picture"))
+
+    def keep_picture(self) -> None:
+        """Store a picture that came along, so that it stays when the page is shown again.
+
+        Refuses with `kernel.files.FileRefused`.
+        """
+        upload = request.files.get(self.file.name)
+        if self.drop_picture.data:
+            self.picture.data = ""
+        elif upload is not None and upload.filename:
+            self.picture.data = files.save_picture(upload.stream)
+        if not _PICTURE.fullmatch(self.picture.data or ""):
+            self.picture.data = ""

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, flash, redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 
 from kernel import audit, clock, links
 from kernel.auth import acting_staff, current_staff, safe_next, staff
 from kernel.errors import InputInvalid, NotFound
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset
+from kernel.pages import attachment, capped_count, csv_response, keyset
 from membership.members import queries as members
 from membership.members.rules import masked_phone
 from membership.tiers.rules import RANKS
@@ -83,10 +83,6 @@ def export() -> Any:
     return csv_response("groups.csv", header, _rows_of_groups(_filter()))
 
 
-def _local(instant: Any) -> str:
-    return clock.local(instant).strftime("%Y-%m-%d %H:%M") if instant else ""
-
-
 def _rows_of_groups(wanted: GroupFilter) -> Iterator[list[Any]]:
     cursor: str | None = None
     while True:
@@ -100,8 +96,8 @@ def _rows_of_groups(wanted: GroupFilter) -> Iterator[list[Any]]:
                 group.capacity,
                 group.queued,
                 group.active_week,
-                _local(group.opens_at),
-                _local(group.closes_at),
+                clock.wall_text(group.opens_at),
+                clock.wall_text(group.closes_at),
             ]
         if page.next_cursor is None:
             return
@@ -330,7 +326,7 @@ def _rows_of_people(group_id: int) -> Iterator[list[Any]]:
                 row.number,
                 str(labels.ROLES[seat.role]),
                 labels.source_name(seat.source),
-                _local(seat.joined_at),
+                clock.wall_text(seat.joined_at),
             ]
         if page.next_cursor is None:
             return
@@ -431,31 +427,25 @@ def restore_link(group_id: int, link_id: int) -> Any:
     return redirect(url_for(".join_links", group_id=group_id), 303)
 
 
-def _download(body: bytes | str, mimetype: str, filename: str) -> Response:
-    response = Response(body, mimetype=mimetype)
-    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return response
-
-
 @bp.get("/groups/<int:group_id>/links/<int:link_id>/qr.svg")
 @staff("groups.view")
 def link_svg(group_id: int, link_id: int) -> Any:
     link = services.get_link(group_id, link_id)
-    return _download(services.qr_file(link), "image/svg+xml", f"group-{group_id}-qr.svg")
+    return attachment(services.qr_file(link), "image/svg+xml", f"group-{group_id}-qr.svg")
 
 
 @bp.get("/groups/<int:group_id>/links/<int:link_id>/qr.png")
 @staff("groups.view")
 def link_png(group_id: int, link_id: int) -> Any:
     link = services.get_link(group_id, link_id)
-    return _download(links.qr_png(links.absolute(f"/j/{link.token}"), 16), "image/png", f"group-{group_id}-qr.png")
+    return attachment(links.qr_png(links.absolute(f"/j/{link.token}"), 16), "image/png", f"group-{group_id}-qr.png")
 
 
 @bp.get("/groups/<int:group_id>/links/<int:link_id>/poster.png")
 @staff("groups.view")
 def link_poster(group_id: int, link_id: int) -> Any:
     link = services.get_link(group_id, link_id)
-    return _download(services.poster(queries.get_group(group_id), link), "image/png", f"group-{group_id}-poster.png")
+    return attachment(services.poster(queries.get_group(group_id), link), "image/png", f"group-{group_id}-poster.png")
 
 
 # ── Live sessions ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 from flask import render_template, url_for
-from markupsafe import Markup
 from sqlalchemy import Select
 
 from kernel import clock, today
@@ -26,31 +24,26 @@ from . import labels, queries
 from .models import GroupState
 
 
-def _piece(template: str, **values: Any) -> Markup:
-    # A template escapes its own values.
-    return Markup(render_template(template, **values))  # noqa: S704
-
-
-def member_side(member: Member) -> Markup:
+def member_side(member: Member) -> str:
     """The groups of a member, on the console's page about them (slot `member.side`)."""
     if not may("groups.view"):
-        return Markup("")
-    return _piece("groups/_member_side.html", stays=queries.stays_of(member.id), labels=labels)
+        return ""
+    return render_template("groups/_member_side.html", stays=queries.stays_of(member.id), labels=labels)
 
 
-def member_actions(member: Member) -> Markup:
+def member_actions(member: Member) -> str:
     """The button that leads to a personal invitation (slot `member.actions`)."""
     if not may("groups.invite") or member.erased_at is not None:
-        return Markup("")
-    return _piece("groups/_member_actions.html", member=member)
+        return ""
+    return render_template("groups/_member_actions.html", member=member)
 
 
-def me_cards(member: Member) -> Markup:
+def me_cards(member: Member) -> str:
     """My groups, on the member's own page (slot `me.cards`)."""
     seats, waiting = queries.groups_of(member.id), queries.waits_of(member.id)
     if not seats and not waiting:
-        return Markup("")
-    return _piece(
+        return ""
+    return render_template(
         "groups/_me_cards.html",
         seats=seats,
         waiting=waiting,

@@ -13,6 +13,7 @@ from kernel.auth import may
 from kernel.events import describes
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
+from kernel.pages import once_a_request
 
 from . import queries
 from .events import PostClicked
@@ -54,11 +55,17 @@ def tasks() -> list[today.Task]:
     return found
 
 
+@once_a_request
+def _title(post_id: int) -> str | None:
+    post = queries.find_post(post_id)
+    return post.title if post is not None else None
+
+
 def clicked(event: PostClicked) -> Any:
-    post = queries.find_post(event.post_id)
-    if post is None:
+    title = _title(event.post_id)
+    if title is None:
         return _("Followed the link of a post")
-    place = Markup('<a href="{}">{}</a>').format(url_for("posts_console.show", post_id=post.id), post.title)
+    place = Markup('<a href="{}">{}</a>').format(url_for("posts_console.show", post_id=event.post_id), title)
     return escape(_("Followed the link of the post %(post)s")) % {"post": place}
 
 

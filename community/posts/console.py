@@ -82,7 +82,7 @@ def export() -> Any:
                 labels.KINDS[row.post.kind],
                 labels.STATES[row.state],
                 " / ".join(row.groups),
-                labels.wall_time(row.post.published_at or row.post.publish_at),
+                clock.wall_text(row.post.published_at or row.post.publish_at),
                 row.numbers.seen,
                 row.numbers.liked,
                 row.numbers.clicked,

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from flask import request
-from flask_wtf.file import FileField
-from wtforms import BooleanField, HiddenField, SelectField, SelectMultipleField, StringField, TextAreaField
+from wtforms import SelectField, SelectMultipleField, StringField, TextAreaField
 from wtforms.validators import DataRequired, Length
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from kernel import files
-from kernel.forms import Form, LocalDateTimeField
+from kernel.forms import LocalDateTimeField, PictureForm
 from kernel.i18n import lazy_gettext as _l
 
 from . import labels, rules
 from .models import Post, PostKind
 from .services import Act, Draft
 
-_PICTURE = re.compile(r"demo/[a-z0-9-]{1,40}\.(?:png|webp)|[A-Za-z0-9_-]{16}\.webp")
 
-
-class PostForm(Form):
+class PostForm(PictureForm):
     kind = SelectField(_l("Kind"), choices=[(kind.value, label) for kind, label in labels.KINDS.items()])
     title = StringField(_l("Title"), [DataRequired(), Length(max=rules.LONGEST_TITLE)])
     body = TextAreaField(_l("Text"), [Length(max=rules.LONGEST_BODY)])
-    file = FileField(_l("Picture"))
-    picture = HiddenField()
-    drop_picture = BooleanField(_l("Without the picture"))
     link_url = StringField(_l("Link"), [Length(max=rules.LONGEST_LINK)])
     link_label = StringField(_l("What the link's button says"), [Length(max=rules.LONGEST_LABEL)])
     groups = SelectMultipleField(
@@ -40,19 +32,6 @@ class PostForm(Form):
         """Let these groups be chosen."""
         self.groups.choices = [(group.id, group.name) for group in groups]
         return self
-
-    def keep_picture(self) -> None:
-        """Store a picture that came along, so that it stays when the page is shown again.
-
-        Refuses with `kernel.files.FileRefused`.
-        """
-        upload = request.files.get(self.file.name)
-        if self.drop_picture.data:
-            self.picture.data = ""
-        elif upload is not None and upload.filename:
-            self.picture.data = files.save_picture(upload.stream)
-        if not _PICTURE.fullmatch(self.picture.data or ""):
-            self.picture.data = ""
 
     @property
     def draft(self) -> Draft:

@@ -102,8 +102,3 @@ def day_of_month(on: date) -> str:
 def hour(at: datetime | None) -> str:
     """The time of day on the shop's wall clock."""
     return clock.local(at).strftime("%H:%M") if at else ""
-
-
-def wall_time(at: datetime | None) -> str:
-    """Date and time on the shop's wall clock, as spreadsheets read them."""
-    return clock.local(at).strftime("%Y-%m-%d %H:%M") if at else ""

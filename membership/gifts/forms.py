@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from flask import request
 from flask_wtf.file import FileField
 from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp
 
-from kernel import files
-from kernel.forms import Form, OptionalIntegerField, YuanField, storable
+from kernel.forms import Form, OptionalIntegerField, PictureForm, YuanField, storable
 from kernel.i18n import lazy_gettext as _l
 from membership.members.services.reveals import REASONS
 
@@ -20,10 +17,8 @@ from .models import GiftKind, GiftState
 from .queries import ClaimFilter, GiftFilter
 from .services import Draft
 
-_PICTURE = re.compile(r"demo/[a-z0-9-]{1,40}\.(?:png|webp)|[A-Za-z0-9_-]{16}\.webp")
 
-
-class GiftForm(Form):
+class GiftForm(PictureForm):
     name = StringField(_l("Name"), [DataRequired(), Length(max=60)], [storable])
     kind = RadioField(
         _l("Kind"),
@@ -31,26 +26,10 @@ class GiftForm(Form):
         default=GiftKind.PHYSICAL.value,
     )
     description = TextAreaField(_l("What members read about it"), [Length(max=500)], [storable])
-    file = FileField(_l("Picture"))
-    picture = HiddenField()
-    drop_picture = BooleanField(_l("Without the picture"))
     stock = OptionalIntegerField(_l("Pieces in stock"), [Optional(), NumberRange(0, 100_000_000)])
     value = YuanField(_l("What one is worth"))
     claim_days = IntegerField(_l("Can be claimed for"), [InputRequired(), NumberRange(1, 365)], default=14)
     active = BooleanField(_l("It is given now"), default=True)
-
-    def keep_picture(self) -> None:
-        """Store a picture that came along, so that it stays when the page is shown again.
-
-        Refuses with `kernel.files.FileRefused`.
-        """
-        upload = request.files.get(self.file.name)
-        if self.drop_picture.data:
-            self.picture.data = ""
-        elif upload is not None and upload.filename:
-            self.picture.data = files.save_picture(upload.stream)
-        if not _PICTURE.fullmatch(self.picture.data or ""):
-            self.picture.data = ""
 
     def draft(self, kind: GiftKind | None = None) -> Draft:
         """What was typed, once it is valid; a kind that may not change any more is given."""
