@@ -156,7 +156,19 @@ class Member(db.Model):
 
     @property
     def shown_name(self) -> str:
-        return self.nickname or self.name or f"#{self.id}"
+        """What staff read a member by: a name, else the phone or e-mail address as everybody may see it, else the number."""
+        from .rules import masked_email, masked_phone
+
+        return self.nickname or self.name or masked_phone(self.phone) or masked_email(self.email) or f"#{self.id}"
+
+    @property
+    def shown_beside(self) -> str:
+        """What stands beside the name in lists: the masked phone, or the number where that phone is already the name."""
+        from .rules import masked_phone
+
+        if self.nickname or self.name:
+            return masked_phone(self.phone)
+        return f"#{self.id}" if self.phone or self.email else ""
 
 
 class MemberIdentity(db.Model):

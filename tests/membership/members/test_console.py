@@ -37,6 +37,26 @@ def test_an_empty_shop_leads_to_the_import(browse):
     assert 'href="/console/imports"' not in browse(Role.VIEWER).get("/console/members").get_data(as_text=True)
 
 
+@pytest.mark.parametrize(
+    ("known", "shown", "beside"),
+    [
+        ({"phone": "+8612600001234"}, "126****1234", True),
+        ({"email": "lime.012@example.com"}, "l****@example.com", True),
+        ({"phone": "+8612600001234", "name": "青柠"}, "青柠", False),
+        ({}, None, False),
+    ],
+)
+def test_who_has_no_name_is_called_by_what_is_known(browse, make_member, known, shown, beside):
+    member = make_member(**{"name": "", **known})
+    assert member.shown_name == (shown or f"#{member.id}")
+    assert (member.shown_beside == f"#{member.id}") is beside
+    for address in ("/console/members", f"/console/members/{member.id}"):
+        page = browse(Role.VIEWER).get(address).text
+        assert member.shown_name in page
+        assert "12600001234" not in page
+        assert "lime.012" not in page
+
+
 def test_the_list_masks_phones_for_every_role(browse, make_member):
     make_member(phone=PHONE, name="青柠")
     for role in Role:
