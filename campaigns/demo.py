@@ -9,9 +9,11 @@ from sqlalchemy import select
 from campaigns.audiences import demo as audiences
 from campaigns.channels import services as channels
 from campaigns.channels import starter as channels_shown
+from campaigns.forecasts import demo as forecasts
 from campaigns.journeys import demo as journeys
 from campaigns.pushes import demo as push_demo
 from campaigns.pushes import services as pushes
+from campaigns.results import demo as results
 from kernel.db import db
 from kernel.demo import Progress, Step
 from kernel.staff.models import Staff
@@ -22,9 +24,11 @@ def steps() -> Iterator[Step]:
     """What this floor brings, in order."""
     yield Step("channels", "Ways to reach members", 0.1, _show_channels)
     yield Step("audience", "Saved audiences", 0.1, _save_audience)
+    yield Step("results", "What a push of last month brought", 0.5, _show_results)
     yield Step("push", "A repurchase push", 1, _schedule_push)
     yield Step("pushes", "Festivals, a series and two wordings", 0.2, _plan_pushes)
     yield Step("journeys", "Journeys with people inside", 1, _begin_journeys)
+    yield Step("forecasts", "Forecasts from real orders", 12, forecasts.look_ahead)
 
 
 def _begin_journeys(progress: Progress) -> None:
@@ -41,6 +45,10 @@ def _plan_pushes(progress: Progress) -> None:
 
 def _save_audience(progress: Progress) -> None:
     audiences.begin()
+
+
+def _show_results(progress: Progress) -> None:
+    results.begin()
 
 
 def _schedule_push(progress: Progress) -> None:
