@@ -140,3 +140,15 @@ def test_products_stand_below_the_text(
     assert "Green tea  ¥39.00\n" in body
     (token,) = re.findall(r"/l/(\S+)", body)
     assert results.visit(token, counted=True) == "https://shop.example/t1"
+
+
+@pytest.mark.parametrize("contact", message.CONSTANT_LINKS)
+def test_a_text_goes_out_without_products_so_that_it_stays_as_it_is_approved(
+    db: Any, make_member: Any, make_order: Any, make_push: Any, contact: Contact
+) -> None:
+    make_order(make_member("Lime"), sku="T1", title="Green tea")
+    card = {"product_id": db.session.query(Product).one().id, "url": "https://shop.example/t1"}
+    push, _run = make_push(body="A new tea is here.", cards=[card])
+    someone = message.Example(1, 1, "Lime", 0, "en", "+8613800138000")
+    assert message.wording(push, 1, contact, None, None).message(someone).body == "A new tea is here."
+    assert "Green tea" in message.wording(push, 1, Contact.INBOX, None, None).message(someone).body
