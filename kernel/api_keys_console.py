@@ -1,11 +1,11 @@
-"""Settings pages: API keys (made, shown once, revoked) and the audit trail."""
+"""Settings › API keys: made, shown once, revoked."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Flask, current_app, flash, redirect, render_template, request, url_for
+from flask import Flask, current_app, flash, redirect, render_template, url_for
 from sqlalchemy import select
 from wtforms import IntegerField, SelectMultipleField, StringField
 from wtforms.validators import DataRequired, Length, NumberRange, ValidationError
@@ -18,7 +18,6 @@ from .errors import NotFound
 from .forms import Form, LocalDateTimeField
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
-from .pages import keyset
 
 bp = APIBlueprint("settings_console", __name__, url_prefix="/console", enable_openapi=False)
 
@@ -95,16 +94,7 @@ def api_key_revoke(key_id: int) -> Any:
     return redirect(url_for(".api_key_list"))
 
 
-@bp.get("/audit")
-@staff("audit.view")
-def audit_trail() -> Any:
-    page = keyset(select(audit.AuditEntry), [audit.AuditEntry.id.desc()], request.args.get("cursor"))
-    return render_template("settings/audit.html", page=page)
-
-
 def init_app(app: Flask) -> None:
     grant("api_keys.manage", Role.OWNER)
-    grant("audit.view", Role.OWNER)
     app.register_blueprint(bp)
     navigation.add("settings", _l("API keys"), "settings_console.api_key_list", "api_keys.manage", order=60)
-    navigation.add("settings", _l("Audit trail"), "settings_console.audit_trail", "audit.view", order=90)

@@ -15,6 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from . import (
     api_keys_console,
     assets,
+    audit_console,
     auth,
     bulk,
     cli,
@@ -118,6 +119,7 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
     views.init_app(app)
     bulk.init_app(app)
     api_keys_console.init_app(app)
+    audit_console.init_app(app)
     openapi.init_app(app)
     webhooks.init_app(app)
     health.init_app(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from flask import g, has_request_context
@@ -14,6 +14,9 @@ from sqlalchemy.orm import Mapped
 
 from . import clock
 from .db import db, pk
+
+if TYPE_CHECKING:
+    from .staff.models import Staff
 
 
 class AuditEntry(db.Model):
@@ -69,9 +72,11 @@ def record(
     object_id: int | None,
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
+    by: Staff | None = None,
 ) -> None:
     """Write one row in the present transaction. `action` is noun.past-participle; before and after are plain values.
 
+    `by` names somebody of the staff who is not signed in yet; else it is who is, a program, a visitor or the system itself.
     `after["filter"]` is what a list was narrowed to; whatever in it may be a phone or an e-mail address is masked.
     """
     from . import auth
@@ -79,7 +84,7 @@ def record(
 
     if after and "filter" in after:
         after = {**after, "filter": _shown(after["filter"])}
-    who = auth.current_staff() if has_request_context() else None
+    who = by or (auth.current_staff() if has_request_context() else None)
     key = g.get("api_key") if has_request_context() else None
     db.session.add(
         AuditEntry(

@@ -167,7 +167,7 @@ def open_session(staff: Staff, address: str) -> str:
             address=address,
         )
     )
-    audit.record("staff.signed_in", "staff", staff.id)
+    audit.record("staff.signed_in", "staff", staff.id, by=staff)
     return token
 
 
