@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 # Any number that no other advisory lock of ours uses.
 LEADER_LOCK = 730_114_002
 TICK_SECONDS = 1.0
+# A leader that asks nothing for so long is frozen, or its machine is cut off: the database ends its lead.
+FROZEN_SECONDS = 15.0
 
 
 class Ticker:
@@ -43,6 +45,7 @@ class Ticker:
                 connection = psycopg.connect(
                     self.address, autocommit=True, connect_timeout=5, application_name=f"ticker {socket.gethostname()}"
                 )
+                scalar(connection, "SELECT set_config('idle_session_timeout', %s, false)", f"{FROZEN_SECONDS:.0f}s")
                 if not scalar(connection, "SELECT pg_try_advisory_lock(%s)", LEADER_LOCK):
                     connection.close()
                     return False
