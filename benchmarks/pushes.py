@@ -1,6 +1,7 @@
 """A push against the sink alone, and its fan-out against one plain INSERT … SELECT, side by side in one run.
 
-    .venv/bin/python -m benchmarks.pushes [--rounds 5] [--messages 40000] [--rows 200000] [--sink-ms 20] [--smtp-ms 5] [--only http smtp …]
+    .venv/bin/python -m benchmarks.pushes [--rounds 5] [--messages 40000] [--rows 200000] [--sink-ms 20] [--smtp-ms 5]
+        [--only fan-out http smtp workers]
 
 Both sides of a pair use the same two processes, connections and batch size, and follow each other directly, so that a slow
 moment of the machine meets both; what is printed are medians of the rounds' ratios. Only ratios are to be compared between
@@ -204,14 +205,16 @@ def fan_out(app: Flask, account_id: int, rows: int, rounds: int) -> None:
         with app.app_context(), transaction():
             db.session.execute(text("TRUNCATE delivery, push_slice, click CASCADE"))
     verdict("fan-out in restartable chunks ÷ one plain INSERT … SELECT", ratios, 0.5)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"fan-out: {rows:,} rows, memory of the process that plans at most {most:.0f} MB")
 
 
 # ── The drain ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def at_once(work: Callable[[int], None]) -> tuple[float, float, float]:
-    """Run `work(number)` in two processes; returns seconds, the processor seconds they used, and their memory in MB."""
-    start, done = FORK.Barrier(WORKERS + 1), FORK.Queue()
+def at_once(work: Callable[[int], None], workers: int = WORKERS) -> tuple[float, float, float]:
+    """Run `work(number)` in so many processes; returns seconds, the processor seconds they used, and the most memory in MB."""
+    start, done = FORK.Barrier(workers + 1), FORK.Queue()
 
     def run(number: int) -> None:
         start.wait()
@@ -220,7 +223,7 @@ def at_once(work: Callable[[int], None]) -> tuple[float, float, float]:
         done.put((used.ru_utime + used.ru_stime, used.ru_maxrss / 1024))
         os._exit(0) if done.close() else done.join_thread()
 
-    processes = [FORK.Process(target=run, args=(number,)) for number in range(WORKERS)]
+    processes = [FORK.Process(target=run, args=(number,)) for number in range(workers)]
     for process in processes:
         process.start()
     start.wait()
@@ -344,6 +347,35 @@ def growth(app: Flask, account_id: int, few: int, many: int) -> None:
     verdict(f"rate at {many:,} ÷ rate at {few:,}", [rates[1] / rates[0]], 0.9)
 
 
+def scaling(app: Flask, account_id: int, messages: int, rounds: int) -> None:
+    """Two worker processes against one, over a sink that takes its time: who only waits can be joined by a second."""
+    ratios, memory = [], []
+    warm_up(app, account_id)
+    for number in range(rounds):
+        sides: dict[str, float] = {}
+
+        def sent_by(workers: int) -> Callable[[], None]:
+            def side() -> None:
+                run_id = make_run(app, account_id, messages * workers)
+                plan(app, run_id)
+                seconds, _cpu, most = at_once(by_push(app, run_id), workers)
+                with app.app_context():
+                    counted = services.tally(run_id)
+                    db.session.rollback()
+                assert not counted.get("ready"), counted
+                sides[str(workers)] = counted["accepted"] / seconds  # noqa: B023
+                memory.append(most)
+
+            return side  # noqa: B023
+
+        for _name, side in order(number, {"one": sent_by(1), "two": sent_by(2)}):
+            side()
+        ratios.append(sides["2"] / sides["1"])
+        report("workers", number, {"one worker": sides["1"], "two workers": sides["2"]}, ratios[-1])
+    verdict("two worker processes ÷ one", ratios, 1.6)
+    print(f"workers: the most memory of one {max(memory):.0f} MB")
+
+
 # ── Output ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -389,7 +421,7 @@ def main() -> None:
     parser.add_argument(
         "--many", type=int, default=0, help="also compare the rate at so many messages with that at 10,000"
     )
-    parser.add_argument("--only", nargs="+", default=["fan-out", "http", "smtp"])
+    parser.add_argument("--only", nargs="+", default=["fan-out", "http", "smtp", "workers"])
     chosen = parser.parse_args()
     print(
         json.dumps(vars(chosen)),
@@ -405,6 +437,10 @@ def main() -> None:
             with sink(HttpSink, chosen.sink_ms / 1000) as port:
                 settings = {"url": f"http://127.0.0.1:{port}/", "contact": "sms", "batch_size": chosen.batch}
                 drained(app, "http", account(app, ChannelKind.WEBHOOK, settings), chosen.messages, chosen.rounds, 0.85)
+        if "workers" in chosen.only:
+            with sink(HttpSink, chosen.sink_ms / 1000) as port:
+                settings = {"url": f"http://127.0.0.1:{port}/", "contact": "sms", "batch_size": chosen.batch}
+                scaling(app, account(app, ChannelKind.WEBHOOK, settings), chosen.messages // 2, chosen.rounds)
         if "smtp" in chosen.only:
             with sink(SmtpSink, chosen.smtp_ms / 1000) as port:
                 settings = {
