@@ -132,7 +132,9 @@ def index() -> Any:
         holdout=holdout,
         until=until,
         over=until <= clock.now(),
-        split=rules.holdout_split(treated.people, control.people, 0, rules.Terms(holdout=holdout)),
+        split=rules.holdout_split(
+            treated.people, control.people, 0, rules.Terms(holdout=queries.holdout_meant(since, until))
+        ),
         enough=rules.enough(treated, control),
         needed=rules.needed_in_control(treated, control),
         share=rules.share_difference(treated, control),
@@ -306,11 +308,12 @@ def compare() -> Any:
     chosen = _chosen_runs()
     choices = queries.begun()
     known = {run.id for run, _push in choices}
+    rows = _beside() if len(chosen) > 1 else []
     choices += queries.get_runs([run_id for run_id in chosen if run_id not in known])
     return render_template(
         "results/compare.html",
         tabs_on=_tabs("compare"),
-        rows=_beside() if len(chosen) > 1 else [],
+        rows=rows if len(rows) > 1 else [],
         chosen=chosen,
         choices=choices,
         most=BESIDE,

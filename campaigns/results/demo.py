@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, func, insert, literal, null, select
+from sqlalchemy import case, func, insert, literal, null, or_, select
 
 from campaigns.channels import services as channels
 from campaigns.pushes import ledger
@@ -44,7 +44,7 @@ def begin() -> None:
         control_percent=HELD_OUT_PERCENT,
     )
     _send(run, start)
-    run.terms = services.terms_now(push) | {"holdout": 0.0}
+    run.terms = services.terms_now(push)
     # A ninth of the people opened the link on the second day.
     clicks = select(
         Delivery.id, Delivery.run_id, Delivery.member_id, literal("l"), literal(start + timedelta(days=1))
@@ -64,9 +64,12 @@ def begin() -> None:
 
 def _send(run: Run, start: datetime) -> None:
     """Write the deliveries of a push that came to its end."""
-    salt, cut = literal("demo:"), literal(push_rules.cut_of(HELD_OUT_PERCENT))
+    percent, salt = pushes.holdout()
+    everywhere = ledger.held_out(literal(salt), literal(push_rules.holdout_cut(percent)))
+    own = ledger.held_out(literal("demo:"), literal(push_rules.cut_of(HELD_OUT_PERCENT)))
+    reason = case((everywhere, "held_out"), (own, "control"), else_=null())
     picked = (
-        select(Member.id, ledger.held_out(salt, cut).label("held"))
+        select(Member.id, or_(everywhere, own).label("held"), reason.label("reason"))
         .where(Member.merged_into_id.is_(None), Member.first_order_at < start)
         .order_by(Member.id)
         .limit(PEOPLE)
@@ -75,7 +78,7 @@ def _send(run: Run, start: datetime) -> None:
     held = DeliveryState.CONTROL.value, DeliveryState.ACCEPTED.value
     rows = select(
         literal(run.id), picked.c.id, case((picked.c.held, 0), else_=1), case((picked.c.held, held[0]), else_=held[1]),
-        case((picked.c.held, "control"), else_=null()), literal(1),
+        picked.c.reason, literal(1),
         case((picked.c.held, null()), else_=literal(start)),
         case((picked.c.held, null()), (picked.c.id % 9 == 0, literal(start + timedelta(days=1))), else_=null()),
     )  # fmt: skip

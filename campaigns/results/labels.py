@@ -9,12 +9,12 @@ from kernel.i18n import lazy_gettext as _l
 from .models import CopyState, Rhythm
 
 ACTIONS: dict[str, Any] = {
-    "reached": _l("Reached"),
+    "reached": _l("Reached by a message"),
     "followed": _l("Followed an ad, a link or a code"),
     "landed": _l("Took something on the landing page"),
     "ordered": _l("Ordered"),
     "shipped": _l("Shipped to"),
-    "received": _l("Received"),
+    "received": _l("Received their parcel"),
     "again": _l("Bought again"),
 }
 MEANINGS: dict[str, Any] = {

@@ -85,7 +85,8 @@ class Report:
 
     @property
     def enough(self) -> bool:
-        return rules.enough(self.treated, self.control)
+        """Whether the comparison can carry a verdict: enough people, and those shared out as meant."""
+        return rules.enough(self.treated, self.control) and not self.alarming
 
     @property
     def needed(self) -> int | None:
@@ -327,8 +328,23 @@ def report(run: Run, push: Push) -> Report:
     )
 
 
+_holdout = func.coalesce(Run.terms["holdout"].as_float(), 1.0)
+
+
+def holdout_meant(since: datetime, until: datetime) -> float | None:
+    """The percentage that the marketing of `[since, until)` was to hold out of everything; None where it was not always the same."""
+    found = db.session.scalars(
+        select(_holdout)
+        .join(Push, and_(Push.id == Run.push_id, Push.contact_class.in_(MEASURED)))
+        .where(Run.started_at >= since, Run.started_at < until, Run.terms.is_not(None), _holdout > 0)
+        .distinct()
+        .limit(2)
+    ).all()
+    return found[0] if len(found) == 1 else None
+
+
 def pooled(since: datetime, until: datetime) -> tuple[rules.Arm, rules.Arm]:
-    """All marketing that began in `[since, until)` together: each person once, as held out of everything or not.
+    """All marketing that began in `[since, until)` and held anybody out, together: each person once, as held out or not.
 
     Somebody's orders count from their first run on, until the end of the interval. Who was held out of single pushes alone
     belongs to those who were not held out; who stands on both sides, because the hold-out was changed meanwhile, to neither.
@@ -343,7 +359,7 @@ def pooled(since: datetime, until: datetime) -> tuple[rules.Arm, rules.Arm]:
         )
         .join(Run, and_(Run.id == Delivery.run_id, Run.started_at >= since, Run.started_at < until))
         .join(Push, and_(Push.id == Run.push_id, Push.contact_class.in_(MEASURED)))
-        .where(COMPARED)
+        .where(COMPARED, _holdout > 0)
         .group_by(Delivery.member_id)
         .having(func.max(treated) == func.min(treated))
     )
