@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import audiences, channels, journeys, permissions, pushes, results
+from . import audiences, channels, forecasts, journeys, permissions, pushes, results
 
-ROOMS = (audiences, channels, pushes, results, journeys)
+ROOMS = (audiences, channels, pushes, results, journeys, forecasts)
 
 
 def init_app(app: Flask) -> None:

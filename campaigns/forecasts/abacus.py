@@ -20,11 +20,28 @@ class AbacusBroken(Exception):
 
 
 class Abacus:
-    """`with Abacus() as abacus: abacus.ask("score", x=[…], …)`: one question and one answer at a time, see `bgnbd.answer`."""
+    """`with Abacus() as abacus: abacus.ask("score", x=[…], …)`: one question and one answer at a time, see `bgnbd.answer`. The
+    program is started with the first question."""
+
+    def __init__(self) -> None:
+        self._running: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Abacus:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._running is None:
+            return
+        # Whoever leaves in the middle of an answer does not wait for it.
+        if kind is not None:
+            self._running.kill()
+        self._running.communicate()
+
+    def _start(self) -> subprocess.Popen[str]:
         # -P: the folder of the program is no place to import from, or our `rules` would stand before a library's.
-        self._running = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-P", str(PROGRAM)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -32,19 +49,11 @@ class Abacus:
             text=True,
             env={**os.environ, **ONE_THREAD},
         )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # Whoever leaves in the middle of an answer does not wait for it.
-        if kind is not None:
-            self._running.kill()
-        self._running.communicate()
 
     def ask(self, do: str, **values: Any) -> dict[str, Any]:
         """The answer to one question. Raises `AbacusBroken`."""
-        asks, says = self._running.stdin, self._running.stdout
+        running = self._running = self._running or self._start()
+        asks, says = running.stdin, running.stdout
         if asks is None or says is None:
             raise AbacusBroken("it was started without pipes")
         try:
@@ -54,7 +63,7 @@ class Abacus:
         except BrokenPipeError:
             line = ""
         if not line:
-            said = self._running.stderr.read() if self._running.stderr is not None else ""
+            said = running.stderr.read() if running.stderr is not None else ""
             raise AbacusBroken(said[-2_000:])
         found: dict[str, Any] = json.loads(line)
         return found

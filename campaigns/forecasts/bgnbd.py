@@ -19,13 +19,15 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import betaln, expit, gammaln, hyp2f1
+from scipy.special import betaln, expit, gammaln, roots_genlaguerre, roots_jacobi
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 # Logarithms of the parameters are looked for within these; beyond, the data say nothing of them.
 LOG_LOW, LOG_HIGH = -8.0, 12.0
-# Nearer to one than this the closed forms divide nought by nought.
-NEAR_ONE = 1e-5
+# Points at which an integral over dropouts is taken; with a larger a or b the weights of the exact rule overflow.
+NODES, LARGEST_A, LARGEST_B = 96, 150.0, 600.0
+# Nothing is divided by less.
+SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -118,27 +120,34 @@ def alive(model: Buying, x: Any, recency: Any, age: Any) -> Numbers:
 def expected_orders(model: Buying, horizon: float, x: Any, recency: Any, age: Any) -> Numbers:
     """The purchases expected of each customer in the next `horizon` (Fader, Hardie, Lee 2005, equation 10).
 
-    Written by Euler's transformation of the hypergeometric function: x stands in its third parameter alone then, so that many
-    purchases overflow nothing.
+    Not by the closed form, whose hypergeometric function loses its digits near whole parameters, but by the integral behind it:
+    given the dropout p after a purchase, somebody alive is expected to make (1 - ((α+T)/(α+T+pt))^(r+x)) / p of them, and p
+    is beta distributed with a and b+x. The rule of Gauss and Jacobi takes that mean with positive weights, so that more
+    days never expect less.
     """
     x, recency, age = _array(x), _array(recency), _array(age)
-    r, alpha, a, b = model.r, model.alpha, model.a, model.b
-    if abs(a - 1.0) < NEAR_ONE:
-        a = 1.0 + NEAR_ONE
-    z = horizon / (alpha + age + horizon)
-    gone = (1.0 - z) ** (a - 1.0) * hyp2f1(a + b - 1.0 - r, a - 1.0, a + b + x - 1.0, z)
-    found = (a + b + x - 1.0) / (a - 1.0) * (1.0 - gone)
-    return np.maximum(found, 0.0) * alive(model, x, recency, age)
+    found = np.empty_like(age)
+    for repeats in np.unique(x):
+        here = x == repeats
+        dropout, weights = _dropouts(model.a, model.b + repeats)
+        rest = -np.expm1(-(model.r + repeats) * np.log1p(dropout * horizon / (model.alpha + age[here])[:, None]))
+        found[here] = (rest / dropout) @ weights
+    return found * alive(model, x, recency, age)
 
 
-def expected_from_birth(model: Buying, age: Any) -> Numbers:
-    """The repeat purchases expected of somebody of whom nothing is known, up to an age (Fader, Hardie, Lee 2005, equation 9)."""
-    age = _array(age)
-    r, alpha, a, b = model.r, model.alpha, model.a, model.b
-    if abs(a - 1.0) < NEAR_ONE:
-        a = 1.0 + NEAR_ONE
-    part = (alpha / (alpha + age)) ** r * hyp2f1(r, b, a + b - 1.0, age / (alpha + age))
-    return (a + b - 1.0) / (a - 1.0) * (1.0 - part)
+def _dropouts(a: float, b: float) -> tuple[Numbers, Numbers]:
+    """Points and weights that stand for a beta distribution."""
+    if a > LARGEST_A:
+        # So narrow that its mean stands for it.
+        return _array([a / (a + b)]), np.ones(1)
+    if b > LARGEST_B:
+        # So near to nought that it is a gamma distribution of the same mean.
+        nodes, weights = roots_genlaguerre(NODES, a - 1.0)
+        dropout = nodes / (a + b)
+    else:
+        nodes, weights = roots_jacobi(NODES, b - 1.0, a - 1.0)
+        dropout = (nodes + 1.0) / 2.0
+    return np.maximum(dropout, SMALLEST), weights / np.sum(weights)
 
 
 def spending_likelihood(logs: Numbers, x: Numbers, mean: Numbers, people: Numbers) -> float:
@@ -210,7 +219,7 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Answer line by line until there are no more."""
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(answer(json.loads(line))) + "\n")
+        sys.stdout.write(json.dumps(answer(json.loads(line)), allow_nan=False) + "\n")
         sys.stdout.flush()
 
 
