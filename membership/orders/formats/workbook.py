@@ -12,6 +12,7 @@ import contextlib
 import csv
 import datetime as dt
 import re
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,14 +21,30 @@ from pathlib import Path
 from typing import IO, Any
 from xml.etree.ElementTree import ParseError
 
-from openpyxl import load_workbook
-from openpyxl.utils import column_index_from_string
-from openpyxl.utils.datetime import from_excel, from_ISO8601
-from openpyxl.utils.exceptions import InvalidFileException
-from openpyxl.worksheet._reader import VALUE_TAG, WorkSheetParser
-from openpyxl.xml.constants import SHEET_MAIN_NS
-
 from .sheet import MOST_COLUMNS, FileUnreadable, Wrong
+
+
+@contextlib.contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Let nobody load a library while the block lasts; one that is there already stays."""
+    hidden = name not in sys.modules
+    if hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[name]
+
+
+# openpyxl loads numpy wherever it is installed, only to know its numbers; every process would pay for that.
+with _without("numpy"):
+    from openpyxl import load_workbook
+    from openpyxl.utils import column_index_from_string
+    from openpyxl.utils.datetime import from_excel, from_ISO8601
+    from openpyxl.utils.exceptions import InvalidFileException
+    from openpyxl.worksheet._reader import VALUE_TAG, WorkSheetParser
+    from openpyxl.xml.constants import SHEET_MAIN_NS
 
 # Unpacked; a hundred thousand orders of forty columns come to about 200 MB.
 MOST_BYTES = 768 << 20
