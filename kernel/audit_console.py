@@ -15,7 +15,7 @@ from werkzeug.datastructures import MultiDict
 
 from . import audit, clock, navigation
 from .audit import AuditEntry
-from .audit_words import ACTIONS, FIELDS, KINDS
+from .audit_words import ACTIONS, FIELDS, KINDS, STATES
 from .auth import ROLE_LABELS, Role, grant, staff
 from .db import db
 from .i18n import date_time, day, number
@@ -105,6 +105,8 @@ def _value(field: str, value: Any) -> str:
         shown = date_time(datetime.fromisoformat(value))
     elif isinstance(value, str) and _DAY.fullmatch(value):
         shown = _day(value)
+    elif field == "state" and value in STATES:
+        shown = str(STATES[value])
     elif field == "role" and value in set(Role):
         shown = str(ROLE_LABELS[Role(value)])
     else:

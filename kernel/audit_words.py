@@ -348,3 +348,33 @@ FIELDS: dict[str, Any] = {
     "active": _l("Active"),
     "claim_days": _l("Days to claim"),
 }
+
+# States, wherever an entry says one.
+STATES: dict[str, Any] = {
+    "draft": _l("Draft"),
+    "warm_up": _l("Warm-up"),
+    "open": _l("Open"),
+    "paused": _l("Paused"),
+    "closed": _l("Closed"),
+    "archived": _l("Archived"),
+    "active": _l("Active"),
+    "ended": _l("At its end"),
+    "disabled": _l("Switched off after failures"),
+    "issued": _l("Not used yet"),
+    "reserved": _l("Reserved for an order"),
+    "redeemed": _l("Used"),
+    "expired": _l("Expired"),
+    "revoked": _l("Made void"),
+    "transferred": _l("Passed on"),
+    "frozen": _l("Frozen"),
+    "offered": _l("Waits to be claimed"),
+    "claimed": _l("Claimed"),
+    "address_pending": _l("Waits for an address"),
+    "queued": _l("To be sent"),
+    "shipped": _l("On its way"),
+    "delivered": _l("Delivered"),
+    "forfeited": _l("Not claimed in time"),
+    "cancelled": _l("Cancelled"),
+    "failed": _l("Failed"),
+    "returned": _l("Came back"),
+}

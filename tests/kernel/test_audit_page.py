@@ -66,7 +66,7 @@ def test_changes_are_told_by_field_before_and_after(app):
             Change("scopes", "What it may do", None, "a, b"),
             Change("on", "on", None, "Yes"),
         ]
-        assert change_text(changes({"state": "open"}, {"state": None})[0]) == "State: open → nothing"
+        assert change_text(changes({"state": "open"}, {"state": None})[0]) == "State: Open → nothing"
         assert change_text(changes({"name": "A"}, None)[0]) == "Name: A"
         assert changes(None, {"at": "2026-03-01T02:00:00+00:00"})[0].after != "2026-03-01T02:00:00+00:00"
         assert changes(None, {"worst": [{"sku": "A1"}]})[0].code == "worst.1.sku"
@@ -131,7 +131,7 @@ def test_the_file_has_what_the_page_shows_and_is_put_on_record(owner_client, db,
     rows = list(csv.reader(io.StringIO(answer.text.lstrip("\ufeff"))))
     assert rows[0][:4] == ["When", "Who", "Action", "Code"]
     assert [row[1:7] for row in rows[1:]] == [
-        ["The system by itself", "Group paused", "group.paused", "Group", "7", "State: open → paused"]
+        ["The system by itself", "Group paused", "group.paused", "Group", "7", "State: Open → Paused"]
     ]
     newest = db.session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
     assert (newest.action, newest.after) == ("audit.exported", {"filter": {"action": "group.paused"}})
