@@ -274,6 +274,10 @@ def _is_web_address(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not any(c.isspace() for c in text)
 
 
+def _unless_blank(typed: str | None) -> str:
+    return typed if typed and typed.strip() else ""
+
+
 def _text(typed: str | None) -> str:
     return (typed or "").replace("\r\n", "\n").replace("\x00", "")
 
@@ -305,13 +309,15 @@ for _number in range(1, MOST_CARDS + 1):
     setattr(PushForm, f"validate_card_{_number}_url", _card_checker)
 for _letter in OTHERS:
     setattr(PushForm, f"{_letter}_share", OptionalIntegerField(_l("Share"), [Optional(), NumberRange(1, 95)]))
-    setattr(PushForm, f"{_letter}_subject", StringField(_l("Title"), [Length(max=rules.LONGEST_SUBJECT)]))
-    setattr(PushForm, f"{_letter}_body", TextAreaField(_l("Message"), [Length(max=rules.LONGEST_BODY)]))
-    setattr(PushForm, f"{_letter}_subject_en", StringField(_l("Title in English"), [Length(max=rules.LONGEST_SUBJECT)]))
-    setattr(PushForm, f"{_letter}_body_en", TextAreaField(_l("Message in English"), [Length(max=rules.LONGEST_BODY)]))
-    setattr(PushForm, f"validate_{_letter}_share", _block_checker(_letter))
-    for _name in ("subject", "body", "subject_en", "body_en"):
+    for _name, _kind, _label, _longest in (
+        ("subject", StringField, _l("Title"), rules.LONGEST_SUBJECT),
+        ("body", TextAreaField, _l("Message"), rules.LONGEST_BODY),
+        ("subject_en", StringField, _l("Title in English"), rules.LONGEST_SUBJECT),
+        ("body_en", TextAreaField, _l("Message in English"), rules.LONGEST_BODY),
+    ):
+        setattr(PushForm, f"{_letter}_{_name}", _kind(_label, [Length(max=_longest)], filters=[_unless_blank]))
         setattr(PushForm, f"validate_{_letter}_{_name}", _words_checker)
+    setattr(PushForm, f"validate_{_letter}_share", _block_checker(_letter))
 
 
 def values_of(push: Push, run: Run) -> dict[str, Any]:
@@ -445,8 +451,8 @@ class FestivalForm(Form):
     """Days that change the contact budget."""
 
     festival_name = StringField(_l("Festival"), [DataRequired(), Length(max=40)])
-    from_on = DateField(_l("From"), [DataRequired()])
-    to_on = DateField(_l("To, inclusive"), [DataRequired()])
+    from_on = DateField(_l("First day"), [DataRequired()])
+    to_on = DateField(_l("Last day"), [DataRequired()])
     effect = RadioField(
         _l("What changes"), choices=list(labels.FESTIVAL_EFFECTS.items()), default=FestivalEffect.QUIET.value
     )

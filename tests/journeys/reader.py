@@ -148,7 +148,9 @@ class _Parser(HTMLParser):
             self._form = None
         elif tag == "button":
             self._button = None
-        elif tag == "textarea":
+        elif tag == "textarea" and self._area is not None:
+            # HTML drops one line break at a text area's very beginning.
+            self._area.value = re.sub(r"\A\r?\n", "", self._area.value)
             self._area = None
         elif tag == "option":
             self._option = None
