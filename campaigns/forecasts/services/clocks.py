@@ -30,7 +30,9 @@ PRODUCTS, MEMBERS = 200, 5_000
 
 
 def needs_night(last: ClockRun | None) -> bool:
-    """Whether a new night's work is to begin."""
+    """Whether a new night's work is to begin: once a night, and once the first products have come to a new shop."""
+    if last is not None and not last.products and db.session.scalar(select(Product.id).limit(1)) is not None:
+        return True
     return rules.begins(clock.local(last.started_at) if last is not None else None, clock.local(clock.now()))
 
 

@@ -14,6 +14,7 @@ from kernel import clock
 from kernel.db import db
 from membership.members import queries as members
 from membership.members.models import Member
+from membership.orders import queries as orders
 from membership.orders.models import Order
 
 from .. import queries, rules
@@ -35,8 +36,7 @@ def start_fitting(now: bool = False) -> ForecastModel | None:
     last = queries.last_model()
     if last is not None and last.state in WORKING:
         return last if now else None
-    local = clock.local(clock.now())
-    if not (now or rules.begins(clock.local(last.started_at) if last is not None else None, local)):
+    if not (now or _needs_night(last)):
         return None
     # Today is not over, and would look like a day on which few came.
     model = ForecastModel(
@@ -45,6 +45,15 @@ def start_fitting(now: bool = False) -> ForecastModel | None:
     db.session.add(model)
     db.session.flush()
     return model
+
+
+def _needs_night(last: ForecastModel | None) -> bool:
+    """Once a night, and once the first orders of earlier days have come to a new shop."""
+    if last is not None and not last.customers:
+        known = select(Order.id).where(_before(clock.today() - timedelta(days=1)), Order.member_id.is_not(None))
+        if db.session.scalar(known.where(orders.counts()).limit(1)) is not None:
+            return True
+    return rules.begins(clock.local(last.started_at) if last is not None else None, clock.local(clock.now()))
 
 
 def fit_on(abacus: Abacus) -> bool:

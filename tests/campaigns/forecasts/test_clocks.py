@@ -254,3 +254,12 @@ def test_who_is_erased_is_due_for_nothing(db, clock, make_member, make_product, 
     services.watch([person.id])
     assert due_of(person, product) is None
     assert db.session.scalar(select(OrderLine.id)) is not None
+
+
+def test_a_new_shop_does_not_wait_for_the_night(db, clock, make_member, make_product, buy):
+    assert services.start_learning() is not None
+    while services.learn_on():
+        pass
+    assert services.start_learning() is None
+    buy(make_member(), make_product(days=10), 3)
+    assert services.start_learning() is not None
