@@ -70,8 +70,12 @@ def attempt(
     Returns False for one that has been put aside: it is not begun.
     """
     key = key_of(name, arguments)
+    # What is put aside is not counted any more: whoever gives it its tries back gives it all of them.
+    if not endless and _is_put_aside(key):
+        return False
     tries = _begin(queue_server, key)
-    if not endless and _is_put_aside(key, name, arguments, tries):
+    if not endless and tries > TRIES:
+        _note(key, name, arguments, DIED, TRIES, True)
         return False
     try:
         work()
@@ -109,13 +113,10 @@ def _end(queue_server: Redis, key: str) -> None:
         db.session.execute(delete(FailedJob).where(FailedJob.key == key, FailedJob.dropped_at.is_(None)))
 
 
-def _is_put_aside(key: str, name: str, arguments: dict[str, Any], tries: int) -> bool:
+def _is_put_aside(key: str) -> bool:
     with transaction():
-        aside = db.session.scalar(select(FailedJob.id).where(FailedJob.key == key, FailedJob.put_aside_at.is_not(None)))
-    if aside is None and tries > TRIES:
-        _note(key, name, arguments, DIED, TRIES, True)
-        return True
-    return aside is not None
+        aside = select(FailedJob.id).where(FailedJob.key == key, FailedJob.put_aside_at.is_not(None))
+        return db.session.scalar(aside) is not None
 
 
 def _note(key: str, name: str, arguments: dict[str, Any], error: str, tries: int, aside: bool) -> None:
