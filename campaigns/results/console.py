@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
+from itertools import dropwhile
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from campaigns.audiences import queries as audiences
+from campaigns.audiences.rules import parse as parse_audience
 from campaigns.channels import services as channels
 from campaigns.pushes import queries as pushes
 from campaigns.pushes import rules as push_rules
@@ -413,7 +415,7 @@ def _among() -> tuple[funnels.Among, str, str]:
         return funnels.Among(group_id=group_id), "group", name
     if (audience_id := _number("audience")) is not None:
         audience = audiences.get_audience(audience_id)
-        return funnels.Among(audience=audiences.rules.parse(audience.definition)), "audience", audience.name
+        return funnels.Among(audience=parse_audience(audience.definition)), "audience", audience.name
     return funnels.Among(), "", ""
 
 
@@ -481,12 +483,14 @@ def _cohorts() -> tuple[Sequence[rules.Cohort], str]:
     name = ""
     if (audience_id := _number("audience")) is not None:
         audience = audiences.get_audience(audience_id)
-        among, name = audiences.conditions(audiences.rules.parse(audience.definition)), audience.name
+        among, name = audiences.conditions(parse_audience(audience.definition)), audience.name
     first = today.replace(day=1)
     for _turn in range(MONTHS - 1):
         first = (first - timedelta(days=1)).replace(day=1)
     with time_limit(PATIENCE):
-        return cohort_tables.cohorts(first, today, among), name
+        found = cohort_tables.cohorts(first, today, among)
+    # Months before the shop's first customer say nothing.
+    return list(dropwhile(lambda one: not one.people, found)), name
 
 
 def _after(cohort: rules.Cohort) -> int:
@@ -551,7 +555,7 @@ def _measure_form() -> tuple[Any, list[tuple[Any, str]]]:
     """The form, with a field for the price of each account; and those fields' names."""
     accounts = channels.accounts()
     prices = services.measure().prices
-    fields = {f"price_{account.id}": PriceField(account.name) for account in accounts}
+    fields = {f"price_{account.id}": PriceField(channels.shown_name(account)) for account in accounts}
     wanted = type("MeasureForm", (MeasureForm,), dict(fields))
     said = services.measure()
     form = wanted(
@@ -588,7 +592,7 @@ def set_measure() -> Any:
 def _report_form(**values: Any) -> ReportForm:
     form = ReportForm(**values)
     channels.accounts()
-    form.account_id.choices = [(account.id, account.name) for account in mailing.mail_accounts()]
+    form.account_id.choices = [(account.id, channels.shown_name(account)) for account in mailing.mail_accounts()]
     present = set(values.get("staff_ids") or [])
     form.staff_ids.choices = [
         (person.id, f"{person.name} ({person.email})")

@@ -145,7 +145,8 @@ def write_copies() -> int:
             }
             for staff_id in plan.staff_ids
         ]
-        written += changed(db.session.execute(insert(ReportCopy).values(rows).on_conflict_do_nothing()))
+        fresh = insert(ReportCopy).values(rows).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        written += changed(db.session.execute(fresh))
     return written
 
 
@@ -202,7 +203,7 @@ def _settle(copy: ReportCopy, was: CopyState, to: CopyState, **values: object) -
 
 def note(due: Due, outcome: Outcome) -> None:
     """Write down what became of a copy; what was certainly not taken waits for its next try, each time for longer."""
-    copy = db.session.get((ReportCopy), (due.plan_id, due.period, due.staff_id), populate_existing=True)
+    copy = db.session.get(ReportCopy, (due.plan_id, due.period, due.staff_id), populate_existing=True)
     if copy is None:
         return
     again = outcome.status is Status.RETRY and copy.attempts < TRIES

@@ -21,6 +21,7 @@ from community.posts.models import Post, PostKind, PostState, Reaction, Reaction
 from kernel import clock as kernel_clock
 from kernel import shop
 from membership.coupons import services as coupons
+from membership.coupons.models import CouponKind, OfferState
 from membership.coupons.rules import Basket
 from membership.coupons.services import grants, offers
 from membership.members.models import Member
@@ -217,13 +218,13 @@ def test_every_redemption_lies_in_its_campaign(db: Any, make_push: Any, clock: A
         clock.at(_noon(min(starts.values())))
         draft = offers.Draft(
             name=f"Campaign {campaign}",
-            kind=offers.CouponKind.AMOUNT,
+            kind=CouponKind.AMOUNT,
             value=100,
             per_member=None,
             usable_from=kernel_clock.at(first),
             usable_until=kernel_clock.at(last + timedelta(days=1)),
         )
-        offer = offers.create(draft, offers.OfferState.ACTIVE)
+        offer = offers.create(draft, OfferState.ACTIVE)
         push, run = make_push(
             name=f"Campaign {campaign}",
             offer_id=offer.id,
@@ -238,13 +239,14 @@ def test_every_redemption_lies_in_its_campaign(db: Any, make_push: Any, clock: A
         ])  # fmt: skip
         runs[campaign] = (push, run)
 
-    truth = Counter()
+    truth: Counter[str] = Counter()
     for number, row in enumerate(redeemed):
         campaign, household = str(row["campaign_id"]), str(row["household_id"])
         at = _noon(_day(row["redemption_date"]))
         clock.at(at)
         push, run = runs[campaign]
         member_id = member_of[household]
+        assert push.offer_id is not None
         _id, code = grants.grant(push.offer_id, member_id, f"cj:{number}", queries.source_of(run.id))
         placed = {"placed_at": at, "paid_at": at, "version_at": at, "created_at": at, "version_mark": ""}
         order = Order(

@@ -112,7 +112,8 @@ def test_what_broke_off_is_in_doubt_and_not_sent_again(db: Any, box: Any, plan: 
 
 def test_a_dead_sender_leaves_a_doubt(db: Any, box: Any, plan: ReportPlan, clock: Any) -> None:
     clock.at(kernel_clock.at(date(2026, 3, 9), 9))
-    mailing.write_copies()
+    assert mailing.write_copies() == 2
+    assert mailing.write_copies() == 0
     assert mailing.take_due() is not None
     clock.move(minutes=9)
     assert mailing.doubt_lost() == 0
