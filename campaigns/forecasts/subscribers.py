@@ -42,7 +42,7 @@ def move_after_import(event: BuyersChanged) -> None:
 
 @subscribe(MembersMerged)
 def join_clocks(event: MembersMerged) -> None:
-    services.watch([event.member_id])
+    services.watch([event.member_id, event.absorbed_id])
 
 
 @subscribe(MergeUndone)

@@ -13,10 +13,15 @@ from campaigns.audiences import queries as audiences
 from campaigns.audiences.rules import parse
 from campaigns.forecasts import queries, rules, services
 from campaigns.forecasts.models import Basis, ClockPhase, ProductClock, Repurchase
+from campaigns.forecasts.services import clocks
+from campaigns.forecasts.services import due as due_services
+from campaigns.forecasts.subscribers import join_clocks, move_back_after_refund, move_on_after_order, part_clocks
 from campaigns.journeys import queries as journeys
 from kernel import clock as kernel_clock
 from kernel.events import EventRecord
+from membership.members.events import MembersMerged, MergeUndone
 from membership.members.services import erasure, merge
+from membership.orders.events import OrderRecorded, OrderRefunded
 from membership.orders.models import Order, OrderLine, OrderState
 from membership.products import services as products
 
@@ -128,9 +133,6 @@ def test_days_that_were_set_on_the_product_s_page_are_taken_up(db, clock, make_m
 
 
 def test_an_order_moves_the_day_on_and_a_refund_moves_it_back(db, clock, make_member, make_product, buy, run_jobs):
-    from campaigns.forecasts.subscribers import move_back_after_refund, move_on_after_order
-    from membership.orders.events import OrderRecorded, OrderRefunded
-
     product, person = make_product(days=30), make_member()
     first = buy(person, product, 28)
     learn_all()
@@ -161,8 +163,6 @@ def test_a_window_that_is_over_calls_nobody_due(db, clock, make_member, make_pro
 
 
 def test_an_import_s_members_are_worked_out_in_slices(db, clock, make_member, make_product, buy, monkeypatch):
-    from campaigns.forecasts.services import due as due_services
-
     monkeypatch.setattr(due_services, "SLICE", 2)
     product = make_product(days=10)
     people = [make_member() for _ in range(3)]
@@ -181,11 +181,13 @@ def test_a_merge_and_its_undoing_work_both_out(db, clock, make_member, make_prod
     buy(ben, product, 2)
     learn_all()
     done = merge.merge(ann.id, ben.id)
-    services.watch([ann.id, ben.id])
+    told = {"survivor_id": ann.id, "absorbed_id": ben.id, "merge_id": done}
+    join_clocks(MembersMerged(member_id=ann.id, absorbed_id=ben.id, merge_id=done))
     assert due_of(ann, product).due_on == kernel_clock.today() + timedelta(days=28)
     assert due_of(ben, product) is None
     merge.undo(done)
-    services.watch([ann.id, ben.id])
+    for person in (ann, ben):
+        part_clocks(MergeUndone(member_id=person.id, **told))
     assert due_of(ann, product).due_on == kernel_clock.today() + timedelta(days=10)
     assert due_of(ben, product).due_on == kernel_clock.today() + timedelta(days=28)
 
@@ -208,8 +210,6 @@ def test_sql_and_plain_python_agree_on_the_day(db, clock, make_member, make_prod
 
 
 def test_the_night_goes_on_where_it_stopped_and_begins_once_a_day(db, tea, clock, monkeypatch):
-    from campaigns.forecasts.services import clocks
-
     monkeypatch.setattr(clocks, "MEMBERS", 3)
     first = services.start_learning()
     assert first is not None
