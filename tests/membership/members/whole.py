@@ -55,6 +55,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "member_tier": {"rank": 0, "own_rank": 0, "spend": 0, "orders": 0, "valid_until": None},
     "live_session": {"ends_at": lambda: clock.now() + timedelta(hours=1)},
     "merge": {},
+    "journey_member": {"state": "active", "step": "first", "due_at": clock.now, "ended_at": None},
     "push_run": {"state": "completed"},
     "channel_account": {"kind": "webhook"},
 }  # fmt: skip
