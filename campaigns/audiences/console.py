@@ -136,7 +136,8 @@ def build() -> Any:
 
 def _page(form: AudienceForm, audience: Audience | None) -> Any:
     from_file = audience is not None and audience.frozen and audience.source is None
-    well = not form.errors and form.rules.data is not None
+    # A name that is missing is no reason not to count.
+    well = not form.errors.keys() - {"name"} and form.rules.data is not None
     shown: dict[str, Any] = _listed(audience) if from_file and audience is not None else _counted(form, well)
     return render_template(
         "audiences/edit.html",

@@ -27,9 +27,7 @@ from .models import CouponMode, Push, Run
 PRIORITIES = [(1, _l("Before others")), (0, _l("In turn")), (-1, _l("After others"))]
 REPEATS = [
     ("", _l("Once")),
-    ("FREQ=DAILY", _l("Every day")),
-    ("FREQ=WEEKLY", _l("Every week, on the same weekday")),
-    ("FREQ=MONTHLY", _l("Every month, on the same day")),
+    *labels.SERIES.items(),
     ("own", _l("By a rule of your own")),
 ]
 LIVES = [("24", _l("24 hours")), ("48", _l("48 hours")), ("72", _l("3 days")), ("168", _l("7 days"))]

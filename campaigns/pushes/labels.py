@@ -93,6 +93,12 @@ REASONS = {
     (S.UNKNOWN, "sender_stopped"): _l("The sender was stopped in the middle"),
     (S.UNKNOWN, "no_answer"): _l("The channel gave no answer"),
 }
+# The usual rules of a series, in words.
+SERIES = {
+    "FREQ=DAILY": _l("Every day"),
+    "FREQ=WEEKLY": _l("Every week, on the same weekday"),
+    "FREQ=MONTHLY": _l("Every month, on the same day"),
+}
 
 
 def outcome(state: DeliveryState, reason: str | None) -> Any:
