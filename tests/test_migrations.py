@@ -69,3 +69,50 @@ def test_check_j1_up_down_up(bare: Flask) -> None:
     upgrade(bare)
     with bare.app_context():
         assert differences() == []
+
+
+SENT = """
+    INSERT INTO member (name, nickname, hobbies, city, address, locale, source, stage, stage_since, rank, orders_count,
+                        spend, created_at)
+    VALUES ('', '', '', '', '', 'zh_Hans', 'shop', 'customer', now(), 2, 0, 0, now());
+    INSERT INTO channel_account (name, kind, settings, tokens, errors_in_row, created_at)
+    VALUES ('gateway', 'webhook', '{}', 0, 0, now());
+    INSERT INTO push (name, contact_class, account_id, audience, subject, body, coupon_mode, stop_when_bought,
+                      attribution_days, created_at)
+    SELECT class, class, channel_account.id, '{"rules": []}', 'Tea', 'Tea', 'link', true, 14, now()
+    FROM channel_account, unnest(ARRAY['repurchase', 'broadcast']) AS class WHERE kind = 'webhook';
+    INSERT INTO push_run (push_id, occurrence, state, cursor, slices, planned, tokens)
+    SELECT id, day::text, 'completed', 0, 0, 0, 0 FROM push, unnest(CAST(:days AS date[])) AS day;
+    INSERT INTO delivery (run_id, member_id, slice_number, state, attempts, contacted_on)
+    SELECT push_run.id, member.id, 1, 'accepted', 1, occurrence::date
+    FROM push_run JOIN push ON push.id = push_id AND (contact_class = 'repurchase' OR occurrence = '2026-07-02'), member;
+"""
+
+
+def test_the_contacts_of_the_month_outlive_the_change_of_their_table(bare: Flask) -> None:
+    from flask_migrate import downgrade
+    from flask_migrate import upgrade as migrate
+
+    upgrade(bare)
+    with bare.app_context():
+        downgrade(directory=str(MIGRATIONS), revision="0003")
+        with database.engine.begin() as connection:
+            for statement in SENT.split(";\n")[:-1]:
+                days = {"days": ["2026-05-04", "2026-06-30", "2026-07-02"]} if ":days" in statement else {}
+                connection.execute(text(statement), days)
+        migrate(directory=str(MIGRATIONS))
+        with database.engine.connect() as connection:
+            kept = connection.execute(text("SELECT * FROM contact_count")).mappings().one()
+        # On Thursday 2 July one of each; in that week also the repurchase of 30 June, which was another month.
+        assert (str(kept["day_on"]), str(kept["week_on"]), str(kept["month_on"])) == (
+            "2026-07-02",
+            "2026-06-29",
+            "2026-07-01",
+        )
+        assert [kept[f"{window}_total"] for window in ("day", "week", "month")] == [2, 3, 2]
+        assert [kept[f"{window}_repurchase"] for window in ("day", "week", "month")] == [1, 2, 1]
+        assert [kept[f"{window}_broadcast"] for window in ("day", "week", "month")] == [1, 1, 1]
+        downgrade(directory=str(MIGRATIONS), revision="0003")
+        with database.engine.connect() as connection:
+            back = connection.execute(text("SELECT total, day_on::text, day_total FROM contact_ledger")).one()
+        assert tuple(back) == (2, "2026-07-02", 2)
