@@ -89,8 +89,8 @@ TASK_STATES = {
 }
 POSTING_STATES = {
     PostingState.WAITING: _l("Waiting"),
-    PostingState.SENDING: _l("On its way"),
-    PostingState.SENT: _l("Sent"),
+    PostingState.SENDING: _l("Being sent"),
+    PostingState.SENT: _l("Message sent"),
     PostingState.FAILED: _l("Failed"),
     PostingState.UNKNOWN: _l("In doubt"),
 }

@@ -18,7 +18,7 @@ from .rules import Kind, Wrong
 
 STATES = {JourneyState.ON: _l("On"), JourneyState.OFF: _l("Off")}
 PLACES = {
-    PlaceState.ACTIVE: _l("On the way"),
+    PlaceState.ACTIVE: _l("Inside now"),
     PlaceState.DONE: _l("Came to the end"),
     PlaceState.LEFT: _l("Left before the end"),
     PlaceState.FAILED: _l("Stopped by an error"),

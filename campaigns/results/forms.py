@@ -69,7 +69,7 @@ class ReportForm(Form):
     locale = SelectField(_l("Language"), choices=[])
     account_id = SelectField(_l("E-mail account"), coerce=int, choices=[])
     staff_ids = SelectMultipleField(
-        _l("Who gets it"), coerce=int, choices=[], option_widget=CheckboxInput(), widget=ListWidget()
+        _l("To"), coerce=int, choices=[], option_widget=CheckboxInput(), widget=ListWidget()
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

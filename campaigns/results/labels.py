@@ -40,7 +40,7 @@ RHYTHMS: dict[Rhythm, Any] = {Rhythm.WEEKLY: _l("Every week"), Rhythm.MONTHLY: _
 COPY_STATES: dict[CopyState, Any] = {
     CopyState.WAITING: _l("Waiting"),
     CopyState.SUBMITTING: _l("Being sent"),
-    CopyState.SENT: _l("Sent"),
+    CopyState.SENT: _l("Message sent"),
     CopyState.FAILED: _l("Failed"),
     CopyState.UNKNOWN: _l("In doubt"),
 }

@@ -407,7 +407,7 @@ def _instant(value: datetime | None) -> str:
 @staff("results.view")
 def results_csv(push_id: int) -> Any:
     push, run = _asked_for(push_id)
-    return csv_response(f"push-{push_id}-results.csv", [_("What"), _("Number")], _result_lines(push, run))
+    return csv_response(f"push-{push_id}-results.csv", [_("What"), _("How many")], _result_lines(push, run))
 
 
 def _result_lines(push: Push, run: Run) -> Iterator[list[Any]]:
