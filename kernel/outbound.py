@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import http.client
 import ipaddress
+import os
 import re
 import socket
 import ssl
@@ -50,6 +51,16 @@ _CLOSED = tuple(
     )
 )
 _resolver = ThreadPoolExecutor(max_workers=16, thread_name_prefix="look-up")
+
+
+def _look_up_anew() -> None:
+    """A forked process has none of its parent's threads: whatever it gave to their executor would wait for ever."""
+    global _resolver
+    _resolver = ThreadPoolExecutor(max_workers=16, thread_name_prefix="look-up")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_look_up_anew)
 
 
 class AddressRefused(Refusal):

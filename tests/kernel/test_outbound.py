@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -212,3 +213,16 @@ def test_a_port_where_nobody_listens_is_told_from_a_name_that_nobody_has(app):
     with pytest.raises(outbound.CallFailed) as failed:
         outbound.post(f"http://127.0.0.1:{port}/", b"{}", {}, local=True)
     assert failed.value.fault == outbound.Fault.REFUSED
+
+
+def test_a_fork_looks_names_up_with_threads_of_its_own() -> None:
+    target = outbound.read("http://127.0.0.1:9/", local=True)
+    assert outbound.look_up(target, local=True) == ["127.0.0.1"]
+    child = os.fork()
+    if child == 0:
+        found: list[str] = []
+        try:
+            found = outbound.look_up(target, local=True)
+        finally:
+            os._exit(0 if found == ["127.0.0.1"] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
