@@ -69,6 +69,8 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
             "max_overflow": 0,
             "pool_timeout": 10,
             "pool_pre_ping": True,
+            # How many rows an INSERT … ON CONFLICT wrote is asked for as well (`kernel.db.changed`).
+            "execution_options": {"preserve_rowcount": True},
             "connect_args": {
                 "options": "-c timezone=UTC -c default_transaction_isolation=read\\ committed -c jit=off",
                 "connect_timeout": 5,

@@ -100,8 +100,14 @@ db = SQLAlchemy(
 
 
 def changed(result: Any) -> int:
-    """How many rows an UPDATE, INSERT or DELETE touched. Callers compare it: an ignored count is a lost race."""
-    return int(result.rowcount)
+    """How many rows an UPDATE, INSERT or DELETE touched. Callers compare it: an ignored count is a lost race.
+
+    An INSERT has a count only because the engine is told to keep it (`preserve_rowcount` in `kernel/app.py`).
+    """
+    count = int(result.rowcount)
+    if count < 0:
+        raise RuntimeError("the number of rows that a statement touched was not kept")
+    return count
 
 
 def on_commit(call: Callable[[], object]) -> None:

@@ -145,7 +145,7 @@ def write_copies() -> int:
             }
             for staff_id in plan.staff_ids
         ]
-        fresh = insert(ReportCopy).values(rows).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        fresh = insert(ReportCopy).values(rows).on_conflict_do_nothing()
         written += changed(db.session.execute(fresh))
     return written
 

@@ -159,7 +159,7 @@ def _put(rows: Any) -> int:
         set_={"run_id": new.run_id, "member_id": new.member_id},
         where=or_(there.run_id != new.run_id, there.member_id != new.member_id),
     )
-    return changed(db.session.execute(statement.execution_options(preserve_rowcount=True)))
+    return changed(db.session.execute(statement))
 
 
 def credit(scope: ColumnElement[bool]) -> int:

@@ -20,6 +20,7 @@ from membership.coupons.services import grants
 from membership.members.models import Contact
 from membership.orders.events import OrderRecorded, OrdersImported
 from membership.orders.models import ImportRun, OrderState
+from tests.conftest import published
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,8 @@ def test_a_visit_counts_and_leads_on(db: Any, client: Any, make_member: Any, sen
     clock.move(minutes=11)
     client.get(link)
     assert clicks(db) == 2
+    # Each counted click is told once; the taps between are no news.
+    assert len(published(db, "LinkFollowed")) == 2
     assert queries.report(run, _push).clicked == 1
 
 
