@@ -369,7 +369,16 @@ def people(journey_id: int) -> Any:
 @staff("journeys.view")
 def people_csv(journey_id: int) -> Any:
     queries.get_journey(journey_id)
-    header = [_("Member no."), _("Member"), _("Entered"), _("State"), _("Step"), _("Goes on at"), _("Finished at"), _("Reason")]
+    header = [
+        _("Member no."),
+        _("Member"),
+        _("Entered"),
+        _("State"),
+        _("Step"),
+        _("Goes on at"),
+        _("Finished at"),
+        _("Reason"),
+    ]
     return csv_response(f"journey-{journey_id}-people.csv", header, _lines(journey_id))
 
 
