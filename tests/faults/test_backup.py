@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.cookiejar
 import re
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -20,7 +21,12 @@ def signs_in(shop: LiveServer, email: str, password: str) -> bool:
     token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page)
     assert token, page
     form = {"csrf_token": token[1], "email": email, "password": password}
-    answer = browser.open(f"{shop.url}/console/sign-in", urllib.parse.urlencode(form).encode())
+    try:
+        answer = browser.open(f"{shop.url}/console/sign-in", urllib.parse.urlencode(form).encode())
+    except urllib.error.HTTPError as refusal:
+        if refusal.code != 422:
+            raise
+        return False
     return not answer.url.endswith("/sign-in")
 
 

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
+from membership.orders.services import runs
+
 from .strays import strays
+
+
+@pytest.fixture(autouse=True)
+def one_settler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who shares one connection with its test cannot be at work twice at once."""
+    if "db" in request.fixturenames:
+        monkeypatch.setattr(runs, "SETTLERS", 1)
 
 
 @pytest.fixture(autouse=True)
