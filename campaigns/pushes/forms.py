@@ -301,7 +301,10 @@ def _card_checker(form: PushForm, field: Any) -> None:
 
 
 for _number in range(1, MOST_CARDS + 1):
-    _product = SelectField(_l("Product"), coerce=lambda value: int(value) if value else None, default="")
+    # The titles are the shop's own words, in whatever language.
+    _product = SelectField(
+        _l("Product"), coerce=lambda value: int(value) if value else None, default="", render_kw={"translate": "no"}
+    )
     setattr(PushForm, f"card_{_number}_product", _product)
     setattr(PushForm, f"card_{_number}_url", StringField(_l("Address"), [Length(max=1000)]))
     setattr(PushForm, f"validate_card_{_number}_url", _card_checker)
