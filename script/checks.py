@@ -61,13 +61,13 @@ def alone() -> list[list[str]]:
 
 
 def in_lanes(places: list[list[str]], *arguments: str) -> list[tuple[int, Counter[str]]]:
-    """Run several selections, two at a time: each waits for its own servers most of the while."""
+    """Run several selections, three at a time: each waits for its own servers most of the while."""
 
     def one(place: list[str]) -> tuple[int, Counter[str]]:
         lane = f"{Path(place[0]).stem if len(places) > 1 else ''} "
         return examine(*arguments, *place, lane=lane.lstrip())
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         return list(pool.map(one, places))
 
 

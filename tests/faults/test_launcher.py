@@ -141,7 +141,10 @@ def test_a_killed_launcher_leaves_no_process_and_the_next_start_works(shop):
     eventually(lambda: not any(map(lives, left)))
     # The number in PostgreSQL's lock file has been given to somebody else meanwhile: to this very process.
     (shop.folder / "postgresql" / "cluster" / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    starts = shop.said().count("Siyu is up")
     shop.start()
+    # It answers a moment before it says so.
+    eventually(lambda: shop.said().count("Siyu is up") == starts + 1)
     assert "Password" not in shop.said().rpartition("Siyu is up")[2]
     assert "script/siyu staff password owner@shop.example" in shop.said()
 
