@@ -108,7 +108,7 @@ def test_a_crooked_split_raises_the_alarm(
         make_member(f"P{n}")
     push, run = sent(control_percent=50)
     assert not queries.report(run, push).alarming
-    gone = select(Delivery.id).where(Delivery.run_id == run.id, Delivery.state == DeliveryState.CONTROL).limit(100)
+    gone = select(Delivery.id).where(Delivery.run_id == run.id, Delivery.state == DeliveryState.CONTROL).limit(150)
     for delivery_id in list(db.session.scalars(gone)):
         db.session.delete(db.session.get(Delivery, delivery_id))
     db.session.flush()
