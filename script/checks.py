@@ -30,12 +30,12 @@ def run(*command: str) -> bool:
     return subprocess.run(command, cwd=ROOT).returncode == 0
 
 
-def examine(*arguments: str, lane: str = "") -> tuple[int, Counter[str]]:
+def examine(*arguments: str, lane: str = "") -> tuple[int, Counter[str], list[str]]:
     """Run pytest and show its output as it comes, each line after the name of its lane if there are several; returns its
-    exit code and the numbers of its last line."""
+    exit code, the numbers of its last line, and the lines that name a test that failed."""
     command = [sys.executable, "-m", "pytest", "-q", *arguments]
     say(f"{lane}── pytest {' '.join(arguments)}")
-    summary = ""
+    summary, failures = "", list[str]()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace") as child:
         assert child.stdout is not None  # noqa: S101  Asked for above.
         for line in child.stdout:
@@ -43,10 +43,12 @@ def examine(*arguments: str, lane: str = "") -> tuple[int, Counter[str]]:
             sys.stdout.flush()
             if re.search(r"\d+ (passed|failed|skipped|error|deselected)|no tests ran", line) and " in " in line:
                 summary = line
+            if line.startswith(("FAILED ", "ERROR ")):
+                failures.append(line.rstrip())
     counts: Counter[str] = Counter()
     for number, word in re.findall(r"(\d+) (failed|errors?|passed|skipped|xfailed|xpassed)", summary):
         counts["errors" if word == "error" else word] += int(number)
-    return child.returncode, counts
+    return child.returncode, counts, failures
 
 
 def alone() -> list[list[str]]:
@@ -60,10 +62,10 @@ def alone() -> list[list[str]]:
     ]
 
 
-def in_lanes(places: list[list[str]], *arguments: str) -> list[tuple[int, Counter[str]]]:
+def in_lanes(places: list[list[str]], *arguments: str) -> list[tuple[int, Counter[str], list[str]]]:
     """Run several selections, three at a time: each waits for its own servers most of the while."""
 
-    def one(place: list[str]) -> tuple[int, Counter[str]]:
+    def one(place: list[str]) -> tuple[int, Counter[str], list[str]]:
         lane = f"{Path(place[0]).stem if len(places) > 1 else ''} "
         return examine(*arguments, *place, lane=lane.lstrip())
 
@@ -112,11 +114,14 @@ def main() -> int:
         say(f"    sudo apt-get update && sudo apt-get install --no-install-recommends {' '.join(PACKAGES)}\n{loud}")
         if os.environ.get("CI"):
             wrong.append("no Chromium, and CI must run the browser tests")
-    first, counts = examine("-n", "2", "-m", f"not ({ALONE})", *long, *arguments)
+    first, counts, failures = examine("-n", "2", "-m", f"not ({ALONE})", *long, *arguments)
     # A line for each: these are few and long, and a run that hangs shows where.
     second, more = 5, Counter[str]()
-    for code, some in in_lanes([arguments] if arguments else alone(), "-vv", "--durations=10", "-m", ALONE, *long):
+    for code, some, failed in in_lanes(
+        [arguments] if arguments else alone(), "-vv", "--durations=10", "-m", ALONE, *long
+    ):
         more += some
+        failures += failed
         # The first code that is a fault stays; 5, pytest's word for an empty selection, gives way to anything.
         if second in (0, 5) and code != 5:
             second = code
@@ -125,6 +130,9 @@ def main() -> int:
     if any(code not in (0, 5) for code in (first, second)) or (first, second) == (5, 5):
         wrong.append("tests")
     numbers = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word]) or "no tests ran"
+    # Once more at the very end, for among the lines of three lanes nobody finds them.
+    for line in failures:
+        say(line)
     if wrong:
         say(f"Not right: {', '.join(wrong)}.")
     say(f"{'=' * 20} {numbers} in {time.monotonic() - began:.2f}s {'=' * 20}")
