@@ -1,0 +1,1 @@
+"""Conversations: what members ask, and the inbox in which staff answer."""
