@@ -14,7 +14,20 @@ from kernel.i18n import lazy_gettext as _l
 from membership.members.services import merge
 
 from . import services
-from .models import Group, GroupState, Seat, SeatRole, SeatState, SubGroup, Waiting, WaitingState
+from .models import (
+    Drift,
+    FriendLink,
+    FriendReward,
+    Group,
+    GroupState,
+    OutsideView,
+    Seat,
+    SeatRole,
+    SeatState,
+    SubGroup,
+    Waiting,
+    WaitingState,
+)
 
 MERGED = "merged"
 LIVE = (SeatState.HELD, SeatState.TAKEN)
@@ -70,6 +83,21 @@ def follow_seats(merging: merge.Merging) -> None:
     for group_id in sorted(freed):
         if db.session.get_one(Group, group_id).queued:
             services.settle(group_id)
+
+
+@merge.follower(Drift.member_id)
+def follow_drift(merging: merge.Merging) -> None:
+    """What was found stays with its seat; the sweep sees by itself that somebody qualifies again, or sits no more."""
+    merging.repoint(Drift.member_id)
+
+
+@merge.follower(FriendLink.member_id, FriendReward.inviter_id, FriendReward.friend_id, OutsideView.member_id)
+def follow_friends(merging: merge.Merging) -> None:
+    """A friend counts once a group, whichever record came first; whoever turns out to be their own friend gets nothing."""
+    merging.join(FriendLink.member_id, FriendLink.group_id)
+    merging.repoint(FriendReward.inviter_id)
+    merging.join(FriendReward.friend_id, FriendReward.group_id)
+    merging.join(OutsideView.member_id, OutsideView.code_id)
 
 
 def _settle(merging: merge.Merging, seats: list[Seat], waits: list[Waiting]) -> bool:

@@ -6,7 +6,7 @@ import enum
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
@@ -52,6 +52,30 @@ class SeatRole(enum.StrEnum):
     MEMBER = "member"
 
 
+class DriftState(enum.StrEnum):
+    GRACE = "grace"
+    DUE = "due"
+    RECOVERED = "recovered"
+    KEPT = "kept"
+    MOVED = "moved"
+    REMOVED = "removed"
+    GONE = "gone"
+    UNDONE = "undone"
+
+
+class RewardState(enum.StrEnum):
+    WAITING = "waiting"
+    GIVEN = "given"
+    REFUSED = "refused"
+    LAPSED = "lapsed"
+
+
+class Platform(enum.StrEnum):
+    WECOM = "wecom"
+    TAOBAO = "taobao"
+    OTHER = "other"
+
+
 class Group(db.Model):
     __tablename__ = "group"
     id: Mapped[pk]
@@ -85,9 +109,17 @@ class Group(db.Model):
     open_to_new: Mapped[bool] = mapped_column(default=False)
     welcome_gift_id: Mapped[int | None] = mapped_column(ForeignKey("gift.id"))
     welcome_post: Mapped[str] = mapped_column(default="")
-    # A flash group that closes offers this one.
+    # A flash group that closes offers this one; a vip group's people who no longer qualify may be moved here.
     successor_id: Mapped[int | None] = mapped_column(ForeignKey("group.id"))
     owner_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
+    # A vip group: so many days after the notice staff may move or remove somebody who no longer qualifies.
+    grace_days: Mapped[int] = mapped_column(default=14, server_default=text("14"))
+    # What a member gets for a friend who came and stayed; empty when nothing: {"kind": "coupon"|"points", "offer_id" or
+    # "points", "after": "stay"|"order", "days": 7, "cap": 10}
+    reward: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'::jsonb"))
+    # Offered first when somebody makes a group, and the group that this one was copied from.
+    template: Mapped[bool] = mapped_column(default=False, server_default=false())
+    copied_from_id: Mapped[int | None] = mapped_column(ForeignKey("group.id"))
     created_at: Mapped[datetime]
     # When it was really opened and closed, by hand or by the clock.
     opened_at: Mapped[datetime | None]
@@ -99,6 +131,7 @@ class Group(db.Model):
         CheckConstraint("capacity > 0 AND seats_each > 0", name="sizes"),
         CheckConstraint("closes_at > opens_at", name="times"),
         CheckConstraint("successor_id <> id", name="successor"),
+        CheckConstraint("grace_days >= 0", name="grace"),
         Index("ix_group_clock", "state", postgresql_where=text("state IN ('warm_up', 'open', 'paused')")),
     )
 
@@ -130,6 +163,8 @@ class Seat(db.Model):
     source: Mapped[str] = mapped_column(default="")
     inviter_id: Mapped[int | None]
     staff_id: Mapped[int | None]
+    # The join link that they came by; no foreign key, for seats are given out under a crowd.
+    link_id: Mapped[int | None]
     held_until: Mapped[datetime | None]
     held_at: Mapped[datetime]
     joined_at: Mapped[datetime | None]
@@ -218,4 +253,141 @@ class LiveSession(db.Model):
     __table_args__ = (
         CheckConstraint("ends_at > starts_at", name="times"),
         Index("ix_live_session_next", "starts_at"),
+    )
+
+
+class LiveDrop(db.Model):
+    """Something that shows in the group's page only while a live session runs: a coupon, or words with a link."""
+
+    __tablename__ = "live_drop"
+    id: Mapped[pk]
+    session_id: Mapped[int] = mapped_column(ForeignKey("live_session.id"), index=True)
+    # What stands in its address.
+    token: Mapped[str] = mapped_column(unique=True)
+    title: Mapped[str]
+    note: Mapped[str] = mapped_column(default="")
+    url: Mapped[str] = mapped_column(default="")
+    offer_id: Mapped[int | None] = mapped_column(ForeignKey("offer.id"))
+    # So many minutes after the session's beginning it shows; a session that is moved takes it along.
+    minute: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("minute >= 0", name="minute"),)
+
+
+class OutsideCode(db.Model):
+    """The picture of a QR code that leads into a group on another platform, for as long as the platform lets it.
+
+    People are shown the first one, by position, that has not ended and has not been shown to as many as it takes.
+    """
+
+    __tablename__ = "outside_code"
+    id: Mapped[pk]
+    group_id: Mapped[int] = mapped_column(ForeignKey("group.id"), index=True)
+    platform: Mapped[Platform]
+    name: Mapped[str]
+    picture: Mapped[str]
+    position: Mapped[int]
+    expires_at: Mapped[datetime | None]
+    # How many people it takes; null is as many as come.
+    seats: Mapped[int | None]
+    shown: Mapped[int] = mapped_column(default=0)
+    retired_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("shown >= 0 AND (seats IS NULL OR shown <= seats)", name="shown"),
+        Index("ix_outside_code_ending", "expires_at", postgresql_where=text("retired_at IS NULL")),
+    )
+
+
+class OutsideView(db.Model):
+    """Somebody was shown a code: it stays theirs while it lasts, and is counted once."""
+
+    __tablename__ = "outside_view"
+    code_id: Mapped[int] = mapped_column(ForeignKey("outside_code.id"), primary_key=True)
+    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"), primary_key=True)
+    at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_outside_view_member", "member_id"),)
+
+
+class Drift(db.Model):
+    """Somebody in a group whose rules they no longer meet: told, given time, and then staff decide.
+
+    `due` is only written down by the sweep; the clock says it already once `grace_until` has passed.
+    """
+
+    __tablename__ = "drift"
+    id: Mapped[pk]
+    group_id: Mapped[int] = mapped_column(ForeignKey("group.id"))
+    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"), index=True)
+    seat_id: Mapped[int] = mapped_column(ForeignKey("seat.id"))
+    state: Mapped[DriftState] = mapped_column(default=DriftState.GRACE)
+    # What they lacked when it was found: the rules that were not met, as in `Group.join_rule`.
+    missing: Mapped[list[Any]] = mapped_column(default=list)
+    rank: Mapped[int]
+    found_at: Mapped[datetime]
+    grace_until: Mapped[datetime]
+    # Staff let them stay until then, whatever the rules say.
+    kept_until: Mapped[datetime | None]
+    decided_at: Mapped[datetime | None]
+    staff_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
+    # The seat that they were moved to, and the one that undoing gave them.
+    moved_seat_id: Mapped[int | None] = mapped_column(ForeignKey("seat.id"))
+    undone_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("uq_drift_open", "seat_id", unique=True, postgresql_where=text("state IN ('grace', 'due')")),
+        Index("ix_drift_group", "group_id", text("id DESC")),
+        CheckConstraint("(state IN ('grace', 'due')) = (decided_at IS NULL)", name="decided"),
+        CheckConstraint("(state = 'undone') = (undone_at IS NOT NULL)", name="undone"),
+    )
+
+
+class FriendLink(db.Model):
+    """A member's own way to bring friends into a group."""
+
+    __tablename__ = "friend_link"
+    id: Mapped[pk]
+    token: Mapped[str] = mapped_column(unique=True)
+    group_id: Mapped[int] = mapped_column(ForeignKey("group.id"))
+    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"), index=True)
+    opened: Mapped[int] = mapped_column(default=0)
+    # Keyed hashes of the address and the browser that it was made from.
+    network: Mapped[str | None]
+    device: Mapped[str | None]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (UniqueConstraint("group_id", "member_id"),)
+
+
+class FriendReward(db.Model):
+    """One friend who came by a member's link, and what the member got for it: once a friend and group."""
+
+    __tablename__ = "friend_reward"
+    id: Mapped[pk]
+    group_id: Mapped[int] = mapped_column(ForeignKey("group.id"))
+    inviter_id: Mapped[int] = mapped_column(ForeignKey("member.id"))
+    friend_id: Mapped[int] = mapped_column(ForeignKey("member.id"), index=True)
+    state: Mapped[RewardState] = mapped_column(default=RewardState.WAITING)
+    # The group's terms when the friend came, so that later changes are for later friends.
+    terms: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    # Why it was refused or lapsed: a value of `rules.Farming`, or `left`, `no_order`, `cap`.
+    reason: Mapped[str] = mapped_column(default="")
+    network: Mapped[str | None]
+    device: Mapped[str | None]
+    came_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+    coupon_id: Mapped[int | None] = mapped_column(ForeignKey("coupon.id"))
+    points: Mapped[int | None]
+
+    __table_args__ = (
+        UniqueConstraint("group_id", "friend_id"),
+        Index("ix_friend_reward_inviter", "inviter_id", "group_id"),
+        Index("ix_friend_reward_due", "due_at", postgresql_where=text("state = 'waiting'")),
+        Index("ix_friend_reward_group", "group_id", text("id DESC")),
+        CheckConstraint("(state = 'waiting') = (settled_at IS NULL)", name="settled"),
     )

@@ -12,14 +12,66 @@ from membership.members.services import erasure
 from membership.members.services.personal import Person, by, declare
 
 from . import services
-from .models import Group, JoinLink, LiveSession, Seat, SeatState, SubGroup, Waiting, WaitingState
+from .models import (
+    Drift,
+    FriendLink,
+    FriendReward,
+    Group,
+    JoinLink,
+    LiveDrop,
+    LiveSession,
+    OutsideCode,
+    OutsideView,
+    Seat,
+    SeatState,
+    SubGroup,
+    Waiting,
+    WaitingState,
+)
 from .rules import NotAMember
 
 declare(
     Group,
     "id public_id name kind state intro announcement cover capacity seats_each seated queued last_number "
     "active_week hold_minutes invite_hours opens_at closes_at join_rule open_to_new welcome_gift_id "
-    "welcome_post successor_id owner_id created_at opened_at closed_at",
+    "welcome_post successor_id owner_id grace_days reward template copied_from_id created_at opened_at closed_at",
+)
+declare(
+    Drift,
+    "id group_id member_id seat_id state missing rank found_at grace_until kept_until decided_at staff_id moved_seat_id "
+    "undone_at",
+    rows=by(Drift.member_id),
+    label=_l("When they no longer met a group's rules"),
+)
+declare(
+    FriendLink,
+    "id token group_id member_id opened created_at revoked_at",
+    "network device",
+    rows=by(FriendLink.member_id),
+    label=_l("Links to bring friends"),
+    hidden="network device",
+)
+declare(
+    FriendReward,
+    "id group_id inviter_id friend_id state terms reason came_at due_at settled_at coupon_id points",
+    "network device",
+    rows=by(FriendReward.inviter_id, FriendReward.friend_id),
+    label=_l("Friends brought into groups"),
+    hidden="network device",
+)
+declare(
+    LiveDrop,
+    "id session_id token title note url offer_id minute created_at",
+)
+declare(
+    OutsideCode,
+    "id group_id platform name picture position expires_at seats shown retired_at created_at",
+)
+declare(
+    OutsideView,
+    "code_id member_id at",
+    rows=by(OutsideView.member_id),
+    label=_l("Codes of groups elsewhere that they were shown"),
 )
 declare(
     JoinLink,
@@ -31,7 +83,7 @@ declare(
 )
 declare(
     Seat,
-    "id group_id sub_group_id member_id state role source inviter_id staff_id held_until held_at "
+    "id group_id sub_group_id member_id state role source inviter_id staff_id link_id held_until held_at "
     "joined_at ended_at end_reason barred muted_until seen_at",
     rows=by(Seat.member_id),
     label=_l("Seats in groups"),

@@ -85,19 +85,21 @@ COUNT_GROUPS = text(
     'AS counted (id, change, queue, last) WHERE "group".id = counted.id'
 )
 INSERT_SEATS = text(
-    "INSERT INTO seat (group_id, sub_group_id, member_id, state, role, source, inviter_id, staff_id, held_until, held_at, "
-    "joined_at, barred) SELECT group_id, sub_group_id, member_id, state, 'member', source, inviter_id, staff_id, held_until, "
+    "INSERT INTO seat (group_id, sub_group_id, member_id, state, role, source, inviter_id, staff_id, link_id, held_until, held_at, "
+    "joined_at, barred) SELECT group_id, sub_group_id, member_id, state, 'member', source, inviter_id, staff_id, link_id, held_until, "
     ":now, CASE WHEN state = 'taken' THEN CAST(:now AS timestamptz) END, false "
     "FROM unnest(CAST(:groups AS bigint[]), CAST(:sub_groups AS bigint[]), CAST(:members AS bigint[]), CAST(:states AS text[]), "
-    "CAST(:sources AS text[]), CAST(:inviters AS bigint[]), CAST(:staff AS bigint[]), CAST(:untils AS timestamptz[])) "
-    "AS fresh (group_id, sub_group_id, member_id, state, source, inviter_id, staff_id, held_until) "
+    "CAST(:sources AS text[]), CAST(:inviters AS bigint[]), CAST(:staff AS bigint[]), CAST(:links AS bigint[]), "
+    "CAST(:untils AS timestamptz[])) "
+    "AS fresh (group_id, sub_group_id, member_id, state, source, inviter_id, staff_id, link_id, held_until) "
     "RETURNING id, group_id, member_id"
 )
 TAKE_SEATS = text(
     "UPDATE seat SET state = 'taken', joined_at = :now, source = CASE WHEN asked.source = '' THEN seat.source ELSE asked.source END, "
-    "inviter_id = coalesce(asked.inviter_id, seat.inviter_id), staff_id = coalesce(asked.staff_id, seat.staff_id) "
-    "FROM unnest(CAST(:ids AS bigint[]), CAST(:sources AS text[]), CAST(:inviters AS bigint[]), CAST(:staff AS bigint[])) "
-    "AS asked (id, source, inviter_id, staff_id) WHERE seat.id = asked.id AND state = 'held'"
+    "inviter_id = coalesce(asked.inviter_id, seat.inviter_id), staff_id = coalesce(asked.staff_id, seat.staff_id), "
+    "link_id = coalesce(asked.link_id, seat.link_id) "
+    "FROM unnest(CAST(:ids AS bigint[]), CAST(:sources AS text[]), CAST(:inviters AS bigint[]), CAST(:staff AS bigint[]), "
+    "CAST(:links AS bigint[])) AS asked (id, source, inviter_id, staff_id, link_id) WHERE seat.id = asked.id AND state = 'held'"
 )
 SEAT_INVITED = text(
     "UPDATE waiting SET state = 'seated', ended_at = :now "
@@ -186,6 +188,7 @@ class _Seat:
     source: str = ""
     inviter_id: int | None = None
     staff_id: int | None = None
+    link_id: int | None = None
 
 
 @dataclass
@@ -419,6 +422,7 @@ class Book:
         seat = _Seat(group, sub_group, member_id, state, held_until=until, source=source)
         if ask is not None:
             seat.source, seat.inviter_id, seat.staff_id = ask.source, ask.inviter_id, ask.staff_id
+            seat.link_id = ask.link_id
         sub_group.seated += 1
         sub_group.change += 1
         group.seated += 1
@@ -488,6 +492,7 @@ class Book:
             seat.held_until = None
             seat.source = ask.source or seat.source
             seat.inviter_id, seat.staff_id = ask.inviter_id or seat.inviter_id, ask.staff_id or seat.staff_id
+            seat.link_id = ask.link_id or seat.link_id
         else:
             self._taken.append((seat, ask))
         if ask.link_id is not None:
@@ -580,6 +585,7 @@ class Book:
                 sources=[s.source for s in self._fresh],
                 inviters=[s.inviter_id for s in self._fresh],
                 staff=[s.staff_id for s in self._fresh],
+                links=[s.link_id for s in self._fresh],
                 untils=[s.held_until for s in self._fresh],
                 now=self.now,
             )
@@ -593,6 +599,7 @@ class Book:
                 sources=[ask.source for _, ask in self._taken],
                 inviters=[ask.inviter_id for _, ask in self._taken],
                 staff=[ask.staff_id for _, ask in self._taken],
+                links=[ask.link_id for _, ask in self._taken],
                 now=self.now,
             )
             self._expect(result, len(self._taken))
