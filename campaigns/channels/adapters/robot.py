@@ -125,11 +125,7 @@ class Robot:
 
     def probe(self) -> str | None:
         """Whether somebody listens there: None, or what is wrong."""
-        try:
-            self.line.reach()
-        except wire.NotSent as error:
-            return str(error)
-        return None
+        return self.line.trouble()
 
     def close(self) -> None:
         self.line.close()

@@ -66,11 +66,7 @@ class Texting:
 
     def probe(self) -> str | None:
         """Whether somebody listens there: None, or what is wrong."""
-        try:
-            self.line.reach()
-        except wire.NotSent as error:
-            return str(error)
-        return None
+        return self.line.trouble()
 
     def close(self) -> None:
         self.line.close()

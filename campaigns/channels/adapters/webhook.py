@@ -62,11 +62,7 @@ class Webhook:
 
     def probe(self) -> str | None:
         """Whether somebody listens there: None, or what is wrong."""
-        try:
-            self._line.reach()
-        except wire.NotSent as error:
-            return str(error)
-        return None
+        return self._line.trouble()
 
     def _headers(self, body: bytes, batch: Sequence[Message]) -> dict[str, str]:
         at = str(int(clock.now().timestamp()))

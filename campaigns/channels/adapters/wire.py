@@ -88,6 +88,14 @@ class Line:
             self.close()
             raise NotSent(f"{self.host}: {words(error)}") from None
 
+    def trouble(self) -> str | None:
+        """Whether somebody listens there: None, or what is wrong. Nothing is sent."""
+        try:
+            self.reach()
+        except NotSent as error:
+            return str(error)
+        return None
+
     def call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Ask and read the answer, in `seconds` however slowly the other side speaks. Raises `NotSent` and `NoAnswer`."""
         self.reach()
