@@ -11,6 +11,7 @@ from sqlalchemy import case, exists, func, null, or_, select
 
 from kernel import clock
 from kernel.db import db
+from kernel.pages import once_a_request
 from kernel.staff.models import Staff
 from membership.members.models import Channel, Contact, Member, MemberIdentity
 
@@ -43,6 +44,7 @@ def latest(member_id: int, limit: int = 2) -> Sequence[InboxMessage]:
     ).all()
 
 
+@once_a_request
 def unread(member_id: int) -> int:
     """How many messages a member has not read yet, counted no further than a hundred."""
     inner = (

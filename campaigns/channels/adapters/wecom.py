@@ -203,7 +203,7 @@ class Wecom:
     def _usage(self, message: Message) -> limits.Usage:
         month = clock.today().isoformat()[:7]
         name = f"wecom:{self.corp.account_id}"
-        return limits.Usage(name, f"member:{message.member_id}", month, 1, self.corp.per_month)
+        return limits.Usage(name, limits.subject_of(message.member_id), month, 1, self.corp.per_month)
 
     def _reserve(self, batch: Sequence[Message]) -> set[str]:
         granted = set()
