@@ -13,7 +13,7 @@ from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, url_with
+from kernel.pages import capped_count, csv_response, keyset, ticked, url_with
 from membership.members import queries as members
 from membership.members.rules import masked_phone
 
@@ -105,7 +105,8 @@ def resume(account_id: int) -> Any:
 @bp.post("/channels/<int:account_id>/test")
 @staff("channels.edit")
 def test(account_id: int) -> Any:
-    account, form = services.get_account(account_id), TestForm()
+    account = services.get_account(account_id)
+    form = _test_form(account)
     fits = form.validate()
     if fits:
         try:
@@ -163,9 +164,16 @@ def say_again(account_id: int, posting_id: int) -> Any:
     return redirect(url_for(".record", account_id=account_id))
 
 
+def _test_form(account: Any, **kept: Any) -> TestForm:
+    """The form of a test; an address is asked for wherever a test needs one."""
+    form = TestForm(**kept)
+    form.address.flags.required = account is not None and account.kind not in services.NO_ADDRESS
+    return form
+
+
 def _page(form: Any, kind: ChannelKind, account: Any, test_form: Any = None) -> Any:
     if test_form is None:
-        test_form = TestForm(formdata=None, body=services.default_words(account) if account else "")
+        test_form = _test_form(account, formdata=None, body=services.default_words(account) if account else "")
     return render_template(
         "channels/edit.html",
         form=form,
@@ -259,8 +267,7 @@ def export_tasks() -> Any:
 @bp.post("/contact-tasks/take")
 @staff("tasks.handle")
 def take_tasks() -> Any:
-    wanted = [int(text) for text in request.form.getlist("ids") if text.isdecimal() and len(text) < 19][:500]
-    mine = sum(services.take_task(task_id, acting_staff().id) for task_id in wanted)
+    mine = sum(services.take_task(task_id, acting_staff().id) for task_id in ticked(500))
     flash(
         ngettext("%(num)d task is yours now.", "%(num)d tasks are yours now.", mine), "positive" if mine else "caution"
     )

@@ -13,7 +13,7 @@ from kernel import audit, clock
 from kernel.auth import acting_staff, may, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, url_with
+from kernel.pages import capped_count, csv_response, keyset, ticked, url_with
 from membership.members import labels as member_labels
 from membership.members import queries as members
 from membership.members.models import CustomerType, Member
@@ -135,7 +135,7 @@ def export() -> Any:
 @bp.post("/calls/take")
 @staff("calls.handle")
 def take_many() -> Any:
-    wanted = [int(text) for text in request.form.getlist("ids") if text.isdecimal() and len(text) < 19][:500]
+    wanted = ticked(500)
     mine = services.take_many(wanted, acting_staff().id)
     flash(
         ngettext("%(num)d call is yours now.", "%(num)d calls are yours now.", mine), "positive" if mine else "caution"

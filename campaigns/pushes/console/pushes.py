@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from flask import flash, make_response, redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 
 from campaigns.audiences import labels as audience_labels
 from campaigns.audiences import queries as audiences
@@ -230,11 +230,9 @@ def show(push_id: int) -> Any:
 def progress(push_id: int) -> Any:
     push, run = _asked_for(push_id)
     live = _live(run, queries.account_of(push))
-    answer = make_response(render_template("pushes/_progress.html", push=push, run=run, labels=labels, **live))
-    if request.args.get("state", run.state.value) != run.state.value:
-        # Its buttons and cards are others now: htmx loads the whole page anew.
-        answer.headers["HX-Refresh"] = "true"
-    return answer
+    piece = render_template("pushes/_progress.html", push=push, run=run, labels=labels, **live)
+    # In another state its buttons and cards are others.
+    return pages.bar(piece, request.args.get("state", run.state.value) == run.state.value)
 
 
 def _live(run: Run, account: Any) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def _page(push_id: int, form: TestForm) -> str:
     push, run = queries.get_push(push_id)
     account, chosen = queries.account_of(push), _chosen()
     person = chosen or queries.reader_of(push, account)
+    form.address.flags.required = account.kind is not ChannelKind.INBOX
     wanted = request.args.get("q", "").replace("\x00", "").strip()[:60]
     return render_template(
         "pushes/read_as.html",
