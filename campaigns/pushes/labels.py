@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import date, datetime
 from typing import Any
 
+from babel import dates
+
 from campaigns.channels.models import ContactClass, FestivalEffect
+from kernel.i18n import current_locale, ngettext
+from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
 from .models import CouponMode, DeliveryState, RunState
@@ -99,6 +105,76 @@ SERIES = {
     "FREQ=WEEKLY": _l("Every week, on the same weekday"),
     "FREQ=MONTHLY": _l("Every month, on the same day"),
 }
+
+_DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+
+
+def series(rule: str) -> str:
+    """A rule of repetition (in the spelling of `recurrence.canonical`) in words."""
+    if rule in SERIES:
+        return str(SERIES[rule])
+    said = dict(piece.split("=", 1) for piece in rule.split(";"))
+    words = [_rhythm(said["FREQ"], int(said.get("INTERVAL", 1)))]
+    if "BYMONTH" in said:
+        names = dates.get_month_names("wide", locale=current_locale())
+        words.append(_("in %(months)s", months=_listed(names[int(one)] for one in said["BYMONTH"].split(","))))
+    if "BYMONTHDAY" in said:
+        words.append(_listed(_day_of_month(int(one)) for one in said["BYMONTHDAY"].split(",")))
+    if "BYDAY" in said:
+        words.append(_listed(_weekday(one) for one in said["BYDAY"].split(",")))
+    if "BYSETPOS" in said:
+        words.append(_listed(_position(int(one)) for one in said["BYSETPOS"].split(",")))
+    if "COUNT" in said:
+        words.append(ngettext("%(num)d time in all", "%(num)d times in all", int(said["COUNT"])))
+    if "UNTIL" in said:
+        last = datetime.strptime(said["UNTIL"][:8], "%Y%m%d").date()  # noqa: DTZ007
+        words.append(_("until %(day)s", day=_date(last)))
+    return " · ".join(words)
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ("、" if current_locale().startswith("zh") else ", ").join(words)
+
+
+def _date(day: date) -> str:
+    return str(dates.format_date(day, "long", locale=current_locale()))
+
+
+_RHYTHMS = {
+    "DAILY": (_l("Every day"), _l("Every %(num)s days")),
+    "WEEKLY": (_l("Every week"), _l("Every %(num)s weeks")),
+    "MONTHLY": (_l("Every month"), _l("Every %(num)s months")),
+    "YEARLY": (_l("Every year"), _l("Every %(num)s years")),
+}
+
+
+def _rhythm(freq: str, every: int) -> str:
+    once, several = _RHYTHMS[freq]
+    return str(once) if every == 1 else str(several) % {"num": every}
+
+
+def _weekday(said: str) -> str:
+    name = dates.get_day_names("wide", locale=current_locale())[_DAYS.index(said[-2:])]
+    number = int(said[:-2] or 0)
+    if not number:
+        return str(name)
+    if number == -1:
+        return _("the last %(day)s", day=name)
+    if number < 0:
+        return _("%(day)s no. %(num)d from the end", day=name, num=-number)
+    return _("%(day)s no. %(num)d", day=name, num=number)
+
+
+def _day_of_month(number: int) -> str:
+    if number == -1:
+        return _("on the last day of the month")
+    return _("on day %(num)d", num=number) if number > 0 else _("on day %(num)d from the end", num=-number)
+
+
+def _position(number: int) -> str:
+    if number == -1:
+        return _("only the last of these")
+    return _("only no. %(num)d of these", num=number) if number > 0 else _("only no. %(num)d from the end", num=-number)
 
 
 def outcome(state: DeliveryState, reason: str | None) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaigns.pushes import recurrence
+from campaigns.pushes import labels, recurrence
+from kernel.i18n import forced_locale
 
 SHANGHAI, BERLIN = ZoneInfo("Asia/Shanghai"), ZoneInfo("Europe/Berlin")
 FIRST = datetime(2026, 3, 3, 2, 30, tzinfo=UTC)
@@ -87,3 +89,20 @@ def test_of_a_long_gap_the_latest_are_named() -> None:
     assert len(missed) == 20
     assert coming is not None
     assert coming.at == FIRST + timedelta(days=1000)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("FREQ=DAILY", "每天"),
+        ("FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,TH;UNTIL=20271231", "每 2 周 · 星期一、星期四 · 至 2027年12月31日"),
+        ("FREQ=MONTHLY;COUNT=6;BYDAY=-1FR", "每月 · 最后一个星期五 · 共 6 次"),
+        ("FREQ=MONTHLY;BYMONTHDAY=1,-1", "每月 · 1 日、当月最后一天"),
+        ("FREQ=YEARLY;BYDAY=2TU;BYMONTH=6,11", "每年 · 六月、十一月 · 第 2 个星期二"),
+        ("FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=-2", "每月 · 星期一、星期二 · 只取其中倒数第 2 次"),
+    ],
+)
+def test_a_rule_is_said_in_words(app: Any, rule: str, words: str) -> None:
+    with app.test_request_context(), forced_locale("zh_Hans"):
+        said = labels.series(recurrence.canonical(rule))
+    assert said.split(" · ") == words.split(" · ")
