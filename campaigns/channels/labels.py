@@ -15,7 +15,7 @@ from .models import Account, ChannelHour, ChannelKind, PostingState, TaskState
 
 KINDS = {
     ChannelKind.INBOX: _l("Inbox"),
-    ChannelKind.EMAIL: _l("E-mail"),
+    ChannelKind.EMAIL: _l("E-mails"),
     ChannelKind.SMS: _l("SMS"),
     ChannelKind.WECOM: _l("WeCom customer contact"),
     ChannelKind.TASK: _l("Staff task"),
