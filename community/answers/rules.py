@@ -1,0 +1,202 @@
+"""Pure decisions of the answers: which band a question falls into, what a trial came to, when people come first."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import time
+from typing import Any, Final
+
+from community.conversations.rules import Band
+
+# Of the questions that are answered at once, so many are to be answered right; of those that are offered three, so many are to
+# find theirs among them.
+ANSWERED_RIGHT, OFFERED_RIGHT = 0.95, 0.5
+# Of all that people ask, so much is taken to be about something that nobody has written an answer to.
+OUTSIDE: Final = 0.2
+OFFERED: Final = 3
+MOST_PHRASINGS: Final = 2_000
+LONGEST_QUESTION, LONGEST_ANSWER, LONGEST_PHRASING = 80, 4_000, 200
+MOST_RELATED: Final = 5
+# After so many tries without an answer a person is asked.
+MOST_TRIES: Final = 2
+
+
+class Mode(enum.StrEnum):
+    """What the bot does: answer members itself, only help the agent, or nothing."""
+
+    FULL = "full"
+    ASSIST = "assist"
+    OFF = "off"
+
+
+class Routing(enum.StrEnum):
+    """Who answers first."""
+
+    HUMAN_FIRST = "human_first"
+    BOT_FIRST = "bot_first"
+    MIXED = "mixed"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Probabilities from which a question is answered, and from which three are offered."""
+
+    answer: float
+    offer: float
+
+
+# Of a shop with too few phrasings to measure anything by.
+UNMEASURED: Final = Thresholds(0.6, 0.2)
+
+
+@dataclass(frozen=True)
+class Try:
+    """A held-back phrasing: what it was about, the three that were taken for likeliest, and how likely each."""
+
+    intent_id: int
+    best: tuple[int, ...]
+    likely: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a model did on phrasings that were held back; shares between 0 and 1.
+
+    `top1`: the likeliest was right; `top3`: the right one was among three; `half`: right on the half it was surest of.
+    `outside_*` is what became of questions whose intent was held back altogether. `each`: intent → (phrasings, right);
+    `confused`: (meant, taken for, how often), the most frequent first.
+    """
+
+    texts: int
+    intents: int
+    top1: float
+    top3: float
+    half: float
+    answered: float
+    answered_right: float
+    offered: float
+    offered_right: float
+    handed_over: float
+    outside: int = 0
+    outside_answered: float = 0.0
+    outside_handed_over: float = 0.0
+    each: dict[str, list[int]] = field(default_factory=dict)
+    confused: list[list[int]] = field(default_factory=list)
+
+    def dump(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def load(cls, stored: dict[str, Any]) -> Trial:
+        return cls(**stored)
+
+
+def band_of(likely: float, thresholds: Thresholds) -> Band:
+    """The band of a question whose likeliest intent has this probability."""
+    if likely >= thresholds.answer:
+        return Band.ANSWER
+    return Band.OFFER if likely >= thresholds.offer else Band.HAND_OVER
+
+
+def thresholds_for(tries: Sequence[Try], outside: Sequence[float]) -> Thresholds:
+    """Where the bands begin, by what held-back phrasings came to and by how sure the model was of strange questions.
+
+    Strange ones count for `OUTSIDE` of everything. Answers begin at the lowest probability from which on `ANSWERED_RIGHT` of
+    them are right; offers at the lowest one from which on at least `OFFERED_RIGHT` of those offered find theirs, over each
+    stretch of a tenth of the questions, so that a good stretch does not pay for a bad one.
+    """
+    if not tries:
+        return UNMEASURED
+    weight = OUTSIDE / (1 - OUTSIDE) * len(tries) / len(outside) if outside else 0.0
+    seen = [
+        (one.likely[0], float(one.best[0] == one.intent_id), float(one.intent_id in one.best), 1.0) for one in tries
+    ]
+    seen += [(likely, 0.0, 0.0, weight) for likely in outside]
+    seen.sort(key=lambda row: -row[0])
+    answer = 1.0
+    right = total = 0.0
+    for likely, first, _among, much in seen:
+        right, total = right + first, total + much
+        if right >= ANSWERED_RIGHT * total:
+            answer = likely
+    stretch: list[tuple[float, float]] = []
+    offer = answer
+    for likely, _first, among, much in seen:
+        if likely >= answer:
+            continue
+        stretch.append((among, much))
+        while sum(part for _hit, part in stretch) > 0.1 * len(tries):
+            stretch.pop(0)
+        if (
+            sum(hit for hit, _part in stretch) < OFFERED_RIGHT * sum(part for _hit, part in stretch)
+            and len(stretch) > 20
+        ):
+            break
+        offer = likely
+    return Thresholds(round(answer, 4), round(offer, 4))
+
+
+def trial_of(tries: Sequence[Try], outside: Sequence[float], thresholds: Thresholds) -> Trial:
+    """The measure of a model. `tries` is not empty."""
+    n = len(tries)
+    right = [one.best[0] == one.intent_id for one in tries]
+    among = [one.intent_id in one.best for one in tries]
+    surest = sorted(range(n), key=lambda i: -tries[i].likely[0])[: max(n // 2, 1)]
+    bands = [band_of(one.likely[0], thresholds) for one in tries]
+    strange = [band_of(likely, thresholds) for likely in outside]
+    each: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for one, hit in zip(tries, right, strict=True):
+        each[str(one.intent_id)][0] += 1
+        each[str(one.intent_id)][1] += hit
+    confused = Counter((one.intent_id, one.best[0]) for one, hit in zip(tries, right, strict=True) if not hit)
+
+    def share(hits: Sequence[bool], band: Band | None = None) -> float:
+        chosen = [hit for hit, found in zip(hits, bands, strict=True) if band in (None, found)]
+        return round(sum(chosen) / len(chosen), 4) if chosen else 0.0
+
+    def part(found: Sequence[Band], band: Band) -> float:
+        return round(found.count(band) / len(found), 4) if found else 0.0
+
+    return Trial(
+        texts=n,
+        intents=len({one.intent_id for one in tries}),
+        top1=share(right),
+        top3=share(among),
+        half=round(sum(right[i] for i in surest) / len(surest), 4),
+        answered=part(bands, Band.ANSWER),
+        answered_right=share(right, Band.ANSWER),
+        offered=part(bands, Band.OFFER),
+        offered_right=share(among, Band.OFFER),
+        handed_over=part(bands, Band.HAND_OVER),
+        outside=len(outside),
+        outside_answered=part(strange, Band.ANSWER),
+        outside_handed_over=part(strange, Band.HAND_OVER),
+        each=dict(each),
+        confused=[[meant, taken, times] for (meant, taken), times in confused.most_common(30)],
+    )
+
+
+def within(moment: time, start: time, end: time) -> bool:
+    """Whether a wall-clock time lies in [start, end), which may pass midnight; equal ends mean never."""
+    if start <= end:
+        return start <= moment < end
+    return moment >= start or moment < end
+
+
+def bot_first(routing: Routing, in_hours: bool, free: int, waiting: int, most_waiting: int) -> bool:
+    """Whether the bot speaks before people do.
+
+    With mixed routing people come first within their hours, as long as somebody has room and no more than `most_waiting`
+    conversations wait; outside the hours the bot does. Human first lets the bot speak only when nobody is there to: outside the
+    hours.
+    """
+    match routing:
+        case Routing.BOT_FIRST:
+            return True
+        case Routing.HUMAN_FIRST:
+            return not in_hours
+        case _:
+            return not in_hours or free < 1 or waiting > most_waiting
