@@ -216,7 +216,9 @@ def test_a_given_up_event_is_tried_again_or_dropped(browse, db, queue_server, gi
     assert browse().post(f"{path}/drop").status_code == 302
     assert db.session.scalars(select(EventDelivery)).all() == []
     assert browse().post(f"{path}/drop").status_code == 404
-    said = db.session.scalars(select(AuditEntry.action).where(AuditEntry.object_kind == "event")).all()
+    said = db.session.scalars(
+        select(AuditEntry.action).where(AuditEntry.object_kind == "event").order_by(AuditEntry.id)
+    ).all()
     assert said == ["event_delivery.redriven", "event_delivery.redriven", "event_delivery.dropped"]
 
 

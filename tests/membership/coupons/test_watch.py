@@ -134,7 +134,8 @@ def test_many_are_frozen_freed_and_cleared_at_once(
     browser.post(path, data={"key": "d1", "act": "freeze"})
     states = [db.session.get_one(Coupon, c.id, populate_existing=True).state for c in coupons]
     assert states == [S.REDEEMED, S.FROZEN, S.FROZEN, S.FROZEN]
-    audited = db.session.scalars(select(AuditEntry.after).where(AuditEntry.action == "offer.coupons_frozen")).all()
+    frozen = select(AuditEntry.after).where(AuditEntry.action == "offer.coupons_frozen").order_by(AuditEntry.id)
+    audited = db.session.scalars(frozen).all()
     assert [entry["coupons"] for entry in audited] == [1, 2]
     browser.post(path, data={"key": "d1", "act": "unfreeze", "ids": [coupons[1].id]})
     assert db.session.get_one(Coupon, coupons[1].id, populate_existing=True).state == S.ISSUED
