@@ -226,11 +226,18 @@ def _write_statement() -> Any:
     )
 
 
-def publishing(event_type: type[Event], rows: str, **columns: str) -> str:
+def publishing(
+    event_type: type[Event],
+    rows: str,
+    now: str = "%(now)s::timestamptz",
+    subscribers: str = "%(subscribers)s::text[]",
+    **columns: str,
+) -> str:
     """Two common table expressions that publish an event for each row of another one, for a statement that writes many.
 
     `rows` names the other expression; a field of the event is its column of the same name, or what `columns` says. The
-    statement goes to the driver with the values `now` and `subscribers` (`subscribers_of` the event).
+    statement goes to the driver with the values `now` and `subscribers` (`subscribers_of` the event), unless these two say
+    in SQL where they come from.
     """
     _register_type(event_type)
     pairs = ", ".join(f"'{f.name}', {columns.get(f.name, f.name)}" for f in fields(event_type))
@@ -239,12 +246,12 @@ def publishing(event_type: type[Event], rows: str, **columns: str) -> str:
     return f"""
         published AS (
             INSERT INTO event (name, member_id, payload, occurred_at)
-            SELECT '{event_type.__name__}', {member}, jsonb_build_object({pairs}), %(now)s::timestamptz FROM {rows}
+            SELECT '{event_type.__name__}', {member}, jsonb_build_object({pairs}), {now} FROM {rows}
             RETURNING id, member_id
         ), told AS (
             INSERT INTO event_delivery (event_id, subscriber, due_at, attempts)
-            SELECT published.id, s.subscriber, %(now)s::timestamptz, 0
-            FROM published, unnest(%(subscribers)s::text[]) AS s (subscriber)
+            SELECT published.id, s.subscriber, {now}, 0
+            FROM published, unnest({subscribers}) AS s (subscriber)
             WHERE {_asked_for("s.subscriber", f"'{event_type.__name__}'", "published.member_id")}
         )"""  # noqa: S608
 

@@ -100,7 +100,7 @@ class Member(db.Model):
     nickname: Mapped[str] = mapped_column(default="")
     # Canonical E.164; the same text is an identity of the channel `phone`.
     phone: Mapped[str | None] = mapped_column(unique=True)
-    email: Mapped[str | None] = mapped_column(unique=True)
+    email: Mapped[str | None]
     birthday: Mapped[date | None]
     customer_type: Mapped[CustomerType | None]
     hobbies: Mapped[str] = mapped_column(default="")
@@ -131,7 +131,15 @@ class Member(db.Model):
         Index("ix_member_list_rank", "rank", text("id DESC"), postgresql_where=_LIVE),
         Index("ix_member_list_stage", "stage", text("id DESC"), postgresql_where=_LIVE),
         Index("ix_member_list_source", "source", text("id DESC"), postgresql_where=_LIVE),
-        Index("ix_member_list_value_label", "value_label", text("id DESC"), postgresql_where=_LIVE),
+        # Most records lack an e-mail address, a birthday and a value label at first, and what lacks them is in no index: whatever
+        # changes about a member, each index that has them is written again.
+        Index("uq_member_email_given", "email", unique=True, postgresql_where=text("email IS NOT NULL")),
+        Index(
+            "ix_member_list_value_label_given",
+            "value_label",
+            text("id DESC"),
+            postgresql_where=text("value_label IS NOT NULL AND merged_into_id IS NULL AND erased_at IS NULL"),
+        ),
         Index("ix_member_list_spend", text("spend DESC"), text("id DESC"), postgresql_where=_LIVE),
         Index("ix_member_list_value", text("value_index DESC"), text("id DESC"), postgresql_where=_LIVE),
         # Whoever never ordered sorts as if it had been very long ago; see `queries.LAST_ORDER`.
@@ -143,11 +151,11 @@ class Member(db.Model):
             postgresql_where=_LIVE,
         ),
         Index(
-            "ix_member_list_birthday",
+            "ix_member_list_birthday_given",
             text("EXTRACT(month FROM birthday)"),
             text("id DESC"),
             postgresql_include=["birthday"],
-            postgresql_where=_LIVE,
+            postgresql_where=text("birthday IS NOT NULL AND merged_into_id IS NULL AND erased_at IS NULL"),
         ),
         Index("ix_member_list_names", text(name_pieces()), postgresql_using="gin"),
         # The tail of a phone is what people at a counter know.

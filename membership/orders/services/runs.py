@@ -350,6 +350,10 @@ _OUTGROWN = text(
 )
 
 
+# A sample of nine thousand rows, a third of the usual one and a third of the time: it is the number of rows that matters here.
+_QUICKLY = text("SELECT set_config('lock_timeout', '1s', true), set_config('default_statistics_target', '30', true)")
+
+
 def _look_again() -> None:
     """Have the database count tables anew that have outgrown what it knows of them.
 
@@ -359,7 +363,7 @@ def _look_again() -> None:
     try:
         with transaction():
             for name in db.session.scalars(_OUTGROWN, {"names": list(_FILLED)}).all():
-                db.session.execute(text("SET LOCAL lock_timeout = '1s'"))
+                db.session.execute(_QUICKLY)
                 # The names are ours.
                 db.session.execute(text(f'ANALYZE "{name}" ({_FILLED[name]})'))
     except OperationalError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import TextClause, func, select, text
@@ -11,7 +12,7 @@ from sqlalchemy import TextClause, func, select, text
 from kernel import clock, shop
 from kernel.copying import among, array_of
 from kernel.db import db
-from kernel.events import publish_all
+from kernel.events import deliver_events, publishing, subscribers_of
 from membership.members.models import Member
 from membership.orders import services as orders
 from membership.orders.rules import AFTER_SALE, ARRIVED_STATES
@@ -190,8 +191,10 @@ _MOVING = """
 """
 
 
+@cache
 def _judging(moving: str) -> TextClause:
-    """Judge, write where members stand and what lies ahead of each, and note each change of rank."""
+    """Judge, write where members stand and what lies ahead of each, and note and publish each change of rank."""
+    told = publishing(TierChanged, "noted", now="CAST(:now AS timestamptz)", subscribers="CAST(:subscribers AS text[])")
     return text(
         STANDINGS  # noqa: S608 - its parts are constants
         + STEPPED
@@ -241,18 +244,17 @@ def _judging(moving: str) -> TextClause:
         """
         + moving
         + """
-        INSERT INTO tier_change (member_id, from_rank, to_rank, reason, spend, orders, policy_id, staff_id, at)
-        SELECT id, shown_before, shown,
-               COALESCE(why, CASE WHEN shown > shown_before THEN 'manual' ELSE 'manual_ended' END),
-               spend, orders, :policy, CAST(:staff AS bigint), :now
-        FROM judged WHERE shown <> shown_before ORDER BY id
-        RETURNING member_id, from_rank, to_rank, reason
-        """
+        , noted AS (
+            INSERT INTO tier_change (member_id, from_rank, to_rank, reason, spend, orders, policy_id, staff_id, at)
+            SELECT id, shown_before, shown,
+                   COALESCE(why, CASE WHEN shown > shown_before THEN 'manual' ELSE 'manual_ended' END),
+                   spend, orders, :policy, CAST(:staff AS bigint), :now
+            FROM judged WHERE shown <> shown_before ORDER BY id
+            RETURNING member_id, from_rank, to_rank, reason
+        ), """
+        + told
+        + " SELECT member_id, to_rank FROM noted"
     )
-
-
-_JUDGE = _judging(_MOVING)
-_JUDGE_ALONE = _judging("")
 
 
 def values_of(policy: rules.Policy, member_ids: Sequence[int] | None, now: datetime) -> dict[str, Any]:
@@ -286,16 +288,16 @@ def reassess(member_ids: Sequence[int] | None = None, staff_id: int | None = Non
     Set-wise, in the caller's transaction, with what lies ahead of each (`rules.outlook`). Publishes `TierChanged` for each.
     `rules.tier_for` is the same decision for one.
     """
-    return len(_reassess(_JUDGE, member_ids, staff_id))
+    return len(_reassess(_MOVING, member_ids, staff_id))
 
 
 @orders.ranks_of_buyers.fill
 def rank_buyers(member_ids: Sequence[int]) -> dict[int, int]:
     """As `reassess`, except that whoever asks writes the members' ranks: those that are another now, by member."""
-    return {row.member_id: row.to_rank for row in _reassess(_JUDGE_ALONE, member_ids, None)}
+    return {row.member_id: row.to_rank for row in _reassess("", member_ids, None)}
 
 
-def _reassess(statement: TextClause, member_ids: Sequence[int] | None, staff_id: int | None) -> Sequence[Any]:
+def _reassess(moving: str, member_ids: Sequence[int] | None, staff_id: int | None) -> Sequence[Any]:
     if member_ids is not None and not member_ids:
         return []
     policy = ensure_policy()
@@ -305,12 +307,11 @@ def _reassess(statement: TextClause, member_ids: Sequence[int] | None, staff_id:
         lock = lock.where(among(Member.id, sorted(member_ids), numbers=True))
     # Only the lock is wanted, not the ids.
     db.session.execute(select(func.count()).select_from(lock.subquery()))
-    values = values_of(policy, member_ids, clock.now()) | {"staff": staff_id}
-    rows = db.session.execute(statement, values).all()
-    publish_all(
-        TierChanged(member_id=row.member_id, from_rank=row.from_rank, to_rank=row.to_rank, reason=row.reason)
-        for row in rows
-    )
+    subscribers = subscribers_of(TierChanged)
+    values = values_of(policy, member_ids, clock.now()) | {"staff": staff_id, "subscribers": subscribers}
+    rows = db.session.execute(_judging(moving), values).all()
+    if rows and subscribers:
+        deliver_events.later()
     for held in db.session.identity_map.values():
         if isinstance(held, MemberTier) or (isinstance(held, Member) and rows):
             db.session.expire(held, ["rank"] if isinstance(held, Member) else None)
