@@ -7,8 +7,10 @@ from datetime import timedelta
 
 from sqlalchemy import select, text
 
+from community.groups import demo as groups_demo
 from community.groups import services as groups
 from community.groups.models import Group, GroupKind, GroupState
+from community.posts import demo as posts_demo
 from community.posts import services as posts
 from community.posts.models import PostKind
 from kernel import clock
@@ -48,6 +50,9 @@ def steps() -> Iterator[Step]:
     yield Step("groups", "Three groups with their members", 8, _make_groups)
     yield Step("gifts", "Gifts on their way", 2, _claim_gifts)
     yield Step("posts", "Posts and what members did with them", 5, _write_posts)
+    yield Step(
+        "groups.past", "A flash group that is over, a live one, and who no longer qualifies", 3, _give_groups_past
+    )
 
 
 def _manager_id() -> int | None:
@@ -120,6 +125,11 @@ def _make_groups(progress: Progress) -> None:
         progress((i + 1) / len(inside))
 
 
+def _give_groups_past(progress: Progress) -> None:
+    groups_demo.give_past(_manager_id())
+    progress(1.0)
+
+
 def _claim_gifts(progress: Progress) -> None:
     """Two in five have claimed the gift that waited in the group; some of the parcels are on their way or there."""
     waiting = list(
@@ -149,6 +159,8 @@ def _write_posts(progress: Progress) -> None:
         url, label = _shown(link)
         targets = everywhere if i % 2 == 0 else regular
         post = posts.write(posts.Draft(kind, title, body, picture, url, label, targets), author_id=manager)
+        if kind is PostKind.SURVEY:
+            posts.save_poll(post.id, posts.PollDraft(posts_demo.POLL))
         posts.publish_now(post.id)
         # Shown in the past, so that the feed and the calendar have a history.
         shown_at = clock.at(clock.today() - timedelta(days=days_ago), 20 - i)
@@ -172,6 +184,7 @@ def _write_posts(progress: Progress) -> None:
         author_id=manager,
     )
     posts.schedule(coming.id, clock.at(clock.today() + timedelta(days=1), 20))
+    posts_demo.talk(manager)
 
 
 def _react(post_id: int, group_ids: Sequence[int], linked: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from kernel import navigation
+from kernel import navigation, views
 from kernel.i18n import lazy_gettext as _l
 
 
@@ -15,4 +15,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
     navigation.add("groups", _l("Groups"), "groups_console.index", "groups.view", order=10)
+    navigation.add("groups", _l("Calendar of groups"), "groups_console.calendar", "groups.view", order=20)
+    navigation.add("groups", _l("Opening conditions"), "groups_console.opening", "groups.edit", order=90)
+    views.offer("groups", "groups_console.index", "groups.view")
     places.init()

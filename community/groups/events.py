@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from kernel.events import Event
 
@@ -29,6 +30,25 @@ class MemberLeftGroup(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemberMovedGroup(Event):
+    """A seat was given up for one in another group: by the member, or by staff (`reason` is `successor` or `drift`)."""
+
+    member_id: int
+    group_id: int
+    to_group_id: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberDrifted(Event):
+    """Somebody in a group no longer meets its rules, was told, and keeps the seat until `grace_until`."""
+
+    member_id: int
+    group_id: int
+    grace_until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemberQueued(Event):
     """The group was full; the member got a number on its waiting list."""
 
@@ -49,6 +69,15 @@ class MemberInvitedFromQueue(Event):
 @dataclass(frozen=True, kw_only=True)
 class GroupOpened(Event):
     group_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupCopied(Event):
+    """A group was made after another one. Rooms above copy what they keep of it, moved by `shift_seconds`."""
+
+    group_id: int
+    from_group_id: int
+    shift_seconds: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from kernel.i18n import lazy_gettext as _l
 from membership.members.rules import PhoneInvalid, canonical_phone
 
 from . import labels, rules
-from .models import Group, GroupKind
+from .models import Group, GroupKind, Platform
 from .services import GroupDraft
 
 DEMO_COVERS = ("demo/tea.webp", "demo/table.webp", "demo/shelf.webp", "demo/parcels.webp")
@@ -66,6 +66,9 @@ class GroupForm(Form):
     opens_at = LocalDateTimeField(_l("Opens"))
     closes_at = LocalDateTimeField(_l("Closes"))
     successor_id = SelectField(_l("Group offered when it closes"), coerce=int, default=0)
+    grace_days = IntegerField(
+        _l("Whoever no longer qualifies keeps the seat for"), [Optional(), NumberRange(0, 365)], default=14
+    )
     welcome_gift_id = SelectField(_l("Welcome gift"), coerce=int, default=0)
     open_to_new = BooleanField(_l("Let people join who are new to the shop, with their phone number alone"))
     mode = RadioField(
@@ -163,7 +166,8 @@ class GroupForm(Form):
             join_rule=rule,
             open_to_new=bool(self.open_to_new.data),
             welcome_gift_id=self.welcome_gift_id.data or None,
-            successor_id=(self.successor_id.data or None) if flash else None,
+            successor_id=(self.successor_id.data or None) if self.kind in (GroupKind.FLASH, GroupKind.VIP) else None,
+            grace_days=14 if self.grace_days.data is None else self.grace_days.data,
             owner_id=owner_id,
             cover=cover or (self.demo_cover.data if self.demo_cover.data in DEMO_COVERS else None),
         )
@@ -175,7 +179,7 @@ def values_of(group: Group) -> dict[str, Any]:
         name: getattr(group, name)
         for name in (
             "name", "intro", "announcement", "welcome_post", "capacity", "seats_each", "hold_minutes", "invite_hours",
-            "opens_at", "closes_at", "open_to_new",
+            "opens_at", "closes_at", "open_to_new", "grace_days",
         )
     }  # fmt: skip
     values["welcome_gift_id"] = group.welcome_gift_id or 0
@@ -194,11 +198,34 @@ def values_of(group: Group) -> dict[str, Any]:
     return values
 
 
+class CopyForm(Form):
+    """A group made after another one."""
+
+    name = StringField(_l("Name"), [DataRequired(), Length(max=40)], filters=[strip])
+    opens_at = LocalDateTimeField(_l("Opens"))
+    links = BooleanField(_l("Its links, with new addresses"), default=True)
+    sessions = BooleanField(_l("Its live sessions, moved by as much as the opening"), default=True)
+    coupons = BooleanField(_l("Its coupons, as drafts for the new group"), default=True)
+
+
+class OpeningForm(Form):
+    """What the shop has to have sold before it opens a group."""
+
+    on = BooleanField(_l("Ask for orders before a group can be announced or opened"))
+    orders = IntegerField(_l("At least"), [InputRequired(), NumberRange(1, 100_000)], default=30)
+    days = IntegerField(_l("In the last"), [InputRequired(), NumberRange(1, 365)], default=30)
+
+
 class LinkForm(Form):
     """A further join link."""
 
     name = StringField(_l("Name"), [DataRequired(), Length(max=40)], filters=[strip])
     source = StringField(_l("Source"), [DataRequired(), Length(max=40)], filters=[strip])
+    staff_id = SelectField(_l("Who invites"), coerce=int, default=0)
+
+    def __init__(self, staff: list[tuple[int, str]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.staff_id.choices = [(0, _("Nobody in particular")), *staff]
 
 
 class SessionForm(Form):
@@ -215,10 +242,89 @@ class SessionForm(Form):
             raise ValidationError(_("It ends after it starts."))
 
     def validate_watch_url(self, field: StringField) -> None:
-        if field.data and (urlsplit(field.data).scheme not in ("http", "https") or not urlsplit(field.data).netloc):
-            raise ValidationError(_("Write a whole address that begins with https:// or http://."))
+        whole_address(self, field)
 
     validate_replay_url = validate_watch_url
+
+
+def whole_address(form: Form, field: StringField) -> None:
+    """Refuse what is no web address."""
+    if field.data and (urlsplit(field.data).scheme not in ("http", "https") or not urlsplit(field.data).netloc):
+        raise ValidationError(_("Write a whole address that begins with https:// or http://."))
+
+
+class DropForm(Form):
+    """Something that shows while a session runs."""
+
+    title = StringField(_l("Title"), [DataRequired(), Length(max=40)], filters=[strip])
+    note = TextAreaField(_l("A sentence about it"), [Length(max=200)], filters=[strip])
+    minute = IntegerField(_l("Shows after"), [InputRequired(), NumberRange(0, 1440)], default=0)
+    offer_id = SelectField(_l("Coupon"), coerce=int, default=0)
+    url = StringField(_l("Or a link"), [Length(max=500), whole_address], filters=[strip])
+
+    def __init__(self, offers: list[tuple[int, str]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.offer_id.choices = [(0, _("None")), *offers]
+
+
+class OutsideCodeForm(Form):
+    """The picture of a group's QR code on another platform."""
+
+    platform = SelectField(
+        _l("Where it is"),
+        choices=[(key.value, label) for key, label in labels.PLATFORMS.items()],
+        default=Platform.WECOM,
+    )
+    name = StringField(_l("Name"), [DataRequired(), Length(max=40)], filters=[strip])
+    picture = FileField(_l("Picture of the code"))
+    expires_at = LocalDateTimeField(_l("Ends"))
+    seats = OptionalIntegerField(_l("Takes"), [Optional(), NumberRange(1, 100_000)])
+
+
+class RewardForm(Form):
+    """What a member gets for a friend."""
+
+    kind = SelectField(
+        _l("Reward"), choices=[("", _l("Nothing")), ("coupon", _l("A coupon")), ("points", _l("Points"))], default=""
+    )
+    offer_id = SelectField(_l("Coupon"), coerce=int, default=0)
+    points = OptionalIntegerField(_l("Points"))
+    after = RadioField(
+        _l("Given once the friend"),
+        choices=[("stay", _l("has stayed so long")), ("order", _l("has stayed so long and ordered"))],
+        default="stay",
+    )
+    days = IntegerField(_l("Days in the group"), [InputRequired(), NumberRange(0, 90)], default=7)
+    cap = IntegerField(
+        _l("Friends a member is rewarded for, at most"), [InputRequired(), NumberRange(1, 1_000)], default=10
+    )
+
+    def __init__(self, offers: list[tuple[int, str]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.offer_id.choices = [(0, _("None")), *offers]
+
+    def validate_offer_id(self, field: SelectField) -> None:
+        if self.kind.data == "coupon" and not field.data:
+            raise ValidationError(_("Choose which coupon it is."))
+
+    def validate_points(self, field: OptionalIntegerField) -> None:
+        if self.kind.data == "points" and not 1 <= (field.data or 0) <= 100_000:
+            raise ValidationError(_("Say how many points it is, 1 to 100,000."))
+
+    @property
+    def terms(self) -> rules.Reward | None:
+        """What was chosen, None for nothing."""
+        if not self.kind.data:
+            return None
+        coupon = self.kind.data == "coupon"
+        return rules.Reward(
+            self.kind.data,
+            self.offer_id.data or 0 if coupon else 0,
+            0 if coupon else self.points.data or 0,
+            self.after.data or "stay",
+            self.days.data or 0,
+            self.cap.data or 1,
+        )
 
 
 class RemoveForm(Form):

@@ -22,6 +22,28 @@ def keep_time() -> None:
             services.settle(group_id)
 
 
+@every(seconds=300)
+@job(own_transactions=True)
+def settle_friends() -> None:
+    """Judge the friends whose reward is due, each in a transaction of its own."""
+    with transaction():
+        due = services.due_rewards()
+    for reward_id in due:
+        with transaction():
+            services.settle_reward(reward_id)
+
+
+@every(seconds=1_800)
+@job(own_transactions=True)
+def find_drift() -> None:
+    """Find who no longer qualifies for the vip group they sit in, each group in a transaction of its own."""
+    with transaction():
+        groups = services.swept_groups()
+    for group_id in groups:
+        with transaction():
+            services.sweep(group_id)
+
+
 @every(seconds=30)
 @job(own_transactions=True)
 def remind_of_sessions() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kernel.events import describes
-from kernel.i18n import current_locale, ngettext
+from kernel.i18n import current_locale, day, ngettext
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.money import short_yuan, yuan
@@ -16,8 +16,17 @@ from membership.tiers import queries as tiers
 from membership.tiers import rules as tier_rules
 
 from . import queries, rules
-from .events import GroupClosed, GroupOpened, MemberInvitedFromQueue, MemberJoinedGroup, MemberLeftGroup, MemberQueued
-from .models import Group, GroupKind, GroupState, SeatRole, SeatState, WaitingState
+from .events import (
+    GroupClosed,
+    GroupOpened,
+    MemberDrifted,
+    MemberInvitedFromQueue,
+    MemberJoinedGroup,
+    MemberLeftGroup,
+    MemberMovedGroup,
+    MemberQueued,
+)
+from .models import DriftState, Group, GroupKind, GroupState, Platform, RewardState, SeatRole, SeatState, WaitingState
 
 KINDS = {
     GroupKind.FLASH: _l("Flash group"),
@@ -74,6 +83,40 @@ WAITING_STATES = {
     WaitingState.SEATED: _l("Seated"),
     WaitingState.LAPSED: _l("Lapsed"),
 }
+DRIFT_STATES = {
+    DriftState.GRACE: _l("Has time"),
+    DriftState.DUE: _l("To decide"),
+    DriftState.RECOVERED: _l("Qualifies again"),
+    DriftState.KEPT: _l("May stay"),
+    DriftState.MOVED: _l("Moved"),
+    DriftState.REMOVED: _l("Removed"),
+    DriftState.GONE: _l("Left by themselves"),
+    DriftState.UNDONE: _l("Taken back"),
+}
+PLATFORMS = {Platform.WECOM: _l("WeCom"), Platform.TAOBAO: _l("Taobao"), Platform.OTHER: _l("Elsewhere")}
+CODE_ALARMS = {
+    rules.CodeAlarm.NONE_LEFT: _l("No code lets anybody in any more"),
+    rules.CodeAlarm.ENDS_SOON: _l("The last code ends within two days"),
+    rules.CodeAlarm.NEARLY_FULL: _l("The last code is nearly full"),
+}
+REWARD_STATES = {
+    RewardState.WAITING: _l("Not due yet"),
+    RewardState.GIVEN: _l("Rewarded"),
+    RewardState.REFUSED: _l("Does not count"),
+    RewardState.LAPSED: _l("Lapsed"),
+}
+# Why a friend brought nothing.
+REWARD_REASONS = {
+    "self": _l("It is the same person."),
+    "device": _l("The friend came with a phone or browser that is known already."),
+    "phone": _l("The phone numbers follow one another."),
+    "address": _l("The friend has the same address."),
+    "network": _l("Many friends came from one place."),
+    "left": _l("The friend did not stay."),
+    "no_order": _l("The friend did not order in time."),
+    "cap": _l("The member had as many rewards as one may have."),
+    "nothing_left": _l("Nothing was left to give."),
+}
 ROLES = {SeatRole.OWNER: _l("Group owner"), SeatRole.ADMIN: _l("Group admin"), SeatRole.MEMBER: _l("Group member")}
 GROUNDS = {
     rules.Ground.LINK: _l("announcements carry no links; put the link into a post"),
@@ -83,6 +126,8 @@ GROUNDS = {
     rules.Ground.ELSEWHERE: _l("the platform forbids leading its customers elsewhere"),
     rules.Ground.SUPERLATIVE: _l("advertising law forbids superlatives"),
 }
+# What stands on the calendar of groups.
+MOMENTS = {"opens": _l("Opens"), "closes": _l("Closes")}
 MODES = {"all": _l("All of these"), "any": _l("One of these is enough")}
 
 
@@ -165,6 +210,28 @@ def misses_sentence(group: Group, misses: Sequence[rules.Miss], member: Member |
     return (" " if current_locale() == "en" else "").join(parts)
 
 
+def reward_sentence(terms: rules.Reward, offer: str = "") -> str:
+    """`100 points for each friend who stays 7 days`."""
+    what = (
+        _("“%(offer)s”", offer=offer)
+        if terms.kind == "coupon"
+        else ngettext("%(num)s point", "%(num)s points", terms.points)
+    )
+    if terms.after == "order":
+        return ngettext(
+            "%(what)s for each friend who stays %(num)s day and orders",
+            "%(what)s for each friend who stays %(num)s days and orders",
+            terms.days,
+            what=what,
+        )
+    return ngettext(
+        "%(what)s for each friend who stays %(num)s day",
+        "%(what)s for each friend who stays %(num)s days",
+        terms.days,
+        what=what,
+    )
+
+
 # ── The timeline ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -192,6 +259,24 @@ def left(event: MemberLeftGroup) -> str:
         return str(_("Left the group “%(group)s”", group=_name(event.group_id)))
     return str(
         _("Was removed from the group “%(group)s”: %(reason)s", group=_name(event.group_id), reason=event.reason)
+    )
+
+
+@describes(MemberMovedGroup)
+def moved(event: MemberMovedGroup) -> str:
+    return str(
+        _("Moved from the group “%(group)s” to “%(to)s”", group=_name(event.group_id), to=_name(event.to_group_id))
+    )
+
+
+@describes(MemberDrifted)
+def drifted(event: MemberDrifted) -> str:
+    return str(
+        _(
+            "No longer meets the rules of “%(group)s”; the seat is kept until %(until)s",
+            group=_name(event.group_id),
+            until=day(event.grace_until),
+        )
     )
 
 
@@ -223,6 +308,8 @@ SOURCES = {
     "waiting-list": _l("the waiting list"),
     "call": _l("a call-back"),
     "successor": _l("the group before"),
+    "moved": _l("another group of the shop"),
+    "friend": _l("a friend"),
     "group-page": _l("the group's page"),
     "console": _l("the console"),
     "demo": _l("the demo shop"),

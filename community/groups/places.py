@@ -20,7 +20,7 @@ from membership.members.models import Member
 from membership.tiers import queries as tiers
 from membership.tiers.queries import GroupPlace
 
-from . import labels, queries
+from . import labels, queries, services
 from .models import GroupState
 
 
@@ -62,6 +62,21 @@ def brief_tasks() -> list[Task]:
         text = _("“%(group)s” closes within a day", group=group.name)
         about = _("Nothing follows it yet: choose the group that goes on.") if group.successor_id is None else ""
         found.append(Task(80 if about else 60, text, url, _("Look at it"), "bolt", about))
+    for group, alarm in services.alarms():
+        text = _("“%(group)s”: %(alarm)s", group=group.name, alarm=labels.CODE_ALARMS[alarm])
+        url = url_for("groups_console.codes", group_id=group.id)
+        found.append(Task(78, text, url, _("Put a new code there"), "qrcode"))
+    for group, count in services.count_due():
+        text = ngettext(
+            "%(num)s person in “%(group)s” no longer qualifies",
+            "%(num)s people in “%(group)s” no longer qualify",
+            count,
+            group=group.name,
+        )
+        url = url_for("groups_console.standing", group_id=group.id)
+        found.append(
+            Task(72, text, url, _("Decide"), "crown", _("Their time is over: let them stay, move or remove them."))
+        )
     for group in queries.with_waiting_list():
         text = ngettext(
             "%(num)s person waits for a seat in “%(group)s”",

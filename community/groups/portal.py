@@ -8,12 +8,13 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import clock, visitors
+from kernel import clock, links, visitors
 from kernel.auth import member_only, public
 from kernel.db import keep_refused
 from kernel.errors import NotFound
 from kernel.http import client_address
 from kernel.i18n import gettext as _
+from membership.coupons import labels as coupon_labels
 from membership.gifts import services as gifts
 from membership.members import queries as members
 from membership.members import services as member_services
@@ -21,7 +22,7 @@ from membership.members.models import Member
 
 from . import labels, queries, rules, services
 from .forms import JoinForm, NewcomerForm
-from .models import Group, JoinLink
+from .models import FriendLink, Group, GroupKind, JoinLink
 from .services import Page, Way
 
 bp = APIBlueprint("groups_portal", __name__, template_folder="templates", enable_openapi=False)
@@ -55,6 +56,8 @@ def _group_page(group: Group) -> Any:
 
 def _seat(group: Group, member: Member, way: Way, form: JoinForm, together: bool = False) -> Any:
     """Do the tap, bind this browser, and go on to the group's page."""
+    if way.friend is not None:
+        services.note_friend(way.friend, group, member.id)
     if request.form.get("enrol") == "1":
         member_services.enrol(member.id, way.source)
     taken = services.enter(group, member, way, form.password.data or "", bool(form.marketing.data), together)
@@ -160,14 +163,46 @@ def link(token: str) -> Any:
 @public("a public way into a group")
 def follow(token: str) -> Any:
     found, group = services.link_of(token)
-    way, member = _way_of(found), _visitor()
-    here = url_for(".follow", token=token)
+    return _follow(group, _way_of(found), url_for(".follow", token=token))
+
+
+def _follow(group: Group, way: Way, here: str) -> Any:
+    """The tap of somebody who came by a public link or by a friend's."""
+    member = _visitor()
     if member is None:
         return _newcomer(group, way, here)
     form = JoinForm()
     if (kept_out := _kept_out(group, member, way, form)) is not None:
         return _show(kept_out[0], form, here, kept_out[1], visit="", here=here)
     return _seat(group, member, way, form)
+
+
+# ── A friend's link ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@bp.get("/f/<token>")
+@public("a member's link for friends")
+def friend(token: str) -> Any:
+    found, group = services.friend_link_of(token)
+    if request.method == "GET" and "prefetch" not in request.headers.get("Sec-Purpose", ""):
+        services.note_friend_opening(found)
+    door = services.look(group, _visitor(), _way_of_friend(found))
+    if door.page is Page.INSIDE:
+        return redirect(url_for(".show", public_id=group.public_id))
+    form = NewcomerForm(formdata=None) if door.page is Page.WHO else JoinForm(formdata=None)
+    here = url_for(".follow_friend", token=token)
+    return _show(door, form, here, visit=services.new_visit(), here=request.path, masked_name=services.masked_name)
+
+
+@bp.post("/f/<token>")
+@public("a member's link for friends")
+def follow_friend(token: str) -> Any:
+    found, group = services.friend_link_of(token)
+    return _follow(group, _way_of_friend(found), url_for(".follow_friend", token=token))
+
+
+def _way_of_friend(link: FriendLink) -> Way:
+    return Way("friend", inviter_id=link.member_id, friend=link)
 
 
 def _newcomer(group: Group, way: Way, here: str) -> Any:
@@ -208,6 +243,7 @@ def show(public_id: str) -> Any:
         return _show(door, JoinForm(formdata=None), url_for(".join", public_id=public_id), was_in=was_in)
     services.note_visit(door.seat, clock.now())
     gift = services.waiting_gift(group, member.id)
+    drift = services.find_drift(door.seat.id) if group.kind is GroupKind.VIP else None
     return render_template(
         "groups/group.html",
         door=door,
@@ -215,6 +251,15 @@ def show(public_id: str) -> Any:
         member=member,
         seat=door.seat,
         gift=gift,
+        drift=drift,
+        terms=rules.Reward.read(group.reward),
+        elsewhere=services.seen_code(group, member.id) is not None or services.has_codes(group),
+        drops=services.running_drops(group, member.id) if group.kind is GroupKind.LIVE else [],
+        replay=services.last_replay(group.id) if group.kind is GroupKind.LIVE else None,
+        coupons=services.shown_coupons(group, member.id),
+        coupon_token=lambda offer: links.make("group.coupon", offer.id, group.id),
+        coupon_labels=coupon_labels,
+        lacks=services.lacks(group, member) if drift else [],
         gift_path=gifts.path_of(gift[0]) if gift else None,
         sub_group=queries.sub_group_number(door.seat),
         people=queries.taken_seats(group),
@@ -232,6 +277,93 @@ def join(public_id: str) -> Any:
     if (kept_out := _kept_out(group, member, way, form)) is not None:
         return _show(kept_out[0], form, url_for(".join", public_id=public_id), kept_out[1], was_in=False)
     return _seat(group, member, way, form)
+
+
+@bp.post("/groups/<public_id>/move-on")
+@member_only()
+def move_on(public_id: str) -> Any:
+    group, member = queries.get_by_public_id(public_id), _me()
+    taken = services.move_on(group, member)
+    successor = queries.get_group(queries.get_by_public_id(public_id).successor_id or 0)
+    if isinstance(taken, services.Joined):
+        flash(_("You have moved on. Welcome to “%(group)s”.", group=successor.name), "positive")
+    return _group_page(successor)
+
+
+@bp.post("/groups/<public_id>/coupons/<token>")
+@member_only()
+def claim_coupon(public_id: str, token: str) -> Any:
+    group, member = _inside(public_id)
+    offer_id, group_id = links.read("group.coupon", token)
+    if int(group_id) != group.id:
+        raise NotFound
+    return _claimed(services.claim_coupon(group, int(offer_id), member.id), public_id)
+
+
+@bp.post("/groups/<public_id>/drops/<token>")
+@member_only()
+def claim_drop(public_id: str, token: str) -> Any:
+    group, member = _inside(public_id)
+    return _claimed(services.claim_drop(group, token, member.id), public_id)
+
+
+def _inside(public_id: str) -> tuple[Group, Member]:
+    """The group of an address and the member of this browser, who must sit in it. Refuses with `NotAMember`."""
+    group, member = queries.get_by_public_id(public_id), _me()
+    if not queries.in_group(member.id, group.id):
+        raise rules.NotAMember
+    return group, member
+
+
+def _claimed(claimed: Any, public_id: str) -> Any:
+    flash(_("The coupon is yours.") if claimed.fresh else _("The coupon is yours already."), "positive")
+    return redirect(url_for(".show", public_id=public_id, _anchor="benefits"), 303)
+
+
+@bp.post("/groups/<public_id>/elsewhere")
+@member_only()
+def show_code(public_id: str) -> Any:
+    group, member = _inside(public_id)
+    services.show_code(group, member.id)
+    return redirect(url_for(".elsewhere", public_id=public_id), 303)
+
+
+@bp.get("/groups/<public_id>/elsewhere")
+@member_only()
+def elsewhere(public_id: str) -> Any:
+    group, member = _inside(public_id)
+    code = services.seen_code(group, member.id)
+    if code is None:
+        raise rules.NoCodeLeft
+    return render_template("groups/elsewhere.html", group=group, code=code, labels=labels)
+
+
+@bp.get("/groups/<public_id>/friends")
+@member_only()
+def friends(public_id: str) -> Any:
+    group, member = _inside(public_id)
+    found, terms = services.find_friend_link(group.id, member.id), rules.Reward.read(group.reward)
+    address = links.absolute(url_for(".friend", token=found.token)) if found and found.revoked_at is None else None
+    return render_template(
+        "groups/friends.html",
+        group=group,
+        link=found,
+        address=address,
+        code=links.qr_svg(address) if address else None,
+        terms=terms,
+        reward=labels.reward_sentence(terms, services.offer_name(terms)) if terms else "",
+        rewards=services.rewards_of(group.id, member.id),
+        masked_name=services.masked_name,
+        labels=labels,
+    )
+
+
+@bp.post("/groups/<public_id>/friends")
+@member_only()
+def make_friend_link(public_id: str) -> Any:
+    group, member = _inside(public_id)
+    services.make_friend_link(group, member.id)
+    return redirect(url_for(".friends", public_id=public_id), 303)
 
 
 @bp.post("/groups/<public_id>/leave")

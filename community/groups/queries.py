@@ -306,6 +306,42 @@ def taken_seats(group: Group) -> int:
     return max(0, group.seated - (held or 0))
 
 
+def models(limit: int = 12) -> Sequence[Group]:
+    """Groups to copy: templates first, then those that closed last, then the others by age."""
+    return db.session.scalars(
+        select(Group)
+        .order_by(Group.template.desc(), func.coalesce(Group.closed_at, Group.created_at).desc(), Group.id.desc())
+        .limit(limit)
+    ).all()
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something on the calendar of groups: `what` is `opens`, `closes` or `session`."""
+
+    at: datetime
+    what: str
+    group: Group
+    title: str = ""
+
+
+def calendar(since: datetime, until: datetime) -> list[Moment]:
+    """What opens, closes and goes live in an interval `[since, until)`, in its order; archived groups too, drafts as planned."""
+    found: list[Moment] = []
+    opened, closed = func.coalesce(Group.opened_at, Group.opens_at), func.coalesce(Group.closed_at, Group.closes_at)
+    for at, what in ((opened, "opens"), (closed, "closes")):
+        rows = db.session.execute(select(at, Group).where(at >= since, at < until).limit(1_000))
+        found += [Moment(row[0], what, row[1]) for row in rows]
+    sessions = db.session.execute(
+        select(LiveSession, Group)
+        .join(Group, Group.id == LiveSession.group_id)
+        .where(LiveSession.starts_at >= since, LiveSession.starts_at < until)
+        .limit(1_000)
+    )
+    found += [Moment(session.starts_at, "session", group, session.title) for session, group in sessions]
+    return sorted(found, key=lambda moment: (moment.at, moment.group.id, moment.what))
+
+
 # ── The console's lists ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -7,13 +7,13 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from kernel.errors import Refusal
 from kernel.i18n import lazy_gettext as _l
 
-from .models import GroupKind, GroupState
+from .models import DriftState, GroupKind, GroupState, OutsideCode
 
 # So many sub-groups are opened at most, and so many seats: what the seat book keeps in sight at once.
 MOST_SUB_GROUPS = 200
@@ -141,6 +141,50 @@ class NotAMember(Refusal):
     icon = "door-exit"
 
 
+class StillInGrace(Refusal):
+    title = _l("They still have time")
+    label = _l(
+        "Nobody of these can be moved or removed yet: the time that they were given is not over. Nothing was changed."
+    )
+
+
+class NothingFollows(Refusal):
+    title = _l("Nothing to move on to")
+    label = _l("The group that was to follow is not open. You can still read this one; nothing was changed.")
+    icon = "clock-off"
+
+
+class DropOver(Refusal):
+    status = 410
+    title = _l("The live session is over")
+    label = _l("This was only there while the session ran. The next one brings something new.")
+    icon = "clock-off"
+
+
+class NoCodeLeft(Refusal):
+    title = _l("No code to show now")
+    label = _l(
+        "The shop is about to put a new one here. Please look again tomorrow; your seat in this group stays yours."
+    )
+    icon = "qrcode"
+
+
+class NotEnoughOrders(Refusal):
+    title = _l("The shop cannot open a group yet")
+    label = _l(
+        "Opening a group asks for %(needed)s orders in %(days)s days. There were %(found)s: %(missing)s more, or switch the "
+        "condition off under Groups, Opening conditions. Nothing was changed."
+    )
+    icon = "lock"
+
+
+class NoSuccessor(Refusal):
+    title = _l("No group to move them to")
+    label = _l(
+        "Choose under Rules and settings which group people are moved to, and see that it is open. Nothing was changed."
+    )
+
+
 # ── The clock and the states ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -169,6 +213,19 @@ ACTS: dict[GroupState, tuple[GroupState, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What a shop has to have sold before it opens a group; platforms ask for 30 orders in 30 days."""
+
+    on: bool = False
+    orders: int = 30
+    days: int = 30
+
+    def missing(self, found: int) -> int:
+        """How many orders more it takes, 0 when none or when the condition is off."""
+        return max(0, self.orders - found) if self.on else 0
+
+
 def entry_refusal(state: GroupState, keeps_seat: bool) -> Refusal | None:
     """Why nobody may take a seat in a group of this state, or None.
 
@@ -183,6 +240,119 @@ def entry_refusal(state: GroupState, keeps_seat: bool) -> Refusal | None:
             return GroupNotOpenYet()
         case _:
             return GroupClosed()
+
+
+# ── Codes of groups elsewhere ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def usable_code(code: OutsideCode, now: datetime) -> bool:
+    """Whether a code elsewhere still lets people in."""
+    return code.retired_at is None and (code.expires_at is None or code.expires_at > now)
+
+
+def code_for_newcomers(codes: Sequence[OutsideCode], now: datetime) -> OutsideCode | None:
+    """The code that the next person is shown: the first that still lets people in and is not full; None when none is."""
+    free = (c for c in codes if usable_code(c, now) and (c.seats is None or c.shown < c.seats))
+    return min(free, key=lambda code: (code.position, code.id), default=None)
+
+
+class CodeAlarm(enum.StrEnum):
+    """What is about to go wrong with the codes of a group."""
+
+    NONE_LEFT = "none_left"
+    ENDS_SOON = "ends_soon"
+    NEARLY_FULL = "nearly_full"
+
+
+ALARM_BEFORE = timedelta(days=2)
+ALARM_PERCENT = 90
+
+
+def code_alarm(codes: Sequence[OutsideCode], now: datetime) -> CodeAlarm | None:
+    """Why staff have to see to the codes of a group: none is left, or the last good one ends or fills up soon."""
+    current = [c for c in codes if c.retired_at is None]
+    if not current:
+        return None
+    free = [c for c in current if usable_code(c, now) and (c.seats is None or c.shown < c.seats)]
+    if not free:
+        return CodeAlarm.NONE_LEFT
+    if all(c.expires_at is not None and c.expires_at <= now + ALARM_BEFORE for c in free):
+        return CodeAlarm.ENDS_SOON
+    if all(c.seats is not None and c.shown * 100 >= c.seats * ALARM_PERCENT for c in free):
+        return CodeAlarm.NEARLY_FULL
+    return None
+
+
+# ── Friends who bring friends ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Farming(enum.StrEnum):
+    """What makes a friend look like somebody whom the member made up."""
+
+    SELF = "self"
+    DEVICE = "device"
+    PHONE = "phone"
+    ADDRESS = "address"
+    NETWORK = "network"
+
+
+# From one network address (a household, an office) so many friends of one member count.
+FRIENDS_A_NETWORK = 5
+# A friend who has not met the condition by then does not any more.
+REWARD_ENDS = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What a member gets for a friend: a coupon of an offer, or points; after `days` in the group, or after an order."""
+
+    kind: str
+    offer_id: int = 0
+    points: int = 0
+    after: str = "stay"
+    days: int = 7
+    cap: int = 10
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Reward | None:
+        """The terms as a group keeps them, None where it gives nothing."""
+        return cls(**said) if said.get("kind") else None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What tells people apart: keyed hashes of network and device, the phone, the address without its spaces."""
+
+    member_id: int
+    network: str | None = None
+    device: str | None = None
+    phone: str | None = None
+    address: str = ""
+
+
+def _row_of(phone: str | None) -> str | None:
+    """All but the last three digits: numbers that were bought in a row share it."""
+    return phone[:-3] if phone and len(phone) > 6 else None
+
+
+def farming(inviter: Trace, friend: Trace, others: Sequence[Trace]) -> Farming | None:
+    """Why a friend does not count, or None. `others` are the friends of the same member who count or wait, without this one.
+
+    One phone in the family is nobody's crime, yet it is not a new friend; a network is shared by whole houses, so only the
+    sixth friend from it is refused.
+    """
+    if friend.member_id == inviter.member_id:
+        return Farming.SELF
+    known = [inviter, *others]
+    if friend.device is not None and any(one.device == friend.device for one in known):
+        return Farming.DEVICE
+    if (row := _row_of(friend.phone)) is not None and any(_row_of(one.phone) == row for one in known):
+        return Farming.PHONE
+    if len(friend.address) > 5 and any(one.address == friend.address for one in known):
+        return Farming.ADDRESS
+    if friend.network is not None and sum(one.network == friend.network for one in others) >= FRIENDS_A_NETWORK:
+        return Farming.NETWORK
+    return None
 
 
 # ── Sub-groups ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -286,6 +456,46 @@ def rule_mistakes(kind: GroupKind, join_rule: Mapping[str, Any]) -> list[str]:
     kinds = {rule["kind"] for rule in join_rule.get("rules", ())}
     wanted = {GroupKind.VIP: "tier", GroupKind.INTEREST: "tag"}.get(kind)
     return [wanted] if wanted and wanted not in kinds else []
+
+
+# Rules that can be looked at again at any time. A password or an invitation was asked for once, at the door.
+LASTING = ("enrolled", "tier", "spend", "orders", "product", "tag")
+
+
+def lasting_rules(kind: GroupKind, join_rule: Mapping[str, Any]) -> tuple[str, list[Mapping[str, Any]]]:
+    """The mode and the rules that people inside have to go on meeting; none where a password alone was enough to come in."""
+    mode, rules = rules_of(kind, join_rule)
+    lasting = [rule for rule in rules if rule["kind"] in LASTING]
+    if mode == "any" and len(lasting) < len(rules):
+        return mode, []
+    return mode, lasting
+
+
+def drifted(facts: Facts, kind: GroupKind, join_rule: Mapping[str, Any]) -> list[Miss]:
+    """What somebody inside lacks of the rules that last; nothing while they still qualify."""
+    mode, rules = lasting_rules(kind, join_rule)
+    misses = [miss for rule in rules if (miss := missed(facts, rule)) is not None]
+    return [] if mode == "any" and len(misses) < len(rules) else misses
+
+
+def drift_state_at(state: DriftState, grace_until: datetime, now: datetime) -> DriftState:
+    """What the clock has made of somebody's time to qualify again: it is over at `grace_until`, sweep or not."""
+    return DriftState.DUE if state is DriftState.GRACE and grace_until <= now else state
+
+
+# From which states of a drift which others are reached. What is decided stays, but a move or removal can be undone.
+DRIFT_STEPS: dict[DriftState, tuple[DriftState, ...]] = {
+    DriftState.GRACE: (DriftState.DUE, DriftState.RECOVERED, DriftState.KEPT, DriftState.GONE),
+    DriftState.DUE: (
+        DriftState.RECOVERED, DriftState.KEPT, DriftState.MOVED, DriftState.REMOVED, DriftState.GONE,
+    ),
+    DriftState.MOVED: (DriftState.UNDONE,),
+    DriftState.REMOVED: (DriftState.UNDONE,),
+    DriftState.RECOVERED: (),
+    DriftState.KEPT: (),
+    DriftState.GONE: (),
+    DriftState.UNDONE: (),
+}  # fmt: skip
 
 
 # ── Announcements ───────────────────────────────────────────────────────────────────────────────────────────────────

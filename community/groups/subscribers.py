@@ -6,7 +6,8 @@ from kernel.events import subscribe
 from membership.members import services as members
 
 from . import queries, services
-from .events import MemberJoinedGroup
+from .events import GroupClosed, MemberJoinedGroup
+from .models import GroupKind
 
 
 @subscribe(MemberJoinedGroup)
@@ -16,3 +17,11 @@ def welcome_member(event: MemberJoinedGroup) -> None:
     if group is not None and queries.in_group(event.member_id, event.group_id):
         services.welcome(group, event.member_id, event.source)
     members.revalue([event.member_id])
+
+
+@subscribe(GroupClosed)
+def tell_what_follows(event: GroupClosed) -> None:
+    """Tell the people of a flash group where it goes on."""
+    group = queries.find_group(event.group_id)
+    if group is not None and group.kind is GroupKind.FLASH:
+        services.tell_what_follows(group)

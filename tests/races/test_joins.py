@@ -119,6 +119,29 @@ def test_joining_and_leaving_at_once_passes_nobody_over(shop: WebShop, crowd: li
     assert counters(shop, group_id) == (SEATS, 120, 150)
 
 
+def test_moving_on_at_once_leaves_everybody_in_one_place(shop: WebShop, crowd: list[Visitor]) -> None:
+    """A hundred people of a group that has closed tap twice for fifty seats in the one that follows (S1, S2)."""
+    after_id, _page, _link = make_group(shop)
+    flash_id, page, _link = make_group(shop, capacity=100, seats_each=50)
+    assert shop.app is not None
+    movers = crowd[:100]
+    with shop.app.test_request_context(), transaction():
+        services.join_many(flash_id, [v.member_id for v in movers])
+    with shop.app.test_request_context(), transaction():
+        flash = db.session.get_one(Group, flash_id)
+        flash.successor_id = after_id
+        services.change_state(flash, GroupState.CLOSED)
+    answers = shop.volley([v.post(f"{page}/move-on") for v in movers for _ in range(2)])
+    # Whoever has moved is told by the second tap that they are here no more; whoever waits is told their number twice.
+    assert statuses(answers) == {303: 150, 404: 50}
+    moved, waiting, numbers = people(shop, after_id)
+    stayed, nobody, _numbers = people(shop, flash_id)
+    assert (len(moved), len(set(moved)), numbers) == (SEATS, SEATS, list(range(1, 51)))
+    assert sorted(stayed) == sorted(waiting)
+    assert sorted(moved + stayed) == sorted(v.member_id for v in movers)
+    assert (counters(shop, after_id), counters(shop, flash_id)[0], nobody) == ((SEATS, 50, 50), 50, [])
+
+
 def test_without_the_guard_the_same_round_seats_too_many() -> None:
     os.environ["SIYU_TEST_TEETH"] = "1"
     try:

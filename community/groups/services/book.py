@@ -27,7 +27,7 @@ from kernel.i18n import gettext as _
 from kernel.notices import Notice, NoticeWritten
 
 from .. import rules
-from ..events import MemberInvitedFromQueue, MemberJoinedGroup, MemberLeftGroup, MemberQueued
+from ..events import MemberInvitedFromQueue, MemberJoinedGroup, MemberLeftGroup, MemberMovedGroup, MemberQueued
 from ..models import GroupState, SeatState
 
 # Not the stronger FOR UPDATE: rows that only point at a group, such as posts, need not wait for its seats.
@@ -348,6 +348,17 @@ class Book:
             self._run(LAPSE_INVITATIONS, groups=[seat.group.id], members=[seat.member_id], now=self.now)
         elif state is not SeatState.MOVED:
             self._events.append(MemberLeftGroup(member_id=seat.member_id, group_id=seat.group.id, reason=reason))
+
+    def move(self, seat: _Seat, to_group_id: int, reason: str) -> None:
+        """End a stay for one in another group, which is asked for apart."""
+        taken = seat.state is SeatState.TAKEN
+        self.end(seat, SeatState.MOVED if taken else SeatState.LAPSED, reason)
+        if taken:
+            self._events.append(
+                MemberMovedGroup(
+                    member_id=seat.member_id, group_id=seat.group.id, to_group_id=to_group_id, reason=reason
+                )
+            )
 
     def leave_queue(self, group_id: int, member_id: int) -> bool:
         """Give up a number on the waiting list; whether there was one."""

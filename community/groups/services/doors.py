@@ -18,7 +18,7 @@ from membership.members.models import Member
 from membership.members.rules import masked_phone
 
 from .. import queries, rules
-from ..models import Group, GroupState, JoinLink, LiveSession, Seat
+from ..models import FriendLink, Group, GroupState, JoinLink, LiveSession, Seat
 from .entry import Way, misses
 from .invitations import Invitation
 
@@ -200,6 +200,25 @@ def _count(
 
 
 openings: GroupCommit[int, None] = GroupCommit("openings", _count)
+
+COUNT_FRIEND_OPENINGS = text(COUNT_OPENINGS.text.replace("join_link", "friend_link"))
+
+
+def _count_friends(
+    connection: Connection, items: Sequence[int], more: Callable[[Callable[[int], bool]], list[int]] | None = None
+) -> list[None]:
+    link_ids = [*items, *more(lambda _link: True)] if more is not None else list(items)
+    connection.execute(COUNT_FRIEND_OPENINGS, {"ids": link_ids})
+    return [None] * len(link_ids)
+
+
+friend_openings: GroupCommit[int, None] = GroupCommit("friend-openings", _count_friends)
+
+
+def note_friend_opening(link: FriendLink) -> None:
+    """Count that a member's link was opened, as `note_opening` does."""
+    with suppress(WriterBusy):
+        friend_openings.submit(link.id, timeout=1.0)
 
 
 def note_opening(link: JoinLink) -> None:

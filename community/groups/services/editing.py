@@ -44,6 +44,7 @@ class GroupDraft:
     welcome_gift_id: int | None = None
     successor_id: int | None = None
     owner_id: int | None = None
+    grace_days: int = 14
     cover: str | None = None
 
 

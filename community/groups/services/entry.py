@@ -13,6 +13,7 @@ from sqlalchemy import exists, select
 from kernel import clock
 from kernel.db import db
 from kernel.i18n import gettext as _
+from kernel.ports import Port
 from membership.gifts import services as gifts
 from membership.gifts.models import GiftClaim
 from membership.limits import services as limits
@@ -26,7 +27,7 @@ from membership.orders.models import Order, OrderLine
 from membership.orders.rules import PAID_STATES
 
 from .. import labels, queries, rules
-from ..models import Group, JoinLink
+from ..models import FriendLink, Group, JoinLink
 from . import seats
 
 # The version of the words beside the box, kept with the consent.
@@ -45,6 +46,7 @@ class Way:
     inviter_id: int | None = None
     staff_id: int | None = None
     link: JoinLink | None = None
+    friend: FriendLink | None = None
     invited: bool = False
 
 
@@ -116,14 +118,20 @@ def note_wrong_password(group: Group, network: str) -> None:
     identify.note_wrong_guess(f"group:{group.id}", network)
 
 
+# Higher rooms refuse here whom they keep out of every group.
+before_entering: Port[[int], None] = Port("groups.before_entering")
+
+
 def enter(
     group: Group, member: Member, way: Way, password: str = "", marketing: bool = False, together: bool = False
 ) -> seats.Joined | seats.Waiting:
     """The one tap: a seat or a number, enrolment, the consent as ticked, and the welcome.
 
     Double taps, two tabs and the back button end in the same seat. `together` is for a member whom this very transaction
-    made. Refuses with `NotQualified` and as `seats.join` does; then nothing was written.
+    made. Refuses with `NotQualified`, as `seats.join` does, and as higher rooms do (`before_entering`); then nothing was
+    written.
     """
+    before_entering.call(member.id)
     found = misses(member, group, way, password)
     if found:
         if refusal := rules.entry_refusal(queries.state_of(group), keeps_seat=False):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select, update
 
 from kernel import audit, clock
@@ -12,6 +14,7 @@ from kernel.i18n import gettext as _
 from .. import queries, rules
 from ..events import GroupClosed, GroupOpened
 from ..models import Group, GroupState
+from . import opening
 from .book import Book
 
 
@@ -50,11 +53,14 @@ def change_state(group: Group, to: GroupState) -> None:
     """Announce, open, pause, go on, close or archive a group by hand.
 
     Opening and going on invites from the waiting list; closing ends holds, invitations and the waiting list, and tells
-    those who waited. Refuses with `Moved` when the present state, by the clock, does not lead there.
+    those who waited. Refuses with `Moved` when the present state, by the clock, does not lead there, and a draft with
+    `NotEnoughOrders` while the shop has not sold what it takes to open a group.
     """
     present = queries.state_of(group)
     if to not in rules.ACTS[present] and not (present is GroupState.CLOSED and to is GroupState.CLOSED):
         raise rules.Moved
+    if present is GroupState.DRAFT and to in (GroupState.WARM_UP, GroupState.OPEN):
+        opening.refuse_early()
     if present is GroupState.CLOSED and group.state is not GroupState.CLOSED:
         close_by_clock(group)
         if to is GroupState.CLOSED:
@@ -72,6 +78,34 @@ def change_state(group: Group, to: GroupState) -> None:
         publish(GroupOpened(group_id=group.id))
     if to is GroupState.CLOSED:
         publish(GroupClosed(group_id=group.id))
+
+
+def unarchive(group: Group) -> None:
+    """Bring a group back from the archive, closed as it was. Refuses with `Moved` when it is not there."""
+    moved = changed(
+        db.session.execute(
+            update(Group)
+            .where(Group.id == group.id, Group.state == GroupState.ARCHIVED)
+            .values(state=GroupState.CLOSED)
+            .execution_options(synchronize_session=False)
+        )
+    )
+    if not moved:
+        raise rules.Moved
+    db.session.expire_all()
+    audit.record("group.unarchived", "group", group.id)
+
+
+def change_many(group_ids: Sequence[int], to: GroupState) -> tuple[int, int]:
+    """Pause, let go on, or archive many groups; how many were, and how many are in a state that does not lead there."""
+    done = 0
+    for group in db.session.scalars(select(Group).where(Group.id.in_(group_ids)).order_by(Group.id)).all():
+        if to in rules.ACTS[queries.state_of(group)] and (
+            to is not GroupState.OPEN or group.state is GroupState.PAUSED
+        ):
+            change_state(group, to)
+            done += 1
+    return done, len(set(group_ids)) - done
 
 
 def open_by_clock(group: Group) -> None:

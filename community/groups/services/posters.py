@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from kernel import links, shop
 from kernel.i18n import ROOT
 from kernel.i18n import gettext as _
+from kernel.staff import services as staff_services
 
 from .. import labels
 from ..models import Group, JoinLink
@@ -122,7 +123,9 @@ def poster(group: Group, link: JoinLink) -> bytes:
     bottom = SIZE[1] - MARGIN - QR_SIDE
     sheet.paste(square, (MARGIN, bottom))
     x = MARGIN + QR_SIDE + 48
-    for offset, (words, size, colour) in enumerate(((_("Scan to join"), 48, INK), (shop.shop_name(), 36, QUIET))):
+    invites = staff_services.names([link.staff_id]).get(link.staff_id) if link.staff_id else None
+    lowest = _("%(name)s of %(shop)s invites you", name=invites, shop=shop.shop_name()) if invites else shop.shop_name()
+    for offset, (words, size, colour) in enumerate(((_("Scan to join"), 48, INK), (lowest, 36, QUIET))):
         for line in _lines(draw, _drawable(str(words)), size, SIZE[0] - x - MARGIN, 2):
             draw.text((x, bottom + QR_SIDE // 2 - 60 + 84 * offset), line, font=_font(size), fill=colour)
     buffer = io.BytesIO()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from kernel import audit, clock, links
@@ -14,16 +13,17 @@ from kernel.errors import InputInvalid, NotFound
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import attachment, capped_count, csv_response, keyset
+from kernel.staff import services as staff_services
 from membership.members import queries as members
 from membership.members.rules import masked_phone
 from membership.tiers.rules import RANKS
 
-from . import labels, queries, rules, services
-from .forms import AnnouncementForm, GroupForm, LinkForm, RemoveForm, SessionForm, values_of
-from .models import Group, GroupKind, GroupState, Seat, SeatRole, SeatState, Waiting
-from .queries import GroupFilter
+from .. import labels, queries, rules, services
+from ..forms import AnnouncementForm, GroupForm, LinkForm, RemoveForm, values_of
+from ..models import Group, GroupKind, GroupState, Seat, SeatRole, SeatState, Waiting
+from ..queries import GroupFilter
+from . import bp
 
-bp = APIBlueprint("groups_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
 PAGE = 50
 
 
@@ -145,7 +145,7 @@ def _kind() -> GroupKind | None:
 def new() -> Any:
     kind = _kind()
     if kind is None:
-        return render_template("groups/new.html", labels=labels)
+        return render_template("groups/new.html", labels=labels, models=queries.models())
     return _edit_page(_form(kind, formdata=None, demo_cover="demo/tea.webp"), kind, None)
 
 
@@ -232,7 +232,7 @@ def change_state(group_id: int) -> Any:
 # ── One group ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _frame(group: Group, tab: str) -> dict[str, Any]:
+def frame_of(group: Group, tab: str) -> dict[str, Any]:
     """What every tab of a group shows around itself."""
     state = queries.state_of(group)
     return {
@@ -252,7 +252,7 @@ def _show(group: Group, form: AnnouncementForm) -> str:
     address = links.absolute(f"/j/{shown.token}") if shown else None
     return render_template(
         "groups/show.html",
-        **_frame(group, "feed"),
+        **frame_of(group, "feed"),
         form=form,
         link=shown,
         address=address,
@@ -292,7 +292,7 @@ def _people_page(group: Group) -> str:
         chips.append(("sub-group", str(number), _("Sub-group %(number)s", number=number)))
     return render_template(
         "groups/people.html",
-        **_frame(group, "members"),
+        **frame_of(group, "members"),
         page=page,
         count=capped_count(statement),
         seats=state,
@@ -374,7 +374,7 @@ def waiting_list(group_id: int) -> Any:
     statement = queries.waiting_list(group.id)
     return render_template(
         "groups/waiting_list.html",
-        **_frame(group, "waiting"),
+        **frame_of(group, "waiting"),
         page=keyset(statement, [Waiting.number], request.args.get("cursor"), PAGE),
         count=capped_count(statement),
     )
@@ -383,11 +383,17 @@ def waiting_list(group_id: int) -> Any:
 # ── Links ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _link_form(**values: Any) -> LinkForm:
+    here = [(person.id, person.name) for person in staff_services.everyone() if person.disabled_at is None]
+    return LinkForm(here, **values)
+
+
 def _links_page(group: Group, form: LinkForm, status: int = 200) -> Any:
     return render_template(
         "groups/links.html",
-        **_frame(group, "links"),
+        **frame_of(group, "links"),
         form=form,
+        colleagues=staff_services.names(),
         join_links=queries.links_of(group.id),
         absolute=links.absolute,
         font=services.chinese_font(),
@@ -397,16 +403,16 @@ def _links_page(group: Group, form: LinkForm, status: int = 200) -> Any:
 @bp.get("/groups/<int:group_id>/links")
 @staff("groups.view")
 def join_links(group_id: int) -> Any:
-    return _links_page(queries.get_group(group_id), LinkForm(formdata=None))
+    return _links_page(queries.get_group(group_id), _link_form(formdata=None))
 
 
 @bp.post("/groups/<int:group_id>/links")
 @staff("groups.edit")
 def add_link(group_id: int) -> Any:
-    group, form = queries.get_group(group_id), LinkForm()
+    group, form = queries.get_group(group_id), _link_form()
     if not form.validate():
         return _links_page(group, form, 422)
-    services.add_link(group, form.name.data or "", form.source.data or "", acting_staff().id)
+    services.add_link(group, form.name.data or "", form.source.data or "", form.staff_id.data or None)
     flash(_("The link leads in from now on."), "positive")
     return redirect(url_for(".join_links", group_id=group_id), 303)
 
@@ -446,70 +452,6 @@ def link_png(group_id: int, link_id: int) -> Any:
 def link_poster(group_id: int, link_id: int) -> Any:
     link = services.get_link(group_id, link_id)
     return attachment(services.poster(queries.get_group(group_id), link), "image/png", f"group-{group_id}-poster.png")
-
-
-# ── Live sessions ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _sessions_page(group: Group, form: SessionForm, editing: Any = None, status: int = 200) -> Any:
-    return render_template(
-        "groups/sessions.html",
-        **_frame(group, "sessions"),
-        form=form,
-        editing=editing,
-        sessions=queries.sessions_of(group.id),
-        now=clock.now(),
-    ), status
-
-
-@bp.get("/groups/<int:group_id>/sessions")
-@staff("groups.view")
-def sessions(group_id: int) -> Any:
-    return _sessions_page(queries.get_group(group_id), SessionForm(formdata=None))
-
-
-@bp.post("/groups/<int:group_id>/sessions")
-@staff("groups.edit")
-def add_session(group_id: int) -> Any:
-    return _save_session(queries.get_group(group_id), None)
-
-
-@bp.get("/groups/<int:group_id>/sessions/<int:session_id>")
-@staff("groups.edit")
-def edit_session(group_id: int, session_id: int) -> Any:
-    session = services.get_session(group_id, session_id)
-    return _sessions_page(queries.get_group(group_id), SessionForm(formdata=None, obj=session), session)
-
-
-@bp.post("/groups/<int:group_id>/sessions/<int:session_id>")
-@staff("groups.edit")
-def edit_session_post(group_id: int, session_id: int) -> Any:
-    return _save_session(queries.get_group(group_id), services.get_session(group_id, session_id))
-
-
-def _save_session(group: Group, session: Any) -> Any:
-    form = SessionForm()
-    if not form.validate() or form.starts_at.data is None or form.ends_at.data is None:
-        return _sessions_page(group, form, session, 422)
-    services.save_session(
-        group,
-        session,
-        form.title.data or "",
-        form.starts_at.data,
-        form.ends_at.data,
-        form.watch_url.data or "",
-        form.replay_url.data or "",
-    )
-    flash(_("Saved. People in the group are reminded a day and ten minutes before."), "positive")
-    return redirect(url_for(".sessions", group_id=group.id), 303)
-
-
-@bp.post("/groups/<int:group_id>/sessions/<int:session_id>/delete")
-@staff("groups.edit")
-def delete_session(group_id: int, session_id: int) -> Any:
-    services.delete_session(services.get_session(group_id, session_id))
-    flash(_("The session is off the plan."), "positive")
-    return redirect(url_for(".sessions", group_id=group_id), 303)
 
 
 # ── Inviting a member ───────────────────────────────────────────────────────────────────────────────────────────────
