@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -28,6 +29,7 @@ from .shelves import (
     Refused,
     Shelf,
     Stale,
+    Version,
     coupons_held,
     insert_coupons,
     living,
@@ -78,13 +80,53 @@ def plain(wishes: Sequence[Claim], shelves: dict[int, Shelf]) -> bool:
 
     Then nobody's coupons need be looked up first: one each is what the unique key holds, and there is enough for all.
     """
-    for offer_id, number in Counter(wish.offer_id for wish in wishes).items():
+    for offer_id, number in Counter([wish.offer_id for wish in wishes]).items():
         shelf = shelves.get(offer_id)
         if shelf is None or shelf.row.per_member != 1 or shelf.capped:
             return False
         if any(left is not None and left < number for left in (shelf.left, shelf.left_today)):
             return False
-    return all(refusal_of(wish, shelves[wish.offer_id]) is None for wish in wishes)
+        # Closed is closed for everybody; that is asked once.
+        if rules.refusal_of(shelf.row, shelf.now) is not None:
+            return False
+    return all(_qualified(wish, shelves[wish.offer_id].version) for wish in wishes)
+
+
+def _qualified(wish: Claim, version: Version) -> bool:
+    """Whether tier and group let an open offer's claim through, and it means the first coupon."""
+    return (
+        (wish.ordinal is None or wish.ordinal == 1)
+        and wish.rank >= version.min_rank
+        and (version.group_id is None or (wish.group_id == version.group_id and wish.in_group))
+    )
+
+
+def give_all(
+    connection: Connection, items: Sequence[Claim], shelves: dict[int, Shelf], now: datetime
+) -> dict[int, Outcome]:
+    """Grant a `plain` batch as it stands, without looking up who has what: the outcomes by the items' places, of those that
+    met no coupon and no record that is merged or erased.
+    """
+    # Of two wishes of one member the first is granted; the other meets that coupon.
+    wanted: dict[tuple[int, int], tuple[int, Coupon]] = {}
+    for i, claim in enumerate(items):
+        key = claim.offer_id, claim.member_id
+        if key not in wanted:
+            coupon = Coupon(claim.offer_id, 0, claim.member_id, 1, codes.fresh(), claim.source, None, claim.trace)
+            shelves[claim.offer_id].take(coupon)
+            wanted[key] = i, coupon
+    insert_coupons(connection, [coupon for _, coupon in wanted.values()], now, "claimed")
+    outcomes: dict[int, Outcome] = {}
+    bindings = []
+    for i, coupon in wanted.values():
+        if coupon.id:
+            outcomes[i] = Claimed(coupon.id, coupon.code, True)
+            if (browser := items[i].browser) is not None:
+                bindings.append((browser, coupon.member_id))
+        else:
+            shelves[coupon.offer_id].put_back()
+    visitors.write(connection, bindings)
+    return outcomes
 
 
 def take_counters(connection: Connection, coupon: Coupon, shelf: Shelf, person: str | None) -> Refused | None:
@@ -121,11 +163,11 @@ def run_batch(connection: Connection, items: Sequence[Claim], more: More[Claim] 
     now = clock.now()
     shelves = locked(connection, [item.offer_id for item in items], now)
     items = [*items, *more(lambda late: late.offer_id in shelves)]
-    outcomes: dict[int, Outcome] = {}
-    todo = list(range(len(items)))
-    trusting = plain(items, shelves)
+    outcomes = give_all(connection, items, shelves, now) if plain(items, shelves) else {}
+    # Who has met a coupon that is there already is judged on what they have, like everybody where there is more to judge.
+    todo = [i for i in range(len(items)) if i not in outcomes]
     while todo:
-        held = {} if trusting else coupons_held(connection, shelves, [items[i].member_id for i in todo])
+        held = coupons_held(connection, shelves, [items[i].member_id for i in todo])
         found: dict[int, Coupon] = {}
         fresh: dict[int, int] = {}
         for i in todo:
@@ -153,7 +195,6 @@ def run_batch(connection: Connection, items: Sequence[Claim], more: More[Claim] 
                 outcomes[i] = Claimed(coupon.id, coupon.code, fresh.get(id(coupon)) == i)
         missed = [i for i in found if i not in outcomes]
         if missed:
-            trusting = False
             for coupon in (found[i] for i in fresh.values()):
                 if not coupon.id:
                     shelves[coupon.offer_id].put_back()

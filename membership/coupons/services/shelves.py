@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 import psycopg
@@ -147,15 +148,14 @@ WRITE = f"""
     WITH living AS MATERIALIZED ({LIVING}), fresh AS (
         INSERT INTO coupon (offer_id, version_id, member_id, code, state, ordinal, grant_key, source,
                             network, device, usable_from, usable_until, issued_at)
-        SELECT q.offer_id, q.version_id, q.member_id, q.code, 'issued', q.ordinal, q.grant_key, q.source,
-               q.network, q.device, q.usable_from, q.usable_until, %(now)s::timestamptz
-        FROM unnest(%(offers)s::bigint[], %(versions)s::bigint[], %(members)s::bigint[], %(codes)s::text[],
-                    %(ordinals)s::bigint[], %(keys)s::text[], %(sources)s::text[], %(networks)s::text[],
-                    %(devices)s::text[], %(froms)s::timestamptz[], %(untils)s::timestamptz[])
-             WITH ORDINALITY
-             AS q (offer_id, version_id, member_id, code, ordinal, grant_key, source, network, device, usable_from,
-                   usable_until, position)
+        SELECT q.offer_id, terms.version_id, q.member_id, q.code, 'issued', q.ordinal, q.grant_key, q.source,
+               q.network, q.device, terms.usable_from, terms.usable_until, %(now)s::timestamptz
+        FROM unnest(%(offers)s::bigint[], %(members)s::bigint[], %(codes)s::text[], %(ordinals)s::bigint[], %(keys)s::text[],
+                    %(sources)s::text[], %(networks)s::text[], %(devices)s::text[])
+             WITH ORDINALITY AS q (offer_id, member_id, code, ordinal, grant_key, source, network, device, position)
              JOIN living ON living.id = q.member_id
+             JOIN unnest(%(shelves)s::bigint[], %(versions)s::bigint[], %(froms)s::timestamptz[], %(untils)s::timestamptz[])
+             AS terms (offer_id, version_id, usable_from, usable_until) ON terms.offer_id = q.offer_id
         ORDER BY q.position
         ON CONFLICT DO NOTHING
         RETURNING id, offer_id, member_id, ordinal, source
@@ -168,9 +168,23 @@ WRITE = f"""
             claimed_on = %(today)s::date
         FROM (SELECT offer_id, count(*) AS n FROM fresh GROUP BY offer_id) AS f
         WHERE offer.id = f.offer_id
-    ), {events.publishing(CouponClaimed, "fresh", coupon_id="id")}
+    ), -- publishing
     SELECT offer_id, member_id, ordinal, id FROM fresh
 """  # noqa: S608
+
+# Without a target every unique index is probed before a row goes in, and what is put there is marked as a try first.
+ANY_CONFLICT, OF_OWNER = "ON CONFLICT DO NOTHING", "ON CONFLICT (offer_id, member_id, ordinal) DO NOTHING"
+
+
+@cache
+def complete(statement: str, keyed: bool) -> str:
+    """`WRITE` with the part that publishes: only once the program runs is it known who listens to what, and to a subscriber
+    whom nobody asked for nothing is written. Coupons without a key (not `keyed`) can meet nothing but one of their owner's.
+    """
+    if not keyed:
+        statement = statement.replace(ANY_CONFLICT, OF_OWNER)
+    return statement.replace("-- publishing", events.publishing(CouponClaimed, "fresh", coupon_id="id"))
+
 
 _versions: dict[int, Version] = {}
 
@@ -285,31 +299,58 @@ def insert_coupons(connection: Connection, coupons: Sequence[Coupon], now: datet
     """Insert coupons with their first event, count them on their offers, publish, and return those really inserted.
 
     Not inserted is what somebody has already, and what would be of a record that is merged or erased (`living`).
+    Coupons of one offer share its version and the interval in which they can be used.
     """
     if not coupons:
         return []
-    rows = rows_of(
-        driver_of(connection),
-        WRITE,
+    terms = {c.offer_id: c for c in coupons}
+    keyed = any(c.grant_key is not None for c in coupons)
+    rows = driver_of(connection).execute(
+        complete(WRITE, keyed),
         {
             "now": now,
             "today": clock.local(now).date(),
             "reason": reason,
-            "offers": [c.offer_id for c in coupons],
-            "versions": [c.version_id for c in coupons],
-            "members": [c.member_id for c in coupons],
-            "codes": [c.code for c in coupons],
-            "ordinals": [c.ordinal for c in coupons],
-            "keys": [c.grant_key for c in coupons],
-            "sources": [c.source for c in coupons],
-            "networks": [c.trace.network for c in coupons],
-            "devices": [c.trace.device for c in coupons],
-            "froms": [c.usable_from for c in coupons],
-            "untils": [c.usable_until for c in coupons],
-            "subscribers": events.subscribers_of(CouponClaimed),
+            "shelves": _numbers(terms),
+            "versions": _numbers([c.version_id for c in terms.values()]),
+            "froms": _words([_instant(c.usable_from) for c in terms.values()]),
+            "untils": _words([_instant(c.usable_until) for c in terms.values()]),
+            "offers": _numbers([c.offer_id for c in coupons]),
+            "members": _numbers([c.member_id for c in coupons]),
+            "codes": _words([c.code for c in coupons]),
+            "ordinals": _numbers([c.ordinal for c in coupons]),
+            "keys": _words([c.grant_key for c in coupons]),
+            "sources": _words([c.source for c in coupons]),
+            "networks": _words([c.trace.network for c in coupons]),
+            "devices": _words([c.trace.device for c in coupons]),
+            "subscribers": _words(events.subscribers_of(CouponClaimed)),
         },
+        prepare=True,
     )
-    ids = {tuple(row[:3]): row[3] for row in rows}
+    ids = {row[:3]: row[3] for row in rows.fetchall()}
     for coupon in coupons:
         coupon.id = ids.get((coupon.offer_id, coupon.member_id, coupon.ordinal), 0)
     return [coupon for coupon in coupons if coupon.id]
+
+
+# Lists go as the text of an array: written by the driver value by value they would cost more than the rest of a batch.
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _words(values: Iterable[str | None]) -> str:
+    return "{" + ",".join([_word(value) for value in values]) + "}"
+
+
+def _word(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    if not value.isalnum():
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
+
+
+def _instant(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from kernel.events import EventRecord
+from kernel.events import EventDelivery, EventRecord
 from kernel.i18n import forced_locale
 from membership.coupons import rules, services
 from membership.coupons.models import Coupon, CouponEvent, CouponState, Offer, OfferState
-from membership.coupons.services import claims
+from membership.coupons.services import claims, shelves
 
 
 def claimed(db: Any, offer: Offer) -> int:
@@ -212,6 +212,35 @@ def test_a_batch_judges_each_of_its_items(db: Any, make_member: Callable, make_o
     assert kinds == [True, True, False, True, rules.OfferPaused, rules.SoldOut, True, rules.TooLate]
     assert outcomes[0][:2] == outcomes[2][:2]
     assert (claimed(db, hot), claimed(db, other), claimed(db, paused)) == (2, 2, 0)
+
+
+def test_a_crowd_writes_no_delivery_to_whom_nobody_asked_for(
+    db: Any, make_member: Callable, make_offer: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would be a job of its own; the condition on other programs must hold on the way of a claim too."""
+    offer = make_offer()
+    for _ in range(3):
+        services.claim(offer.id, make_member().id)
+    assert db.session.scalar(select(func.count()).select_from(EventDelivery)) == 0
+    # Without the condition there is one each.
+    monkeypatch.setattr("kernel.events._CONDITIONS", {})
+    shelves.complete.cache_clear()
+    try:
+        services.claim(offer.id, make_member().id)
+    finally:
+        shelves.complete.cache_clear()
+    assert db.session.scalar(select(func.count()).select_from(EventDelivery)) == 1
+
+
+def test_what_a_crowd_brings_is_written_as_it_was_said(db: Any, make_member: Callable, make_offer: Callable) -> None:
+    """Sources go to the database as the text of a list; whatever is in them stays what it is."""
+    offer = make_offer()
+    said = ['a "b" \\ c', "{x,y}", "NULL", "", "裙子, 30%", "ok"]
+    people = [make_member() for _ in said]
+    batch = [claims.Claim(offer.id, p.id, 0, None, False, s) for p, s in zip(people, said, strict=True)]
+    outcomes = claims.run_batch(db.session.connection(), batch)
+    assert all(isinstance(o, claims.Claimed) and o.fresh for o in outcomes)
+    assert [db.session.get_one(Coupon, o.coupon_id).source for o in outcomes] == said  # type: ignore[union-attr]
 
 
 def test_a_batch_may_be_run_again_after_its_commit(db: Any, make_member: Callable, make_offer: Callable) -> None:
