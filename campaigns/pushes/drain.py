@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from campaigns.channels import registry
 from campaigns.channels import rules as channel_rules
@@ -244,7 +244,6 @@ class Sending:
         self.turn = turn
         self.troubled = work.troubled
         self.sent_any = False
-        self.seen = 0
 
     def run(self) -> None:
         due: datetime | None = None
@@ -279,7 +278,6 @@ class Sending:
         if claim.looked_at == 0:
             self.put_back(wanted)
             return False
-        self.seen = claim.seen
         self.put_back(wanted - len(rows))
         messages, attempts = self.rendered(rows)
         if work.adapter.abilities.transactional:
@@ -369,7 +367,7 @@ class Sending:
             batch = messages[start : start + size]
             with transaction():
                 ledger.fence(self.held, self.work.hold)
-                going = ledger.intend(self.work.run_id, [m.delivery_id for m in batch], self.work.intent, self.seen)
+                going = ledger.intend(self.work.run_id, [m.delivery_id for m in batch], self.work.intent)
                 self.work.adapter.submit([m for m in batch if m.delivery_id in going])
                 dropped = self.fall_out([m for m in batch if m.delivery_id not in going])
                 ledger.fence(self.held, self.work.hold, accepted=len(going), unsent=dropped)
@@ -394,52 +392,54 @@ class Sending:
         handed: dict[int, Outcome] = {}
         at = 0
         try:
-            while at < len(messages) and self.work.quiet_until() is None and time.monotonic() < self.until:
-                batch = messages[at : at + size]
-                at += len(batch)
-                with transaction():
-                    going = self.step(handed, attempts, state, batch)
-                handed = {}
-                if not going:
-                    continue
-                began = time.monotonic()
-                outcomes = self.call(going)
-                channels.note_call(self.work.account_id, going, outcomes, time.monotonic() - began)
-                handed = {m.delivery_id: o for m, o in zip(going, outcomes, strict=True)}
-                self.judge(outcomes)
-                if able.gradual:
-                    size = rules.next_batch(size, time.monotonic() - began, able.batch_size)
+            with ledger.at_once() as connection:
+                while at < len(messages) and self.work.quiet_until() is None and time.monotonic() < self.until:
+                    batch = messages[at : at + size]
+                    at += len(batch)
+                    going = self.step(connection, handed, attempts, state, batch)
+                    # From here on it is written down, whatever becomes of the next batch.
+                    handed = {}
+                    left = [m for m in batch if m.delivery_id not in going]
+                    if left:
+                        batch = [m for m in batch if m.delivery_id in going]
+                    if batch:
+                        began = time.monotonic()
+                        outcomes = self.call(batch)
+                        took = time.monotonic() - began
+                        channels.note_call(self.work.account_id, batch, outcomes, took)
+                        handed = {m.delivery_id: o for m, o in zip(batch, outcomes, strict=True)}
+                        self.judge(outcomes)
+                        if able.gradual:
+                            size = rules.next_batch(size, took, able.batch_size)
+                    # Only now: those who may go are not to wait, in doubt, for those who may not.
+                    if left:
+                        self.drop(left)
         finally:
             with transaction():
                 self.note(handed, attempts, state)
 
     def step(
-        self, handed: dict[int, Outcome], attempts: dict[int, int], state: DeliveryState, batch: Sequence[Message]
-    ) -> list[Message]:
-        """The outcomes of one batch and the intent of the next."""
-        if teeth("no-intent") or any(o.status is not Status.ACCEPTED for o in handed.values()):
-            self.note(handed, attempts, state)
-            return self.intend(batch)
-        accepted = {i: o.provider_id for i, o in handed.items()}
+        self,
+        connection: Connection | None,
+        handed: dict[int, Outcome],
+        attempts: dict[int, int],
+        state: DeliveryState,
+        batch: Sequence[Message],
+    ) -> set[int]:
+        """Commit the outcomes of one batch and the intent of the next; returns the deliveries that may go now."""
         ids = [m.delivery_id for m in batch]
-        going = ledger.step(self.held, self.work.hold, self.work.basis, accepted, ids, self.seen)
-        return self.let_through(batch, going)
+        if teeth("no-intent") or any(o.status is not Status.ACCEPTED for o in handed.values()):
+            with transaction():
+                self.note(handed, attempts, state)
+                return set(ids) if teeth("no-intent") else ledger.intend(self.work.run_id, ids, self.work.intent)
+        accepted = {i: o.provider_id for i, o in handed.items()}
+        return ledger.step(connection, self.held, self.work.hold, self.work.basis, accepted, ids)
 
-    def intend(self, batch: Sequence[Message]) -> list[Message]:
-        if teeth("no-intent"):
-            return list(batch)
-        return self.let_through(
-            batch, ledger.intend(self.work.run_id, [m.delivery_id for m in batch], self.work.intent, self.seen)
-        )
-
-    def let_through(self, batch: Sequence[Message], going: set[int]) -> list[Message]:
-        """The messages of a batch that may go; the others come to their end."""
-        if len(going) == len(batch):
-            return list(batch)
-        dropped = self.fall_out([m for m in batch if m.delivery_id not in going])
-        if dropped:
-            ledger.fence(self.held, self.work.hold, unsent=dropped)
-        return [m for m in batch if m.delivery_id in going]
+    def drop(self, left: Sequence[Message]) -> None:
+        """Bring those of a batch to their end that were not let through."""
+        with transaction():
+            ledger.fence(self.held, self.work.hold)
+            ledger.fence(self.held, self.work.hold, unsent=self.fall_out(left))
 
     def fall_out(self, batch: Sequence[Message]) -> int:
         """Deliveries that were claimed and then not let through: the run stands still, or the member has said no."""

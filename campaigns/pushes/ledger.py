@@ -7,7 +7,8 @@ that comes back too late, the reaper and the console's buttons apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -15,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Connection,
     Date,
     Integer,
     LargeBinary,
@@ -38,7 +40,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from campaigns.audiences import queries as audiences
 from campaigns.audiences import rules as audience_rules
@@ -46,7 +48,7 @@ from campaigns.channels import queries as channel_queries
 from campaigns.channels import services as channels
 from campaigns.channels.models import ContactClass
 from kernel import clock
-from kernel.db import UtcDateTime, changed, db
+from kernel.db import UtcDateTime, changed, db, transaction
 from membership.members import queries as members
 from membership.members.models import Consent, Contact, Member, Purpose
 from membership.orders.models import Order
@@ -474,8 +476,6 @@ def claim_statement(basis: Basis, competing: bool = False) -> Any:
     )
 
 
-CONSENTS_IN_FLIGHT = 200
-_LATEST_CONSENT = select(func.max(Consent.id))
 _END = (
     update(_delivery)
     .where(Delivery.id == func.any(_ids), Delivery.state == bindparam("from_state", type_=Delivery.state.type))
@@ -508,11 +508,10 @@ def end(ids: Sequence[int], since: DeliveryState, to: DeliveryState, reason: str
 
 @dataclass(frozen=True)
 class Claim:
-    """What a claim found: who may be written to now, out of how many, and the latest consent that was looked at."""
+    """What a claim found: who may be written to now, out of how many."""
 
     rows: list[Claimed]
     looked_at: int
-    seen: int
 
 
 def claim(
@@ -532,8 +531,6 @@ def claim(
     """
     fence(held, hold)
     now = clock.now()
-    # Rows that are written meanwhile may come to light with somewhat lower numbers.
-    seen = max((db.session.scalar(_LATEST_CONSENT) or 0) - CONSENTS_IN_FLIGHT, 0)
     found = db.session.execute(
         statement,
         {**held.place, "now": now, "wanted": wanted, "bought_since": bought_since},
@@ -579,7 +576,6 @@ def claim(
             for row in free
         ],
         len(found),
-        seen,
     )
 
 
@@ -599,29 +595,29 @@ def attach_coupons(given: Mapping[int, int]) -> None:
 
 
 def _still_may_go(basis: Basis) -> list[Any]:
-    """Conditions on `delivery`: claimed, the run runs, and the member has not said no since the claim.
+    """Conditions on `delivery`: claimed, the run runs, and the member's last word is not a no by now.
 
-    Consent is append-only and was judged at the claim, so that only rows written since then have to be looked at. The run
-    is asked once and on its own: joined, it would tempt the planner to read the whole run's index for each batch.
+    The word is looked up member by member in the index that answers without the rows, so that one plan serves however many
+    words come in. The run is asked once and on its own: joined, it would tempt the planner to read the whole run's index
+    for each batch.
     """
-    # The last of the words written since: whoever took a no back may go.
-    recent = (
-        select(Consent.member_id, Consent.granted)
+    last_word = (
+        select(Consent.granted)
         .where(
-            Consent.id > bindparam("seen", type_=BigInteger),
+            Consent.member_id == _delivery.c.member_id,
             Consent.channel == basis.contact,
             Consent.purpose == basis.purpose,
         )
-        .ext(distinct_on(Consent.member_id))
-        .order_by(Consent.member_id, Consent.id.desc())
-        .subquery("recent")
+        .order_by(Consent.id.desc())
+        .limit(1)
+        .correlate(_delivery)
+        .scalar_subquery()
     )
-    said_no = select(recent.c.member_id).where(recent.c.granted.is_(False))
     return [
         _delivery.c.id == func.any(bindparam("next_ids", type_=ARRAY(BigInteger))),
         _delivery.c.state == DeliveryState.CLAIMED,
         exists().where(_run.c.id == bindparam("of_run"), _run.c.state == RunState.RUNNING),
-        _delivery.c.member_id.not_in(said_no),
+        last_word.is_not(false()),
     ]
 
 
@@ -634,9 +630,9 @@ def intent_statement(basis: Basis, to: DeliveryState) -> Any:
     return update(_delivery).where(*_still_may_go(basis)).values(**values).returning(_delivery.c.id)
 
 
-def intend(run_id: int, ids: Sequence[int], statement: Any, seen: int) -> set[int]:
-    """Carry an intent statement out; its answer is what may be handed over now. `seen` is from the claim."""
-    values = {"of_run": run_id, "next_ids": list(ids), "seen": seen, "moment": clock.now()}
+def intend(run_id: int, ids: Sequence[int], statement: Any) -> set[int]:
+    """Carry an intent statement out; its answer is what may be handed over now."""
+    values = {"of_run": run_id, "next_ids": list(ids), "moment": clock.now()}
     return set(db.session.execute(statement, values).scalars())
 
 
@@ -657,6 +653,12 @@ _ACCEPT = (
         accepted_at=bindparam("now", type_=UtcDateTime),
         reason=None,
     )
+)
+# The same where the other side gave nothing a name: one walk along the key instead of a look-up for each.
+_ACCEPT_UNNAMED = (
+    update(_delivery)
+    .where(Delivery.id == func.any(_ids), Delivery.state == bindparam("from_state", type_=Delivery.state.type))
+    .values(state=DeliveryState.ACCEPTED, accepted_at=bindparam("now", type_=UtcDateTime), reason=None)
 )
 _AGAIN = (
     update(_delivery)
@@ -729,12 +731,33 @@ def record(
         raise LeaseLost
 
 
+@contextmanager
+def at_once() -> Iterator[Connection | None]:
+    """A connection on which each statement is a transaction of its own; None where the session has been given one to keep to."""
+    if db.session().bind is not None:
+        yield None
+        return
+    with db.engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
 @cache
-def step_statement(basis: Basis) -> Any:
-    """The usual case in one statement: under the lease, a batch was accepted and the next one is about to be handed over."""
-    fenced = _FENCE.returning(_slice.c.id).cte("fenced")
+def step_statement(basis: Basis, named: bool) -> Any:
+    """The usual case in one statement: under the lease, a batch was accepted and the next one is about to be handed over.
+
+    `named` says whether the other side gave messages names of its own, which are kept. All of it happens or nothing: it is
+    its own transaction, so that the lease moves only if every delivery of the batch is still where it was left.
+    """
+    left = (
+        select(func.count())
+        .where(
+            _delivery.c.id == func.any(_ids), _delivery.c.state == bindparam("from_state", type_=Delivery.state.type)
+        )
+        .scalar_subquery()
+    )
+    fenced = _FENCE.where(left == bindparam("more_accepted", type_=BigInteger)).returning(_slice.c.id).cte("fenced")
     held = select(fenced.c.id).exists()
-    accepted = _ACCEPT.where(held).returning(_delivery.c.id).cte("accepted")
+    accepted = (_ACCEPT if named else _ACCEPT_UNNAMED).where(held).returning(_delivery.c.id).cte("accepted")
     going = (
         update(_delivery)
         .where(*_still_may_go(basis), held)
@@ -750,34 +773,42 @@ def step_statement(basis: Basis) -> Any:
 
 
 def step(
+    connection: Connection | None,
     held: Lease,
     hold: timedelta,
     basis: Basis,
     accepted: Mapping[int, str | None],
     next_ids: Sequence[int],
-    seen: int,
 ) -> set[int]:
-    """`record` for a batch that was accepted as a whole, and `intend` for the next one, in one statement."""
+    """`record` for a batch that was accepted as a whole, and `intend` for the next one, in one statement, and committed.
+
+    It lies between two calls of the channel: over a `connection` from `at_once` the server is asked once, and not for the
+    beginning and the end of a transaction as well.
+    """
     now = clock.now()
-    fenced, recorded, going = db.session.execute(
-        step_statement(basis),
-        {
-            "slice_id": held.slice_id,
-            "holder": held.token,
-            "until": now + hold,
-            "more_accepted": len(accepted),
-            "more_unsent": 0,
-            "more_unknown": 0,
-            "more_assigned": 0,
-            "ids": list(accepted),
-            "texts": list(accepted.values()),
-            "now": now,
-            "from_state": DeliveryState.SUBMITTING,
-            "of_run": held.run_id,
-            "next_ids": list(next_ids),
-            "seen": seen,
-        },
-    ).one()
+    names = list(accepted.values())
+    named = any(name is not None for name in names)
+    values = {
+        **({"texts": names} if named else {}),
+        "slice_id": held.slice_id,
+        "holder": held.token,
+        "until": now + hold,
+        "more_accepted": len(accepted),
+        "more_unsent": 0,
+        "more_unknown": 0,
+        "more_assigned": 0,
+        "ids": list(accepted),
+        "now": now,
+        "from_state": DeliveryState.SUBMITTING,
+        "of_run": held.run_id,
+        "next_ids": list(next_ids),
+    }
+    statement = step_statement(basis, named)
+    if connection is not None:
+        fenced, recorded, going = connection.execute(statement, values).one()
+    else:
+        with transaction():
+            fenced, recorded, going = db.session.execute(statement, values).one()
     if fenced != 1 or recorded != len(accepted):
         raise LeaseLost
     return set(going)

@@ -560,7 +560,6 @@ def test_reaper_tells_claimed_from_submitting(
         run.id,
         [row.id for row in claim.rows[:2]],
         ledger.intent_statement(ledger.Basis(Contact.INBOX), S.SUBMITTING),
-        claim.seen,
     )
     assert len(going) == 2
     assert services.reap() == 0
