@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import desk, groups, permissions, posts
+from . import answers, conversations, desk, groups, moderation, permissions, posts, tickets
 
-ROOMS = (groups, posts, desk)
+ROOMS = (groups, moderation, posts, desk, tickets, conversations, answers)
 
 
 def init_app(app: Flask) -> None:

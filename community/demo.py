@@ -7,12 +7,14 @@ from datetime import timedelta
 
 from sqlalchemy import select, text
 
+from community.conversations import demo as conversations
 from community.groups import demo as groups_demo
 from community.groups import services as groups
 from community.groups.models import Group, GroupKind, GroupState
 from community.posts import demo as posts_demo
 from community.posts import services as posts
 from community.posts.models import PostKind
+from community.tickets import demo as tickets
 from kernel import clock
 from kernel.db import db
 from kernel.demo import Progress, Step
@@ -53,6 +55,8 @@ def steps() -> Iterator[Step]:
     yield Step(
         "groups.past", "A flash group that is over, a live one, and who no longer qualifies", 3, _give_groups_past
     )
+    yield Step("tickets", "Tickets and what was said in them", 3, tickets.make)
+    yield Step("conversations", "What customers asked the desk", 2, conversations.make)
 
 
 def _manager_id() -> int | None:

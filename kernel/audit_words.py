@@ -281,6 +281,8 @@ KINDS: dict[str, Any] = {
     "tier_policy": _l("Tier policy"),
     "tier_draft": _l("Draft of a tier policy"),
     "post": _l("Post"),
+    "moderation_case": _l("Text to decide about"),
+    "stop_word": _l("Stop word"),
     "call_task": _l("Call-back"),
     "intent": _l("Question"),
     "answers": _l("The bot"),

@@ -16,7 +16,7 @@ from kernel.i18n import ngettext
 from kernel.pages import once_a_request
 
 from . import queries
-from .events import PostClicked
+from .events import MemberPosted, PostClicked, PostCommented
 
 SILENCE = timedelta(days=7)
 MOST = 5
@@ -61,15 +61,34 @@ def _title(post_id: int) -> str | None:
     return post.title if post is not None else None
 
 
-def clicked(event: PostClicked) -> Any:
-    title = _title(event.post_id)
+def _place(post_id: int) -> Markup | None:
+    """A post's title that leads to its page, or None when it is gone."""
+    title = _title(post_id)
     if title is None:
+        return None
+    return Markup('<a href="{}">{}</a>').format(url_for("posts_console.show", post_id=post_id), title)
+
+
+def clicked(event: PostClicked) -> Any:
+    place = _place(event.post_id)
+    if place is None:
         return _("Followed the link of a post")
-    place = Markup('<a href="{}">{}</a>').format(url_for("posts_console.show", post_id=event.post_id), title)
     return escape(_("Followed the link of the post %(post)s")) % {"post": place}
+
+
+def commented(event: PostCommented) -> Any:
+    place = _place(event.post_id)
+    return escape(_("Commented on %(post)s")) % {"post": place} if place else _("Commented on a post")
+
+
+def posted(event: MemberPosted) -> Any:
+    place = _place(event.post_id)
+    return escape(_("Wrote %(post)s in a group")) % {"post": place} if place else _("Wrote a post in a group")
 
 
 def init() -> None:
     """Register with the kernel's ports."""
     today.tasks.fill(tasks)
     describes(PostClicked)(clicked)
+    describes(PostCommented)(commented)
+    describes(MemberPosted)(posted)

@@ -8,18 +8,21 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import Response, flash, make_response, redirect, render_template, request, url_for
 
-from kernel import clock
+from community.groups import queries as groups
+from community.groups.models import Group
+from kernel import audit, clock
 from kernel.auth import acting_staff, staff
-from kernel.errors import Refusal
+from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
 from kernel.pages import capped_count, csv_response, keyset
 
 from . import labels, queries, rules, services
-from .forms import PostForm
-from .models import PostKind, PostState
+from .forms import CommentForm, PostForm, VoiceForm
+from .models import MemberPosts, Post, PostKind, PostState
 
 bp = APIBlueprint("posts_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
+COMMENTS = 30
 
 
 def _chosen(kind: type[Any], name: str) -> Any:
@@ -28,24 +31,36 @@ def _chosen(kind: type[Any], name: str) -> Any:
     return kind(text) if text in {member.value for member in kind} else None
 
 
-def _group_id() -> int | None:
-    text = request.args.get("group", "")
+def _number(text: str) -> int | None:
+    """The number of a row as it is sent, or None for none and for nonsense."""
     return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
+def _group_id() -> int | None:
+    return _number(request.args.get("group", ""))
+
+
+def _by_members() -> bool:
+    return request.args.get("by") == "members"
 
 
 def _listing() -> Any:
     return queries.listing(
-        request.args.get("q", "").strip()[:100], _chosen(PostKind, "kind"), _chosen(PostState, "state"), _group_id()
+        request.args.get("q", "").strip()[:100],
+        _chosen(PostKind, "kind"),
+        _chosen(PostState, "state"),
+        _group_id(),
+        _by_members(),
     )
 
 
-def _chips(groups: list[Any]) -> list[tuple[str, str, str]]:
+def _chips(places: list[Any]) -> list[tuple[str, str, str]]:
     chips = []
     if kind := _chosen(PostKind, "kind"):
         chips.append(("kind", kind.value, _("Kind: %(kind)s", kind=labels.KINDS[kind])))
     if state := _chosen(PostState, "state"):
         chips.append(("state", state.value, _("State: %(state)s", state=labels.STATES[state])))
-    if name := next((g.name for g in groups if g.id == _group_id()), None):
+    if name := next((g.name for g in places if g.id == _group_id()), None):
         chips.append(("group", str(_group_id()), _("Posted to %(group)s", group=name)))
     if words := request.args.get("q", "").strip():
         chips.append(("q", words, _("Search: %(words)s", words=words)))
@@ -55,15 +70,17 @@ def _chips(groups: list[Any]) -> list[tuple[str, str, str]]:
 @bp.get("/posts")
 @staff("posts.view")
 def index() -> Any:
-    found, groups = _listing(), queries.writable_groups()
+    found, places = _listing(), queries.writable_groups()
     page = keyset(found, queries.order_of(request.args.get("sort", "")), request.args.get("cursor"))
     return render_template(
         "posts/index.html",
         page=page,
         rows=queries.rows_of(page.rows),
         count=capped_count(found),
-        group_choices=[(group.id, group.name) for group in groups],
-        chosen=_chips(groups),
+        group_choices=[(group.id, group.name) for group in places],
+        chosen=_chips(places),
+        by_members=_by_members(),
+        writers=queries.writers_of([row[0] for row in page.rows]),
         labels=labels,
     )
 
@@ -71,7 +88,17 @@ def index() -> Any:
 @bp.get("/posts.csv")
 @staff("posts.view")
 def export() -> Any:
-    header = [_("Title"), _("Kind"), _("State"), _("Groups"), _("Time"), _("Seen"), _("Likes"), _("Clicked")]
+    header = [
+        _("Title"),
+        _("Kind"),
+        _("State"),
+        _("Groups"),
+        _("Time"),
+        _("Seen"),
+        _("Likes"),
+        _("Clicked"),
+        _("Comments"),
+    ]
     rows = queries.export(_listing(), queries.order_of(request.args.get("sort", "")))
     return csv_response(
         "posts.csv",
@@ -86,6 +113,7 @@ def export() -> Any:
                 row.numbers.seen,
                 row.numbers.liked,
                 row.numbers.clicked,
+                row.numbers.commented,
             )
             for row in rows
         ],
@@ -103,7 +131,7 @@ def _day(text: str | None) -> date:
 @bp.get("/posts/calendar")
 @staff("posts.view")
 def calendar() -> Any:
-    on, groups = _day(request.args.get("on")), queries.writable_groups()
+    on, places = _day(request.args.get("on")), queries.writable_groups()
     by_month = request.args.get("view") == "month"
     if by_month:
         first = on.replace(day=1)
@@ -121,7 +149,7 @@ def calendar() -> Any:
         after=after,
         by_month=by_month,
         today=clock.today(),
-        group_choices=[(group.id, group.name) for group in groups],
+        group_choices=[(group.id, group.name) for group in places],
         labels=labels,
     )
 
@@ -161,7 +189,7 @@ def _submitted(post: Any = None) -> Any:
         return _editor(form, post, 422)
     try:
         post_id = services.save(
-            form.draft, form.act, form.publish_at.data, acting_staff().id, post.id if post else None
+            form.draft, form.act, form.publish_at.data, acting_staff().id, post.id if post else None, form.poll
         )
     except Refusal as refusal:
         if refusal.status != 422:
@@ -229,18 +257,104 @@ def picture() -> Any:
 @bp.get("/posts/<int:post_id>")
 @staff("posts.view")
 def show(post_id: int) -> Any:
-    post = queries.get_post(post_id)
-    now = clock.now()
+    return _page_of(queries.get_post(post_id), CommentForm(formdata=None))
+
+
+def _page_of(post: Post, form: CommentForm, status: int = 200) -> Any:
+    now, post_id = clock.now(), post.id
+    page = keyset(queries.comments(post_id), queries.COMMENT_ORDER, request.args.get("cursor"), COMMENTS)
+    said, poll = queries.said(page.rows), queries.poll_of(post_id)
     return render_template(
         "posts/show.html",
         post=post,
+        page=page,
+        said=said,
+        answered=queries.answers_to(said),
+        poll=poll,
+        poll_rows=[
+            {"label": choice.words, "value": choice.votes, "text": str(choice.votes)}
+            for choice in (poll.choices if poll else ())
+        ],
+        writer=queries.writers_of([post]).get(post.member_id or 0),
+        form=form,
+        now=now,
         state=rules.state_at(post.state, post.publish_at, now),
         editable=rules.editable(post.state, post.publish_at, now),
         numbers=queries.numbers_by_group(post_id),
         author=queries.author_of(post),
         html=rules.html_of(post.body),
         labels=labels,
-    )
+    ), status
+
+
+@bp.post("/posts/<int:post_id>/comments")
+@staff("posts.answer")
+def answer(post_id: int) -> Any:
+    post, form = queries.get_post(post_id), CommentForm()
+    chosen = _number(request.form.get("answers", ""))
+    answered = queries.find_comment(chosen) if chosen is not None else None
+    group_id = answered.group_id if answered is not None else _number(request.form.get("group", "")) or 0
+    try:
+        services.answer(post_id, group_id, acting_staff().id, form.body.data or "", chosen)
+    except Refusal as refusal:
+        if refusal.status != 422:
+            raise
+        form.refuse("body", refusal)
+        return _page_of(post, form, 422)
+    flash(_("Your answer shows under the post, in the shop's name."), "positive")
+    return redirect(url_for(".show", post_id=post_id) + "#comments")
+
+
+@bp.post("/posts/<int:post_id>/comments/<int:comment_id>/hide")
+@staff("posts.answer")
+def hide_comment(post_id: int, comment_id: int) -> Any:
+    _comment_of(post_id, comment_id)
+    services.hide_comment(comment_id)
+    audit.record("comment.hidden", "post", post_id, after={"comment": comment_id})
+    flash(_("Taken down. Nobody reads it any more, and it can be brought back."), "positive")
+    return redirect(url_for(".show", post_id=post_id) + "#comments")
+
+
+@bp.post("/posts/<int:post_id>/comments/<int:comment_id>/release")
+@staff("posts.answer")
+def release_comment(post_id: int, comment_id: int) -> Any:
+    _comment_of(post_id, comment_id)
+    services.release_comment(comment_id)
+    audit.record("comment.released", "post", post_id, after={"comment": comment_id})
+    flash(_("It shows again."), "positive")
+    return redirect(url_for(".show", post_id=post_id) + "#comments")
+
+
+def _comment_of(post_id: int, comment_id: int) -> None:
+    """Refuse with `NotFound` a comment of another post."""
+    found = queries.find_comment(comment_id)
+    if found is None or found.post_id != post_id:
+        raise NotFound
+
+
+@bp.get("/groups/<int:group_id>/voice")
+@staff("posts.view")
+def voice(group_id: int) -> Any:
+    group, found = groups.get_group(group_id), queries.voice_of(group_id)
+    form = VoiceForm(formdata=None)
+    form.comments.data, form.member_posts.data = found.comments, found.member_posts.value
+    return render_template("posts/voice.html", group=group, form=form)
+
+
+@bp.post("/groups/<int:group_id>/voice")
+@staff("groups.edit")
+def set_voice(group_id: int) -> Any:
+    group, form = groups.get_group(group_id), VoiceForm()
+    if not form.validate():
+        return render_template("posts/voice.html", group=group, form=form), 422
+    services.set_voice(group_id, bool(form.comments.data), MemberPosts(form.member_posts.data))
+    flash(_("Saved."), "positive")
+    return redirect(url_for(".voice", group_id=group_id))
+
+
+def group_tab(group: Group, tab: str = "", **_values: Any) -> str:
+    """The tab of a group's pages that says what its members may write (slot `group.tabs`)."""
+    return render_template("posts/_tab.html", group=group, tab=tab)
 
 
 @bp.get("/posts/<int:post_id>/edit")
@@ -250,7 +364,7 @@ def edit(post_id: int) -> Any:
     if not rules.editable(post.state, post.publish_at, clock.now()):
         raise services.PostLocked(next_step=(url_for(".show", post_id=post_id), _("See the post")))
     form = PostForm().offer(queries.writable_groups())
-    return _editor(form.show(post, queries.group_ids(post_id)), post)
+    return _editor(form.show(post, queries.group_ids(post_id), queries.poll_of(post_id)), post)
 
 
 @bp.post("/posts/<int:post_id>/edit")

@@ -22,3 +22,22 @@ class PostClicked(Event):
     member_id: int
     post_id: int
     group_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostCommented(Event):
+    """What a member said under a post shows (at once, or after staff let it)."""
+
+    member_id: int
+    post_id: int
+    group_id: int
+    comment_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberPosted(Event):
+    """A member's own post shows in its group."""
+
+    member_id: int
+    post_id: int
+    group_id: int

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from flask import request
-from wtforms import SelectField, SelectMultipleField, StringField, TextAreaField
+from wtforms import BooleanField, RadioField, SelectField, SelectMultipleField, StringField, TextAreaField
 from wtforms.validators import DataRequired, Length
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from kernel.forms import LocalDateTimeField, PictureForm
+from kernel.forms import Form, LocalDateTimeField, PictureForm
 from kernel.i18n import lazy_gettext as _l
 
 from . import labels, rules
-from .models import Post, PostKind
-from .services import Act, Draft
+from .models import MemberPosts, Post, PostKind
+from .queries import PollShown
+from .services import Act, Draft, PollDraft
 
 
 class PostForm(PictureForm):
-    kind = SelectField(_l("Kind"), choices=[(kind.value, label) for kind, label in labels.KINDS.items()])
+    kind = SelectField(_l("Kind"), choices=[(kind.value, label) for kind, label in labels.WRITTEN_KINDS.items()])
     title = StringField(_l("Title"), [DataRequired(), Length(max=rules.LONGEST_TITLE)])
     body = TextAreaField(_l("Text"), [Length(max=rules.LONGEST_BODY)])
     link_url = StringField(_l("Link"), [Length(max=rules.LONGEST_LINK)])
@@ -27,6 +28,9 @@ class PostForm(PictureForm):
         _l("Groups"), coerce=int, widget=ListWidget(prefix_label=False), option_widget=CheckboxInput()
     )
     publish_at = LocalDateTimeField(_l("Time"))
+    options = TextAreaField(_l("Answers to choose from"), [Length(max=1_000)])
+    several = BooleanField(_l("More than one may be chosen"))
+    poll_closes_at = LocalDateTimeField(_l("Voting ends"))
 
     def offer(self, groups: list[Any]) -> PostForm:
         """Let these groups be chosen."""
@@ -36,7 +40,7 @@ class PostForm(PictureForm):
     @property
     def draft(self) -> Draft:
         """What was typed, as far as it can be read (the preview shows half-written posts too)."""
-        known = {kind.value for kind in PostKind}
+        known = {kind.value for kind in labels.WRITTEN_KINDS}
         return Draft(
             kind=PostKind(self.kind.data) if self.kind.data in known else PostKind.TIP,
             title=self.title.data or "",
@@ -48,14 +52,41 @@ class PostForm(PictureForm):
         )
 
     @property
+    def poll(self) -> PollDraft:
+        """What was typed of a poll."""
+        return PollDraft(
+            tuple(rules.options_of(self.options.data or "")), bool(self.several.data), self.poll_closes_at.data
+        )
+
+    @property
     def act(self) -> Act | None:
         """Which button was pressed; None for the preview."""
         pressed = request.form.get("act", "")
         return Act(pressed) if pressed in set(Act) else None
 
-    def show(self, post: Post, group_ids: list[int]) -> PostForm:
+    def show(self, post: Post, group_ids: list[int], poll: PollShown | None = None) -> PostForm:
         """Fill in a post that is there already."""
+        if poll is not None:
+            self.options.data = "\n".join(choice.words for choice in poll.choices)
+            self.several.data, self.poll_closes_at.data = poll.several, poll.closes_at
         self.kind.data, self.title.data, self.body.data = post.kind.value, post.title, post.body
         self.picture.data, self.link_url.data, self.link_label.data = post.picture or "", post.link_url, post.link_label
         self.groups.data, self.publish_at.data = group_ids, post.publish_at
         return self
+
+
+class CommentForm(Form):
+    body = TextAreaField(_l("What you want to say"), [Length(max=rules.LONGEST_COMMENT)])
+
+
+class ContributionForm(PictureForm):
+    body = TextAreaField(_l("What you want to share"), [Length(max=rules.LONGEST_CONTRIBUTION)])
+
+
+class VoiceForm(Form):
+    comments = BooleanField(_l("Members may comment on posts"))
+    member_posts = RadioField(
+        _l("Posts of members"),
+        choices=[(value.value, label) for value, label in labels.MEMBER_POSTS.items()],
+        default=MemberPosts.APPROVAL.value,
+    )

@@ -9,9 +9,11 @@ from babel import dates
 
 from kernel import clock
 from kernel.i18n import current_locale
+from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from membership.members.models import Member
 
-from .models import PostKind, PostState
+from .models import CommentState, MemberPosts, PostKind, PostState
 from .rules import Finding
 
 KINDS: dict[PostKind, Any] = {
@@ -23,6 +25,7 @@ KINDS: dict[PostKind, Any] = {
     PostKind.SHORT_VIDEO: _l("Short video"),
     PostKind.SURVEY: _l("Survey"),
     PostKind.ANNOUNCEMENT: _l("Announcement"),
+    PostKind.TALK: _l("From a member"),
 }
 KIND_LINES: dict[PostKind, Any] = {
     PostKind.TIP: _l("How to use, keep or choose something"),
@@ -43,8 +46,13 @@ KIND_ICONS: dict[PostKind, str] = {
     PostKind.SHORT_VIDEO: "video",
     PostKind.SURVEY: "clipboard-list",
     PostKind.ANNOUNCEMENT: "speakerphone",
+    PostKind.TALK: "messages",
 }
+# What staff write; the others come from members.
+WRITTEN_KINDS: dict[PostKind, Any] = {kind: KINDS[kind] for kind in KIND_LINES}
 STATES: dict[PostState, Any] = {
+    PostState.WAITING: _l("Waits for approval"),
+    PostState.REFUSED: _l("Taken down"),
     PostState.DRAFT: _l("Draft"),
     PostState.SCHEDULED: _l("Scheduled"),
     PostState.PUBLISHED: _l("Published"),
@@ -57,6 +65,17 @@ FIELDS: dict[str, Any] = {
     "picture": _l("Picture"),
     "groups": _l("Groups"),
     "publish_at": _l("Time"),
+}
+COMMENT_STATES: dict[CommentState, Any] = {
+    CommentState.SHOWN: _l("Shows"),
+    CommentState.HELD: _l("Waits for approval"),
+    CommentState.HIDDEN: _l("Taken down"),
+    CommentState.WITHDRAWN: _l("Taken back"),
+}
+MEMBER_POSTS: dict[MemberPosts, Any] = {
+    MemberPosts.OFF: _l("Only the shop writes posts"),
+    MemberPosts.APPROVAL: _l("Members write, staff look first"),
+    MemberPosts.OPEN: _l("Members write, and it shows at once"),
 }
 _FINDINGS: dict[str, Any] = {
     "link_in_announcement": _l(
@@ -76,6 +95,13 @@ _FINDINGS: dict[str, Any] = {
     "no_group": _l("No group is chosen yet."),
     "quiet_hours": _l("It appears between 22:00 and 08:00, when hardly anybody looks."),
 }
+
+
+def name_of(member: Member | None) -> str:
+    """What other members read somebody by: the nickname whole, of a real name only its beginning."""
+    if member is None or not (member.nickname or member.name):
+        return str(_("A member"))
+    return member.nickname or f"{member.name[0]}**"
 
 
 def sentence(finding: Finding) -> str:

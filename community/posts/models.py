@@ -1,11 +1,11 @@
-"""Posts: written once, published to groups on time, with what members did with each."""
+"""Posts: written once, published to groups on time, with what members did with each and said under it."""
 
 from __future__ import annotations
 
 import enum
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
@@ -20,9 +20,14 @@ class PostKind(enum.StrEnum):
     SHORT_VIDEO = "short_video"
     SURVEY = "survey"
     ANNOUNCEMENT = "announcement"
+    # What a member says; staff do not choose it.
+    TALK = "talk"
 
 
 class PostState(enum.StrEnum):
+    # A member's post that staff have not looked at, or took out.
+    WAITING = "waiting"
+    REFUSED = "refused"
     DRAFT = "draft"
     SCHEDULED = "scheduled"
     PUBLISHED = "published"
@@ -44,9 +49,14 @@ class Post(db.Model):
     # A post that the system wrote for one member or one event (welcome) is not listed among the manager's.
     automatic: Mapped[bool] = mapped_column(default=False)
     author_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
+    # A member wrote it, for one group.
+    member_id: Mapped[int | None] = mapped_column(ForeignKey("member.id"))
     created_at: Mapped[datetime]
 
     __table_args__ = (
+        CheckConstraint("member_id IS NULL OR author_id IS NULL", name="one_author"),
+        CheckConstraint("member_id IS NOT NULL OR state NOT IN ('waiting', 'refused')", name="waiting"),
+        Index("ix_post_member", "member_id", text("id DESC"), postgresql_where=text("member_id IS NOT NULL")),
         Index("ix_post_due", "publish_at", postgresql_where=text("state = 'scheduled'")),
         Index("ix_post_list", text("created_at DESC"), text("id DESC")),
     )
@@ -89,3 +99,80 @@ class Reaction(db.Model):
         UniqueConstraint("post_id", "group_id", "member_id", "kind"),
         Index("ix_reaction_member", "member_id"),
     )
+
+
+class CommentState(enum.StrEnum):
+    SHOWN = "shown"
+    HELD = "held"
+    HIDDEN = "hidden"
+    WITHDRAWN = "withdrawn"
+
+
+class Comment(db.Model):
+    """What a member, or somebody of the shop, said under a post in one of its groups."""
+
+    __tablename__ = "comment"
+    id: Mapped[pk]
+    post_id: Mapped[int] = mapped_column(ForeignKey("post.id", ondelete="CASCADE"))
+    group_id: Mapped[int] = mapped_column(ForeignKey("group.id"))
+    member_id: Mapped[int | None] = mapped_column(ForeignKey("member.id"))
+    staff_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
+    # The comment that this one answers; an answer to an answer stands beside it.
+    answers_id: Mapped[int | None] = mapped_column(ForeignKey("comment.id", ondelete="CASCADE"), index=True)
+    body: Mapped[str]
+    state: Mapped[CommentState]
+    at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("(member_id IS NULL) <> (staff_id IS NULL)", name="one_author"),
+        Index("ix_comment_shown", "post_id", "group_id", text("id DESC"), postgresql_where=text("state = 'shown'")),
+        Index("ix_comment_member", "member_id", text("id DESC"), postgresql_where=text("member_id IS NOT NULL")),
+    )
+
+
+class Poll(db.Model):
+    """A question under a post with answers to choose from; the post's title asks it."""
+
+    __tablename__ = "poll"
+    post_id: Mapped[int] = mapped_column(ForeignKey("post.id", ondelete="CASCADE"), primary_key=True)
+    # Whether a member may choose more than one answer.
+    several: Mapped[bool] = mapped_column(default=False)
+    closes_at: Mapped[datetime | None]
+
+
+class PollOption(db.Model):
+    __tablename__ = "poll_option"
+    id: Mapped[pk]
+    post_id: Mapped[int] = mapped_column(ForeignKey("poll.post_id", ondelete="CASCADE"))
+    number: Mapped[int]
+    words: Mapped[str]
+    votes: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (UniqueConstraint("post_id", "number"), CheckConstraint("votes >= 0", name="votes"))
+
+
+class PollVote(db.Model):
+    """That a member chose an answer: a person votes once in a poll, in however many of its groups they are."""
+
+    __tablename__ = "poll_vote"
+    option_id: Mapped[int] = mapped_column(ForeignKey("poll_option.id", ondelete="CASCADE"), primary_key=True)
+    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"), primary_key=True)
+    group_id: Mapped[int] = mapped_column(ForeignKey("group.id"))
+    at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_poll_vote_member", "member_id"),)
+
+
+class MemberPosts(enum.StrEnum):
+    OFF = "off"
+    APPROVAL = "approval"
+    OPEN = "open"
+
+
+class GroupVoice(db.Model):
+    """What members of a group may write; a group without a row has comments, and posts that staff look at first."""
+
+    __tablename__ = "group_voice"
+    group_id: Mapped[int] = mapped_column(ForeignKey("group.id"), primary_key=True)
+    comments: Mapped[bool] = mapped_column(default=True)
+    member_posts: Mapped[MemberPosts] = mapped_column(default=MemberPosts.APPROVAL)

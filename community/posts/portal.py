@@ -1,23 +1,33 @@
-"""What members see and do: the feed of a group, likes, seen posts, and the way out through a post's link."""
+"""What members see and do: the feed of a group, one post with what is said under it, likes, votes, posts of their own, and
+the way out through a post's link."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, redirect, render_template, request
+from flask import Response, flash, redirect, render_template, request, url_for
 
 from community.groups import queries as groups
 from community.groups.models import Group
+from community.moderation import services as moderation
 from kernel import clock, links, visitors
 from kernel.auth import member_only, public, safe_next
-from kernel.errors import Forbidden, NotFound
+from kernel.errors import Forbidden, NotFound, Refusal
+from kernel.files import FileRefused
+from kernel.i18n import gettext as _
 from kernel.pages import keyset
+from membership.members.models import Member
 
 from . import labels, queries, rules, services
+from .forms import CommentForm, ContributionForm
+from .models import CommentState, MemberPosts, Post, PostGroup, PostState
+from .services.contributions import KIND
 
 bp = APIBlueprint("posts_portal", __name__, template_folder="templates", enable_openapi=False)
-PAGE = 10
+PAGE, COMMENTS = 10, 20
 
 
 def render_feed(group: Group, member: Any = None, seat: Any = None, **_values: Any) -> str:
@@ -25,19 +35,63 @@ def render_feed(group: Group, member: Any = None, seat: Any = None, **_values: A
     if member is None or seat is None:
         return ""
     page = keyset(queries.feed(group.id, clock.now()), queries.FEED_ORDER, request.args.get("cursor"), PAGE)
-    liked = queries.liked_among(member.id, group.id, [row[0].id for row in page.rows])
     return render_template(
         "posts/_feed.html",
         group=group,
         page=page,
-        posts=[
-            (post, links.make("post", post.id, group.id), place.published_at, place.liked, post.id in liked)
-            for post, place in (row[:2] for row in page.rows)
-        ],
-        link_of=lambda post: links.make("post.link", post.id, group.id),
-        html_of=rules.html_of,
-        labels=labels,
+        entries=_entries(group, member.id, page.rows),
+        own=queries.contributions_of(group.id, member.id),
+        **_words(group),
     )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A post as a member sees it in a group."""
+
+    post: Post
+    place: PostGroup
+    token: str
+    liked: bool
+    said: list[queries.Said]
+    poll: queries.PollShown | None
+    writer: Member | None
+    report_url: str
+
+
+def _entries(group: Group, member_id: int, rows: Sequence[Any]) -> list[Entry]:
+    """Rows of the feed with everything that stands under them, a fixed number of statements for all."""
+    posts = [row[0] for row in rows]
+    ids = [post.id for post in posts]
+    liked = queries.liked_among(member_id, group.id, ids)
+    said, polls = queries.last_said(group.id, ids), queries.polls_of(ids, member_id)
+    writers = queries.writers_of(posts)
+    return [
+        Entry(
+            post,
+            place,
+            links.make("post", post.id, group.id),
+            post.id in liked,
+            said.get(post.id, []),
+            polls.get(post.id),
+            writers.get(post.member_id or 0),
+            moderation.report_path(KIND, post.id, group.id, post.member_id)
+            if post.member_id is not None and post.member_id != member_id
+            else "",
+        )
+        for post, place in (row[:2] for row in rows)
+    ]
+
+
+def _words(group: Group) -> dict[str, Any]:
+    """What every template of posts needs."""
+    return {
+        "link_of": lambda post: links.make("post.link", post.id, group.id),
+        "html_of": rules.html_of,
+        "voice": queries.voice_of(group.id),
+        "labels": labels,
+        "now": clock.now(),
+    }
 
 
 def _places(purpose: str, token: str) -> tuple[int, int]:
@@ -72,6 +126,138 @@ def seen(public_id: str) -> Any:
     read = [_places("post", token) for token in request.form.getlist("post")[: 5 * PAGE]]
     services.see(group.id, _member_in(group), [post_id for post_id, group_id in read if group_id == group.id])
     return Response(status=204)
+
+
+def _shown(public_id: str, token: str) -> tuple[Group, Any]:
+    """The group and the feed's row of a post that it shows to this browser's member. Refuses with `NotFound`, `Forbidden`."""
+    group = groups.get_by_public_id(public_id)
+    post_id, group_id = _places("post", token)
+    _member_in(group)
+    row = queries.row_in(post_id, group.id, clock.now())
+    if group_id != group.id or row is None:
+        raise NotFound
+    return group, row
+
+
+def _post_page(group: Group, row: Any, form: CommentForm, status: int = 200, answers: str = "") -> Any:
+    member_id = _member_in(group)
+    post = row[0]
+    page = keyset(
+        queries.comments(post.id, group.id, member_id), queries.COMMENT_ORDER, request.args.get("cursor"), COMMENTS
+    )
+    said = queries.said(page.rows)
+    return render_template(
+        "posts/post.html",
+        group=group,
+        entry=_entries(group, member_id, [row])[0],
+        page=page,
+        said=said,
+        answered=queries.answers_to(said),
+        tokens={one.comment.id: links.make("comment", one.comment.id, group.id) for one in said},
+        report_of=lambda said: moderation.report_path("comment", said.id, group.id, said.member_id),
+        member_id=member_id,
+        form=form,
+        answers=answers,
+        **_words(group),
+    ), status
+
+
+@bp.get("/groups/<public_id>/posts/<token>")
+@member_only()
+def show(public_id: str, token: str) -> Any:
+    group, row = _shown(public_id, token)
+    return _post_page(group, row, CommentForm(formdata=None), answers=request.args.get("answers", ""))
+
+
+def _back_to(group: Group, token: str, part: str) -> Any:
+    return redirect(url_for(".show", public_id=group.public_id, token=token) + part, 303)
+
+
+@bp.post("/groups/<public_id>/posts/<token>/comments")
+@member_only()
+def comment(public_id: str, token: str) -> Any:
+    group, row = _shown(public_id, token)
+    form, answers = CommentForm(), request.form.get("answers", "")
+    answered = links.read("comment", answers)[0] if answers else None
+    try:
+        made = services.comment(
+            row[0].id, group.id, _member_in(group), form.body.data or "", int(answered) if answered else None
+        )
+    except Refusal as refusal:
+        if refusal.status != 422:
+            raise
+        form.refuse("body", refusal)
+        return _post_page(group, row, form, 422, answers)
+    if made.state is CommentState.HELD:
+        flash(_("The shop looks at it first, then it shows."), "info")
+    return _back_to(group, token, "#comments")
+
+
+@bp.post("/groups/<public_id>/posts/<token>/comments/<comment_token>/withdraw")
+@member_only()
+def withdraw(public_id: str, token: str, comment_token: str) -> Any:
+    group = groups.get_by_public_id(public_id)
+    comment_id, group_id = links.read("comment", comment_token)
+    if int(group_id) != group.id:
+        raise NotFound
+    services.withdraw_comment(int(comment_id), _member_in(group))
+    flash(_("Taken back. Nobody reads it any more."), "positive")
+    return _back_to(group, token, "#comments")
+
+
+@bp.post("/groups/<public_id>/posts/<token>/vote")
+@member_only()
+def vote(public_id: str, token: str) -> Any:
+    group, row = _shown(public_id, token)
+    chosen = [int(text) for text in request.form.getlist("choice")[: rules.MOST_OPTIONS] if text.isdecimal()]
+    try:
+        services.vote(row[0].id, group.id, _member_in(group), chosen)
+    except services.ChoiceRefused as refusal:
+        flash(str(refusal), "caution")
+    return _back_to(group, token, "#poll")
+
+
+# ── Posts of members ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _writing(group: Group, form: ContributionForm, status: int = 200) -> Any:
+    voice = queries.voice_of(group.id)
+    if voice.member_posts is MemberPosts.OFF:
+        raise services.ContributionsClosed
+    return render_template("posts/write.html", group=group, form=form, voice=voice), status
+
+
+@bp.get("/groups/<public_id>/write")
+@member_only()
+def write(public_id: str) -> Any:
+    group = groups.get_by_public_id(public_id)
+    _member_in(group)
+    return _writing(group, ContributionForm(formdata=None))
+
+
+@bp.post("/groups/<public_id>/write")
+@member_only()
+def contribute(public_id: str) -> Any:
+    group = groups.get_by_public_id(public_id)
+    member_id, form = _member_in(group), ContributionForm()
+    form.validate()
+    try:
+        form.keep_picture()
+    except FileRefused as refusal:
+        form.refuse("file", refusal)
+        return _writing(group, form, 422)
+    try:
+        post = services.contribute(group.id, member_id, form.body.data or "", form.picture.data or None)
+    except Refusal as refusal:
+        if refusal.status != 422:
+            raise
+        form.refuse("body", refusal)
+        return _writing(group, form, 422)
+    if post.state is PostState.WAITING:
+        flash(_("The shop looks at it first, then the group reads it."), "info")
+    else:
+        flash(_("The group can read it now."), "positive")
+    return redirect(url_for("groups_portal.show", public_id=group.public_id) + "#feed", 303)
 
 
 @bp.get("/p/<token>")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, cast, func, literal, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, cast, func, literal, or_, select, union_all
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from community.groups.models import Group, GroupState, Seat, SeatState
@@ -15,13 +15,28 @@ from kernel import clock
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.staff.models import Staff
+from membership.members.models import Member
 from membership.orders import queries as orders
 from membership.orders.models import Order
 
 from . import rules
-from .models import Post, PostGroup, PostKind, PostState, Reaction, ReactionKind
+from .models import (
+    Comment,
+    CommentState,
+    GroupVoice,
+    MemberPosts,
+    Poll,
+    PollOption,
+    PollVote,
+    Post,
+    PostGroup,
+    PostKind,
+    PostState,
+    Reaction,
+    ReactionKind,
+)
 
-SORTS = ("time", "title", "seen", "liked", "clicked")
+SORTS = ("time", "title", "seen", "liked", "clicked", "commented")
 
 
 def find_post(post_id: int) -> Post | None:
@@ -49,11 +64,16 @@ def in_state(state: PostState, now: datetime) -> ColumnElement[bool]:
 
 
 def acts_of(member_ids: Sequence[int]) -> Select[int, str, int]:
-    """SQL: how many posts each member liked, for `members.queries.acts_of`."""
-    return (
-        select(Reaction.member_id, literal("took_part").label("kind"), func.count().label("n"))
-        .where(Reaction.member_id == func.any(list(member_ids)), Reaction.kind == ReactionKind.LIKED)
-        .group_by(Reaction.member_id)
+    """SQL: how many posts each member liked and how many comments of theirs show, for `members.queries.acts_of`."""
+    liked = select(Reaction.member_id).where(
+        Reaction.member_id == func.any(list(member_ids)), Reaction.kind == ReactionKind.LIKED
+    )
+    said = select(Comment.member_id).where(
+        Comment.member_id == func.any(list(member_ids)), Comment.state == CommentState.SHOWN
+    )
+    both = union_all(liked, said).subquery()
+    return select(both.c.member_id, literal("took_part").label("kind"), func.count().label("n")).group_by(
+        both.c.member_id
     )
 
 
@@ -64,6 +84,7 @@ class Numbers:
     seen: int
     liked: int
     clicked: int
+    commented: int
 
 
 @dataclass(frozen=True)
@@ -76,12 +97,11 @@ class Row:
     numbers: Numbers
 
 
+COUNTED = ("seen", "liked", "clicked", "commented")
 _SUMS = (
     select(
         PostGroup.post_id,
-        cast(func.sum(PostGroup.seen), BigInteger).label("seen"),
-        cast(func.sum(PostGroup.liked), BigInteger).label("liked"),
-        cast(func.sum(PostGroup.clicked), BigInteger).label("clicked"),
+        *(cast(func.sum(getattr(PostGroup, name)), BigInteger).label(name) for name in COUNTED),
     )
     .group_by(PostGroup.post_id)
     .subquery()
@@ -94,17 +114,27 @@ def shown_time() -> ColumnElement[Any]:
 
 
 def listing(
-    q: str = "", kind: PostKind | None = None, state: PostState | None = None, group_id: int | None = None
+    q: str = "",
+    kind: PostKind | None = None,
+    state: PostState | None = None,
+    group_id: int | None = None,
+    by_members: bool = False,
 ) -> Select[Any]:
-    """The posts that staff wrote, filtered; archived ones only when they are asked for. Rows: Post, seen, liked, clicked."""
-    sums = [func.coalesce(_SUMS.c[name], 0).label(name) for name in ("seen", "liked", "clicked")]
-    found: Any = select(Post, *sums).outerjoin(_SUMS, _SUMS.c.post_id == Post.id).where(Post.automatic.is_(False))
+    """The posts that staff wrote, or those of members, filtered; archived ones, and what staff took out, only when they are
+    asked for. Rows: Post, seen, liked, clicked, commented."""
+    sums = [func.coalesce(_SUMS.c[name], 0).label(name) for name in COUNTED]
+    found: Any = (
+        select(Post, *sums)
+        .outerjoin(_SUMS, _SUMS.c.post_id == Post.id)
+        .where(Post.automatic.is_(False), Post.member_id.is_not(None) if by_members else Post.member_id.is_(None))
+    )
     if q:
         wanted = "%" + q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         found = found.where(or_(Post.title.ilike(wanted), Post.body.ilike(wanted)))
     if kind is not None:
         found = found.where(Post.kind == kind)
-    found = found.where(in_state(state, clock.now()) if state else Post.state != PostState.ARCHIVED)
+    hidden = (PostState.ARCHIVED, PostState.REFUSED)
+    found = found.where(in_state(state, clock.now()) if state else Post.state.not_in(hidden))
     if group_id is not None:
         found = found.where(
             select(PostGroup.post_id).where(PostGroup.post_id == Post.id, PostGroup.group_id == group_id).exists()
@@ -132,9 +162,9 @@ def rows_of(found: Sequence[Any]) -> list[Row]:
             post,
             rules.state_at(post.state, post.publish_at, now),
             names.get(post.id, []),
-            Numbers(seen, liked, clicked),
+            Numbers(*numbers),
         )
-        for post, seen, liked, clicked in (row[:4] for row in found)
+        for post, *numbers in (row[:5] for row in found)
     ]
 
 
@@ -220,6 +250,7 @@ class GroupNumbers:
     seen: int
     liked: int
     clicked: int
+    commented: int
     bought_seen: int
     bought_clicked: int
 
@@ -267,6 +298,7 @@ def numbers_by_group(post_id: int) -> list[GroupNumbers]:
             PostGroup.seen,
             PostGroup.liked,
             PostGroup.clicked,
+            PostGroup.commented,
             _bought(ReactionKind.SEEN),
             _bought(ReactionKind.CLICKED),
         )
@@ -299,6 +331,11 @@ def shown_in(post_id: int, group_id: int, now: datetime) -> Post | None:
     return row[0] if row else None
 
 
+def row_in(post_id: int, group_id: int, now: datetime) -> Any:
+    """The feed's row (Post, PostGroup) of a post that the group shows at the instant, or None."""
+    return db.session.execute(feed(group_id, now).where(PostGroup.post_id == post_id)).one_or_none()
+
+
 def liked_among(member_id: int, group_id: int, post_ids: Sequence[int]) -> set[int]:
     """Which of the posts the member likes in the group."""
     return set(
@@ -309,6 +346,189 @@ def liked_among(member_id: int, group_id: int, post_ids: Sequence[int]) -> set[i
                 Reaction.kind == ReactionKind.LIKED,
                 Reaction.post_id.in_(post_ids),
             )
+        )
+    )
+
+
+# ── What members say ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def voice_of(group_id: int) -> GroupVoice:
+    """What members of the group may write, as set or as it is without a setting."""
+    found = db.session.get(GroupVoice, group_id)
+    return found or GroupVoice(group_id=group_id, comments=True, member_posts=MemberPosts.APPROVAL)
+
+
+def find_comment(comment_id: int) -> Comment | None:
+    return db.session.get(Comment, comment_id)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A comment with the member who wrote it, or the name of whoever of the shop did."""
+
+    comment: Comment
+    member: Member | None
+    staff_name: str | None
+
+
+def _said(row: Any) -> Said:
+    return Said(*row[:3])
+
+
+def comments(post_id: int, group_id: int | None = None, member_id: int | None = None) -> Select[Any]:
+    """What was said under a post. Rows: Comment, Member or None, the staff member's name or None.
+
+    In a group: what shows there, and what `member_id` wrote and waits. Without a group, for staff: everything but what its
+    author took back.
+    """
+    found: Any = (
+        select(Comment, Member, Staff.name)
+        .outerjoin(Member, Member.id == Comment.member_id)
+        .outerjoin(Staff, Staff.id == Comment.staff_id)
+        .where(Comment.post_id == post_id)
+    )
+    if group_id is None:
+        return found.where(Comment.state != CommentState.WITHDRAWN)
+    waits = and_(Comment.state == CommentState.HELD, Comment.member_id == member_id)
+    return found.where(Comment.group_id == group_id, or_(Comment.state == CommentState.SHOWN, waits))
+
+
+COMMENT_ORDER = (Comment.id.desc(),)
+
+
+def said(rows: Sequence[Any]) -> list[Said]:
+    """Rows of `comments`."""
+    return [_said(row) for row in rows]
+
+
+def answers_to(comments_shown: Sequence[Said]) -> dict[int, Said]:
+    """The comments that these ones answer, by their id, as far as they still show."""
+    wanted = {one.comment.answers_id for one in comments_shown} - {None}
+    if not wanted:
+        return {}
+    rows = db.session.execute(
+        select(Comment, Member, Staff.name)
+        .outerjoin(Member, Member.id == Comment.member_id)
+        .outerjoin(Staff, Staff.id == Comment.staff_id)
+        .where(Comment.id.in_(wanted), Comment.state == CommentState.SHOWN)
+    )
+    return {row[0].id: _said(row) for row in rows}
+
+
+def last_said(group_id: int, post_ids: Sequence[int], each: int = 2) -> dict[int, list[Said]]:
+    """The last few comments that show under each of the posts in a group, oldest first, in one statement."""
+    if not post_ids:
+        return {}
+    ranked = (
+        select(Comment.id, func.row_number().over(partition_by=Comment.post_id, order_by=Comment.id.desc()).label("n"))
+        .where(Comment.group_id == group_id, Comment.post_id.in_(post_ids), Comment.state == CommentState.SHOWN)
+        .subquery()
+    )
+    rows = db.session.execute(
+        select(Comment, Member, Staff.name)
+        .join(ranked, ranked.c.id == Comment.id)
+        .outerjoin(Member, Member.id == Comment.member_id)
+        .outerjoin(Staff, Staff.id == Comment.staff_id)
+        .where(ranked.c.n <= each)
+        .order_by(Comment.id)
+    )
+    found: dict[int, list[Said]] = {}
+    for row in rows:
+        found.setdefault(row[0].post_id, []).append(_said(row))
+    return found
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An answer of a poll with its votes; `mine` when the member asked about chose it."""
+
+    number: int
+    words: str
+    votes: int
+    mine: bool
+
+
+@dataclass(frozen=True)
+class PollShown:
+    """A poll as members and staff see it. `people` have voted, over all groups of the post."""
+
+    choices: list[Choice]
+    several: bool
+    closes_at: datetime | None
+    people: int
+
+    @property
+    def draft(self) -> tuple[tuple[str, ...], bool, datetime | None]:
+        return tuple(choice.words for choice in self.choices), self.several, self.closes_at
+
+    def closed(self, now: datetime) -> bool:
+        """Whether nobody can vote any more at the instant."""
+        return self.closes_at is not None and self.closes_at <= now
+
+
+def polls_of(post_ids: Sequence[int], member_id: int | None = None) -> dict[int, PollShown]:
+    """The polls of several posts, with what a member chose, in two statements."""
+    if not post_ids:
+        return {}
+    mine = (
+        select(PollVote.option_id)
+        .where(PollVote.option_id == PollOption.id, PollVote.member_id == (member_id or 0))
+        .exists()
+    )
+    found: dict[int, tuple[Any, list[Choice]]] = {}
+    for poll, number, words, votes, chosen in db.session.execute(
+        select(Poll, PollOption.number, PollOption.words, PollOption.votes, mine)
+        .join(PollOption, PollOption.post_id == Poll.post_id)
+        .where(Poll.post_id.in_(post_ids))
+        .order_by(Poll.post_id, PollOption.number)
+    ):
+        found.setdefault(poll.post_id, (poll, []))[1].append(Choice(number, words, votes, chosen))
+    several = [post_id for post_id, (poll, _choices) in found.items() if poll.several]
+    voters = (
+        select(PollOption.post_id, func.count(PollVote.member_id.distinct()))
+        .join(PollVote, PollVote.option_id == PollOption.id)
+        .where(PollOption.post_id.in_(several))
+        .group_by(PollOption.post_id)
+    )
+    people = {post_id: number for post_id, number in db.session.execute(voters)} if several else {}
+    return {
+        post_id: PollShown(
+            choices,
+            poll.several,
+            poll.closes_at,
+            people.get(post_id, 0) if poll.several else sum(choice.votes for choice in choices),
+        )
+        for post_id, (poll, choices) in found.items()
+    }
+
+
+def poll_of(post_id: int, member_id: int | None = None) -> PollShown | None:
+    """A post's poll, or None."""
+    return polls_of([post_id], member_id).get(post_id)
+
+
+def writers_of(found: Sequence[Post]) -> dict[int, Member]:
+    """The members who wrote these posts, by their id."""
+    wanted = {post.member_id for post in found} - {None}
+    if not wanted:
+        return {}
+    return {member.id: member for member in db.session.scalars(select(Member).where(Member.id.in_(wanted)))}
+
+
+def contributions_of(group_id: int, member_id: int) -> list[Post]:
+    """The member's own posts in a group that wait for staff or were taken out, newest first."""
+    return list(
+        db.session.scalars(
+            select(Post)
+            .join(PostGroup, PostGroup.post_id == Post.id)
+            .where(
+                Post.member_id == member_id,
+                PostGroup.group_id == group_id,
+                Post.state.in_((PostState.WAITING, PostState.REFUSED)),
+            )
+            .order_by(Post.id.desc())
+            .limit(5)
         )
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,12 +13,18 @@ from urllib.parse import urlsplit
 import nh3
 from markdown_it import MarkdownIt
 
+from community.moderation.rules import has_link, words_in
+
 from .models import PostKind, PostState
 
 LONGEST_TITLE: Final = 60
 LONGEST_BODY: Final = 5_000
 LONGEST_LINK: Final = 2_000
 LONGEST_LABEL: Final = 20
+LONGEST_COMMENT: Final = 500
+LONGEST_CONTRIBUTION: Final = 1_000
+# A poll has so many answers, each so long.
+FEWEST_OPTIONS, MOST_OPTIONS, LONGEST_OPTION = 2, 8, 40
 # Longer ones are cut off in the feed of most phones.
 COMFORTABLE_TITLE: Final = 28
 COMFORTABLE_BODY: Final = 800
@@ -34,9 +39,6 @@ REFUSED_WORDS: Final = (
 # Article 9 (3) of the Advertising Law of the People's Republic of China forbids such superlatives in any advertisement.
 SUPERLATIVES: Final = ("国家级", "最高级", "最佳", "第一品牌", "全网最低", "史上最低", "绝无仅有", "100%有效")
 
-_LINK = re.compile(r"(?:https?|ftp)://|\bwww\.|\b[a-z0-9-]+\.(?:com|cn|net|shop|top|vip|xyz|me|io)\b|\]\(", re.I)
-_FILLER = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\-_.·•*~|/\\,，。、'\"“”‘’!！?？+＋]+")
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -46,17 +48,6 @@ class Finding:
     stops: bool
     field: str
     word: str = ""
-
-
-def _plain(text: str) -> str:
-    """The text as a filter reads it: width and case folded, and no filler between the letters of a word."""
-    return _FILLER.sub("", unicodedata.normalize("NFKC", text).casefold())
-
-
-def words_in(text: str, words: tuple[str, ...]) -> list[str]:
-    """Which of the words a text holds, spaced out or written in full width included."""
-    plain = _plain(text)
-    return [word for word in words if _plain(word) in plain]
 
 
 def link_allowed(url: str) -> bool:
@@ -92,7 +83,7 @@ def lint(
 def _announcement(kind: PostKind, title: str, body: str, link_url: str) -> Iterator[Finding]:
     strict = kind == PostKind.ANNOUNCEMENT
     for name, text in (("title", title), ("body", body)):
-        if strict and _LINK.search(unicodedata.normalize("NFKC", text)):
+        if strict and has_link(text):
             yield Finding("link_in_announcement", True, name)
         for word in words_in(text, REFUSED_WORDS):
             yield Finding("refused_word" if strict else "risky_word", strict, name, word)
@@ -147,3 +138,14 @@ def excerpt(body: str, length: int = 60) -> str:
     """The beginning of a text in one line, without its marks."""
     plain = re.sub(r"\s+", " ", re.sub(r"[*_>#`]+|\[([^\]]*)\]\([^)]*\)", r"\1", body)).strip()
     return plain if len(plain) <= length else plain[: length - 1].rstrip() + "…"
+
+
+def options_of(text: str) -> list[str]:
+    """The answers of a poll as they are typed, one a line: folded, each once, empty lines left out."""
+    return list(dict.fromkeys(option for line in text.splitlines() if (option := " ".join(line.split()))))
+
+
+def title_of(body: str) -> str:
+    """What a member's post is called in lists: the beginning of its first line."""
+    first = next((line.strip() for line in body.splitlines() if line.strip()), "")
+    return excerpt(first, COMFORTABLE_TITLE)

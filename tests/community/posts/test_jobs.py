@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import delete, func, select
 
 from community.posts import jobs, services
+from community.posts.events import PostPublished
 from community.posts.models import Post, PostKind, PostState
 from kernel import clock
 from kernel.db import db as database
 from kernel.db import transaction
-from kernel.events import EventRecord
+from kernel.events import EventRecord, publish
 
 THREADS, POSTS = 8, 20
 
@@ -71,7 +72,7 @@ def test_the_race_has_teeth(app, due_posts):
                 start.wait()
                 for post in found:
                     post.state = PostState.PUBLISHED
-                    services.publish(services.PostPublished(post_id=post.id, group_ids=[]))
+                    publish(PostPublished(post_id=post.id, group_ids=[]))
             database.session.remove()
 
     threads = [threading.Thread(target=careless) for _ in range(2)]

@@ -1,9 +1,9 @@
-"""The verbs: write, schedule, publish, archive, and what members do with a post."""
+"""What staff do with a post: write, schedule, publish, archive."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -12,24 +12,17 @@ from sqlalchemy.dialects.postgresql import insert
 
 from kernel import audit, clock
 from kernel.db import changed, db
-from kernel.errors import NotFound, Refusal
+from kernel.errors import Refusal
 from kernel.events import publish, publish_all
 from kernel.i18n import lazy_gettext as _l
 
-from . import queries, rules
-from .events import PostClicked, PostPublished
-from .labels import sentence
-from .models import Post, PostGroup, PostKind, PostState, Reaction, ReactionKind
+from .. import queries, rules
+from ..events import PostPublished
+from ..labels import sentence
+from ..models import Post, PostGroup, PostKind, PostState
+from .polls import PollDraft, PostLocked, save_poll
 
 FURTHEST = timedelta(days=366)
-
-
-class PostLocked(Refusal):
-    title = _l("This post is out already")
-    label = _l(
-        "Members may have read it, so its text stays as it is. Use it again as a new post, or take it out of the feed."
-    )
-    icon = "lock"
 
 
 class PostMoved(Refusal):
@@ -325,9 +318,13 @@ def restore(post_id: int) -> None:
 
 def use_again(post_id: int, author_id: int | None) -> Post:
     """A new draft with the same text, for those of its groups that can still be posted to."""
-    draft = draft_of(queries.get_post(post_id))
+    draft, poll = draft_of(queries.get_post(post_id)), queries.poll_of(post_id)
     known = {group.id for group in queries.writable_groups()}
-    return write(replace(draft, group_ids=tuple(g for g in draft.group_ids if g in known)), author_id)
+    copy = write(replace(draft, group_ids=tuple(g for g in draft.group_ids if g in known)), author_id)
+    if poll is not None:
+        # Its end lay in the former post's time.
+        save_poll(copy.id, PollDraft(tuple(choice.words for choice in poll.choices), poll.several))
+    return copy
 
 
 class Act(enum.StrEnum):
@@ -338,10 +335,18 @@ class Act(enum.StrEnum):
     PUBLISH = "publish"
 
 
-def save(draft: Draft, act: Act, at: datetime | None, author_id: int | None, post_id: int | None = None) -> int:
-    """Write or change a post and give it the state that is asked for; returns its id.
+def save(
+    draft: Draft,
+    act: Act,
+    at: datetime | None,
+    author_id: int | None,
+    post_id: int | None = None,
+    poll: PollDraft | None = None,
+) -> int:
+    """Write or change a post with its poll and give it the state that is asked for; returns its id.
 
-    `at` is the instant to appear, for `Act.SCHEDULE`. Refuses as `write`, `edit`, `schedule` and `publish_now` do.
+    `at` is the instant to appear, for `Act.SCHEDULE`. Refuses as `write`, `edit`, `save_poll`, `schedule` and `publish_now`
+    do.
     """
     if post_id is None:
         post_id = write(draft, author_id).id
@@ -349,6 +354,8 @@ def save(draft: Draft, act: Act, at: datetime | None, author_id: int | None, pos
         if act == Act.DRAFT and queries.get_post(post_id).state == PostState.SCHEDULED:
             unschedule(post_id)
         edit(post_id, draft)
+    if poll is not None:
+        save_poll(post_id, poll)
     if act == Act.SCHEDULE:
         if at is None:
             raise TimeRefused
@@ -356,98 +363,3 @@ def save(draft: Draft, act: Act, at: datetime | None, author_id: int | None, pos
     elif act == Act.PUBLISH:
         publish_now(post_id)
     return post_id
-
-
-# ── What members do ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _count(group_id: int, member_id: int, post_ids: Sequence[int], kind: ReactionKind) -> list[int]:
-    """Count a reaction once a member; returns the posts for which it was the first."""
-    wanted = sorted(set(post_ids))
-    if not wanted:
-        return []
-    # The counters are locked in one order before anything else, so that two phones never wait for each other.
-    shown = list(
-        db.session.scalars(
-            select(PostGroup.post_id)
-            .join(Post, Post.id == PostGroup.post_id)
-            .where(
-                PostGroup.group_id == group_id,
-                PostGroup.post_id.in_(wanted),
-                PostGroup.published_at <= clock.now(),
-                Post.state.in_((PostState.SCHEDULED, PostState.PUBLISHED)),
-                ~select(Reaction.id)
-                .where(
-                    Reaction.post_id == PostGroup.post_id,
-                    Reaction.group_id == PostGroup.group_id,
-                    Reaction.member_id == member_id,
-                    Reaction.kind == kind,
-                )
-                .exists(),
-            )
-            .order_by(PostGroup.post_id)
-            .with_for_update(of=PostGroup)
-        )
-    )
-    if not shown:
-        return []
-    now = clock.now()
-    fresh = list(
-        db.session.scalars(
-            insert(Reaction)
-            .values(
-                [
-                    {"post_id": post_id, "group_id": group_id, "member_id": member_id, "kind": kind, "at": now}
-                    for post_id in shown
-                ]
-            )
-            .on_conflict_do_nothing()
-            .returning(Reaction.post_id)
-        )
-    )
-    if fresh:
-        column = getattr(PostGroup, kind.value)
-        db.session.execute(
-            update(PostGroup)
-            .where(PostGroup.group_id == group_id, PostGroup.post_id.in_(fresh))
-            .values({column: column + 1})
-            .execution_options(synchronize_session=False)
-        )
-    return fresh
-
-
-def see(group_id: int, member_id: int, post_ids: Sequence[int]) -> int:
-    """Record that the member has seen these posts in the group; returns how many were new to them."""
-    return len(_count(group_id, member_id, post_ids, ReactionKind.SEEN))
-
-
-def like(post_id: int, group_id: int, member_id: int, liked: bool) -> None:
-    """Like a post, or take the like back; saying the same twice changes nothing. Refuses with `NotFound` what is not shown."""
-    if queries.shown_in(post_id, group_id, clock.now()) is None:
-        raise NotFound
-    if liked:
-        see(group_id, member_id, [post_id])
-        _count(group_id, member_id, [post_id], ReactionKind.LIKED)
-        return
-    gone = db.session.execute(
-        delete(Reaction).where(
-            Reaction.post_id == post_id,
-            Reaction.group_id == group_id,
-            Reaction.member_id == member_id,
-            Reaction.kind == ReactionKind.LIKED,
-        )
-    )
-    if changed(gone):
-        db.session.execute(
-            update(PostGroup)
-            .where(PostGroup.post_id == post_id, PostGroup.group_id == group_id)
-            .values(liked=func.greatest(PostGroup.liked - 1, 0))
-            .execution_options(synchronize_session=False)
-        )
-
-
-def click(post_id: int, group_id: int, member_id: int) -> None:
-    """Record that the member followed the post's link; the first time is published as `PostClicked`."""
-    see(group_id, member_id, [post_id])
-    if _count(group_id, member_id, [post_id], ReactionKind.CLICKED):
-        publish(PostClicked(member_id=member_id, post_id=post_id, group_id=group_id))
