@@ -491,7 +491,7 @@ def polls_of(post_ids: Sequence[int], member_id: int | None = None) -> dict[int,
         .where(PollOption.post_id.in_(several))
         .group_by(PollOption.post_id)
     )
-    people = {post_id: number for post_id, number in db.session.execute(voters)} if several else {}
+    people = dict(db.session.execute(voters).all()) if several else {}
     return {
         post_id: PollShown(
             choices,
