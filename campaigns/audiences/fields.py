@@ -19,7 +19,6 @@ from kernel import money
 from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
-from kernel.i18n import ngettext
 from membership.members import labels as members
 from membership.members import listing
 from membership.members.models import Contact
@@ -48,6 +47,8 @@ class Input:
     choices: Choices | None = None
     read: Callable[[str], Any] = str
     default: str = ""
+    # Numbers that are offered while somebody types one.
+    offered: tuple[int, ...] = ()
 
     def value(self, typed: Sequence[str]) -> Any:
         """What was typed, as the rule holds it; None when nothing was. Raises `Unreadable`."""
@@ -322,13 +323,10 @@ SECTIONS: list[tuple[Any, dict[str, Kind]]] = [
                     Input(
                         "in_days",
                         _l("in the next"),
-                        "select",
+                        suffix=_l("days"),
                         needed=True,
-                        read=int,
-                        choices=lambda: [
-                            (str(days), ngettext("one day", "%(num)s days", days)) for days in rules.HORIZONS
-                        ],
                         default="90",
+                        offered=rules.HORIZONS,
                     ),
                     *_ends("hundredths", "decimal"),
                 ),

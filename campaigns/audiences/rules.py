@@ -227,7 +227,8 @@ class DueRule(RuleBase):
 
 Measure = Literal["alive", "orders", "value"]
 MEASURES: tuple[Measure, ...] = ("alive", "orders", "value")
-# The days ahead for which members' orders are forecast.
+# Members' orders are forecast for so many days ahead, at least and at most; these are offered first.
+NEAREST, FARTHEST = 7, 730
 HORIZONS = (30, 90, 180, 365)
 
 
@@ -237,7 +238,7 @@ class ForecastRule(_Range):
 
     kind: Literal["forecast"] = "forecast"
     measure: Measure
-    in_days: Literal[30, 90, 180, 365] = 90
+    in_days: Annotated[int, Field(ge=NEAREST, le=FARTHEST)] = 90
     from_hundredths: Fen = 0
     to_hundredths: Fen | None = None
 

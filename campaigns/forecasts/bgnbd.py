@@ -28,11 +28,17 @@ LOG_LOW, LOG_HIGH = -8.0, 12.0
 NODES, LARGEST_A, LARGEST_B = 96, 150.0, 600.0
 # Nothing is divided by less.
 SMALLEST = 1e-12
+# Half of what chi-squared with one degree of freedom exceeds in one case of twenty: what leaving must add to the likelihood.
+LEAVING_SEEN = 1.92
 
 
 @dataclass(frozen=True)
 class Buying:
-    """A fitted BG/NBD model. `edge`: a parameter ran to the end of what is looked at, so that it means little."""
+    """A fitted BG/NBD model. `edge`: a parameter ran to the end of what is looked at, so that it means little.
+
+    `leaving`: customers are seen to leave. Without that the orders look just as likely if everybody stays and some only come
+    rarely, and the probability of being alive, near 1 for everybody, says nothing of anybody.
+    """
 
     r: float
     alpha: float
@@ -40,6 +46,7 @@ class Buying:
     b: float
     log_likelihood: float
     edge: bool
+    leaving: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,14 @@ def buying_likelihood(logs: Numbers, x: Numbers, recency: Numbers, age: Numbers,
         x > 0, np.log(a) - np.log(b + np.maximum(x, 1.0) - 1.0) - (r + x) * np.log(alpha + recency), -np.inf
     )
     return float(np.sum(people * (shared + np.logaddexp(alive, gone))))
+
+
+def staying_likelihood(logs: Numbers, x: Numbers, age: Numbers, people: Numbers) -> float:
+    """The log-likelihood of the same customers if nobody ever leaves, which BG/NBD becomes as a goes to 0: purchases at gamma
+    distributed rates. `logs` are the logarithms of r, α."""
+    r, alpha = np.exp(logs)
+    found = gammaln(r + x) - gammaln(r) + r * np.log(alpha) - (r + x) * np.log(alpha + age)
+    return float(np.sum(people * found))
 
 
 def _best(loss: Any, starts: Any) -> tuple[Numbers, float, bool]:
@@ -101,7 +116,14 @@ def fit_buying(x: Any, recency: Any, age: Any, people: Any = None) -> Buying:
     starts = [np.log([0.5, middle / 4, 0.5, 2.0]), np.log([1.0, middle / 2, 1.0, 5.0]), np.log([0.2, 3.0, 1.0, 3.0])]
     logs, least, edge = _best(loss, starts)
     r, alpha, a, b = (float(one) for one in np.exp(logs))
-    return Buying(r, alpha, a, b, -least * size, edge)
+
+    def staying(few: Numbers) -> float:
+        found = -staying_likelihood(few, x, age, people) / size
+        return found if np.isfinite(found) else 1e12
+
+    _few, stays, few_edge = _best(staying, [logs[:2], starts[0][:2], starts[1][:2]])
+    leaving = (stays - least) * size > LEAVING_SEEN
+    return Buying(r, alpha, a, b, -least * size, edge if leaving else few_edge, leaving)
 
 
 def alive(model: Buying, x: Any, recency: Any, age: Any) -> Numbers:

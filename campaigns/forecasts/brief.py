@@ -38,7 +38,7 @@ def forecast_card(member: Member) -> Any:
             "forecasts/_member_forecast.html",
             forecast=found,
             model=model,
-            orders=getattr(found, f"orders_{rules.SHOWN_HORIZON}") if found is not None else None,
+            orders=found.orders_90 if found is not None else None,
             horizon=rules.SHOWN_HORIZON,
             labels=labels,
         )

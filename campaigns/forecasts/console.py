@@ -180,10 +180,18 @@ def due_audience() -> Any:
 # ── The model ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _days_ahead(typed: str) -> int | None:
+    """The days ahead that were asked for; None where they are none that can be forecast."""
+    days = int(typed) if typed.isascii() and typed.isdigit() else 0
+    return days if audience_rules.NEAREST <= days <= audience_rules.FARTHEST else None
+
+
 @bp.get("/model")
 @staff("forecasts.view")
 def model() -> Any:
     found, last = queries.shown_model(), queries.last_model()
+    typed = _said("days")[:4] or str(rules.SHOWN_HORIZON)
+    days = _days_ahead(typed)
     stored = found.fitted.get("calibration") if found is not None else None
     return render_template(
         "forecasts/model.html",
@@ -191,7 +199,13 @@ def model() -> Any:
         last=last,
         working=last is not None and last.state in (ModelState.FITTING, ModelState.SCORING),
         trial=rules.calibration(stored) if stored else None,
-        totals=queries.totals() if found is not None and found.state is ModelState.DONE else None,
+        totals=queries.totals(days or rules.SHOWN_HORIZON)
+        if found is not None and found.state is ModelState.DONE
+        else None,
+        horizons=audience_rules.HORIZONS,
+        days=days or rules.SHOWN_HORIZON,
+        typed=typed,
+        wrong=days is None,
         rules=rules,
         labels=labels,
     )

@@ -143,10 +143,13 @@ class MemberForecast(db.Model):
     model_id: Mapped[int]
     repeats: Mapped[int]
     alive: Mapped[float | None]
+    # The nearest and the farthest days are empty until the first fit that works them out.
+    orders_7: Mapped[float | None]
     orders_30: Mapped[float]
     orders_90: Mapped[float]
     orders_180: Mapped[float]
     orders_365: Mapped[float]
+    orders_730: Mapped[float | None]
     order_value: Mapped[int | None]
 
     __table_args__ = (

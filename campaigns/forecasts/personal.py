@@ -27,7 +27,7 @@ declare(
 )
 declare(
     MemberForecast,
-    "member_id model_id repeats alive orders_30 orders_90 orders_180 orders_365 order_value",
+    "member_id model_id repeats alive orders_7 orders_30 orders_90 orders_180 orders_365 orders_730 order_value",
     rows=by(MemberForecast.member_id),
     label=_l("Forecasts"),
     drop=True,

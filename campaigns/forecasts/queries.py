@@ -171,6 +171,31 @@ def due_members(days: int) -> list[Due]:
     return [Due(row.member_id, f"due:{row.product_id}:{row.order_id}", row.bought_at) for row in rows]
 
 
+def orders_within(days: int) -> ColumnElement[float]:
+    """The orders expected of a member in so many days (7 to 730), as a column of `MemberForecast`."""
+    if days in rules.HORIZONS:
+        return func.coalesce(_at(days), _between(days, *_inner(days)), 0.0)
+    return func.coalesce(_between(days, *rules.around(days)), _between(days, *_inner(days)), 0.0)
+
+
+def _at(days: int) -> ColumnElement[float]:
+    found: ColumnElement[float] = getattr(MemberForecast, f"orders_{days}")
+    return found
+
+
+def _between(days: int, low: int, high: int) -> ColumnElement[float]:
+    """None where nothing is expected at all, or where one of the two has not been worked out."""
+    found: ColumnElement[float] = rules.read_off(
+        days, low, high, func.nullif(_at(low), 0.0), func.nullif(_at(high), 0.0)
+    )
+    return found
+
+
+def _inner(days: int) -> tuple[int, int]:
+    """The two nearest days that every forecast has."""
+    return rules.around(min(max(days, rules.HORIZONS[1] + 1), rules.HORIZONS[-2]))
+
+
 def foreseen(rule: audience_rules.DueRule | audience_rules.ForecastRule) -> Select[Any]:
     """The members of whom a rule of an audience holds."""
     if isinstance(rule, audience_rules.DueRule):
@@ -179,7 +204,7 @@ def foreseen(rule: audience_rules.DueRule | audience_rules.ForecastRule) -> Sele
             return statement
         named = or_(func.lower(Product.sku) == rule.words.lower(), Product.title.icontains(rule.words, autoescape=True))
         return statement.where(Repurchase.product_id.in_(select(Product.id).where(named)))
-    orders = getattr(MemberForecast, f"orders_{rule.in_days}")
+    orders = orders_within(rule.in_days)
     amounts: dict[str, Any] = {
         "alive": MemberForecast.alive * 10_000,
         "orders": orders * 100,
@@ -213,9 +238,9 @@ def forecast_of(member_id: int) -> MemberForecast | None:
     return db.session.get(MemberForecast, member_id)
 
 
-def totals() -> tuple[int, float, int]:
-    """What is expected of everybody in the shown days: members with a forecast, orders, and value (分)."""
-    orders = getattr(MemberForecast, f"orders_{rules.SHOWN_HORIZON}")
+def totals(days: int = rules.SHOWN_HORIZON) -> tuple[int, float, int]:
+    """What is expected of everybody in so many days: members with a forecast, orders, and value (分)."""
+    orders = orders_within(days)
     row = db.session.execute(
         select(
             func.count(), func.coalesce(func.sum(orders), 0.0),

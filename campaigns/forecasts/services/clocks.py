@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import BigInteger, Float, Integer, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from kernel import clock
+from kernel import audit, clock
 from kernel.copying import among
 from kernel.db import db
 from membership.members import queries as members
@@ -48,6 +48,8 @@ def start_learning(now: bool = False) -> ClockRun | None:
     run = ClockRun(phase=ClockPhase.LEARNING, started_at=clock.now())
     db.session.add(run)
     db.session.flush()
+    if now:
+        audit.record("forecast.learning_asked", "clock_run", run.id)
     return run
 
 

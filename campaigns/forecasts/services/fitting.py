@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Float, Select, cast, delete, func, literal, select, text
 
-from kernel import clock
+from kernel import audit, clock
 from kernel.db import db
 from membership.members import queries as members
 from membership.members.models import Member
@@ -44,6 +44,8 @@ def start_fitting(now: bool = False) -> ForecastModel | None:
     )
     db.session.add(model)
     db.session.flush()
+    if now:
+        audit.record("forecast.fit_asked", "forecast_model", model.id)
     return model
 
 
@@ -214,6 +216,7 @@ def _score(model: ForecastModel, abacus: Abacus) -> None:
     rows = db.session.execute(summary(until, until, Order.member_id.between(ids[0], ids[-1]))).all()
     if rows:
         buying = {name: model.fitted["buying"][name] for name in ("r", "alpha", "a", "b", "log_likelihood", "edge")}
+        leaving = model.fitted["buying"].get("leaving", True)
         spending = model.fitted.get("spending")
         said = abacus.ask(
             "score",
@@ -225,7 +228,7 @@ def _score(model: ForecastModel, abacus: Abacus) -> None:
             mean=[row.mean or 0.0 for row in rows],
             horizons=[days / 7 for days in rules.HORIZONS],
         )
-        _write(model.id, rows, said)
+        _write(model.id, rows, said, leaving)
     model.cursor, model.scored = ids[-1], model.scored + len(rows)
 
 
@@ -234,8 +237,9 @@ def _array(values: Iterable[float | None], digits: int | None = None) -> str:
     return "{" + ",".join("NULL" if one is None else repr(round(one, digits)) for one in values) + "}"
 
 
-def _write(model_id: int, rows: Any, said: dict[str, Any]) -> None:
-    """Put a slice of forecasts in the place of the former ones, in one statement."""
+def _write(model_id: int, rows: Any, said: dict[str, Any], leaving: bool) -> None:
+    """Put a slice of forecasts in the place of the former ones, in one statement. The probability of still buying is left out
+    of whoever came once, and of everybody where nobody is seen to leave."""
     spends = said.get("spend") or [None] * len(rows)
     db.session.execute(
         _UPSERT,
@@ -243,7 +247,9 @@ def _write(model_id: int, rows: Any, said: dict[str, Any]) -> None:
             "model_id": model_id,
             "member_id": _array(row.member_id for row in rows),
             "repeats": _array(row.repeats for row in rows),
-            "alive": _array((one if row.repeats else None for one, row in zip(said["alive"], rows, strict=True)), 6),
+            "alive": _array(
+                (one if row.repeats and leaving else None for one, row in zip(said["alive"], rows, strict=True)), 6
+            ),
             **{name: _array(values, 6) for name, values in zip(_ORDERS, said["orders"], strict=True)},
             "order_value": _array(spends),
         },

@@ -60,6 +60,18 @@ def test_the_published_table_of_bg_nbd_to_the_printed_digits(cdnow: dict[str, An
     assert shown == ("0.2426", "4.4136", "0.7929", "2.4259")
     assert f"{fitted.log_likelihood:.2f}" == "-9582.43"
     assert not fitted.edge
+    assert fitted.leaving
+
+
+def test_where_nobody_leaves_the_fit_says_so() -> None:
+    chance = np.random.default_rng(7)
+    age = chance.uniform(10, 60, 1_500)
+    x = chance.poisson(chance.gamma(0.9, 1 / 12, 1_500) * age)
+    # Where nobody leaves, the last of x purchases lies where the greatest of x even draws does.
+    recency = np.where(x > 0, age * chance.beta(np.maximum(x, 1), 1), 0.0)
+    found = bgnbd.fit_buying(x, recency, age)
+    assert not found.leaving
+    assert found.r == pytest.approx(0.9, rel=0.2)
 
 
 def test_the_published_table_of_gamma_gamma_to_the_printed_digits(cdnow: dict[str, Any]) -> None:
@@ -132,6 +144,30 @@ def test_probability_alive_falls_with_the_time_since_the_last_purchase(
     assert np.all(np.diff(found) <= 1e-12)
     if x == 0:
         assert np.all(found == 1.0)
+
+
+# What fits of real shops come to: from hardly ever coming back to hardly ever leaving.
+_real = st.builds(
+    bgnbd.Buying, r=st.floats(0.05, 8), alpha=st.floats(0.5, 80), a=st.floats(0.003, 5), b=st.floats(0.4, 500),
+    log_likelihood=st.just(0.0), edge=st.just(False),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(model=_real, x=st.integers(0, 30), days=st.integers(7, 729), age=st.floats(1, 200), share=st.floats(0, 1))
+def test_orders_of_any_horizon_are_read_off_within_three_percent(
+    model: bgnbd.Buying, x: int, days: int, age: float, share: float
+) -> None:
+    def expected(ahead: int) -> float:
+        return float(bgnbd.expected_orders(model, ahead / 7, [x], [age * share if x else 0.0], [age])[0])
+
+    def read(ahead: int) -> float:
+        low, high = rules.around(ahead)
+        return float(rules.read_off(ahead, low, high, expected(low), expected(high)))
+
+    if expected(7) > 1e-9:
+        assert read(days) == pytest.approx(expected(days), rel=0.03)
+        assert read(days) <= read(days + 1) * (1 + 1e-9)
 
 
 @settings(max_examples=300, deadline=None)

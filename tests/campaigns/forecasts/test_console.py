@@ -11,6 +11,7 @@ from campaigns.audiences.models import Audience
 from campaigns.forecasts import queries
 from campaigns.forecasts.models import ClockRun, ForecastModel, MemberForecast, ModelState
 from kernel import clock as kernel_clock
+from kernel.audit import AuditEntry
 from kernel.auth import Role
 
 from .conftest import learn_all
@@ -117,6 +118,8 @@ def test_the_builder_takes_both_kinds_of_rules(db, shop, staff_client):
     wrong = browser.post("/console/audiences/new", data=typed | {"rules-1-from_hundredths": "much"})
     assert wrong.status_code == 422
     assert "80 或 1.5" in wrong.text
+    for days, status in (("7", 302), ("45", 302), ("730", 302), ("6", 422), ("731", 422), ("", 422)):
+        assert browser.post("/console/audiences/new", data=typed | {"rules-1-in_days": days}).status_code == status
 
 
 def test_the_member_s_page_says_what_they_need_and_what_is_expected(db, shop, staff_client):
@@ -168,6 +171,40 @@ def test_the_model_card(db, staff_client):
         assert said in text, said
     fitted(db, state=ModelState.SCORING)
     assert "正在重新拟合" in page(staff_client, "/console/forecasts/model")
+
+
+def test_the_model_card_for_any_days_ahead(db, shop, staff_client):
+    model = fitted(db)
+    db.session.add(
+        MemberForecast(
+            member_id=shop["person"].id, model_id=model.id, repeats=2, alive=None, orders_7=1.0, orders_30=3.0,
+            orders_90=9.0, orders_180=18.0, orders_365=36.5, orders_730=73.0, order_value=10_000,
+        )
+    )  # fmt: skip
+    db.session.flush()
+    for days, orders in ((90, 9), (60, 6), (700, 70)):
+        text = page(staff_client, f"/console/forecasts/model?days={days}")
+        assert f"{days} 天内预计订单" in text
+        assert f"¥{orders * 100:,}.00" in text
+    for wrong in ("6", "731", "abc", "-1", "１２"):
+        text = page(staff_client, f"/console/forecasts/model?days={wrong}")
+        assert 'role="alert"' in text
+        assert "7 到 730 天" in text
+    fitted(db, fitted=model.fitted | {"buying": model.fitted["buying"] | {"leaving": False, "edge": False}})
+    assert "几乎看不出有人流失" in page(staff_client, "/console/forecasts/model")
+
+
+def test_who_asks_for_a_fit_or_for_learning_is_written_down(db, staff_client):
+    browser = staff_client(Role.MARKETER)
+    assert browser.post("/console/forecasts/model/fit").status_code == 302
+    assert browser.post("/console/forecasts/learn").status_code == 302
+    # While one is under way nothing new is begun.
+    assert browser.post("/console/forecasts/model/fit").status_code == 302
+    rows = db.session.execute(select(AuditEntry.action, AuditEntry.staff_id).order_by(AuditEntry.id)).all()
+    assert all(row.staff_id for row in rows if row.action.startswith("forecast."))
+    assert [row.action for row in rows if row.action.startswith("forecast.")] == [
+        "forecast.fit_asked", "forecast.learning_asked",
+    ]  # fmt: skip
 
 
 def test_the_model_card_without_enough(db, staff_client):

@@ -64,7 +64,7 @@ def test_a_night_forecasts_everybody_with_orders(db, crowd, monkeypatch):
     assert len(rows) == PEOPLE
     for row in rows:
         assert (row.alive is None) == (row.repeats == 0)
-        assert 0 <= row.orders_30 <= row.orders_90 <= row.orders_180 <= row.orders_365
+        assert 0 <= row.orders_7 <= row.orders_30 <= row.orders_90 <= row.orders_180 <= row.orders_365 <= row.orders_730
         assert row.order_value is not None
         assert row.order_value > 0
     trial = rules.calibration(model.fitted["calibration"])
@@ -144,6 +144,41 @@ def test_a_sample_is_fitted_and_everybody_is_forecast(db, crowd, monkeypatch):
     fit_all()
     model = queries.shown_model()
     assert (model.one_in, model.scored) == (2, PEOPLE)
+
+
+def test_nobody_gets_a_probability_where_nobody_is_seen_to_leave(db, crowd, monkeypatch):
+    ask = Abacus.ask
+
+    def staying(self: Abacus, do: str, **given: Any) -> Any:
+        said = ask(self, do, **given)
+        return said | {"leaving": False} if do == "buying" else said
+
+    monkeypatch.setattr(Abacus, "ask", staying)
+    fit_all()
+    rows = db.session.scalars(select(MemberForecast)).all()
+    assert {row.alive for row in rows} == {None}
+    assert all(row.orders_90 > 0 for row in rows)
+
+
+def test_any_days_ahead_are_read_off_what_was_worked_out(db, crowd):
+    fit_all()
+    row = db.session.scalars(select(MemberForecast).order_by(MemberForecast.repeats.desc()).limit(1)).one()
+
+    def within(days: int) -> float:
+        return db.session.scalar(select(queries.orders_within(days)).where(MemberForecast.member_id == row.member_id))
+
+    assert within(90) == row.orders_90
+    assert within(60) == pytest.approx(rules.read_off(60, 30, 90, row.orders_30, row.orders_90))
+    assert within(500) == pytest.approx(rules.read_off(500, 365, 730, row.orders_365, row.orders_730))
+    # A fit of the time before says nothing of the nearest and the farthest days: they are read off their neighbours.
+    row.orders_7 = row.orders_730 = None
+    db.session.flush()
+    assert within(7) == pytest.approx(rules.read_off(7, 30, 90, row.orders_30, row.orders_90))
+    assert within(730) == pytest.approx(rules.read_off(730, 180, 365, row.orders_180, row.orders_365))
+    row.orders_7 = row.orders_30 = row.orders_90 = 0.0
+    db.session.flush()
+    assert (within(7), within(30), within(45)) == (0.0, 0.0, 0.0)
+    assert queries.totals(45)[0] == PEOPLE
 
 
 @pytest.mark.parametrize("measure", ["alive", "orders", "value"])
