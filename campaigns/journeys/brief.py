@@ -7,6 +7,7 @@ from datetime import timedelta
 from flask import render_template, url_for
 from markupsafe import Markup
 
+from campaigns.audiences import queries as audiences
 from kernel import clock, today
 from kernel.auth import may
 from kernel.i18n import gettext as _
@@ -53,6 +54,14 @@ def find(wanted: str) -> list[today.Hit]:
     ]
 
 
+def uses_of_audience(audience_id: int) -> list[audiences.Use]:
+    """The journeys that follow a saved audience by name: it cannot be removed while they do."""
+    return [
+        audiences.Use(journey.name, url_for("journeys_console.show", journey_id=journey.id))
+        for journey in queries.following(audience_id)
+    ]
+
+
 def side_card(member: Member) -> Markup:
     """The latest journeys of a member, on their page in the console."""
     if not may("journeys.view"):
@@ -67,4 +76,5 @@ def init() -> None:
     """Fill the ports and slots of the floors below."""
     today.tasks.fill(tasks)
     today.search.fill(find)
+    audiences.uses.fill(uses_of_audience)
     fill_slot("member.side", order=75)(side_card)

@@ -375,6 +375,7 @@ def people_csv(journey_id: int) -> Any:
         _("Entered"),
         _("State"),
         _("Step"),
+        _("Step no."),
         _("Goes on at"),
         _("Finished at"),
         _("Reason"),
@@ -383,12 +384,19 @@ def people_csv(journey_id: int) -> Any:
 
 
 def _lines(journey_id: int) -> Iterator[list[Any]]:
+    names = _names()
+    said = {
+        (version_id, step.id): f"{labels.STEPS[step.kind]}: {labels.step(step, names)}"
+        for version_id, plan in queries.plans(queries.version_ids(journey_id)).items()
+        for step in rules.walk(plan.steps)
+    }
     for place, member in queries.streamed(_people(journey_id).order_by(JourneyMember.id)):
         yield [
             member.id,
             member.shown_name,
             _instant(place.entered_at),
             labels.PLACES[place.state],
+            said.get((place.version_id, place.step or ""), ""),
             place.step or "",
             _instant(place.due_at),
             _instant(place.ended_at),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from wtforms import BooleanField, RadioField, SelectField, StringField, TextAreaField
@@ -91,26 +92,50 @@ class TriggerForm(Form):
         )
 
 
+COPY, FOLLOW = "copy", "follow"
+TAKEN = [
+    (COPY, _l("A copy of its rules: it stays as it is today")),
+    (FOLLOW, _l("By its name: whoever changes the audience changes it here too")),
+]
+
+
 def audience_choices(present: dict[str, Any], none: Any) -> list[tuple[str, Any]]:
-    """The saved audiences; first nobody in particular, then what is there now if it is none of them."""
+    """The saved audiences; first nobody in particular, then rules that were copied before."""
     saved = [(str(one.id), one.name) for one in audiences.saved()]
-    kept = (
-        [(KEPT, _("As it is: %(rules)s", rules=str(_(", ")).join(labels.audience(present))[:120]))] if present else []
-    )
+    copied = present and _followed(present) is None
+    kept = [(KEPT, _("As it is: %(rules)s", rules=str(_(", ")).join(labels.audience(present))[:120]))] if copied else []
     return [("", none), *kept, *saved]
 
 
-def chosen_audience(said: str | None, present: dict[str, Any]) -> dict[str, Any]:
-    """The rules that a choice of `audience_choices` stands for; a saved audience is copied, so that it stays what was seen."""
+def audience_values(present: dict[str, Any]) -> dict[str, str]:
+    """What stands in the two fields for the rules that are there."""
+    if not present:
+        return {"audience": "", "taken": COPY}
+    followed = _followed(present)
+    return {"audience": KEPT, "taken": COPY} if followed is None else {"audience": str(followed), "taken": FOLLOW}
+
+
+def chosen_audience(said: str | None, taken: str | None, present: dict[str, Any]) -> dict[str, Any]:
+    """The rules that a choice of `audience_choices` stands for: a copy of the saved audience's, or one that names it."""
     if not said:
         return {}
-    return present if said == KEPT else dict(audiences.get_audience(int(said)).definition)
+    if said == KEPT:
+        return present
+    audience = audiences.get_audience(int(said))
+    return rules.following(audience.id) if taken == FOLLOW else dict(audience.definition)
+
+
+def _followed(present: dict[str, Any]) -> int | None:
+    """The saved audience that rules name, if it is still there."""
+    found = rules.follows(present)
+    return found if found is not None and audiences.find_audience(found) is not None else None
 
 
 class EntryForm(Form):
     """Who may enter, how often, and when they leave."""
 
     audience = SelectField(_l("Who may enter"), coerce=_plain)
+    taken = RadioField(_l("How a saved audience is taken"), choices=TAKEN, default=COPY)
     again = RadioField(
         _l("How often one person may enter"),
         choices=[("once", _l("Once for each person")), ("after", _l("Again, after so many days"))],
@@ -126,7 +151,7 @@ class EntryForm(Form):
 
     def __init__(self, plan: rules.Plan, **kwargs: Any) -> None:
         values = {
-            "audience": KEPT if plan.audience else "",
+            **audience_values(plan.audience),
             "again": "once" if plan.again_after is None else "after",
             "again_after": plan.again_after,
             "bought": plan.exits.bought,
@@ -147,7 +172,7 @@ class EntryForm(Form):
     def values(self) -> dict[str, Any]:
         """The fields of a plan that this form changes."""
         return {
-            "audience": chosen_audience(self.audience.data, self.plan.audience),
+            "audience": chosen_audience(self.audience.data, self.taken.data, self.plan.audience),
             "again_after": self.again_after.data if self.again.data == "after" else None,
             "exits": rules.Exits(bought=self.bought.data, audience=self.leave_audience.data, days=self.most_days.data),
         }
@@ -187,6 +212,7 @@ class WaitForm(StepForm):
 class ConditionForm(StepForm):
     KIND = "condition"
     audience = SelectField(_l("Audience"), [DataRequired()], coerce=_plain)
+    taken = RadioField(_l("How a saved audience is taken"), choices=TAKEN, default=COPY)
 
     def __init__(self, *args: Any, present: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -194,15 +220,52 @@ class ConditionForm(StepForm):
         self.audience.choices = audience_choices(self.present, _("Choose one"))
 
     def values(self) -> dict[str, Any]:
-        return {"kind": "condition", "audience": chosen_audience(self.audience.data, self.present)}
+        chosen = chosen_audience(self.audience.data, self.taken.data, self.present)
+        return {"kind": "condition", "audience": chosen}
+
+
+def _weight(way: str, *validators: Any) -> OptionalIntegerField:
+    return OptionalIntegerField(labels.OUTCOMES[way], [*validators, NumberRange(1, rules.MOST_WEIGHT)])
 
 
 class SplitForm(StepForm):
     KIND = "split"
-    percent = OptionalIntegerField(_l("Way A"), [InputRequired(), NumberRange(1, 99)], default=50)
+    a = _weight("a", InputRequired())
+    b = _weight("b", InputRequired())
+    c = _weight("c", Optional())
+    d = _weight("d", Optional())
+    e = _weight("e", Optional())
+    f = _weight("f", Optional())
+
+    def __init__(self, *args: Any, present: rules.Split | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.present = present
+        if not self.is_submitted() and self.a.data is None:
+            self.a.data = self.b.data = 50
+
+    @property
+    def ways(self) -> list[Any]:
+        """The fields, in order."""
+        return [self[way] for way in rules.WAYS]
+
+    @property
+    def weights(self) -> list[int]:
+        return [field.data for field in self.ways if field.data is not None]
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        well = bool(super().validate(extra_validators))
+        for before, way in pairwise(rules.WAYS):
+            if well and self[before].data is None and self[way].data is not None:
+                self.refuse(before, _("Fill the ways in order: this one comes first."))
+                return False
+        for way, inner in self.present.ways.items() if well and self.present else ():
+            if inner and self[way].data is None:
+                self.refuse(way, rules.WayHoldsSteps())
+                return False
+        return well
 
     def values(self) -> dict[str, Any]:
-        return {"kind": "split", "percent": self.percent.data}
+        return {"kind": "split", "weights": tuple(self.weights)}
 
 
 class WordsForm(StepForm):
@@ -372,8 +435,11 @@ def step_form(kind: str, step: rules.AnyStep | None = None) -> StepForm:
             case rules.Tagging():
                 values["carried"] = "on" if step.carried else "off"
             case rules.Condition():
-                values["audience"] = KEPT if step.audience else ""
+                values |= audience_values(step.audience)
                 more["present"] = step.audience
+            case rules.Split():
+                values = dict(zip(rules.WAYS, step.weights, strict=False))
+                more["present"] = step
     return FORMS[kind](data=values, **more)
 
 

@@ -65,7 +65,7 @@ STEP_LINES = {
     "message": _l("Say something over a channel, by your rules of consent, budget and quiet hours."),
     "wait": _l("So many days and hours, or until an hour of the day."),
     "condition": _l("Go on by whether they are in an audience."),
-    "split": _l("Send a share one way and the rest another."),
+    "split": _l("Send people two to six ways, each way its share."),
     "coupon": _l("Put a coupon among theirs, once."),
     "points": _l("Give points, once."),
     "invite": _l("Send their own link into a group."),
@@ -84,6 +84,10 @@ OUTCOMES = {
     "no": _l("No"),
     "a": _l("Way A"),
     "b": _l("Way B"),
+    "c": _l("Way C"),
+    "d": _l("Way D"),
+    "e": _l("Way E"),
+    "f": _l("Way F"),
     "no_coupon": _l("No coupon left to give"),
     "no_call": _l("Does not want to be called"),
     "left": _l("Left before the end"),
@@ -111,7 +115,7 @@ WRONGS = {
     Wrong.TAG: _l("Write the tag."),
     Wrong.ABOUT: _l("Write what the call is about."),
     Wrong.LINK: _l("Write an https address, or a path of this site."),
-    Wrong.NO_WAYS: _l("Add a step to one of the two ways."),
+    Wrong.NO_WAYS: _l("Add a step to one of the ways."),
     Wrong.UNREACHABLE: _l("Nobody comes here: move it before the end, or remove it."),
 }
 CALL_OUTCOMES = {
@@ -187,32 +191,90 @@ class Names:
     def __init__(self, offers: Mapping[int, str], groups: Mapping[int, str], accounts: Mapping[int, str]) -> None:
         self.offers, self.groups, self.accounts = offers, groups, accounts
 
+    def account(self, account_id: int | None) -> str:
+        """The name of a channel; none is the inbox."""
+        name = self.accounts.get(account_id, "–") if account_id is not None else "inbox"
+        return str(_("inbox")) if name == "inbox" else name
+
 
 def step(found: rules.AnyStep, names: Names) -> str:
-    """What a step does, as a short sentence."""
+    """What a step does, as a short sentence; what it still lacks where it cannot be said."""
     match found:
         case rules.Wait():
-            parts = [duration(found.days, found.hours)] if found.days or found.hours else []
-            if found.until_hour is not None:
-                parts.append(_("until %(hour)s:00", hour=f"{found.until_hour:02d}"))
-            return str(_(", ")).join(parts) or _("Wait")
+            return _wait(found)
         case rules.Condition():
-            return str(_(", ")).join(audience(found.audience)) if found.audience else str(WRONGS[Wrong.AUDIENCE])
+            if not found.audience:
+                return str(WRONGS[Wrong.AUDIENCE])
+            return _("Does this hold: %(rules)s?", rules=str(_(", ")).join(audience(found.audience)))
         case rules.Split():
-            return _("%(a)s %% go way A, %(b)s %% way B", a=found.percent, b=100 - found.percent)
-        case rules.Message():
-            return found.subject or str(WRONGS[Wrong.NO_WORDS])
+            shares = [f"{OUTCOMES[way]} {share(percent)}" for way, percent in found.percents.items()]
+            return str(_(", ")).join(shares)
+        case rules.Message() if found.subject:
+            return _(
+                "Says “%(subject)s” over %(channel)s", subject=found.subject, channel=names.account(found.account_id)
+            )
         case rules.Invite():
-            return _("To the group %(name)s", name=names.groups.get(found.group_id or 0) or "–")
-        case rules.GrantCoupon():
-            return names.offers.get(found.offer_id or 0) or str(WRONGS[Wrong.OFFER])
+            group = names.groups.get(found.group_id or 0) or "–"
+            return _(
+                "Invites to the group %(name)s over %(channel)s", name=group, channel=names.account(found.account_id)
+            )
+        case rules.GrantCoupon() if found.offer_id in names.offers:
+            return _("Gives the coupon “%(name)s”", name=names.offers[found.offer_id])
         case rules.GrantPoints():
-            return ngettext("%(num)d point", "%(num)d points", found.points)
-        case rules.Tagging():
-            return _("Put on: %(name)s", name=found.name) if found.carried else _("Take off: %(name)s", name=found.name)
-        case rules.Task():
-            return found.about or str(WRONGS[Wrong.ABOUT])
-    return str(STEP_LINES["end"])
+            return ngettext("Gives %(num)d point", "Gives %(num)d points", found.points)
+        case rules.Tagging() if found.name:
+            put_on = _("Puts on the tag “%(name)s”", name=found.name)
+            return put_on if found.carried else _("Takes off the tag “%(name)s”", name=found.name)
+        case rules.Task() if found.about:
+            return _("Asks a colleague to call: %(about)s", about=found.about)
+        case rules.End():
+            return str(STEP_LINES["end"])
+    return str(WRONGS[_LACKS[found.kind]])
+
+
+_LACKS = {"message": Wrong.NO_WORDS, "coupon": Wrong.OFFER, "tag": Wrong.TAG, "task": Wrong.ABOUT}
+
+
+def _wait(found: rules.Wait) -> str:
+    hour = f"{found.until_hour:02d}" if found.until_hour is not None else ""
+    if not (found.days or found.hours):
+        return _("Waits until %(hour)s:00", hour=hour) if hour else str(WRONGS[Wrong.NO_WAIT])
+    time = duration(found.days, found.hours)
+    return _("Waits %(time)s, then until %(hour)s:00", time=time, hour=hour) if hour else _("Waits %(time)s", time=time)
+
+
+def share(percent: float) -> str:
+    """`30%`, `33.3%`."""
+    return f"{percent:.1f}".removesuffix(".0") + "%"
+
+
+def details(found: rules.AnyStep, names: Names) -> list[str]:
+    """What else there is to say of a step: of a message what stands in it, what comes with it, and what it counts as."""
+    match found:
+        case rules.Message():
+            said = [_shortened(found.body)]
+            if found.offer_id is not None:
+                said.append(_("With the coupon “%(name)s”", name=names.offers.get(found.offer_id, "–")))
+            if found.link_url:
+                said.append(_("The link leads to %(address)s", address=found.link_url))
+            said.append(str(_KINDS_OF_MESSAGE[found.service]))
+            return [line for line in said if line]
+        case rules.Invite():
+            return [line for line in (_shortened(found.body),) if line]
+        case rules.GrantPoints() if found.reason:
+            return [_("The member reads: %(reason)s", reason=found.reason)]
+    return []
+
+
+_KINDS_OF_MESSAGE = {
+    False: _l("An offer: asks for consent, and counts in the contact budget"),
+    True: _l("About their order or their rights: outside the contact budget"),
+}
+
+
+def _shortened(words: str, most: int = 90) -> str:
+    line = " ".join(words.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def again(plan: rules.Plan) -> str:

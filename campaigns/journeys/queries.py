@@ -509,11 +509,29 @@ def known() -> rules.Known:
 
 
 def _readable(definition: dict[str, Any]) -> bool:
+    """Whether rules are ours, and the saved audiences that they follow are there."""
     try:
-        audience_rules.parse(definition)
+        named = audience_rules.parse(definition).named()
     except audience_rules.AudienceInvalid:
         return False
-    return True
+    return all(audiences.find_audience(one) is not None for one in named)
+
+
+def following(audience_id: int) -> Sequence[Journey]:
+    """The journeys that follow a saved audience by name: in the draft, or in a version that people enter or still walk through."""
+    walked = select(JourneyMember.version_id).where(LIVE)
+    versions = db.session.scalars(
+        select(JourneyVersion).where(
+            JourneyVersion.id.in_(walked) | JourneyVersion.id.in_(select(Journey.version_id)),
+            cast(JourneyVersion.plan, Text).contains("audience_id"),
+        )
+    )
+    there = {version.journey_id for version in versions if audience_id in rules.followed(plan_of(version))}
+    return [
+        journey
+        for journey in db.session.scalars(select(Journey).order_by(Journey.id))
+        if journey.id in there or audience_id in rules.followed(rules.parse(journey.draft))
+    ]
 
 
 def found(wanted: str) -> Sequence[Journey]:

@@ -39,7 +39,7 @@ def _made(key: str, name: str, trigger: dict[str, Any], *steps: dict[str, Any], 
         for step in found:
             count += 1
             fresh = {**step, "id": f"s{count}"}
-            for way in ("yes", "no", "a", "b"):
+            for way in ("yes", "no", *rules.WAYS):
                 if way in fresh:
                     fresh[way] = number(fresh[way])
             numbered.append(fresh)

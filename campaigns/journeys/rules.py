@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import accumulate
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from campaigns.audiences import rules as audience_rules
 from campaigns.pushes import rules as push_rules
 from campaigns.pushes.models import CouponMode
 from kernel.errors import Refusal
@@ -25,6 +27,9 @@ from membership.members.models import Stage
 MOST_STEPS = 60
 MOST_DAYS = 730
 MOST_POINTS = 100_000
+# The ways of a split by their names, in order; it has two of them at least.
+WAYS = ("a", "b", "c", "d", "e", "f")
+MOST_WEIGHT = 1_000
 # What came true longer ago than this when it was noticed is no reason to begin any more.
 LATE = timedelta(days=2)
 # A step that cannot be done is tried again, later each time, and then given up.
@@ -47,6 +52,11 @@ class StepUnknown(Refusal):
 class TooManySteps(Refusal):
     status = 422
     label = _l("A journey has at most %(most)s steps. Make a second one for the rest.")
+
+
+class WayHoldsSteps(Refusal):
+    status = 422
+    label = _l("A way that you take away still has steps. Remove them first.")
 
 
 class Part(BaseModel):
@@ -176,16 +186,45 @@ class Condition(Step):
 
 
 class Split(Step):
-    """Sends a share of the people one way and the rest the other, each person always the same."""
+    """Sends people two to six ways, each person always the same. The shares of the ways stand to one another like `weights`."""
 
     kind: Literal["split"] = "split"
-    percent: Annotated[int, Field(ge=1, le=99)] = 50
+    weights: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=MOST_WEIGHT, strict=True)], ...],
+        Field(min_length=2, max_length=len(WAYS), strict=False),
+    ] = (50, 50)
     a: tuple[AnyStep, ...] = Field(default=(), strict=False)
     b: tuple[AnyStep, ...] = Field(default=(), strict=False)
+    c: tuple[AnyStep, ...] = Field(default=(), strict=False)
+    d: tuple[AnyStep, ...] = Field(default=(), strict=False)
+    e: tuple[AnyStep, ...] = Field(default=(), strict=False)
+    f: tuple[AnyStep, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def with_weights(cls, found: Any) -> Any:
+        """Plans that were written when there were but two ways say the share of the first in percent."""
+        if isinstance(found, dict) and type(found.get("percent")) is int and "weights" not in found:
+            first = found["percent"]
+            return {name: value for name, value in found.items() if name != "percent"} | {
+                "weights": (first, 100 - first)
+            }
+        return found
+
+    @model_validator(mode="after")
+    def without_steps_beside(self) -> Split:
+        if any(getattr(self, way) for way in WAYS[len(self.weights) :]):
+            raise ValueError("steps on a way that has no share")
+        return self
 
     @property
     def ways(self) -> Mapping[str, Sequence[AnyStep]]:
-        return {"a": self.a, "b": self.b}
+        return {way: getattr(self, way) for way, _weight in zip(WAYS, self.weights, strict=False)}
+
+    @property
+    def percents(self) -> dict[str, float]:
+        """The share of each way, in percent."""
+        return {way: 100 * weight / sum(self.weights) for way, weight in zip(WAYS, self.weights, strict=False)}
 
 
 Subject = Annotated[str, Field(max_length=push_rules.LONGEST_SUBJECT)]
@@ -343,6 +382,34 @@ def walk(steps: Sequence[AnyStep]) -> Iterator[AnyStep]:
             yield from walk(way)
 
 
+def followed(plan: Plan) -> set[int]:
+    """The saved audiences that a plan names instead of copying their rules."""
+    asked = [plan.audience, *(step.audience for step in walk(plan.steps) if isinstance(step, Condition))]
+    found: set[int] = set()
+    for definition in asked:
+        try:
+            found |= audience_rules.parse(definition).named()
+        except audience_rules.AudienceInvalid:
+            # Rules that cannot be read name nobody; `faults` says so where they stand.
+            continue
+    return found
+
+
+def follows(definition: Mapping[str, Any]) -> int | None:
+    """The saved audience that a definition is, when it names just that one."""
+    try:
+        found = audience_rules.parse(dict(definition)).rules
+    except audience_rules.AudienceInvalid:
+        return None
+    alone = found[0] if len(found) == 1 else None
+    return alone.audience_id if isinstance(alone, audience_rules.SavedRule) and alone.inside else None
+
+
+def following(audience_id: int) -> dict[str, Any]:
+    """The definition that names a saved audience, whatever its rules are at the time."""
+    return audience_rules.Definition(rules=(audience_rules.SavedRule(audience_id=audience_id),)).dump()
+
+
 def find(plan: Plan, step_id: str) -> AnyStep:
     """A step of a plan; refuses with `StepUnknown`."""
     for step in walk(plan.steps):
@@ -387,9 +454,12 @@ def next_hour(moment: datetime, hour: int) -> datetime:
 
 
 def way_of(step: Split, salt: str, member_id: int) -> str:
-    """Which way of a split a member goes: SHA-256 of salt, step and member, below the share or not."""
+    """Which way of a split a member goes: where SHA-256 of salt, step and member falls when the ways lie side by side, each as
+    broad as its weight."""
     drawn = int.from_bytes(hashlib.sha256(f"{salt}:{step.id}:{member_id}".encode()).digest()[:8], "big")
-    return "a" if drawn * 100 < step.percent * 2**64 else "b"
+    place = drawn * sum(step.weights)
+    ends = zip(WAYS, accumulate(step.weights), strict=False)
+    return next(way for way, end in ends if place < end * 2**64)
 
 
 def retry_at(now: datetime, attempts: int) -> datetime:
@@ -480,9 +550,12 @@ def removed(plan: Plan, step_id: str) -> Plan:
 
 
 def replaced(plan: Plan, step: AnyStep) -> Plan:
-    """The plan with a step as it is given; its ways stay as they were."""
+    """The plan with a step as it is given; its ways stay as they were. Refuses with `WayHoldsSteps` to take a way away that is
+    not empty."""
     spot, present = spot_of(plan, step.id), find(plan, step.id)
-    fresh = step.model_copy(update=dict(present.ways)) if set(present.ways) == set(step.ways) else step
+    if any(inner for way, inner in present.ways.items() if way not in step.ways):
+        raise WayHoldsSteps
+    fresh = step.model_copy(update={way: inner for way, inner in present.ways.items() if way in step.ways})
     return _laid(
         plan,
         _changed(

@@ -37,7 +37,7 @@ def numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for step in found:
             count += 1
             fresh = {**step, "id": f"s{count}"}
-            for way in ("yes", "no", "a", "b"):
+            for way in ("yes", "no", *rules.WAYS):
                 if way in fresh:
                     fresh[way] = number(fresh[way])
             laid.append(fresh)

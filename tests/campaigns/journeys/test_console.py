@@ -15,7 +15,7 @@ from campaigns.journeys.models import Journey, JourneyLog, JourneyMember, Journe
 from kernel.audit import AuditEntry
 from kernel.auth import Role
 from membership.members.models import Channel, MemberIdentity
-from tests.campaigns.journeys.conftest import place_of, walk_on
+from tests.campaigns.journeys.conftest import log_of, place_of, walk_on
 
 SAY = {"kind": "message", "subject": "Hello", "body": "There"}
 WORDS = {"subject": "你好", "body": "在吗", "subject_en": "", "body_en": ""}
@@ -100,7 +100,7 @@ def test_the_picture_has_its_counts_in_words(browser, filled):
     assert "1 left" in said
 
 
-def test_a_journey_is_written_step_by_step_and_switched_on(db, browser, make_offer):
+def test_a_journey_is_written_step_by_step_and_switched_on(db, browser, make_offer, inbox):
     offer = make_offer()
     answer = browser.post("/console/journeys/new", data={"name": "Mine", "kind": "delivered"})
     journey = db.session.scalars(select(Journey)).one()
@@ -109,7 +109,7 @@ def test_a_journey_is_written_step_by_step_and_switched_on(db, browser, make_off
     assert browser.post(f"{base}/trigger?kind=delivered", data={"days": "2"}).location.endswith("/edit")
     browser.post(f"{base}/steps/new?kind=wait", data={"days": "1", "hours": "", "until_hour": "10"})
     browser.post(f"{base}/steps/new?kind=coupon&position=1", data={"offer_id": str(offer.id)})
-    browser.post(f"{base}/steps/new?kind=split&position=1", data={"percent": "30"})
+    browser.post(f"{base}/steps/new?kind=split&position=1", data={"a": "30", "b": "70"})
     account = re.search(
         r'<option[^>]*value="(\d+)"', browser.get(f"{base}/steps/new?kind=message").get_data(as_text=True)
     )[1]
@@ -141,15 +141,60 @@ def test_a_journey_is_written_step_by_step_and_switched_on(db, browser, make_off
     assert {"journey.created", "journey.step_added", "journey.published", "journey.switched_on"} <= acts
 
 
-def test_a_condition_copies_a_saved_audience(db, browser, make_journey):
+def test_a_condition_copies_a_saved_audience_or_follows_it_by_name(db, browser, make_journey, make_member, bring):
     journey = make_journey([SAY], on=False)
     definition = {"rules": [{"kind": "tier", "ranks": [4]}]}
-    saved = audiences.save("VIP4", parse(definition))
+    saved = audiences.save("Our best", parse(definition))
     base = f"/console/journeys/{journey.id}"
     browser.post(f"{base}/steps/new?kind=condition", data={"audience": str(saved.id)})
     assert steps_of(journey)[0].audience["rules"] == parse(definition).dump()["rules"]
     browser.post(f"{base}/steps/s2", data={"audience": "kept"})
     assert steps_of(journey)[0].audience["rules"] == parse(definition).dump()["rules"]
+    assert browser.post(f"{base}/steps/s2", data={"audience": "kept", "taken": "borrow"}).status_code == 422
+    browser.post(f"{base}/steps/s2", data={"audience": str(saved.id), "taken": "follow"})
+    browser.post(f"{base}/steps/new?kind=tag&parent=s2&way=yes", data={"name": "best", "carried": "on"})
+    assert "Does this hold: Are in the audience “Our best”?" in text_of(browser.get(f"{base}/edit"))
+    assert re.search(r'value="follow"[^>]*checked|checked[^>]*value="follow"', browser.get(f"{base}/steps/s2").text)
+    # What it follows is as it is when somebody comes there, and cannot be removed meanwhile.
+    browser.post(f"{base}/on")
+    ann = make_member("Ann", rank=1)
+    audiences.save("Our best", parse({"rules": [{"kind": "tier", "ranks": [1]}]}), saved)
+    bring(journey, ann)
+    walk_on()
+    assert ("s2", "yes") in log_of(db, place_of(db, ann))
+    away = f"/console/audiences/{saved.id}/remove"
+    assert "Care" in text_of(browser.get(f"/console/audiences/{saved.id}"))
+    assert browser.post(away).status_code == 409
+    browser.post(f"{base}/steps/s2/remove")
+    assert browser.post(away).status_code == 409
+    browser.post(f"{base}/publish")
+    assert browser.post(away).status_code == 302
+
+
+def test_a_condition_without_its_audience_is_not_published(db, browser, make_journey):
+    gone = {"kind": "condition", "audience": rules.following(77), "yes": [{"kind": "end"}], "no": []}
+    journey = make_journey([gone], on=False)
+    assert "Choose an audience again." in text_of(browser.get(f"/console/journeys/{journey.id}/edit"))
+    assert browser.get(f"/console/journeys/{journey.id}/steps/s1").status_code == 200
+    assert browser.post(f"/console/journeys/{journey.id}/on").status_code == 422
+
+
+def test_a_way_with_steps_is_not_taken_away(db, browser, make_journey):
+    journey = make_journey([{"kind": "split", "weights": [1, 1, 2], "c": [{"kind": "end"}]}], on=False)
+    page = f"/console/journeys/{journey.id}/steps/s1"
+    answer = browser.post(page, data={"a": "1", "b": "1", "c": ""})
+    assert answer.status_code == 422
+    assert "still has steps" in text_of(answer)
+    assert browser.post(page, data={"a": "1", "b": "1", "c": "2", "d": "4"}).status_code == 302
+    assert steps_of(journey)[0].weights == (1, 1, 2, 4)
+    assert "Way D 50%" in text_of(browser.get(f"/console/journeys/{journey.id}/edit"))
+
+
+def test_the_list_of_people_names_their_steps(db, browser, filled):
+    journey, _people = filled
+    rows = browser.get(f"/console/journeys/{journey.id}/people.csv").text.splitlines()
+    assert "Step,Step no." in rows[0]
+    assert any("Wait: Waits 3 days,s4" in row for row in rows)
 
 
 MESSAGE = WORDS | {"service": "offer", "offer_id": "", "coupon_mode": "link", "link_url": ""}
@@ -165,8 +210,10 @@ MESSAGE = WORDS | {"service": "offer", "offer_id": "", "coupon_mode": "link", "l
         ("wait", {"days": "1", "hours": "", "until_hour": "25"}),
         ("condition", {"audience": ""}),
         ("condition", {"audience": "99"}),
-        ("split", {"percent": "0"}),
-        ("split", {"percent": "100"}),
+        ("split", {"a": "0", "b": "1"}),
+        ("split", {"a": "1", "b": ""}),
+        ("split", {"a": "1", "b": "2", "f": "1001"}),
+        ("split", {"a": "1", "b": "2", "d": "3"}),
         ("message", MESSAGE | {"subject": ""}),
         ("message", MESSAGE | {"body": ""}),
         ("message", MESSAGE | {"body": "{who}"}),

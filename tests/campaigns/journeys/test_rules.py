@@ -88,12 +88,45 @@ def test_the_birthday_of_the_29th_of_february() -> None:
 
 
 def test_a_split_sends_about_its_share_and_everybody_the_same_way() -> None:
-    step = rules.Split(id="s1", percent=30)
+    step = rules.Split(id="s1", weights=(30, 70))
     ways = [rules.way_of(step, "x", member) for member in range(10_000)]
     assert 2_800 < ways.count("a") < 3_200
     assert ways == [rules.way_of(step, "x", member) for member in range(10_000)]
-    other = [rules.way_of(rules.Split(id="s2", percent=30), "x", member) for member in range(10_000)]
+    other = [rules.way_of(rules.Split(id="s2", weights=(30, 70)), "x", member) for member in range(10_000)]
     assert other != ways
+
+
+@given(st.lists(st.integers(1, rules.MOST_WEIGHT), min_size=2, max_size=6), st.integers(1, 2**63 - 1))
+def test_inv_the_ways_of_a_split_share_everybody_out(weights: list[int], member: int) -> None:
+    step = rules.Split(id="s1", weights=tuple(weights))
+    assert rules.way_of(step, "x", member) in step.ways
+    assert sum(step.percents.values()) == pytest.approx(100)
+    # The same proportions are the same ways.
+    doubled = step.model_copy(update={"weights": tuple(2 * weight for weight in weights)})
+    assert rules.way_of(doubled, "x", member) == rules.way_of(step, "x", member)
+
+
+def test_six_ways_get_their_shares() -> None:
+    step = rules.Split(id="s1", weights=(1, 1, 2, 1, 3, 2))
+    ways = [rules.way_of(step, "x", member) for member in range(20_000)]
+    for way, percent in step.percents.items():
+        assert abs(ways.count(way) / 200 - percent) < 1.5
+
+
+def test_a_split_of_the_time_of_two_ways_sends_everybody_as_it_did() -> None:
+    old = rules.step_of({"kind": "split", "id": "s1", "percent": 30, "a": [{**SAY, "id": "s2"}], "b": []})
+    assert (old.weights, len(old.a)) == ((30, 70), 1)
+    # Worked out with the rule of that time: SHA-256 below the share or not.
+    assert "".join(rules.way_of(old, "journey:1", member) for member in range(1, 21)) == "bbbbbbbababbabbabbba"
+
+
+@pytest.mark.parametrize(
+    "more", [{"weights": [1]}, {"weights": [1] * 7}, {"weights": [0, 1]}, {"weights": [1, 2], "c": [SAY]}, {"percent": 0},
+             {"percent": "30"}, {"percent": 30, "weights": [1, 2]}],
+)  # fmt: skip
+def test_a_split_that_is_none_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(rules.PlanInvalid):
+        plan({"kind": "split", **more})
 
 
 # ── Editing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -105,8 +138,13 @@ def test_editing_finds_its_place_inside_ways() -> None:
     assert [step.id for step in rules.walk(found.steps)] == ["s1", "s2", "s9", "s3"]
     assert rules.spot_of(found, "s9") == Spot("s1", "b", 0)
     assert rules.next_id(found) == "s10"
-    found = rules.replaced(found, rules.Split(id="s1", percent=10))
-    assert (found.steps[0].percent, len(found.steps[0].a), len(found.steps[0].b)) == (10, 1, 1)
+    found = rules.replaced(found, rules.Split(id="s1", weights=(10, 90, 100)))
+    assert (found.steps[0].weights, len(found.steps[0].a), len(found.steps[0].b)) == ((10, 90, 100), 1, 1)
+    found = rules.added(found, Spot("s1", "c", 0), rules.End(id="s8"))
+    with pytest.raises(rules.WayHoldsSteps):
+        rules.replaced(found, rules.Split(id="s1"))
+    found = rules.replaced(rules.removed(found, "s8"), rules.Split(id="s1"))
+    assert list(found.steps[0].ways) == ["a", "b"]
     found = rules.moved(found, "s1", 1)
     assert [step.id for step in found.steps] == ["s3", "s1"]
     assert [step.id for step in rules.walk(rules.removed(found, "s1").steps)] == ["s3"]
@@ -123,7 +161,7 @@ STEP = st.deferred(
         st.builds(lambda days: {"kind": "wait", "days": days}, st.integers(0, 9)),
         st.just({"kind": "end"}),
         st.just(SAY),
-        st.builds(lambda a, b: {"kind": "split", "a": a, "b": b}, STEPS, STEPS),
+        st.builds(lambda a, b, c: {"kind": "split", "weights": [1, 2, 3], "a": a, "b": b, "c": c}, STEPS, STEPS, STEPS),
         st.builds(lambda a, b: {"kind": "condition", "audience": {"rules": []}, "yes": a, "no": b}, STEPS, STEPS),
     )
 )

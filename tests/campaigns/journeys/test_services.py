@@ -111,7 +111,7 @@ def test_ways_of_a_condition_and_of_a_split(db, make_member, make_journey, bring
     journey = make_journey(
         [
             {"kind": "condition", "audience": VIP, "yes": [{"kind": "tag", "name": "vip"}], "no": []},
-            {"kind": "split", "percent": 99, "a": [{"kind": "tag", "name": "a"}], "b": [{"kind": "end"}]},
+            {"kind": "split", "weights": [999, 1], "a": [{"kind": "tag", "name": "a"}], "b": [{"kind": "end"}]},
             {"kind": "wait", "hours": 1},
         ]
     )
