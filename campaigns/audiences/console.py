@@ -13,7 +13,7 @@ from kernel.auth import may, staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset
+from kernel.pages import capped_count, csv_response, keyset, ticked
 from membership.members.rules import masked_phone
 from membership.orders.formats.sheet import FileUnreadable
 
@@ -27,6 +27,10 @@ bp = APIBlueprint(
 )
 
 
+# So many audiences are worked on at once, from the list.
+MOST_AT_ONCE = 100
+
+
 def _tabs(here: str) -> list[tuple[Any, str, bool]]:
     places = [("index", _("List")), ("grid", _("The shop as a grid"))]
     return [(label, url_for(f".{endpoint}"), endpoint == here) for endpoint, label in places]
@@ -38,9 +42,7 @@ def _tabs(here: str) -> list[tuple[Any, str, bool]]:
 @bp.get("")
 @staff("audiences.view")
 def index() -> Any:
-    words = request.args.get("q", "").replace("\x00", "").strip()[:100]
-    kind = request.args.get("kind", "")
-    frozen = {"rules": False, "list": True}.get(kind)
+    words, kind, frozen = _wanted()
     chips = [("q", words, _("Search: %(words)s", words=words))] if words else []
     if frozen is not None:
         chips.append(("kind", kind, str(labels.SORTS[kind])))
@@ -56,6 +58,70 @@ def index() -> Any:
         chips_on=chips,
         labels=labels,
     )
+
+
+def _wanted() -> tuple[str, str, bool | None]:
+    """What the list is narrowed to: words, the kind as it was asked for, and whether that means frozen ones."""
+    kind = request.args.get("kind", "")
+    frozen = {"rules": False, "list": True}.get(kind)
+    return request.args.get("q", "").replace("\x00", "").strip()[:100], kind, frozen
+
+
+@bp.get("/export")
+@staff("audiences.view")
+def export_list() -> Any:
+    words, _kind, frozen = _wanted()
+    header = [_("Audience"), _("Kind"), _("Rules"), _("People"), _("Estimated"), _("Counted")]
+    found = queries.listed(words, frozen).order_by(Audience.id)
+
+    def rows() -> Iterator[list[Any]]:
+        for audience in queries.all_of(found):
+            counted = clock.local(audience.counted_at).strftime("%Y-%m-%d %H:%M") if audience.counted_at else ""
+            kind = labels.SORTS["list" if audience.frozen else "rules"]
+            estimated = _("yes") if audience.estimated else _("no")
+            yield [audience.name, kind, _said(audience), audience.people, estimated, counted]
+
+    return csv_response("audiences.csv", header, rows())
+
+
+@bp.post("/remove")
+@staff("audiences.edit")
+def remove_many() -> Any:
+    """What is to be removed and what stays because something speaks of it; removed once somebody has said so."""
+    chosen = queries.some_of(ticked(MOST_AT_ONCE))
+    used = {audience.id: [use for use in queries.uses_of(audience) if use.holds] for audience in chosen}
+    unused = [audience for audience in chosen if not used[audience.id]]
+    if not chosen:
+        flash(_("Tick the audiences first."), "caution")
+        return redirect(url_for(".index"))
+    if request.form.get("sure") != "yes":
+        return render_template(
+            "audiences/remove.html", unused=unused, kept=[(one, used[one.id]) for one in chosen if used[one.id]]
+        )
+    for audience in unused:
+        services.remove(audience)
+    gone, kept = len(unused), len(chosen) - len(unused)
+    flash(
+        ngettext("One audience is removed.", "%(num)d audiences are removed.", gone), "positive" if gone else "caution"
+    )
+    if kept:
+        flash(ngettext("One is in use and stays.", "%(num)d are in use and stay.", kept), "caution")
+    return redirect(url_for(".index"))
+
+
+@bp.post("/export")
+@staff("members.export")
+def export_many() -> Any:
+    chosen = queries.some_of(ticked(MOST_AT_ONCE))
+    if not chosen:
+        flash(_("Tick the audiences first."), "caution")
+        return redirect(url_for(".index"))
+    open_phones = may("members.reveal")
+    found = [(audience.name, queries.people(rules.parse(audience.definition))) for audience in chosen]
+    for audience in chosen:
+        audit.record("audience.exported", "audience", audience.id, after={"name": audience.name, "phones": open_phones})
+    lines = ([name, *line] for name, people in found for line in _people_lines(people, open_phones))
+    return csv_response("audiences-people.csv", [_("Audience"), *_people_header()], lines)
 
 
 def _said(audience: Audience) -> str:
@@ -243,21 +309,25 @@ def export(audience_id: int) -> Any:
     definition = rules.parse(audience.definition)
     people = queries.people(definition)
     audit.record("audience.exported", "audience", audience.id, after={"name": audience.name, "phones": open_phones})
-    header = [_("Member no."), _("Member"), _("Phone"), _("Tier"), _("Orders"), _("Spend, yuan"), _("Last order")]
+    return csv_response(f"audience-{audience.id}.csv", _people_header(), _people_lines(people, open_phones))
 
-    def rows() -> Iterator[list[Any]]:
-        for member in queries.streamed(people):
-            yield [
-                member.id,
-                member.shown_name,
-                member.phone if open_phones else masked_phone(member.phone),
-                f"VIP{member.rank}" if member.rank else "",
-                member.orders_count,
-                f"{member.spend / 100:.2f}",
-                clock.local(member.last_order_at).strftime("%Y-%m-%d") if member.last_order_at else "",
-            ]
 
-    return csv_response(f"audience-{audience.id}.csv", header, rows())
+def _people_header() -> list[Any]:
+    return [_("Member no."), _("Member"), _("Phone"), _("Tier"), _("Orders"), _("Spend, yuan"), _("Last order")]
+
+
+def _people_lines(people: Any, open_phones: bool) -> Iterator[list[Any]]:
+    """Members as plain rows for a file; phones masked for whoever may not see them."""
+    for member in queries.streamed(people):
+        yield [
+            member.id,
+            member.shown_name,
+            member.phone if open_phones else masked_phone(member.phone),
+            f"VIP{member.rank}" if member.rank else "",
+            member.orders_count,
+            f"{member.spend / 100:.2f}",
+            clock.local(member.last_order_at).strftime("%Y-%m-%d") if member.last_order_at else "",
+        ]
 
 
 # ── The shop as a grid ──────────────────────────────────────────────────────────────────────────────────────────────

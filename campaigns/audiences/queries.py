@@ -261,6 +261,16 @@ def listed(wanted: str = "", frozen: bool | None = None) -> Select[Any]:
     return statement if frozen is None else statement.where(Audience.frozen == frozen)
 
 
+def some_of(ids: Sequence[int]) -> Sequence[Audience]:
+    """Those of these audiences that are there, by name."""
+    return db.session.scalars(select(Audience).where(Audience.id.in_(ids)).order_by(Audience.name, Audience.id)).all()
+
+
+def all_of(statement: Select[Any]) -> Sequence[Audience]:
+    """Every audience of a statement of `listed`."""
+    return db.session.scalars(statement).all()
+
+
 def find_audience(audience_id: int) -> Audience | None:
     """A saved audience, or None."""
     return db.session.get(Audience, audience_id)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from openpyxl import Workbook
 from sqlalchemy import func, select
 
 from campaigns.audiences import queries, rules, services
@@ -287,6 +289,40 @@ def test_the_list_is_exported_by_those_who_may(db: Any, owner_client: Any, staff
     assert staff_client(Role.VIEWER).post(f"/console/audiences/{audience.id}/export").status_code == 403
 
 
+def test_many_are_removed_where_nothing_speaks_of_them(db: Any, owner_client: Any) -> None:
+    leaned_on, first, second = saved("Leaned on"), saved("First"), saved("Second")
+    saved("Leans", rules.SavedRule(audience_id=leaned_on.id))
+    ids = [str(one.id) for one in (leaned_on, first, second)]
+    page = owner_client.post("/console/audiences/remove", data={"ids": [*ids, "x", "999999"]})
+    assert page.status_code == 200
+    for said in ("Nothing has been removed yet.", "Remove 2 audiences", "These stay", "Leans"):
+        assert said in page.text
+    assert how_many(db) == 4
+    owner_client.post("/console/audiences/remove", data={"ids": ids, "sure": "yes"})
+    assert sorted(db.session.scalars(select(Audience.name))) == ["Leaned on", "Leans"]
+    acts = db.session.scalars(select(AuditEntry.object_id).where(AuditEntry.action == "audience.removed"))
+    assert {str(one) for one in acts} == set(ids[1:])
+    assert owner_client.post("/console/audiences/remove", data={}).status_code == 302
+    assert how_many(db) == 2
+
+
+def test_the_people_of_many_and_the_list_itself_are_exported(
+    db: Any, owner_client: Any, staff_client: Any, make_member: Any
+) -> None:
+    make_member("Lime", rank=3), make_member("Plum", rank=4), make_member("Nut")
+    first, second = saved("Third tier", rules.TierRule(ranks=[3])), saved("Fourth tier", rules.TierRule(ranks=[4]))
+    ids = {"ids": [str(first.id), str(second.id)]}
+    lines = owner_client.post("/console/audiences/export", data=ids).text.splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["Fourth tier", "Third tier"]
+    assert "Plum" in lines[1]
+    assert db.session.scalar(select(func.count()).where(AuditEntry.action == "audience.exported")) == 2
+    listed = owner_client.get("/console/audiences/export?q=third").text.splitlines()
+    assert len(listed) == 2
+    assert listed[1].startswith("Third tier,follows its rules,VIP3,1,no,")
+    assert staff_client(Role.VIEWER).post("/console/audiences/export", data=ids).status_code == 403
+    assert staff_client(Role.VIEWER).post("/console/audiences/remove", data=ids).status_code == 403
+
+
 # ── Files ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -330,6 +366,29 @@ def test_a_file_names_people_and_nothing_is_kept_of_the_others(
     page = owner_client.get(f"/console/audiences/{audience.id}")
     assert "people.csv" in page.text
     assert owner_client.post(f"/console/audiences/{audience.id}/refresh").status_code == 409
+
+
+def test_a_workbook_is_read_like_text_and_its_bad_rows_are_named(db: Any, owner_client: Any, known: Any) -> None:
+    book = Workbook()
+    sheet = book.active
+    # Phones as numbers, as a spreadsheet keeps them; a heading; a row without anybody in between.
+    for row in (["Channel", "Member"], ["phone", 13800000001], ["taobao", "梅子"], ["", ""], ["", "nobody"],
+                ["phone", "13899999999"], ["fax", "13800000001"], ["", "plum@example.com"]):  # fmt: skip
+        sheet.append(row)
+    kept = io.BytesIO()
+    book.save(kept)
+    answer = upload(owner_client, kept.getvalue(), "people.xlsx")
+    assert answer.status_code == 200
+    assert set(db.session.scalars(select(AudienceMember.member_id))) == {known[0].id, known[1].id}
+    named = re.findall(r'<td class="num main-cell">(\d+)</td><td[^>]*>([^<]+)</td>', answer.text)
+    assert named == [
+        ("5", "This is no phone, e-mail address or account."),
+        ("6", "Nobody here is known by this."),
+        ("7", "This is no phone, e-mail address or account."),
+        ("8", "This person is on the list already."),
+    ]
+    assert "13899999999" not in answer.text
+    assert upload(owner_client, kept.getvalue()[:400], "people.xlsx").status_code == 422
 
 
 def test_one_phone_without_a_heading_is_a_file(db: Any, owner_client: Any, known: Any) -> None:
