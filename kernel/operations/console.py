@@ -13,7 +13,7 @@ from ..i18n import gettext as _
 from ..i18n import lazy_gettext as _l
 from ..i18n import ngettext
 from ..webhooks import queries as webhooks
-from . import doubts, halted, queries, sendings, services
+from . import doubts, halted, labels, queries, sendings, services
 
 bp = APIBlueprint("operations_console", __name__, url_prefix="/console/operations", enable_openapi=False)
 
@@ -22,6 +22,7 @@ def _now() -> dict[str, Any]:
     """What moves: the parts, the queues and what is being sent."""
     return {
         "parts": queries.parts(current_app.extensions["settings"]),
+        "queues": labels.QUEUES,
         "leader": queries.leader(),
         "backlog": events.backlog(),
         "sendings": [one for answer in sendings.call() for one in answer],

@@ -149,7 +149,7 @@ def test_the_page_shows_what_was_given_up_and_changes_nothing(browse, db, queue_
     for said in (probe.name, "ValueError: seven", "OperationsProbed", "RuntimeError: never", "No backup yet"):
         assert said in page
     assert "No ticker leads" in page
-    assert "No worker listens to bulk" in page
+    assert "No worker does the long jobs" in page
 
 
 def test_the_page_says_that_the_queue_server_is_away(app, settings, browse, monkeypatch):
