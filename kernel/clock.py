@@ -49,7 +49,10 @@ def day_bounds(day: date) -> tuple[datetime, datetime]:
 
 @contextmanager
 def frozen(instant: datetime) -> Iterator[Callable[[timedelta], None]]:
-    """Hold the clock at an instant (tests only); yields a function that moves it by a timedelta."""
+    """Hold the clock at an instant; yields a function that moves it by a timedelta.
+
+    For tests, and for the past of the demo shop, which is loaded by a process of its own. It holds for the whole process.
+    """
     global _source
     previous, held = _source, [instant.astimezone(UTC)]
 

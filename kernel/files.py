@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from flask import Flask, current_app, send_from_directory, url_for
+from flask import Flask, Response, current_app, send_from_directory, url_for
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .auth import public
+from .db import on_commit
 from .errors import NotFound, Refusal
 from .i18n import lazy_gettext as _l
 
 LARGEST_SIDE = 1600
 LARGEST_PIXELS = 40_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+_KEY = re.compile(r"[A-Za-z0-9_-]{16}\.webp")
 
 
 class FileRefused(Refusal):
@@ -24,14 +28,16 @@ class FileRefused(Refusal):
     label = _l("This is not a picture that can be read. JPEG, PNG, WebP or GIF up to 40 megapixels are taken.")
 
 
-def _folder() -> Path:
-    return Path(current_app.extensions["settings"].files_dir)
+def _folder(private: bool = False) -> Path:
+    folder = Path(current_app.extensions["settings"].files_dir)
+    return folder / "private" if private else folder
 
 
-def save_picture(stream: IO[bytes]) -> str:
+def save_picture(stream: IO[bytes], private: bool = False) -> str:
     """Store a picture and return its key; the longest side becomes at most 1600 pixels.
 
-    Refuses with `FileRefused`: no picture, another format, too many pixels, a broken file.
+    A private one (what a member shows the desk) has no address of its own: a page that knows who may see it serves it with
+    `send_private`. Refuses with `FileRefused`: no picture, another format, too many pixels, a broken file.
     """
     try:
         opened = Image.open(stream, formats=FORMATS)
@@ -47,7 +53,7 @@ def save_picture(stream: IO[bytes]) -> str:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FileRefused from error
     key = f"{secrets.token_urlsafe(12)}.webp"
-    folder = _folder() / key[:2]
+    folder = _folder(private) / key[:2]
     folder.mkdir(parents=True, exist_ok=True)
     half = folder / f".{key}.part"
     # Written aside and renamed, so that a full disk leaves no cut-off picture in sight.
@@ -60,6 +66,24 @@ def save_picture(stream: IO[bytes]) -> str:
     finally:
         half.unlink(missing_ok=True)
     return key
+
+
+def send_private(key: str) -> Response:
+    """A private picture, to a reader whose right the caller has checked. Refuses with `NotFound`."""
+    if not _KEY.fullmatch(key):
+        raise NotFound
+    return send_from_directory(_folder(private=True) / key[:2], key, mimetype="image/webp", max_age=0)
+
+
+def drop_private(keys: Iterable[str]) -> None:
+    """Remove private pictures once the present transaction is committed (erasure)."""
+    paths = [_folder(private=True) / key[:2] / key for key in keys if _KEY.fullmatch(key)]
+
+    def unlink() -> None:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    on_commit(unlink)
 
 
 def picture_url(key: str | None) -> str | None:
