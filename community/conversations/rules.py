@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 
@@ -84,3 +84,23 @@ class Suggestion:
 MOST_CARDS: Final = 9
 MOST_CHOICES: Final = 4
 LONGEST_MESSAGE: Final = 1_000
+MOST_TRIES: Final = 3
+# A member's words in a minute and in a day, and conversations in a day.
+A_MINUTE, A_DAY, TALKS_A_DAY = 12, 200, 20
+# Nobody has written for so long: a conversation with a person, or with the bot, is over.
+SILENCE: Final = timedelta(hours=24)
+BOT_SILENCE: Final = timedelta(hours=2)
+
+
+def hands_over(reply: Reply | None, tries: int) -> bool:
+    """Whether people take the conversation: no bot answers, it says so itself, or it has offered often enough in vain."""
+    if reply is None or reply.band is Band.HAND_OVER:
+        return True
+    return reply.band is Band.OFFER and tries + 1 >= MOST_TRIES
+
+
+def is_silent(with_bot: bool, last_from_member: bool, last_at: datetime, now: datetime) -> bool:
+    """Whether a conversation is over because nobody writes. A member's word that nobody has answered keeps it open."""
+    if with_bot:
+        return now - last_at >= BOT_SILENCE
+    return not last_from_member and now - last_at >= SILENCE
