@@ -1,12 +1,15 @@
 """A push against the sink alone, and its fan-out against one plain INSERT … SELECT, side by side in one run.
 
     .venv/bin/python -m benchmarks.pushes [--rounds 5] [--messages 40000] [--rows 200000] [--sink-ms 20] [--smtp-ms 5]
-        [--only fan-out http smtp workers]
+        [--only fan-out http smtp workers growth] [--many 1000000] [--data FOLDER]
 
 Both sides of a pair use the same two processes, connections and batch size, and follow each other directly, so that a slow
 moment of the machine meets both; what is printed are medians of the rounds' ratios. Only ratios are to be compared between
 machines. "Sink alone" hands the same messages, rendered beforehand, over the same adapter and touches no database; the push
 commits every intent before its call and every outcome after it, with the contact budget and consents asked for.
+`growth` compares a push of `--many` with pushes of 10,000, over a sink in the worker itself that takes everything at once, so that
+what is measured is the ledger: the rate, the memory of a worker and the processor time of the database for a message. A
+million takes about five minutes; `--data` keeps the shop for the next run.
 Goals: docs/decisions/0005-delivery-ledger.md.
 """
 
@@ -20,8 +23,9 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -30,11 +34,12 @@ from sqlalchemy import text
 
 from benchmarks.floor import shop_floor
 from campaigns.channels import registry
-from campaigns.channels.adapters import Message, Status
+from campaigns.channels.adapters import Abilities, Adapter, Message, Outcome, Status
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.pushes import drain, rules, services
 from kernel import clock, shop
 from kernel.db import db, transaction
+from membership.members.models import Contact
 
 WORKERS = 2
 FORK = multiprocessing.get_context("fork")
@@ -118,6 +123,12 @@ def sink(protocol: type[asyncio.Protocol], seconds: float) -> Iterator[int]:
 
 
 def people(app: Flask, how_many: int) -> None:
+    """So many members with a number and consents, if they are not there yet."""
+    with app.app_context():
+        there, last = db.session.execute(text("SELECT count(*), coalesce(max(id), 0) FROM member")).one()
+        db.session.rollback()
+    if there >= how_many:
+        return
     with app.app_context(), transaction():
         shop.put("holdout.percent", 5)
         shop.put("quiet.from", "00:00")
@@ -129,17 +140,17 @@ def people(app: Flask, how_many: int) -> None:
                 "INSERT INTO member (name, nickname, phone, email, hobbies, city, address, locale, source, stage, stage_since,"
                 " rank, orders_count, spend, created_at) SELECT '', 'Lime ' || i, '+861000' || lpad(i::text, 9, '0'),"
                 " 'm' || i || '@example.com', '', '', '', 'zh_Hans', '', 'lead', now(), i % 5, 0, 0, now()"
-                " FROM generate_series(1, :n) i"
+                " FROM generate_series(CAST(:first AS int), CAST(:n AS int)) i"
             ),
-            {"n": how_many},
+            {"first": there + 1, "n": how_many},
         )
         for channel in ("sms", "email"):
             db.session.execute(
                 text(
                     "INSERT INTO consent (member_id, channel, purpose, granted, source, text_version, author, at)"
-                    " SELECT id, :channel, 'marketing', true, '', '1', '', now() FROM member"
+                    " SELECT id, :channel, 'marketing', true, '', '1', '', now() FROM member WHERE id > :last"
                 ),
-                {"channel": channel},
+                {"channel": channel, "last": last},
             )
     analyse(app)
 
@@ -228,7 +239,7 @@ def at_once(work: Callable[[int], None], workers: int = WORKERS) -> tuple[float,
         process.start()
     start.wait()
     started = time.perf_counter()
-    found = [done.get(timeout=600) for _ in processes]
+    found = [done.get(timeout=900) for _ in processes]
     seconds = time.perf_counter() - started
     for process in processes:
         process.join()
@@ -252,13 +263,17 @@ def database_seconds(app: Flask) -> float:
     return total
 
 
-def by_push(app: Flask, run_id: int) -> Callable[[int], None]:
+def by_push(app: Flask, run_id: int, adapter: Adapter | None = None) -> Callable[[int], None]:
+    """Drain a run, over its account or over another adapter; in a process of its own, which it is left to."""
+
     def work(number: int) -> None:
+        if adapter is not None:
+            registry.adapter_of = lambda account: adapter
         with app.app_context():
             db.engine.dispose(close=False)
         registry._kept.clear()
         with app.app_context():
-            while drain.drain(run_id, budget_seconds=300, lanes=drain.lanes_for(run_id)):
+            while drain.drain(run_id, budget_seconds=600, lanes=drain.lanes_for(run_id)):
                 pass
             db.engine.dispose()
 
@@ -335,16 +350,56 @@ def drained(app: Flask, name: str, account_id: int, messages: int, rounds: int, 
     )
 
 
-def growth(app: Flask, account_id: int, few: int, many: int) -> None:
-    """Whether a long ledger is slower than a short one: the rate over many messages against that over few."""
-    rates = []
-    for messages in (few, many):
+class Swallow:
+    """A channel in the worker itself, which takes every batch at once."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.abilities = Abilities(ChannelKind.WEBHOOK, Contact.SMS, batch_size=batch_size)
+
+    def submit(self, batch: Sequence[Message]) -> list[Outcome]:
+        return [Outcome(Status.ACCEPTED)] * len(batch)
+
+    def probe(self) -> str | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def growth(app: Flask, account_id: int, few: int, many: int, batch_size: int, rounds: int) -> None:
+    """Whether a long ledger is slower than a short one: the rate over many messages against that over few, before and after."""
+
+    def sent(messages: int) -> tuple[float, float, float]:
         run_id = make_run(app, account_id, messages)
+        started = time.perf_counter()
         plan(app, run_id)
-        seconds, _cpu, memory = at_once(by_push(app, run_id))
-        rates.append(messages / seconds)
-        print(f"{messages:>9,} messages: {rates[-1]:,.0f}/s, worker memory {memory:.0f} MB", flush=True)
-    verdict(f"rate at {many:,} ÷ rate at {few:,}", [rates[1] / rates[0]], 0.9)
+        planned_in = time.perf_counter() - started
+        before = database_seconds(app)
+        seconds, cpu, memory = at_once(by_push(app, run_id, Swallow(batch_size)))
+        database = database_seconds(app) - before
+        with app.app_context():
+            counted = services.tally(run_id)
+            db.session.rollback()
+        accepted = counted.get("accepted", 0)
+        assert not counted.get("ready"), counted
+        assert accepted > messages * 0.9, counted
+        print(
+            f"{messages:>9,} messages: {accepted / seconds:,.0f}/s, worker memory {memory:.1f} MB, processor a message: database"
+            f" {database / accepted * 1e6:.1f} µs, workers {cpu / accepted * 1e6:.1f} µs; planned with {messages / planned_in:,.0f}/s",
+            flush=True,
+        )
+        return accepted / seconds, memory, database / accepted * 1e6
+
+    warm_up(app, account_id)
+    small = [sent(few) for _ in range(rounds)]
+    rate, memory, database = sent(many)
+    small += [sent(few) for _ in range(rounds)]
+    verdict(f"rate at {many:,} ÷ rate at {few:,}", [rate / statistics.median(one[0] for one in small)], 0.9)
+    most = statistics.median(one[1] for one in small)
+    print(
+        f"memory of a worker at {many:,} ÷ at {few:,}: {memory / most:.3f} (goal ≤ 1.05);"
+        f" database {database:.1f} µs of processor a message (goal ≤ 15)"
+    )
 
 
 def scaling(app: Flask, account_id: int, messages: int, rounds: int) -> None:
@@ -419,17 +474,19 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, default=50, help="messages in a request of the webhook")
     parser.add_argument(
-        "--many", type=int, default=0, help="also compare the rate at so many messages with that at 10,000"
+        "--many", type=int, default=1_000_000, help="the large push of `growth`, compared with pushes of 10,000"
     )
+    parser.add_argument("--data", type=Path, help="keep the shop here, and use it again")
     parser.add_argument("--only", nargs="+", default=["fan-out", "http", "smtp", "workers"])
     chosen = parser.parse_args()
     print(
-        json.dumps(vars(chosen)),
+        json.dumps(vars(chosen), default=str),
         f"slices of {rules.SLICE:,}, chunks of {rules.CHUNK:,}",
         flush=True,
     )
-    with shop_floor() as (app, _folder):
-        people(app, max(chosen.rows if "fan-out" in chosen.only else 0, chosen.messages, chosen.many))
+    with shop_floor(chosen.data) as (app, _folder):
+        many = chosen.many if "growth" in chosen.only else 0
+        people(app, max(chosen.rows if "fan-out" in chosen.only else 0, chosen.messages, many))
         if "fan-out" in chosen.only:
             planning = account(app, ChannelKind.WEBHOOK, {"url": "http://127.0.0.1/", "contact": "sms"})
             fan_out(app, planning, chosen.rows, chosen.rounds)
@@ -453,10 +510,11 @@ def main() -> None:
                 drained(
                     app, "smtp", account(app, ChannelKind.EMAIL, settings), chosen.messages // 2, chosen.rounds, 0.95
                 )
-        if chosen.many:
-            with sink(HttpSink, 0.0) as port:
+        if "growth" in chosen.only:
+            with sink(HttpSink, 0.0) as port:  # To warm up with.
                 settings = {"url": f"http://127.0.0.1:{port}/", "contact": "sms", "batch_size": chosen.batch}
-                growth(app, account(app, ChannelKind.WEBHOOK, settings), 10_000, chosen.many)
+                own = account(app, ChannelKind.WEBHOOK, settings)
+                growth(app, own, 10_000, chosen.many, chosen.batch, chosen.rounds)
 
 
 if __name__ == "__main__":
