@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import time
 from typing import Any, Final
@@ -200,3 +200,75 @@ def bot_first(routing: Routing, in_hours: bool, free: int, waiting: int, most_wa
             return not in_hours
         case _:
             return not in_hours or free < 1 or waiting > most_waiting
+
+
+# Words after which a person answers whatever the bot may think: money, health and the law are no matter for a guess.
+PEOPLE_WORDS: Final = (
+    "投诉",
+    "12315",
+    "12345",
+    "消协",
+    "工商",
+    "起诉",
+    "律师",
+    "曝光",
+    "报警",
+    "过敏",
+    "受伤",
+    "中毒",
+    "人工",
+    "转人工",
+)
+CHANNELS: Final = ("group", "wecom", "agent")
+
+
+@dataclass(frozen=True)
+class BotSettings:
+    """What the bot may do. `most_waiting`: with mixed routing it speaks when more conversations than this wait."""
+
+    mode: Mode = Mode.FULL
+    routing: Routing = Routing.MIXED
+    most_waiting: int = 5
+    greeting: str = ""
+    greeting_en: str = ""
+    people_words: tuple[str, ...] = PEOPLE_WORDS
+
+
+def settings_from(kept: Mapping[str, Any] | None) -> BotSettings:
+    """The settings as the shop keeps them (plain JSON), the standard where it says nothing."""
+    said, standard = dict(kept or {}), BotSettings()
+    return BotSettings(
+        mode=Mode(said.get("mode", standard.mode)),
+        routing=Routing(said.get("routing", standard.routing)),
+        most_waiting=int(said.get("most_waiting", standard.most_waiting)),
+        greeting=said.get("greeting", ""),
+        greeting_en=said.get("greeting_en", ""),
+        people_words=tuple(said.get("people_words", standard.people_words)),
+    )
+
+
+def settings_to(settings: BotSettings) -> dict[str, Any]:
+    """The settings as plain JSON; `settings_from` reads them back."""
+    return {
+        **asdict(settings),
+        "mode": settings.mode.value,
+        "routing": settings.routing.value,
+        "people_words": list(settings.people_words),
+    }
+
+
+def wants_people(text: str, people_words: Sequence[str]) -> bool:
+    """Whether a question names what only people answer."""
+    return any(word and word in text for word in people_words)
+
+
+def lines_of(text: str) -> list[str]:
+    """Phrasings or words as they are typed, one a line: blanks folded, each once, empty lines left out."""
+    return list(dict.fromkeys(line for raw in text.replace("\x00", "").splitlines() if (line := " ".join(raw.split()))))
+
+
+def spoken(answer: str, link_label: str, link_url: str) -> str:
+    """An answer as plain words for a conversation, its link below."""
+    if not link_url:
+        return answer
+    return f"{answer}\n{link_label}: {link_url}" if link_label else f"{answer}\n{link_url}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import zlib
 from array import array
 from collections import Counter, defaultdict
@@ -146,7 +147,6 @@ class Model:
 
 def _little(numbers: array[int]) -> array[int]:
     """The numbers with their bytes in the order in which they are stored."""
-    import sys
 
     if sys.byteorder == "little":
         return numbers

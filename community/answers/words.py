@@ -2,8 +2,8 @@
 
 Two kinds of features. Character pairs carry what was really said, whatever the dialect of the writer, and need no dictionary of
 words. Notions carry what is meant: people who ask when a parcel leaves write 发货, 寄出, 出库 or 发走, and none of these share a
-character pair. `NOTIONS` is a small dictionary of shop language, written by hand and open to grow; it was drawn up before anything was
-measured with it, and record 10 says what it brings.
+character pair. `NOTIONS` is a small dictionary of shop language, written by hand and open to grow; record 10 says how it came
+about and what it brings.
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ _NOT_A_WORD: Final = re.compile(r"[\W_]+")
 NOTIONS: Final[dict[str, tuple[str, ...]]] = {
     name: tuple(forms.split())
     for name, forms in {
-        "when": "什么时候 啥时候 什么时间 何时 几时 几点 哪天 几号 多久 多长时间 多少天 几天 多会 时间 好久 啥时 多少时间 几个小时 多少小时 几个工作日",
+        "when": (
+            "什么时候 啥时候 什么时间 何时 几时 几点 哪天 几号 多久 多长时间 多少天 几天 多会 "
+            "时间 好久 啥时 多少时间 几个小时 多少小时 几个工作日"
+        ),
         "howlong": "多久 多长时间 多少天 几天 好久 周期 多少时间 几个工作日 多少小时 几个小时 时效",
         "where": "哪里 哪儿 在哪 哪个 那里 那儿 何处 什么地方 到哪 去哪",
         "how": "怎么 怎样 如何 咋 怎麽 怎么样 怎么弄 流程 步骤 操作 方法",
         "can": "可以 能 能不能 可不可以 行不行 可否 能否 是否 支持",
         "why": "为什么 为啥 怎么回事 咋回事 什么原因 什么情况 为何 什么意思",
         "ship": "发货 发出 出库 寄出 发走 寄走 发件 出货 发了 没发 不发 配货 打包 发吗 可以发 能发 才发",
-        "deliver": "送到 送达 到货 配送 派送 送货 收到货 能到 可以到 到吗 送吗 送来 派件 几天到 多久到 才到 会到 到达 送完",
+        "deliver": (
+            "送到 送达 到货 配送 派送 送货 收到货 能到 可以到 到吗 送吗 送来 派件 几天到 多久到 才到 会到 到达 送完"
+        ),
         "track": "物流 快递 单号 运单 包裹 到哪了 跟踪 查询 货到哪 位置 轨迹 进度 信息 更新 走到哪",
         "carrier": "圆通 申通 中通 韵达 顺丰 邮政 ems 京东快递 德邦 天天快递 百世",
         "refund": "退款 退钱 退回钱 返款 退的钱 钱退 退还 退费 退 返钱 返还 到账 原路 打回",
@@ -77,7 +82,9 @@ NOTIONS: Final[dict[str, tuple[str, ...]]] = {
         "wrong": "发错 错 不对 不是我 不一样 不符 错了 错误 搞错 不一致 送错 寄错",
         "resend": "补发 重发 补寄 重新发 再发 补一个 补给 重新寄 再寄 补上 补送",
         "reject": "拒收 拒签 不收 拒绝 不签收 拒接",
-        "proxy": "代收 代签 帮我收 门卫 保安 快递柜 丰巢 自提柜 别人 驿站 菜鸟 物业 前台 代领 放在 家人 朋友 邻居 本人 签收",
+        "proxy": (
+            "代收 代签 帮我收 门卫 保安 快递柜 丰巢 自提柜 别人 驿站 菜鸟 物业 前台 代领 放在 家人 朋友 邻居 本人 签收"
+        ),
         "pickup": "自提 自取 自己去 自己取 自己拿 去拿 自己提 去取 上门自提 提货 来取",
         "pickhome": "上门取件 上门 取件 来取 揽收 取货 来拿",
         "freight": "运费 邮费 邮 快递费 包邮 运费险 路费",

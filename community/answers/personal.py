@@ -1,0 +1,35 @@
+"""What this room keeps of people, column by column: see `membership.members.services.personal`."""
+
+from __future__ import annotations
+
+from kernel.i18n import lazy_gettext as _l
+from membership.members.services.personal import by, declare
+
+from .models import AnswerModel, AskedQuestion, Intent, PackImport, Phrasing, Suggestion, WelcomeCard
+
+declare(
+    Intent,
+    "id public_id key topic question question_en answer answer_en picture link_url link_label related voices pack enabled"
+    " created_at updated_at",
+)
+declare(Phrasing, "id intent_id text folded source created_at")
+declare(
+    AnswerModel,
+    "id state mark intents phrasings trial answer_from offer_from learned error started_at finished_at",
+)
+declare(
+    AskedQuestion,
+    "id member_id conversation_id channel band intent_id candidates likely model_id helpful handed_over state at",
+    "text folded",
+    rows=by(AskedQuestion.member_id),
+    label=_l("Questions to the bot"),
+)
+declare(
+    Suggestion,
+    "id member_id message_id guess_id intent_id likely state answered_by_id decided_by_id at decided_at",
+    "text answer",
+    rows=by(Suggestion.member_id),
+    label=_l("Suggested phrasings"),
+)
+declare(WelcomeCard, "place intent_id label label_en")
+declare(PackImport, "id name filename rows errors staff_id created_at taken_at")

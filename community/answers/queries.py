@@ -1,0 +1,294 @@
+"""Reads: the knowledge base and its list, what was asked and suggested, the models, and how answers went."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, func, or_, select
+
+from community.conversations.rules import Band
+from kernel.db import db
+from kernel.errors import NotFound
+
+from . import words
+from .models import (
+    AnswerModel,
+    AskedQuestion,
+    AskedState,
+    Intent,
+    PackImport,
+    Phrasing,
+    Suggestion,
+    SuggestionState,
+    TrainingState,
+    WelcomeCard,
+)
+
+SORTS = ("question", "topic", "phrasings", "asked", "updated")
+
+
+def get_intent(intent_id: int) -> Intent:
+    """The intent, or `NotFound`."""
+    found = db.session.get(Intent, intent_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def find_by_key(key: str) -> Intent | None:
+    return db.session.scalar(select(Intent).where(Intent.key == key))
+
+
+def enabled(intent_ids: Sequence[int]) -> Sequence[Intent]:
+    """Those of the intents that are switched on, in the order they were asked for."""
+    found = {i.id: i for i in db.session.scalars(select(Intent).where(Intent.id.in_(intent_ids), Intent.enabled))}
+    return [found[intent_id] for intent_id in intent_ids if intent_id in found]
+
+
+def all_enabled() -> Sequence[Intent]:
+    """Every intent that is switched on, by topic."""
+    return db.session.scalars(select(Intent).where(Intent.enabled).order_by(Intent.topic, Intent.id)).all()
+
+
+def find_public(public_id: str) -> Intent | None:
+    return db.session.scalar(select(Intent).where(Intent.public_id == public_id))
+
+
+def related_to(intent: Intent) -> Sequence[Intent]:
+    """What people ask next."""
+    return enabled(intent.related) if intent.related else []
+
+
+def choices() -> list[tuple[int, str]]:
+    """Every intent as a choice of a form."""
+    return [(i, q) for i, q in db.session.execute(select(Intent.id, Intent.question).order_by(Intent.topic, Intent.id))]
+
+
+def names(intent_ids: Sequence[int | None]) -> dict[int, str]:
+    """What intents are called."""
+    wanted = [one for one in intent_ids if one]
+    return dict(db.session.execute(select(Intent.id, Intent.question).where(Intent.id.in_(wanted))))
+
+
+def phrasings(intent_id: int) -> Sequence[Phrasing]:
+    return db.session.scalars(select(Phrasing).where(Phrasing.intent_id == intent_id).order_by(Phrasing.id)).all()
+
+
+def phrasings_of(intent_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The phrasings of many intents."""
+    found: dict[int, list[str]] = defaultdict(list)
+    rows = select(Phrasing.intent_id, Phrasing.text).where(Phrasing.intent_id.in_(intent_ids)).order_by(Phrasing.id)
+    for intent_id, text in db.session.execute(rows):
+        found[intent_id].append(text)
+    return found
+
+
+def topics() -> list[str]:
+    return [one for one in db.session.scalars(select(Intent.topic).distinct().order_by(Intent.topic)) if one]
+
+
+def packs() -> list[str]:
+    return [one for one in db.session.scalars(select(Intent.pack).distinct().order_by(Intent.pack)) if one]
+
+
+def _contains(words_sought: str) -> str:
+    return "%" + words_sought.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+
+
+_SAID = select(Phrasing.intent_id, func.count().label("n")).group_by(Phrasing.intent_id).subquery("said")
+_ASKED = (
+    select(AskedQuestion.intent_id, func.count().label("n"))
+    .where(AskedQuestion.intent_id.is_not(None))
+    .group_by(AskedQuestion.intent_id)
+    .subquery("asked")
+)
+SAID = func.coalesce(_SAID.c.n, 0).label("said")
+ASKED = func.coalesce(_ASKED.c.n, 0).label("asked")
+
+
+def listing(q: str = "", topic: str = "", pack: str = "", state: str = "", few: bool = False) -> Select[Any]:
+    """The knowledge base, filtered. Rows: Intent, phrasings, how often it was the answer. `few`: under five phrasings."""
+    found: Any = (
+        select(Intent, SAID, ASKED)
+        .outerjoin(_SAID, _SAID.c.intent_id == Intent.id)
+        .outerjoin(_ASKED, _ASKED.c.intent_id == Intent.id)
+    )
+    if q:
+        wanted = _contains(q)
+        said = select(Phrasing.id).where(
+            Phrasing.intent_id == Intent.id,
+            or_(Phrasing.text.ilike(wanted), Phrasing.folded.ilike(_contains(words.fold(q) or q))),
+        )
+        found = found.where(
+            or_(
+                Intent.question.ilike(wanted),
+                Intent.answer.ilike(wanted),
+                Intent.question_en.ilike(wanted),
+                said.exists(),
+            )
+        )
+    if topic:
+        found = found.where(Intent.topic == topic)
+    if pack:
+        found = found.where(Intent.pack == ("" if pack == "own" else pack))
+    if state in ("on", "off"):
+        found = found.where(Intent.enabled.is_(state == "on"))
+    if few:
+        found = found.where(func.coalesce(_SAID.c.n, 0) < 5)
+    return found
+
+
+def order_of(sort: str) -> list[Any]:
+    """The columns of a sort such as `-asked`, the last one unique; whatever is unknown means by topic."""
+    name = sort.removeprefix("-")
+    column: Any = {
+        "question": Intent.question,
+        "topic": Intent.topic,
+        "phrasings": func.coalesce(_SAID.c.n, 0, type_=Intent.id.type),
+        "asked": func.coalesce(_ASKED.c.n, 0, type_=Intent.id.type),
+        "updated": Intent.updated_at,
+    }.get(name)
+    if column is None:
+        return [Intent.topic, Intent.id]
+    return [column.desc(), Intent.id.desc()] if sort.startswith("-") else [column, Intent.id]
+
+
+def exported(intent_ids: Sequence[int] | None) -> Sequence[Intent]:
+    """The intents for a file, all or those named."""
+    found = select(Intent).order_by(Intent.topic, Intent.id)
+    return db.session.scalars(found if intent_ids is None else found.where(Intent.id.in_(intent_ids))).all()
+
+
+def listed(topic: str | None, on: bool | None) -> Select[Any]:
+    """Intents for programs."""
+    found = select(Intent)
+    if topic is not None:
+        found = found.where(Intent.topic == topic)
+    return found if on is None else found.where(Intent.enabled.is_(on))
+
+
+def cards() -> list[tuple[WelcomeCard, Intent]]:
+    """The welcome cards in their order, with the intents they lead to."""
+    rows = select(WelcomeCard, Intent).join(Intent, Intent.id == WelcomeCard.intent_id).order_by(WelcomeCard.place)
+    return [(card, intent) for card, intent in db.session.execute(rows)]
+
+
+def get_import(import_id: int) -> PackImport:
+    """The file that was read, or `NotFound`."""
+    found = db.session.get(PackImport, import_id, populate_existing=True)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def keys_known(keys: Sequence[str]) -> set[str]:
+    return set(db.session.scalars(select(Intent.key).where(Intent.key.in_(keys))))
+
+
+# ── What was asked, what is suggested ───────────────────────────────────────────────────────────────────────────────
+
+
+def get_asked(asked_id: int) -> AskedQuestion:
+    found = db.session.get(AskedQuestion, asked_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def unanswered(q: str = "") -> Select[Any]:
+    """Questions that wait for somebody to look at them."""
+    found: Any = select(AskedQuestion).where(AskedQuestion.state == AskedState.OPEN)
+    return found.where(AskedQuestion.text.ilike(_contains(q))) if q else found
+
+
+def asked_alike(folded: Sequence[str]) -> dict[str, int]:
+    """How often the same words wait."""
+    rows = (
+        select(AskedQuestion.folded, func.count())
+        .where(AskedQuestion.folded.in_(folded), AskedQuestion.state == AskedState.OPEN)
+        .group_by(AskedQuestion.folded)
+    )
+    return dict(db.session.execute(rows))
+
+
+def suggested(state: SuggestionState, q: str = "") -> Select[Any]:
+    found: Any = select(Suggestion).where(Suggestion.state == state)
+    return found.where(or_(Suggestion.text.ilike(_contains(q)), Suggestion.answer.ilike(_contains(q)))) if q else found
+
+
+def find_suggestion(suggestion_id: int) -> Suggestion | None:
+    return db.session.get(Suggestion, suggestion_id)
+
+
+def get_suggestion(suggestion_id: int) -> Suggestion:
+    found = find_suggestion(suggestion_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def waiting() -> tuple[int, int]:
+    """How many suggestions and how many unanswered questions wait for somebody."""
+    first = db.session.scalar(select(func.count()).where(Suggestion.state == SuggestionState.OPEN)) or 0
+    second = db.session.scalar(select(func.count()).where(AskedQuestion.state == AskedState.OPEN)) or 0
+    return first, second
+
+
+# ── How it went ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def last_model(state: TrainingState | None = None) -> AnswerModel | None:
+    """The newest model, of a state or of any."""
+    found = select(AnswerModel).order_by(AnswerModel.id.desc()).limit(1)
+    return db.session.scalar(found.where(AnswerModel.state == state) if state else found)
+
+
+def models(limit: int = 10) -> Sequence[AnswerModel]:
+    return db.session.scalars(select(AnswerModel).order_by(AnswerModel.id.desc()).limit(limit)).all()
+
+
+@dataclass(frozen=True)
+class Went:
+    """How questions of a time went: by band, what members said of answers, and how many came to people after all."""
+
+    asked: int
+    answered: int
+    offered: int
+    handed_over: int
+    chosen: int
+    helped: int
+    missed: int
+    people_after: int
+
+
+def _counts() -> list[Any]:
+    band = AskedQuestion.band
+    return [
+        func.count(),
+        func.count().filter(band == Band.ANSWER),
+        func.count().filter(band == Band.OFFER),
+        func.count().filter(band == Band.HAND_OVER),
+        func.count().filter(and_(band == Band.OFFER, AskedQuestion.intent_id.is_not(None))),
+        func.count().filter(AskedQuestion.helpful.is_(True)),
+        func.count().filter(AskedQuestion.helpful.is_(False)),
+        func.count().filter(and_(band != Band.HAND_OVER, AskedQuestion.handed_over)),
+    ]
+
+
+def went(since: datetime) -> Went:
+    """How the questions of members since an instant went."""
+    return Went(*db.session.execute(select(*_counts()).where(AskedQuestion.at >= since)).one())
+
+
+def went_by_intent(since: datetime) -> dict[int, Went]:
+    """The same for each intent that was answered with or chosen."""
+    rows = db.session.execute(
+        select(AskedQuestion.intent_id, *_counts())
+        .where(AskedQuestion.at >= since, AskedQuestion.intent_id.is_not(None))
+        .group_by(AskedQuestion.intent_id)
+    )
+    return {row[0]: Went(*row[1:]) for row in rows if row[0] is not None}

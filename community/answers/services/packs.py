@@ -1,0 +1,232 @@
+"""Packs: questions with their phrasings and answers as a file, in and out, and the one that comes with Siyu."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from kernel import audit, clock
+from kernel.db import changed, db
+from kernel.errors import Refusal
+from kernel.i18n import lazy_gettext as _l
+from kernel.pages import csv_text, plain_cell
+
+from .. import queries, rules, sheets, words
+from ..models import Intent, PackImport, Phrasing, Source
+from .knowledge import Draft, new_intent, touch
+
+SHIPPED: Final = Path(__file__).parents[1] / "packs" / "after_sale_zh.json"
+FIELDS: Final = (
+    "key",
+    "topic",
+    "question",
+    "question_en",
+    "answer",
+    "answer_en",
+    "link_url",
+    "link_label",
+    "related",
+    "phrasings",
+)
+LONGEST: Final = {
+    "key": 60, "topic": 40, "question": rules.LONGEST_QUESTION, "question_en": 160, "answer": rules.LONGEST_ANSWER,
+    "answer_en": rules.LONGEST_ANSWER, "link_url": 500, "link_label": 40,
+}  # fmt: skip
+MOST_INTENTS: Final = 2_000
+# What several texts in one cell stand apart by.
+_APART = re.compile(r"[\n|]+")
+
+
+class FileUnusable(Refusal):
+    status = 422
+    label = _l("The file cannot be read: choose a JSON, CSV or XLSX file of questions, with a heading for each column.")
+    field = "file"
+
+
+class TakenAlready(Refusal):
+    status = 409
+    label = _l("This file has been taken in already.")
+
+
+def shipped() -> dict[str, Any]:
+    """The pack that comes with Siyu: forty after-sale questions."""
+    found: dict[str, Any] = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    return found
+
+
+def _rows_of(filename: str, content: bytes) -> tuple[str, list[tuple[int, dict[str, Any]]]]:
+    """The pack's name (empty in tables), and its entries with the line each stands on. Raises `FileUnusable`."""
+    ending = filename.rsplit(".", 1)[-1].lower()
+    try:
+        if ending == "json":
+            said = json.loads(sheets.text_of(content))
+            entries = said.get("intents") if isinstance(said, dict) else said
+            if not isinstance(entries, list):
+                raise FileUnusable
+            name = said.get("name", "") if isinstance(said, dict) else ""
+            return str(name)[:60], [(i + 1, one) for i, one in enumerate(entries) if isinstance(one, dict)]
+        if ending == "xlsx":
+            table = sheets.xlsx_rows(content)
+        else:
+            table = [[plain_cell(cell) for cell in row] for row in sheets.csv_rows(content)]
+    except (sheets.Unreadable, ValueError, RecursionError) as wrong:
+        raise FileUnusable from wrong
+    heads = [cell.strip().lower() for cell in table[0]] if table else []
+    if "question" not in heads or "answer" not in heads:
+        raise FileUnusable
+    return "", [
+        (i, {head: cell for head, cell in zip(heads, row, strict=False) if head in FIELDS})
+        for i, row in enumerate(table[1:], 2)
+        if any(cell.strip() for cell in row)
+    ]
+
+
+def _listed(value: Any) -> list[str]:
+    parts = value if isinstance(value, list) else _APART.split(str(value or ""))
+    return list(dict.fromkeys(text for one in parts if (text := " ".join(str(one).replace("\x00", "").split()))))
+
+
+def _entry(said: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """An entry as it is kept, and what is wrong with it: column and reason (a key of `labels.ROW_ERRORS`)."""
+    row: dict[str, Any] = {name: str(said.get(name) or "").replace("\x00", "").strip() for name in LONGEST}
+    row["related"], row["phrasings"] = (
+        _listed(said.get("related"))[: rules.MOST_RELATED],
+        _listed(said.get("phrasings")),
+    )
+    wrong = [(name, "missing") for name in ("question", "answer") if not row[name]]
+    wrong += [(name, "too_long") for name, most in LONGEST.items() if len(row[name]) > most]
+    wrong += [("phrasings", "too_long")] if any(len(t) > rules.LONGEST_PHRASING for t in row["phrasings"]) else []
+    wrong += [("phrasings", "too_many")] if len(row["phrasings"]) > rules.MOST_PHRASINGS else []
+    if row["link_url"] and not re.match(r"https?://", row["link_url"]):
+        wrong.append(("link_url", "no_link"))
+    return row, wrong
+
+
+def preview(filename: str, content: bytes, staff_id: int | None) -> PackImport:
+    """Read a file without taking anything in: what is wrong is kept by line and column, and a wrong line comes alone.
+
+    Refuses with `FileUnusable`.
+    """
+    name, entries = _rows_of(filename, content)
+    if not entries or len(entries) > MOST_INTENTS:
+        raise FileUnusable
+    rows: list[dict[str, Any]] = []
+    errors: list[list[Any]] = []
+    keys: set[str] = set()
+    said_by: dict[str, str] = {}
+    for line, said in entries:
+        row, wrong = _entry(said)
+        row["key"] = row["key"] or "q-" + words.fold(row["question"])[:50]
+        if row["key"] in keys:
+            wrong.append(("key", "twice"))
+        for text in row["phrasings"]:
+            if said_by.setdefault(words.fold(text), row["key"]) != row["key"]:
+                wrong.append(("phrasings", "twice"))
+                break
+        errors += [[line, column, reason] for column, reason in wrong]
+        if not wrong:
+            keys.add(row["key"])
+            rows.append(row)
+    found = PackImport(
+        name=name or Path(filename).stem[:60] or "pack",
+        filename=filename[:120],
+        rows=rows,
+        errors=errors[:500],
+        staff_id=staff_id,
+        created_at=clock.now(),
+    )
+    db.session.add(found)
+    db.session.flush()
+    return found
+
+
+def preview_shipped(staff_id: int | None) -> PackImport:
+    """The pack that comes with Siyu, ready to be taken in."""
+    return preview("after-sale.json", SHIPPED.read_bytes(), staff_id)
+
+
+def take_in(import_id: int) -> tuple[int, int, int]:
+    """Take in what a preview shows: questions known by their key get what is new of the phrasings and keep their answers;
+    the others are added. Returns how many were added, how many known, and how many phrasings came.
+
+    A phrasing that another question has already stays there. Refuses with `TakenAlready`.
+    """
+    done = db.session.execute(
+        update(PackImport)
+        .where(PackImport.id == import_id, PackImport.taken_at.is_(None))
+        .values(taken_at=clock.now())
+        .execution_options(synchronize_session="fetch")
+    )
+    if not changed(done):
+        queries.get_import(import_id)
+        raise TakenAlready
+    found = queries.get_import(import_id)
+    known = {
+        i.key: i for i in db.session.scalars(select(Intent).where(Intent.key.in_([row["key"] for row in found.rows])))
+    }
+    fresh: dict[str, Intent] = {}
+    came = 0
+    for row in found.rows:
+        if row["key"] not in known:
+            texts = {name: row[name] for name in LONGEST}
+            fresh[row["key"]] = new_intent(Draft(**texts), pack=found.name)
+    everyone = {**known, **fresh}
+    for row in found.rows:
+        intent = everyone[row["key"]]
+        if row["key"] in fresh:
+            intent.related = [everyone[key].id for key in row["related"] if key in everyone and key != row["key"]]
+        came += _add_phrasings(intent.id, row["phrasings"])
+    db.session.flush()
+    touch()
+    audit.record(
+        "pack.taken_in",
+        "intent",
+        None,
+        after={"name": found.name, "questions": len(fresh), "known": len(known), "phrasings": came},
+    )
+    return len(fresh), len(known), came
+
+
+def _add_phrasings(intent_id: int, texts: list[str]) -> int:
+    rows = {folded: text for text in texts if (folded := words.fold(text))}
+    if not rows:
+        return 0
+    now = clock.now()
+    put = insert(Phrasing).values(
+        [
+            {"intent_id": intent_id, "text": text, "folded": folded, "source": Source.PACK, "created_at": now}
+            for folded, text in rows.items()
+        ]
+    )
+    return len(
+        db.session.scalars(put.on_conflict_do_nothing(index_elements=[Phrasing.folded]).returning(Phrasing.id)).all()
+    )
+
+
+def exported(form: str, intent_ids: list[int] | None = None) -> bytes:
+    """The questions (all, or those named) as a file that `preview` reads: `json`, `csv` or `xlsx`."""
+    intents = queries.exported(intent_ids)
+    keys = {intent.id: intent.key for intent in intents}
+    said = queries.phrasings_of([intent.id for intent in intents])
+    rows = [
+        {
+            **{name: getattr(intent, name) for name in LONGEST},
+            "related": [keys[other] for other in intent.related if other in keys],
+            "phrasings": said.get(intent.id, []),
+        }
+        for intent in intents
+    ]
+    audit.record("pack.exported", "intent", None, after={"questions": len(rows)})
+    if form == "json":
+        return json.dumps({"name": "shop", "version": 1, "intents": rows}, ensure_ascii=False, indent=1).encode()
+    table = [list(FIELDS)] + [
+        ["\n".join(row[name]) if name in ("related", "phrasings") else row[name] for name in FIELDS] for row in rows
+    ]
+    if form == "xlsx":
+        return sheets.xlsx_of(table, "questions")
+    return csv_text(table, opening=True).encode("utf-8")
