@@ -35,7 +35,7 @@ class ComplaintForm(Form):
         [DataRequired(_l("Choose what is wrong with it."))],
         choices=[(ground.value, label) for ground, label in labels.GROUNDS.items()],
     )
-    note = TextAreaField(_l("A word more, if you like"), [Length(max=rules.LONGEST_NOTE)])
+    note = TextAreaField(_l("A word more"), [Length(max=rules.LONGEST_NOTE)])
 
     @property
     def chosen(self) -> Ground:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from community.groups.models import Seat, SeatState
 from community.moderation import services as moderation
 from community.moderation.models import Ground
+from kernel import clock
 from kernel.db import db
 from membership.demo import share_of
 
@@ -41,7 +42,7 @@ def talk(staff_id: int | None) -> None:
     places = db.session.execute(
         select(Post, PostGroup.group_id)
         .join(PostGroup, PostGroup.post_id == Post.id)
-        .where(PostGroup.published_at.is_not(None), Post.kind.in_(SAID))
+        .where(PostGroup.published_at <= clock.now(), Post.kind.in_(SAID))
         .order_by(Post.id, PostGroup.group_id)
     ).all()
     for post, group_id in places:

@@ -76,11 +76,11 @@ class PostForm(PictureForm):
 
 
 class CommentForm(Form):
-    body = TextAreaField(_l("What you want to say"), [Length(max=rules.LONGEST_COMMENT)])
+    body = TextAreaField(_l("What you want to say"), [DataRequired(), Length(max=rules.LONGEST_COMMENT)])
 
 
 class ContributionForm(PictureForm):
-    body = TextAreaField(_l("What you want to share"), [Length(max=rules.LONGEST_CONTRIBUTION)])
+    body = TextAreaField(_l("What you want to share"), [DataRequired(), Length(max=rules.LONGEST_CONTRIBUTION)])
 
 
 class VoiceForm(Form):

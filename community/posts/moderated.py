@@ -35,5 +35,5 @@ def _posts(ids: Sequence[int]) -> dict[int, Shown]:
     }
 
 
-COMMENTS = Subject(_l("Comment"), _comments, services.hide_comment, services.release_comment)
+COMMENTS = Subject(_l("Comment of a member"), _comments, services.hide_comment, services.release_comment)
 POSTS = Subject(_l("Post of a member"), _posts, services.hide_contribution, services.release_contribution)

@@ -240,7 +240,6 @@ def write(public_id: str) -> Any:
 def contribute(public_id: str) -> Any:
     group = groups.get_by_public_id(public_id)
     member_id, form = _member_in(group), ContributionForm()
-    form.validate()
     try:
         form.keep_picture()
     except FileRefused as refusal:
