@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, flash, redirect, render_template, request, url_for
+from flask import Response, flash, make_response, redirect, render_template, request, url_for
 
 from community.groups import queries as groups
 from community.groups.models import Group
@@ -41,8 +41,27 @@ def render_feed(group: Group, member: Any = None, seat: Any = None, **_values: A
         page=page,
         entries=_entries(group, member.id, page.rows),
         own=queries.contributions_of(group.id, member.id),
+        mark=queries.mark_of(group.id, clock.now()) if page.previous_url is None else "",
         **_words(group),
     )
+
+
+@bp.get("/groups/<public_id>/news")
+@member_only()
+def news(public_id: str) -> Any:
+    """The posts that show since the one that a page has on top; 304 when there is none, as for most of the phones that ask."""
+    group = groups.get_by_public_id(public_id)
+    member_id, now = _member_in(group), clock.now()
+    mark = queries.mark_of(group.id, now)
+    if request.if_none_match.contains_weak(mark):
+        return Response(status=304, headers={"ETag": f'W/"{mark}"', "Cache-Control": "private, no-cache"})
+    rows = queries.since(group.id, request.args.get("after", ""), now, PAGE)
+    response = make_response(
+        render_template("posts/_news.html", group=group, entries=_entries(group, member_id, rows), **_words(group))
+    )
+    response.set_etag(mark, weak=True)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, cast, func, literal, or_, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from community.groups.models import Group, GroupState, Seat, SeatState
@@ -329,6 +342,24 @@ def shown_in(post_id: int, group_id: int, now: datetime) -> Post | None:
     """The post, if the group shows it at the instant."""
     row = db.session.execute(feed(group_id, now).where(PostGroup.post_id == post_id)).one_or_none()
     return row[0] if row else None
+
+
+def mark_of(group_id: int, now: datetime) -> str:
+    """Names the newest post that a group shows at the instant, for `since`; one look-up in the feed's index."""
+    newest = db.session.execute(
+        feed(group_id, now).with_only_columns(PostGroup.published_at, PostGroup.post_id).order_by(*FEED_ORDER).limit(1)
+    ).one_or_none()
+    return f"{int(newest[0].timestamp() * 1_000_000)}-{newest[1]}" if newest else "0-0"
+
+
+def since(group_id: int, mark: str, now: datetime, most: int) -> Sequence[Any]:
+    """Rows of the feed that came after a mark, newest first; all of them when the mark is none."""
+    found = feed(group_id, now).order_by(*FEED_ORDER).limit(most)
+    stamp, _dash, number = mark.partition("-")
+    if stamp.isdecimal() and number.isdecimal() and len(stamp) < 18 and len(number) < 19:
+        at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(stamp))
+        found = found.where(tuple_(PostGroup.published_at, PostGroup.post_id) > (at, int(number)))
+    return db.session.execute(found).all()
 
 
 def row_in(post_id: int, group_id: int, now: datetime) -> Any:

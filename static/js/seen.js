@@ -30,7 +30,9 @@ if (feed && "IntersectionObserver" in window && navigator.sendBeacon) {
       }
     }
   }, { threshold: [0, 0.25, 0.5, 0.75, 1] });
-  for (const post of feed.querySelectorAll("[data-seen]")) watcher.observe(post);
+  const watch = () => feed.querySelectorAll("[data-seen]").forEach((post) => watcher.observe(post));
+  watch();
+  feed.addEventListener("posts-came", watch);
   setInterval(tell, 3000);
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") tell(); });
   window.addEventListener("pagehide", tell);

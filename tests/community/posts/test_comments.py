@@ -81,6 +81,7 @@ def test_an_answer_stands_with_whom_it_answers(db, scene, phone_of):
 
 def test_only_members_of_the_group_comment_vote_report_and_write(client, scene, make_member, phone_of):
     outsider = phone_of(make_member())
+    assert outsider.get(f"/groups/{scene.group.public_id}/news").status_code == 403
     for path in (f"{scene.page}/comments", f"{scene.page}/vote", f"/groups/{scene.group.public_id}/write"):
         assert outsider.post(path, data={"body": "喂"}).status_code == 403
         assert client.post(path, data={"body": "喂"}).status_code == 302
@@ -178,6 +179,22 @@ def test_the_shop_answers_takes_out_and_brings_back(db, browse, scene):
     assert "什么时候有货" in page
 
 
+def test_news_come_once_and_cost_nothing_when_there_are_none(clock, scene, published):
+    page = scene.phone.get(f"/groups/{scene.group.public_id}").text
+    mark = page.partition('data-news-mark="')[2].partition('"')[0]
+    path = f"/groups/{scene.group.public_id}/news?after={mark}"
+    same = {"If-None-Match": f'W/"{mark}"'}
+    assert scene.phone.get(path, headers=same).status_code == 304
+    clock.move(minutes=1)
+    published(scene.group, title="刚发的")
+    answer = scene.phone.get(path, headers=same)
+    assert ("刚发的" in answer.text, scene.post.title in answer.text) == (True, False)
+    newer = answer.headers["ETag"]
+    assert scene.phone.get(path, headers={"If-None-Match": newer}).status_code == 304
+    for nonsense in ("", "x", "1-", "9" * 30 + "-1"):
+        assert scene.phone.get(f"/groups/{scene.group.public_id}/news?after={nonsense}").status_code == 200
+
+
 # ── Polls ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -242,7 +259,7 @@ def test_a_poll_is_written_with_its_post_and_locked_once_it_shows(db, browse, sc
     assert [c.words for c in queries.poll_of(services.use_again(post.id, None).id).choices] == ["茶", "杯"]
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     ballots=st.lists(
         st.tuples(st.integers(0, 2), st.sets(st.integers(1, 3), min_size=1, max_size=3)), min_size=1, max_size=12
