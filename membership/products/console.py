@@ -8,6 +8,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from kernel.auth import staff
+from kernel.files import FileRefused
 from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.pages import csv_response
@@ -79,7 +80,13 @@ def show(product_id: int) -> Any:
 @staff("products.edit")
 def edit_post(product_id: int) -> Any:
     product, form = queries.get_product(product_id), ProductForm()
-    if form.validate():
+    well = form.validate()
+    try:
+        form.keep_picture()
+    except FileRefused as refusal:
+        form.refuse("file", refusal)
+        well = False
+    if well:
         try:
             services.edit(
                 product,
@@ -92,6 +99,7 @@ def edit_post(product_id: int) -> Any:
         except services.CostAbovePrice as refusal:
             form.refuse("cost", refusal)
         else:
+            services.show(product, form.picture.data or None)
             flash(_("Product saved."), "positive")
             return redirect(url_for(".index"))
     return render_template("products/show.html", product=product, form=form, sold=queries.sold(product.id)), 422

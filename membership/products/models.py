@@ -20,6 +20,8 @@ class Product(db.Model):
     list_price: Mapped[int | None]
     cost: Mapped[int | None]
     days_of_use: Mapped[int | None]
+    # The key of its picture, see `kernel.files`.
+    picture: Mapped[str | None]
     created_at: Mapped[datetime]
 
     __table_args__ = (UniqueConstraint("source", "sku"),)

@@ -8,5 +8,5 @@ from .models import Product
 
 declare(
     Product,
-    "id source sku title category list_price cost days_of_use created_at",
+    "id source sku title category list_price cost days_of_use picture created_at",
 )

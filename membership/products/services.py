@@ -94,6 +94,16 @@ def edit(
     return True
 
 
+def show(product: Product, picture: str | None) -> bool:
+    """Give a product its picture (a key of `kernel.files`), another one or none; returns whether anything changed."""
+    if product.picture == picture:
+        return False
+    audit.record("product.edited", "product", product.id, {"picture": product.picture}, {"picture": picture})
+    product.picture = picture
+    db.session.flush()
+    return True
+
+
 def write(source: str, sku: str, wanted: Mapping[str, Any]) -> tuple[Product, bool]:
     """Write down a product as another program knows it; returns it and whether it is new.
 

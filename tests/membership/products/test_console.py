@@ -8,6 +8,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from PIL import Image
 from sqlalchemy import select
 
 from kernel import clock
@@ -170,3 +171,29 @@ def test_sold_counts_pieces_kept_and_people_who_came_back(db, shelf):
     db.session.flush()
     assert products.sold(shelf["22423"].id) == products.Sold(pieces=10, buyers=2, came_back=1)
     assert products.sold(shelf["85123"].id) == products.Sold(0, 0, 0)
+
+
+def test_a_product_gets_a_picture_and_loses_it(db, staff_client, shelf):
+    cake, manager = shelf["22423"], staff_client(Role.MANAGER)
+    typed = {"title": cake.title, "list_price": "123"}
+    path = f"/console/products/{cake.id}"
+    upload = {"file": (io.BytesIO(_png()), "cake.png")}
+    assert manager.post(path, data=typed | upload, content_type="multipart/form-data").status_code == 302
+    db.session.refresh(cake)
+    assert manager.get(f"/pictures/{cake.picture}").status_code == 200
+    assert cake.picture in manager.get(path).text
+    # Saved again without a file it stays; what is no picture is refused beside the field.
+    manager.post(path, data=typed | {"picture": cake.picture})
+    db.session.refresh(cake)
+    assert cake.picture
+    broken = {"file": (io.BytesIO(b"no picture"), "x.png"), "picture": cake.picture}
+    assert manager.post(path, data=typed | broken, content_type="multipart/form-data").status_code == 422
+    manager.post(path, data=typed | {"picture": cake.picture, "drop_picture": "y"})
+    db.session.refresh(cake)
+    assert cake.picture is None
+
+
+def _png() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), "green").save(out, "PNG")
+    return out.getvalue()
