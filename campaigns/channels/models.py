@@ -23,6 +23,11 @@ class ChannelKind(enum.StrEnum):
     ROBOT = "robot"  # A robot in a group chat of Feishu, DingTalk or WeCom.
     GROUP_POST = "group_post"  # The feed of the shop's own groups.
 
+    @property
+    def shared(self) -> bool:
+        """Whether one message says it to everybody in a chat or a group, and goes to no member."""
+        return self in (ChannelKind.ROBOT, ChannelKind.GROUP_POST)
+
 
 class ContactClass(enum.StrEnum):
     """What a message is, the most pressing first.
@@ -291,6 +296,8 @@ class InboxMessage(db.Model):
     title: Mapped[str]
     body: Mapped[str]
     path: Mapped[str | None]
+    # Products shown below the text: `{"title", "price", "url", "picture"}`.
+    cards: Mapped[list[Any]] = mapped_column(default=list, server_default=text("'[]'"))
     sent_at: Mapped[datetime]
     read_at: Mapped[datetime | None]
 

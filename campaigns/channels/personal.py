@@ -81,7 +81,7 @@ declare(Festival, "id name from_on until_on effect extra")
 declare(
     InboxMessage,
     "id member_id key kind sent_at read_at",
-    "title body path",
+    "title body path cards",
     rows=by(InboxMessage.member_id),
     label=_l("Messages"),
     drop=True,

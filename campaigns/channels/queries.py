@@ -97,7 +97,7 @@ def abilities() -> list[Able]:
         Able(ChannelKind.WECOM, True, "person", True, True, "constant"),
         Able(ChannelKind.TASK, True, "person", True, False, "personal"),
         Able(ChannelKind.WEBHOOK, True, "keyed", True, True, "personal"),
-        Able(ChannelKind.ROBOT, False, "doubt", False, False, "constant"),
+        Able(ChannelKind.ROBOT, False, "doubt", False, True, "constant"),
         Able(ChannelKind.GROUP_POST, False, "truly", False, False, "constant"),
     ]
 

@@ -1,4 +1,4 @@
-"""What the demo shop shows of pushes: festivals, a series, wordings that compete, a large one that waits for approval."""
+"""What the demo shop shows of pushes: festivals, a series, wordings that compete, one for the groups."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from campaigns.channels import services as channels
+from campaigns.channels.models import Account, ChannelKind
 from kernel import clock
 from kernel.db import db
 from kernel.staff.models import Staff
+from membership.products import services as products
+from membership.products.models import Product
 
 from . import festivals, services
 
@@ -58,3 +61,31 @@ def begin() -> None:
         utm={"source": "siyu", "medium": "inbox", "campaign": "laoke"},
     )
     services.schedule(run, clock.at(clock.today() + timedelta(days=3), 19))
+    _say_it_in_the_groups(marketer)
+
+
+# A teapot and a shelf's worth of cups, with pictures of the demo shop.
+_SHOWN = {"21527": "demo/tea.webp", "22139": "demo/shelf.webp"}
+
+
+def _say_it_in_the_groups(marketer: int | None) -> None:
+    """One message for the feed of the shop's groups, with two products below it."""
+    feed = db.session.scalar(select(Account.id).where(Account.kind == ChannelKind.GROUP_POST).limit(1))
+    if feed is None:
+        return
+    cards = []
+    for product in db.session.scalars(select(Product).where(Product.sku.in_(_SHOWN)).order_by(Product.sku)):
+        products.show(product, _SHOWN[product.sku])
+        cards.append({"product_id": product.id, "url": f"https://shop.example/{product.sku}"})
+    _push, run = services.draft(
+        marketer,
+        name="群里先看：秋冬茶具",
+        account_id=feed,
+        audience={"rules": []},
+        subject="秋冬茶具上新，群友先看",
+        body="天凉了，泡一壶热的。这几件刚到店，群里先看：",
+        cards=cards,
+        contact_class="broadcast",
+        stop_when_bought=False,
+    )
+    services.schedule(run, clock.at(clock.today() + timedelta(days=2), 20))

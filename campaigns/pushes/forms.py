@@ -76,8 +76,12 @@ class PushForm(RulesForm):
 
     def __init__(self, *args: Any, offer: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.accounts: dict[int, Account] = {account.id: account for account in channels.reaching_members()}
-        self.account_id.choices = [(account.id, channels.shown_name(account)) for account in self.accounts.values()]
+        self.accounts: dict[int, Account] = {account.id: account for account in channels.accounts()}
+        # The page leaves out what concerns members alone as long as a chat or a feed is chosen.
+        self.account_id.choices = [
+            (account.id, channels.shown_name(account), {"data-shared": ""} if account.kind.shared else {})
+            for account in self.accounts.values()
+        ]
         products = [("", _("No product")), *queries.product_choices()]
         for product, _url in self.card_fields:
             product.choices = products
@@ -168,6 +172,15 @@ class PushForm(RulesForm):
     def lifetime(self) -> timedelta:
         return timedelta(hours=int(self.life.data or 48))
 
+    @property
+    def to_all(self) -> bool:
+        """Whether it goes to a chat or a feed, and to no member."""
+        return self.account.kind.shared
+
+    def validate_offer_id(self, field: SelectField) -> None:
+        if self.to_all and (field.data is not None or self.variants()):
+            raise ValidationError(services.ForOneGroup().message)
+
     def validate_link_url(self, field: StringField) -> None:
         text = (field.data or "").strip()
         field.data = text or None
@@ -181,12 +194,15 @@ class PushForm(RulesForm):
     def _check_words(self, field: StringField) -> None:
         try:
             names = rules.check(field.data or "", self.offer_id.data is not None, bool(self.link_url.data))
+            if self.to_all:
+                rules.check_for_all(field.data or "")
             if "body" in field.name:
                 channels.check(self.account, field.data or "", ContactClass(self.contact_class.data).budgeted)
         except Refusal as refusal:
             raise ValidationError(refusal.message) from None
         wanted = "coupon_link" if self.offer_id.data is not None else "link" if self.link_url.data else None
-        reaches_by_text = self.account.kind is not ChannelKind.INBOX
+        # The inbox and a post have a button for the link, and a robot writes it below.
+        reaches_by_text = self.account.kind is not ChannelKind.INBOX and not self.to_all
         if (
             field.name.endswith(("body", "body_en"))
             and reaches_by_text
@@ -220,7 +236,13 @@ class PushForm(RulesForm):
             raise ValidationError(_("This moment has passed."))
 
     def fields(self) -> dict[str, Any]:
-        """What was typed, as the fields of `Push`."""
+        """What was typed, as the fields of `Push`; of one to a whole group without what concerns members alone."""
+        said = self._said()
+        if self.to_all:
+            said |= _FOR_ALL
+        return said
+
+    def _said(self) -> dict[str, Any]:
         return {
             "name": " ".join((self.name.data or "").split()),
             "contact_class": ContactClass(self.contact_class.data),
@@ -260,6 +282,17 @@ class PushForm(RulesForm):
             return None
 
 
+_FOR_ALL: dict[str, Any] = {
+    "audience": {"rules": []},
+    "contact_class": ContactClass.BROADCAST,
+    "stop_when_bought": False,
+    "control_percent": 0,
+    "usual_hour": False,
+    "subject_en": None,
+    "body_en": None,
+    "sample_percent": None,
+    "winner_after_hours": None,
+}
 MOST_CARDS = 3
 OTHERS = tuple(rules.LETTERS[1:].lower())
 

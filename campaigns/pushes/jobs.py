@@ -22,7 +22,7 @@ from kernel.i18n import gettext as _
 from kernel.jobs import every, job
 from membership.members.models import Member
 
-from . import drain, message, services
+from . import drain, message, places, services
 from .models import Push, Run, RunState, Slice
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,9 @@ def fan_out(run_id: int) -> None:
 @job(queue="bulk", own_transactions=True, endless=True)
 def send(run_id: int) -> None:
     """Hand over slices of a run for a few seconds, then let other runs have their turn."""
-    more = drain.drain(run_id, lanes=drain.lanes_for(run_id))
+    with transaction():
+        shared = places.is_shared(run_id)
+    more = places.say(run_id) if shared else drain.drain(run_id, lanes=drain.lanes_for(run_id))
     with transaction():
         if more:
             send.later(run_id=run_id)
@@ -81,21 +83,20 @@ def send_test(push_id: int, member_id: int | None, address: str, variant: int = 
         written = message.example(push, account, reader, variant)
         if written is None:
             return
-        own = account.kind is ChannelKind.INBOX
+        adapter = registry.adapter_of(account)
         test = replace(
             written,
             key=f"test:{push_id}.{secrets.token_hex(8)}",
-            member_id=int(address) if own else 0,
-            address="" if own else address,
+            member_id=int(address) if account.kind is ChannelKind.INBOX else 0,
+            address="" if account.kind is ChannelKind.INBOX else address,
             subject=str(_("Test: %(subject)s", subject=written.subject)),
             unsubscribe=None,
             path=None,
             kind="test",
         )
-        adapter = registry.adapter_of(account)
-        if own:
+        if adapter.abilities.transactional:
             adapter.submit([test])
-    if not own:
+    if not adapter.abilities.transactional:
         outcome = adapter.submit([test])[0]
         with transaction():
             audit.record("push.test_answered", "push", push_id, after={"to": address, "answer": outcome.status.value})

@@ -13,7 +13,7 @@ from kernel.i18n import current_locale, ngettext
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
-from .models import CouponMode, DeliveryState, RunState
+from .models import CouponMode, Delivery, DeliveryState, RunState
 
 S = DeliveryState
 
@@ -80,6 +80,9 @@ DELIVERY_STATES = {
     S.UNKNOWN: _l("In doubt"),
 }
 
+# What a channel that took a message may report of it later.
+DELIVERED = _l("Reported delivered")
+UNDELIVERED = _l("Reported not delivered")
 REASONS = {
     (S.SUPPRESSED, "no_consent"): _l("No consent to offers by this channel"),
     (S.SUPPRESSED, "no_address"): _l("No address for this channel"),
@@ -175,6 +178,13 @@ def _position(number: int) -> str:
     if number == -1:
         return _("only the last of these")
     return _("only no. %(num)d of these", num=number) if number > 0 else _("only no. %(num)d from the end", num=-number)
+
+
+def report(delivery: Delivery) -> str:
+    """What the channel reported of a message that it had taken; empty while it has said nothing."""
+    if delivery.delivered_at is not None:
+        return str(DELIVERED)
+    return str(UNDELIVERED) if delivery.undelivered_at is not None else ""
 
 
 def outcome(state: DeliveryState, reason: str | None) -> Any:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import select
 
 from campaigns.channels import registry
-from campaigns.channels.adapters import Message
+from campaigns.channels.adapters import Card, Message
 from campaigns.channels.models import Account, ContactClass
 from kernel import links, money, shop
 from kernel.db import db
@@ -50,8 +51,8 @@ class Wording:
     target: str | None
     contact: Contact
 
-    # Products below the text: what is printed of each, and where it leads.
-    cards: tuple[tuple[str, str], ...] = ()
+    # Products below the text.
+    cards: tuple[Card, ...] = ()
     # What stands above the unsubscribe link of an e-mail.
     farewell: Mapping[str, str] = field(default_factory=dict)
     # A notice (`service`) need not say how to stop it, an offer must.
@@ -90,23 +91,22 @@ class Wording:
         values = self.values(row.id, row.nickname, row.rank, row.locale)
         subject, text = self.texts[row.variant if row.variant < len(self.texts) else 0][self.language(row.locale)]
         tracked = self.tracker(row.id)
-        body, unsubscribe = rules.render(text, values, tracked), None
-        if self.cards and tracked is not None:
-            shown = (f"{words}\n{tracked(address)}" for words, address in self.cards)
-            body = "\n\n".join((body.rstrip(), *shown))
+        unsubscribe, footer = None, ""
         if self.contact is Contact.EMAIL:
             unsubscribe = links.absolute(unsubscribe_path(row.member_id, self.contact))
-            body = f"{body.rstrip()}\n\n{self.farewell[self.language(row.locale)]}\n{unsubscribe}\n"
+            footer = f"{self.farewell[self.language(row.locale)]}\n{unsubscribe}\n"
         return Message(
             key=f"delivery:{row.id}",
             delivery_id=row.id,
             member_id=row.member_id,
             address=row.address,
             subject=rules.one_line(rules.render(subject, values)),
-            body=body,
+            body=rules.render(text, values, tracked),
             unsubscribe=unsubscribe,
             path=click_path(row.id, self.target) if self.target else None,
             kind=self.kind,
+            cards=tuple(replace(card, url=tracked(card.url)) for card in self.cards) if tracked is not None else (),
+            footer=footer,
         )
 
 
@@ -140,19 +140,29 @@ def destination(push: Push, target: str, variant: int | None = None) -> str | No
     return rules.with_utm(address, push.utm or {}, letter)
 
 
-def _cards(push: Push) -> tuple[tuple[str, str], ...]:
-    """The products that a push shows and that are still there, each in a line with its price."""
+def _cards(push: Push) -> tuple[Card, ...]:
+    """The products that a push shows and that are still there."""
     if not push.cards:
         return ()
     rows = db.session.scalars(select(Product).where(Product.id.in_([card["product_id"] for card in push.cards])))
     found = {product.id: product for product in rows}
-    shown: list[tuple[str, str]] = []
+    shown: list[Card] = []
     for card in push.cards:
         product = found.get(card["product_id"])
         if product is not None:
-            price = f"  {money.yuan(product.list_price)}" if product.list_price is not None else ""
-            shown.append((f"{rules.one_line(product.title)}{price}", card["url"]))
+            price = money.yuan(product.list_price) if product.list_price is not None else ""
+            address = picture_address(product.picture) if product.picture else None
+            shown.append(Card(rules.one_line(product.title), price, card["url"], product.picture, address))
     return tuple(shown)
+
+
+def picture_address(key: str) -> str:
+    """The full address of a picture, for whoever reads a message elsewhere; workers have no request to take it from."""
+    routes = current_app.url_map.bind("")
+    demo = key.startswith("demo/")
+    return links.absolute(
+        routes.build("static", {"filename": f"img/{key}"}) if demo else routes.build("picture", {"key": key})
+    )
 
 
 def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, version: OfferVersion | None) -> Wording:

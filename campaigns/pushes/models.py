@@ -57,6 +57,8 @@ class DeliveryState(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+# Who a message to a whole group (a chat, a feed) goes to, in the place of a member.
+NOBODY = 0
 OPEN_STATES = (DeliveryState.READY, DeliveryState.CLAIMED, DeliveryState.SUBMITTING)
 
 
@@ -240,6 +242,9 @@ class Delivery(db.Model):
     provider_id: Mapped[str | None]
     accepted_at: Mapped[datetime | None]
     clicked_at: Mapped[datetime | None]
+    # What the channel reported after it had taken the message: that it arrived, or that it did not.
+    delivered_at: Mapped[datetime | None]
+    undelivered_at: Mapped[datetime | None]
 
     __table_args__ = (
         UniqueConstraint("run_id", "member_id"),

@@ -10,7 +10,7 @@ from .models import Delivery, Push, Run, Slice, Target
 declare(
     Delivery,
     "id run_id member_id slice_number state reason attempts not_before contacted_on variant consent_id coupon_id "
-    "accepted_at clicked_at",
+    "accepted_at clicked_at delivered_at undelivered_at",
     "provider_id",
     rows=by(Delivery.member_id),
     label=_l("Messages of pushes"),

@@ -153,8 +153,10 @@ def outcomes(run: Run) -> list[Outcome]:
 
 
 def deliveries(run_id: int, state: DeliveryState | None = None, reason: str | None = None, unsent: bool = False) -> Any:
-    """The deliveries of a run with their members; `unsent` leaves out what was sent."""
-    statement = select(Delivery, Member).join(Member, Member.id == Delivery.member_id).where(Delivery.run_id == run_id)
+    """The deliveries of a run with their members, None for a whole group; `unsent` leaves out what was sent."""
+    statement = (
+        select(Delivery, Member).outerjoin(Member, Member.id == Delivery.member_id).where(Delivery.run_id == run_id)
+    )
     if state is not None:
         statement = statement.where(Delivery.state == state)
     if reason:

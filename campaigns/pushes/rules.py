@@ -56,6 +56,7 @@ PLACEHOLDERS: dict[str, Any] = {
 }
 NEEDS_OFFER = frozenset({"coupon_name", "coupon_value", "coupon_link"})
 NEEDS_LINK = frozenset({"link"})
+NEEDS_MEMBER = frozenset({"nickname", "tier", "coupon_link"})
 # An address in a text, as far as the channels make a link of it.
 _ADDRESS = re.compile(r"https?://[^\s<>\"'{}，。！？；：、）】》]*[^\s<>\"'{}，。！？；：、）】》.,;:!?)\]]")
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}|]*)(?:\|([^{}]*))?\}|[{}]")
@@ -74,6 +75,11 @@ class PlaceholderEmpty(Refusal):
 class LinkBroken(Refusal):
     status = 422
     label = _l("Leave a space between %(name)s and the address beside it: an address is counted as it stands.")
+
+
+class NobodysOwn(Refusal):
+    status = 422
+    label = _l("%(name)s is each member's own, and this message goes to a whole group at once. Take it out.")
 
 
 class RenderFailed(Exception):
@@ -171,6 +177,13 @@ def check(text: str, has_offer: bool, has_link: bool) -> frozenset[str]:
     if lacking:
         raise PlaceholderEmpty(name="{" + min(lacking) + "}")
     return names
+
+
+def check_for_all(text: str) -> None:
+    """Refuse a text for a whole group that speaks to one member, with `NobodysOwn`."""
+    own = names_in(parse(text)) & NEEDS_MEMBER
+    if own:
+        raise NobodysOwn(name="{" + min(own) + "}")
 
 
 def render(parts: Iterable[Part], values: Mapping[str, str], tracked: Callable[[str], str] | None = None) -> str:

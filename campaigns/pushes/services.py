@@ -24,7 +24,7 @@ from kernel.ports import Port
 from membership.members.models import Member
 from membership.orders.models import Order
 
-from . import ledger, recurrence, rules
+from . import ledger, places, recurrence, rules
 from .message import texts_of
 from .models import Delivery, DeliveryState, Push, Run, RunState, Slice, Target
 
@@ -51,6 +51,13 @@ class OwnWork(Refusal):
 class NothingMissed(Refusal):
     status = 409
     label = _l("Everybody of this push was reached, or cannot be.")
+
+
+class ForOneGroup(Refusal):
+    status = 422
+    label = _l(
+        "A message to a whole group has one wording and no coupon of its own. Write a public link to the offer instead."
+    )
 
 
 class TooLate(Refusal):
@@ -88,8 +95,17 @@ def write(staff_id: int | None, **fields: Any) -> Push:
 
 
 def check_texts(push: Push) -> None:
-    """Refuse a push with a text that may not go over its channel, as `channels.check` does."""
+    """Refuse a push with a text that may not go over its channel, as `channels.check` does.
+
+    What goes to a whole group speaks to nobody by name, carries no coupon of anybody's own and has one wording: refuses with
+    `rules.NobodysOwn` and `ForOneGroup`.
+    """
     account = db.session.get_one(Account, push.account_id)
+    if account.kind.shared:
+        if push.offer_id is not None or push.variants:
+            raise ForOneGroup
+        for text in (push.subject, push.body):
+            rules.check_for_all(text)
     for _subject, body, _subject_en, body_en in texts_of(push):
         for text in (body, body_en):
             if text:
@@ -224,17 +240,23 @@ def set_approval_above(people: int | None) -> None:
     audit.record("push.approval_changed", "shop", None, {"above": before}, {"above": people})
 
 
-def size_of(push: Push, run: Run) -> int:
-    """How many people a run is planned for, before anybody is left out."""
+def size_of(push: Push, run: Run) -> int | None:
+    """How many people a run is planned for, before anybody is left out; None where nobody can say (a chat)."""
+    account = db.session.get_one(Account, push.account_id)
+    if account.kind.shared:
+        return channels.people_in(account)
     if run.listed:
         return db.session.scalar(select(func.count()).select_from(Target).where(Target.run_id == run.id)) or 0
     return audiences.count(audience_rules.parse(push.audience)).people
 
 
 def needs_approval(push: Push, run: Run) -> bool:
-    """Whether a second person has to approve a run before it may go."""
+    """Whether a second person has to approve a run before it may go; one to a chat of unknown size counts as large."""
     above = approval_above()
-    return above is not None and size_of(push, run) > above
+    if above is None:
+        return False
+    size = size_of(push, run)
+    return size is None or size > above
 
 
 def schedule(run: Run, at: datetime | None = None, life: timedelta | None = None, staff_id: int | None = None) -> None:
@@ -395,7 +417,10 @@ def fan_out(run_id: int) -> ledger.Planned:
     if run is None or run.state is not RunState.MATERIALISING:
         return ledger.Planned(0, True)
     push = db.session.get_one(Push, run.push_id)
-    contact = registry.adapter_of(db.session.get_one(Account, push.account_id)).abilities.contact
+    account = db.session.get_one(Account, push.account_id)
+    if account.kind.shared:
+        return places.plan(run_id)
+    contact = registry.adapter_of(account).abilities.contact
     plan = ledger.Plan(
         ledger.basis_of(contact, push.contact_class),
         None if run.listed else audience_rules.parse(push.audience),
@@ -542,6 +567,29 @@ def confirm(delivery_id: int, done: bool, staff_id: int | None = None, reason: s
     audit.record(
         "delivery.confirmed", "delivery", delivery_id, after={"done": done, "push": row.push_id, "staff": staff_id}
     )
+
+
+def note_report(account_id: int, delivery_id: int, delivered: bool) -> bool:
+    """Write down what a channel reported of a message that it had taken; returns whether this was news.
+
+    Reports come late, twice and in any order: one that says delivered stands, whatever comes beside it. A report over
+    another account than the push's is none.
+    """
+    column = Delivery.delivered_at if delivered else Delivery.undelivered_at
+    over = select(Run.id).join(Push, Push.id == Run.push_id).where(Push.account_id == account_id)
+    noted = db.session.execute(
+        update(Delivery)
+        .where(
+            Delivery.id == delivery_id,
+            # It may come before our own note that the message was taken, or after a doubt.
+            Delivery.state.in_([DeliveryState.SUBMITTING, DeliveryState.ACCEPTED, DeliveryState.UNKNOWN]),
+            column.is_(None),
+            Delivery.run_id.in_(over),
+        )
+        .values({column.key: clock.now()})
+        .execution_options(synchronize_session=False)
+    )
+    return changed(noted) == 1
 
 
 # ── Upkeep: what the ticker's jobs do ───────────────────────────────────────────────────────────────────────────────

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from campaigns.channels.events import MessageConfirmed
+import re
+
+from campaigns.channels.events import MessageConfirmed, MessageReported
 from kernel.errors import NotFound
 from kernel.events import subscribe
 
 from . import services
+
+_DELIVERY = re.compile(r"delivery:(\d{1,18})", re.ASCII)
+
+
+@subscribe(MessageReported)
+def note_report(event: MessageReported) -> None:
+    """Write down that a message arrived, or that it did not. Nothing is ever sent again because of it."""
+    key = _DELIVERY.fullmatch(event.key)
+    if key is not None:
+        services.note_report(event.account_id, int(key[1]), event.delivered)
 
 
 @subscribe(MessageConfirmed)

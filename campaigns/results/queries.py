@@ -11,7 +11,7 @@ from sqlalchemy import and_, case, func, or_, select
 
 from campaigns.audiences import clauses
 from campaigns.channels.models import ContactClass
-from campaigns.pushes.models import Delivery, DeliveryState, Push, Run, Slice
+from campaigns.pushes.models import NOBODY, Delivery, DeliveryState, Push, Run, Slice
 from kernel import clock
 from kernel.db import db
 from kernel.ports import Port
@@ -72,6 +72,17 @@ class Report:
     split: rules.Split | None = None
     wordings: Sequence[Wording] = field(default_factory=tuple)
     wording_split: rules.Split | None = None
+    # What the channel reported of messages that it had taken: that they arrived, or that they did not.
+    delivered: int = 0
+    undelivered: int = 0
+    # Of a message to a whole group: how often its link was opened, and by how many members whose browser is known.
+    visits: int | None = None
+    visitors: int = 0
+
+    @property
+    def reported(self) -> bool:
+        """Whether the channel has reported of any message."""
+        return bool(self.delivered or self.undelivered)
 
     @property
     def complete(self) -> bool:
@@ -251,8 +262,22 @@ def did(run: Run, terms: rules.Terms, deed: str) -> tuple[rules.Arm, rules.Arm]:
     return found.get(1, rules.Arm()), found.get(0, rules.Arm())
 
 
-def ends_of(run: Run) -> tuple[int, int, int, int, int]:
-    """Of a run's deliveries, in one pass: to be written to, held out of everything, held out of this push, sent, clicked."""
+@dataclass(frozen=True)
+class Ends:
+    """Of a run's deliveries: to be written to, held out of everything or of this push, sent, clicked, reported, to a group."""
+
+    written_to: int
+    held_out: int
+    own_control: int
+    sent: int
+    clicked: int
+    delivered: int
+    undelivered: int
+    shared: int
+
+
+def ends_of(run: Run) -> Ends:
+    """What became of a run's deliveries, in one pass."""
     control = Delivery.state == DeliveryState.CONTROL
     row = db.session.execute(
         select(
@@ -261,9 +286,22 @@ def ends_of(run: Run) -> tuple[int, int, int, int, int]:
             func.count().filter(control, Delivery.reason == "control"),
             func.count().filter(Delivery.state == DeliveryState.ACCEPTED),
             func.count(Delivery.clicked_at),
+            func.count(Delivery.delivered_at),
+            func.count().filter(Delivery.undelivered_at.is_not(None), Delivery.delivered_at.is_(None)),
+            func.count().filter(Delivery.member_id == NOBODY),
         ).where(Delivery.run_id == run.id)
     ).one()
-    return row[0], row[1], row[2], row[3], row[4]
+    return Ends(*row)
+
+
+def visits_of(run: Run) -> tuple[int, int]:
+    """How often the links of a run were opened, and by how many members whose browser is known."""
+    row = db.session.execute(
+        select(func.count(), func.count(Click.member_id.distinct()).filter(Click.member_id != NOBODY)).where(
+            Click.run_id == run.id
+        )
+    ).one()
+    return row[0], row[1]
 
 
 def wordings_of(run: Run, terms: rules.Terms) -> list[Wording]:
@@ -301,18 +339,20 @@ def coupons_of(run: Run, push: Push) -> tuple[int, int, int]:
 def report(run: Run, push: Push) -> Report:
     """Everything about what came of a run."""
     terms = terms_of(run, push)
-    written_to, held_out, own_control, sent, clicked = ends_of(run)
+    ends = ends_of(run)
+    visits, visitors = visits_of(run) if ends.shared else (None, 0)
     claimed, redeemed, coupons = coupons_of(run, push)
     credits = credits_of([run.id])
-    treated, control = arms(run, terms.window_days)
+    # What is said to a whole group is held out from nobody, and compared with nothing.
+    treated, control = (rules.Arm(), rules.Arm()) if ends.shared else arms(run, terms.window_days)
     window = rules.window_of(run.started_at, terms.window_days) if run.started_at else (None, None)
     wordings = wordings_of(run, terms)
     # Whoever waits for the winner gets it whatever the shares were, so that only a push without that is looked at.
     shared_out = push.sample_percent is None
     return Report(
         terms=terms,
-        sent=sent,
-        clicked=clicked,
+        sent=ends.sent,
+        clicked=ends.clicked,
         claimed=claimed,
         redeemed=redeemed,
         coupons=coupons,
@@ -322,7 +362,11 @@ def report(run: Run, push: Push) -> Report:
         control=control,
         since=window[0],
         until=window[1],
-        split=rules.holdout_split(written_to, held_out, own_control, terms),
+        split=None if ends.shared else rules.holdout_split(ends.written_to, ends.held_out, ends.own_control, terms),
+        delivered=ends.delivered,
+        undelivered=ends.undelivered,
+        visits=visits,
+        visitors=visitors,
         wordings=wordings,
         wording_split=rules.wording_split([one.arm.people for one in wordings], terms.shares) if shared_out else None,
     )

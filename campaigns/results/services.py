@@ -19,9 +19,9 @@ from campaigns.channels import services as channels
 from campaigns.pushes import message
 from campaigns.pushes import rules as push_rules
 from campaigns.pushes import services as pushes
-from campaigns.pushes.models import Delivery, Push, Run
+from campaigns.pushes.models import NOBODY, Delivery, Push, Run
 from community.groups.services import invitation_path
-from kernel import audit, clock, links, shop
+from kernel import audit, clock, links, shop, visitors
 from kernel.db import changed, db
 from kernel.events import publish
 from membership.coupons.models import Coupon, Redemption
@@ -62,8 +62,13 @@ def visit(token: str, counted: bool) -> str:
     ).one_or_none()
     if found is None:
         raise links.LinkInvalid
+    if found.member_id == NOBODY:
+        # Said to a whole group: whoever comes is known by their browser, or not at all.
+        if counted:
+            _count(found, parts[1], visitors.member_id() or NOBODY)
+        return message.destination(found.Push, parts[1], found.variant) or "/me/"
     if counted:
-        _count(found, parts[1])
+        _count(found, parts[1], found.member_id)
     if parts[1] == message.COUPON and found.offer_id is not None:
         return personal_path(found.member_id, found.offer_id, queries.source_of(found.run_id))
     group = _GROUP.fullmatch(found.link_url or "")
@@ -72,7 +77,7 @@ def visit(token: str, counted: bool) -> str:
     return message.destination(found.Push, parts[1], found.variant) or "/me/"
 
 
-def _count(found: Any, target: str) -> None:
+def _count(found: Any, target: str, member_id: int) -> None:
     now = clock.now()
     # The delivery's row is locked first, so that of two taps at once the second one sees the first.
     db.session.execute(
@@ -81,11 +86,18 @@ def _count(found: Any, target: str) -> None:
         .values(clicked_at=func.coalesce(Delivery.clicked_at, now))
         .execution_options(**_NO_SYNC)
     )
-    recent = exists().where(Click.delivery_id == found.id, Click.target == target, Click.at > now - rules.SAME_VISIT)
+    recent = exists().where(
+        Click.delivery_id == found.id,
+        Click.member_id == member_id,
+        Click.target == target,
+        Click.at > now - rules.SAME_VISIT,
+        # Those whom no browser knows cannot be told apart, so that each of their visits counts.
+        Click.member_id != NOBODY,
+    )
     row = select(
         literal(found.id, BigInteger),
         literal(found.run_id, BigInteger),
-        literal(found.member_id, BigInteger),
+        literal(member_id, BigInteger),
         literal(target, Text),
         literal(now),
     ).where(~recent)
@@ -94,8 +106,8 @@ def _count(found: Any, target: str) -> None:
             ["delivery_id", "run_id", "member_id", "target", "at"], row, include_defaults=False
         )
     )
-    if changed(fresh):
-        publish(LinkFollowed(member_id=found.member_id, run_id=found.run_id, push_id=found.push_id, target=target))
+    if changed(fresh) and member_id != NOBODY:
+        publish(LinkFollowed(member_id=member_id, run_id=found.run_id, push_id=found.push_id, target=target))
 
 
 # ── Crediting ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -238,12 +250,13 @@ def set_measure(wanted: Measure) -> None:
 def terms_now(push: Push) -> dict[str, Any]:
     """How a push that begins at this moment will be measured, whatever is changed later."""
     said = measure()
+    shared = channels.get_account(push.account_id).kind.shared
     return rules.Terms(
         window_days=push.attribution_days,
         touch_days=said.touch_days,
         price=said.prices.get(push.account_id),
         margin=said.margin,
-        holdout=channels.holdout_percent() if push.contact_class.budgeted else 0.0,
+        holdout=channels.holdout_percent() if push.contact_class.budgeted and not shared else 0.0,
         control=float(push.control_percent),
         shares=push_rules.shares_of(push.variants),
     ).written()

@@ -18,6 +18,25 @@ from ..models import ChannelKind
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """A product shown below a message's text: its name, its price as people read it, where it leads, and its picture.
+
+    `picture` is its key (`kernel.files`) for pages of ours, `picture_url` its full address for those elsewhere.
+    """
+
+    title: str
+    price: str
+    url: str
+    picture: str | None = None
+    picture_url: str | None = None
+
+    @property
+    def line(self) -> str:
+        """The card in words, for a channel that shows no pictures."""
+        return "\n".join(("  ".join(filter(None, (self.title, self.price))), self.url))
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message, rendered. `key` is the same however often it is handed over."""
 
@@ -31,6 +50,17 @@ class Message:
     # Where the message leads, as a path of this site (the inbox shows it as a button).
     path: str | None = None
     kind: str = "push"
+    # Products below the text, and what stands below everything.
+    cards: tuple[Card, ...] = ()
+    footer: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole message in words."""
+        if not self.cards and not self.footer:
+            return self.body
+        parts = (self.body.rstrip(), *(card.line for card in self.cards), self.footer)
+        return "\n\n".join(part for part in parts if part)
 
 
 class Status(enum.StrEnum):

@@ -25,7 +25,7 @@ from membership.members.models import Contact
 
 from .. import bounces
 from ..models import ChannelKind
-from . import Abilities, Message, Outcome, Status
+from . import Abilities, Card, Message, Outcome, Status
 
 # No new message is begun after so long in one batch.
 BATCH_SECONDS = 15.0
@@ -261,14 +261,37 @@ def compose(message: Message, server: Server) -> bytes:
     if message.unsubscribe:
         mail["List-Unsubscribe"] = f"<{message.unsubscribe}>"
         mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    mail.set_content(message.body, cte="quoted-printable")
-    mail.add_alternative(as_html(message.body), subtype="html", cte="quoted-printable")
+    mail.set_content(message.text, cte="quoted-printable")
+    mail.add_alternative(as_html(message.body, message.cards, message.footer), subtype="html", cte="quoted-printable")
     return mail.as_bytes()
 
 
-def as_html(text: str) -> str:
+def as_html(text: str, cards: Sequence[Card] = (), footer: str = "") -> str:
+    """A message as HTML: its text, a table a product (mail programs know no better layout), and what stands below."""
+    parts = (*_paragraphs(text), *map(_card, cards), *_paragraphs(footer))
+    return "<!doctype html><html><body>\n" + "\n".join(parts) + "\n</body></html>\n"
+
+
+def _card(card: Card) -> str:
+    """A product with its picture, name and price, all of it a link."""
+    picture = (
+        Markup('<td><a href="{}"><img src="{}" alt="" width="96" style="border:0;border-radius:8px"></a></td>').format(
+            card.url, card.picture_url
+        )
+        if card.picture_url
+        else Markup("")
+    )
+    words = Markup('<td style="padding-left:12px"><a href="{}"><strong>{}</strong></a><br>{}</td>').format(
+        card.url, card.title, card.price
+    )
+    return str(Markup('<table role="presentation" style="margin:12px 0"><tr>{}{}</tr></table>').format(picture, words))
+
+
+def _paragraphs(text: str) -> list[str]:
     """A plain text as HTML: paragraphs, line breaks and links, everything else escaped."""
-    paragraphs = []
+    paragraphs: list[str] = []
+    if not text.strip():
+        return paragraphs
     for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip()):
         out, at = Markup(""), 0
         for found in _LINK.finditer(block):
@@ -276,4 +299,4 @@ def as_html(text: str) -> str:
             at = found.end()
         out += escape(block[at:])
         paragraphs.append("<p>" + str(out).replace("\n", "<br>\n") + "</p>")
-    return "<!doctype html><html><body>\n" + "\n".join(paragraphs) + "\n</body></html>\n"
+    return paragraphs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sqlalchemy import select
@@ -12,10 +13,14 @@ from community.posts.models import PostKind
 from kernel import links
 from kernel.db import db
 from kernel.errors import Refusal
+from kernel.i18n import gettext as _
 from membership.members.models import Contact
 
 from ..models import Account, ChannelKind, GroupPosted
 from . import Abilities, Message, Outcome, Status
+
+# What Markdown would read as more than itself.
+_MARKS = re.compile(r"[\\`*_{}\[\]()<>#+.!|~-]")
 
 
 class Feed:
@@ -45,7 +50,8 @@ class Feed:
         draft = posts.Draft(
             kind=self.kind,
             title=message.subject,
-            body=message.body,
+            body=_words(message),
+            picture=next((card.picture for card in message.cards if card.picture), None),
             link_url=links.absolute(message.path) if message.path else "",
             group_ids=self.group_ids,
         )
@@ -65,3 +71,17 @@ class Feed:
 
     def close(self) -> None:
         return None
+
+
+def _words(message: Message) -> str:
+    """The text and the products of a message as the Markdown of a post: nobody reads the address of a counted link."""
+    own = re.escape(links.absolute("/l/"))
+    label = str(_("Open the link"))
+    text = re.sub(rf"{own}[A-Za-z0-9_.~-]+", lambda found: f"[{label}]({found[0]})", message.body)
+    cards = (f"[{_plain(card.title)}]({card.url}) {card.price}".rstrip() for card in message.cards)
+    return "\n\n".join((text, *cards))
+
+
+def _plain(text: str) -> str:
+    """Words that Markdown is to leave as they are."""
+    return _MARKS.sub(lambda found: "\\" + found[0], text)

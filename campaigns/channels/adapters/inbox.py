@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy.dialects.postgresql import insert
 
@@ -12,7 +13,7 @@ from kernel.db import db
 from membership.members.models import Contact
 
 from ..models import ChannelKind, InboxMessage
-from . import Abilities, Message, Outcome, Status
+from . import Abilities, Card, Message, Outcome, Status
 
 _INSERT = insert(InboxMessage.__table__).on_conflict_do_nothing(index_elements=[InboxMessage.key])
 
@@ -44,6 +45,7 @@ class Inbox:
                         "body": m.body,
                         "path": m.path,
                         "sent_at": now,
+                        **({"cards": [_kept(card) for card in m.cards]} if m.cards else {}),
                     }
                     for m in batch
                 ],
@@ -56,3 +58,7 @@ class Inbox:
 
     def close(self) -> None:
         return None
+
+
+def _kept(card: Card) -> dict[str, Any]:
+    return {"title": card.title, "price": card.price, "url": card.url, "picture": card.picture}

@@ -105,11 +105,9 @@ class Robot:
         return verdict(answer)
 
     def _request(self, message: Message, at: datetime) -> tuple[str, dict[str, Any]]:
-        text = "\n".join(
-            part
-            for part in (message.subject, message.body, links.absolute(message.path) if message.path else "")
-            if part
-        )
+        link = links.absolute(message.path) if message.path else ""
+        parts = (message.subject, message.text, link if link not in message.text else "")
+        text = "\n".join(part for part in parts if part)
         text = cut(text, LONGEST[self.chat.kind])
         path = self.line.path
         if self.chat.kind is RobotKind.FEISHU:

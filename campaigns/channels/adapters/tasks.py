@@ -37,7 +37,7 @@ class Tasks:
                         delivery_id=m.delivery_id,
                         member_id=m.member_id,
                         title=m.subject,
-                        words=m.body,
+                        words=m.text,
                         state=TaskState.OPEN,
                         note="",
                         made_at=now,

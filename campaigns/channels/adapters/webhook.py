@@ -96,7 +96,7 @@ def _plain(m: Message) -> dict[str, Any]:
         "to": m.address,
         "member": m.member_id,
         "subject": m.subject,
-        "body": m.body,
+        "body": m.text,
         "link": links.absolute(m.path) if m.path else None,
     }
 

@@ -4,10 +4,11 @@ from .accounts import (
     accounts,
     environment_account,
     get_account,
+    groups_of,
     inbox_account,
     makes_no_sound,
     pause_account,
-    reaching_members,
+    people_in,
     rests_until,
     resume_account,
     save_account,
@@ -33,7 +34,7 @@ from .budget import (
     save_festival,
     set_budget,
 )
-from .codes import MailFailed, mail_code
+from .codes import MailFailed, mail_code, text_code, ways_of_codes
 from .health import note_accepted, note_call, note_errors, note_probe, prune, to_probe
 from .hooks import find_account, hook_secret, open_hooks, signed, take_mail, take_receipts, take_replies
 from .inbox import in_parts, mark_read, put_into_inbox
@@ -66,6 +67,7 @@ __all__ = [
     "has_festival",
     "get_task",
     "give_up",
+    "groups_of",
     "holdout_percent",
     "hook_secret",
     "in_parts",
@@ -87,7 +89,7 @@ __all__ = [
     "quiet_hours",
     "quiet_until",
     "rates_of",
-    "reaching_members",
+    "people_in",
     "release_contacts",
     "reopen_task",
     "reserve_contacts",
@@ -111,8 +113,10 @@ __all__ = [
     "tell_staff",
     "templates_of",
     "terms_of",
+    "text_code",
     "test_key",
     "test_message",
     "to_probe",
     "try_again",
+    "ways_of_codes",
 ]

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import select
+from sqlalchemy import func, select, union
 from sqlalchemy.dialects.postgresql import insert
 
+from community.groups import queries as groups
 from kernel import audit, clock
 from kernel.db import db
 from kernel.errors import NotFound
@@ -123,9 +124,18 @@ def shown_name(account: Account) -> str:
     return str(_("Inbox on the member's page")) if account.kind == ChannelKind.INBOX else account.name
 
 
-def reaching_members() -> list[Account]:
-    """The accounts that bring messages to single members; what is said to a whole group goes another way."""
-    return [account for account in accounts() if account.kind not in (ChannelKind.ROBOT, ChannelKind.GROUP_POST)]
+def people_in(account: Account) -> int | None:
+    """How many members a shared place reaches: those seated in its groups, each once; None for a chat, which does not say."""
+    if account.kind is not ChannelKind.GROUP_POST:
+        return None
+    seats = [groups.seated_in(group_id) for group_id in account.settings.get("groups", [])]
+    return db.session.scalar(select(func.count()).select_from(union(*seats).subquery())) or 0 if seats else 0
+
+
+def groups_of(account: Account) -> list[str]:
+    """The names of the groups that an account posts to."""
+    found = groups.names(account.settings.get("groups", []))
+    return [found[group_id] for group_id in account.settings.get("groups", []) if group_id in found]
 
 
 def makes_no_sound(account: Account) -> bool:

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import re
 
+from community.posts import rules as post_rules
+from community.posts import services as posts
+from community.posts.models import PostKind
+from kernel.errors import Refusal
+from kernel.i18n import gettext as _
+from kernel.i18n import lazy_gettext as _l
+
 from .. import sms
+from ..adapters.robot import LONGEST
 from ..models import Account, ChannelKind
 
+# What a chat's message has beside its text: the title and a link, in bytes.
+HEAD = 600
+_VARYING = re.compile(r"\$\{[^}]*\}")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}|]*)(?:\|([^{}]*))?\}")
+
+
+class TooLongForChat(Refusal):
+    status = 422
+    field = "body"
+    label = _l("A robot's message to this chat has room for about %(most)s Chinese characters.")
 
 
 def terms_of(account: Account) -> sms.Terms:
@@ -24,9 +41,15 @@ def templates_of(account: Account) -> tuple[sms.Template, ...]:
 def check(account: Account, body: str, marketing: bool = True) -> None:
     """Refuse a text that may not go over an account. `body` may still have placeholders (`{nickname|dear}`) in it.
 
-    Only text messages have such rules: refuses with `sms.SignatureMissing`, `OptOutMissing`, `LinkPersonal`, `MessageTooLong` and, where
-    the provider sends approved templates only, `TemplateUnknown`.
+    Text messages: refuses with `sms.SignatureMissing`, `OptOutMissing`, `LinkPersonal`, `MessageTooLong` and, where the provider
+    sends approved templates only, `TemplateUnknown`. Chats: refuses with `TooLongForChat`. Posts: refuses with `PostRefused`.
     """
+    if account.kind is ChannelKind.ROBOT and len(body.encode()) > LONGEST[account.settings["robot"]] - HEAD:
+        raise TooLongForChat(most=(LONGEST[account.settings["robot"]] - HEAD) // 3)
+    if account.kind is ChannelKind.GROUP_POST:
+        found = post_rules.lint(PostKind(account.settings.get("post_kind", "promotion")), "", body, "")
+        if stops := next((one for one in found if one.stops), None):
+            raise posts.PostRefused(stops)
     if account.kind is not ChannelKind.SMS:
         return
     names: list[str] = [found[1].strip() for found in _PLACEHOLDER.finditer(body) if found[1]]
@@ -36,6 +59,21 @@ def check(account: Account, body: str, marketing: bool = True) -> None:
     templates = templates_of(account)
     if templates:
         sms.fill(shown, terms_of(account).signature, templates)
+
+
+def code_text(account: Account, code: str) -> str | None:
+    """The text message with a sign-in code; None where the provider has approved no template for one.
+
+    A template for codes has 验证码 in it and one place that varies.
+    """
+    signature = terms_of(account).signature
+    if account.settings.get("provider") != "aliyun":
+        words = _("Your code is %(code)s, good for 10 minutes. Tell it to nobody.", code=code)
+        return f"【{signature}】{words}"
+    for template in templates_of(account):
+        if "验证码" in template.text and len(_VARYING.findall(template.text)) == 1:
+            return f"【{signature}】{_VARYING.sub(code, template.text)}"
+    return None
 
 
 def sample(account: Account) -> str:

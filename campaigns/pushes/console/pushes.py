@@ -13,8 +13,10 @@ from campaigns.audiences import labels as audience_labels
 from campaigns.audiences import queries as audiences
 from campaigns.audiences import rules as audience_rules
 from campaigns.audiences.fields import RulesForm
+from campaigns.channels import labels as channel_labels
 from campaigns.channels import rules as channel_rules
 from campaigns.channels import services as channels
+from campaigns.channels.models import Account, ChannelKind
 from campaigns.results import queries as results
 from kernel import clock, pages
 from kernel.auth import acting_staff, holds, staff
@@ -145,7 +147,7 @@ _WHOM = frozenset(name for name in RulesForm.__dict__ if not name.startswith("_"
 
 def _judged(form: PushForm) -> dict[str, Any]:
     """What the page shows of a push while it is being written: whom it reaches, how it looks, when it arrives."""
-    whom_well = not any(field.errors for field in form if field.name in _WHOM)
+    whom_well = not form.to_all and not any(field.errors for field in form if field.name in _WHOM)
     definition = form.definition() if whom_well else audience_rules.Definition()
     account = form.account
     contact_class = form.fields()["contact_class"]
@@ -159,10 +161,24 @@ def _judged(form: PushForm) -> dict[str, Any]:
         "account": account,
         "account_name": channels.shown_name(account),
         "length_of": channels.length_of,
+        "in_parts": channels.in_parts,
         "person": person,
-        "preview": message.preview(form.fields(), account, person) if whom_well else None,
+        "preview": message.preview(form.fields(), account, person) if whom_well or form.to_all else None,
         "next_times": _next_times(form),
+        "place": place_of(account),
         **_timing(form, found),
+    }
+
+
+def place_of(account: Account) -> dict[str, Any] | None:
+    """Where a push goes that goes to no member: the groups with how many members sit in them, or a chat."""
+    if not account.kind.shared:
+        return None
+    return {
+        "name": channels.shown_name(account),
+        "kind": channel_labels.KINDS[account.kind],
+        "groups": channels.groups_of(account) if account.kind is ChannelKind.GROUP_POST else [],
+        "people": channels.people_in(account),
     }
 
 
@@ -216,6 +232,7 @@ def show(push_id: int) -> Any:
         runs=queries.runs_of(push) if push.rrule else [],
         wordings=queries.wordings(push, run) if run.started_at else [],
         letters=rules.LETTERS,
+        place=place_of(account),
         own_work=acting_staff().id in (push.staff_id, push.changed_by, run.asked_by),
         size=services.size_of(push, run) if run.state is RunState.APPROVAL else None,
         labels=labels,
@@ -373,6 +390,7 @@ def deliveries(push_id: int) -> Any:
         count=capped_count(statement),
         outcomes=queries.outcomes(run),
         labels=labels,
+        place=place_of(queries.account_of(push)),
         state=request.args.get("state", ""),
         reason=request.args.get("reason", ""),
     )
@@ -381,18 +399,27 @@ def deliveries(push_id: int) -> Any:
 @bp.get("/pushes/<int:push_id>/deliveries.csv")
 @staff("pushes.view")
 def deliveries_csv(push_id: int) -> Any:
-    _push, run = _asked_for(push_id)
-    header = [_("Member no."), _("Member"), _("What became of it"), _("Sent at"), _("Clicked at")]
-    return csv_response(f"push-{push_id}-deliveries.csv", header, _lines(run, *_wanted()))
+    push, run = _asked_for(push_id)
+    header = [
+        _("Member no."),
+        _("Member"),
+        _("What became of it"),
+        _("Sent at"),
+        _("Reported"),
+        _("Clicked at"),
+    ]
+    place = channels.shown_name(queries.account_of(push))
+    return csv_response(f"push-{push_id}-deliveries.csv", header, _lines(run, place, *_wanted()))
 
 
-def _lines(run: Run, *wanted: Any) -> Iterator[list[Any]]:
+def _lines(run: Run, place: str, *wanted: Any) -> Iterator[list[Any]]:
     for delivery, member in queries.streamed(queries.deliveries(run.id, *wanted).order_by(Delivery.id)):
         yield [
-            member.id,
-            member.shown_name,
+            member.id if member is not None else "",
+            member.shown_name if member is not None else place,
             labels.outcome(delivery.state, delivery.reason),
             _instant(delivery.accepted_at),
+            labels.report(delivery),
             _instant(delivery.clicked_at),
         ]
 
@@ -413,7 +440,10 @@ def _result_lines(push: Push, run: Run) -> Iterator[list[Any]]:
     yield [_("Planned"), run.planned]
     for outcome in queries.outcomes(run):
         yield [labels.outcome(outcome.state, outcome.reason), outcome.people]
-    yield [_("Clicked"), report.clicked]
+    if report.reported:
+        yield [labels.DELIVERED, report.delivered]
+        yield [labels.UNDELIVERED, report.undelivered]
+    yield [_("Clicked"), report.clicked if report.visits is None else report.visits]
     yield [_("Coupons taken"), report.claimed]
     yield [_("Coupons used"), report.redeemed]
     for name, credit in ((_("Direct"), report.direct), (_("Influenced"), report.influenced)):

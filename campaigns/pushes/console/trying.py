@@ -18,6 +18,7 @@ from membership.members.models import Member
 from .. import jobs, labels, message, queries, rules, services
 from ..forms import TestForm
 from . import bp
+from .pushes import place_of
 
 FOUND_AT_MOST = 20
 
@@ -34,7 +35,9 @@ def test(push_id: int) -> Any:
     push, _run = queries.get_push(push_id)
     account, form = queries.account_of(push), TestForm()
     form.validate()
-    if account.kind is ChannelKind.INBOX:
+    if account.kind.shared:
+        address = channels.shown_name(account)
+    elif account.kind is ChannelKind.INBOX:
         own = queries.own_member(acting_staff().email)
         address = str(own.id) if own is not None else ""
     else:
@@ -69,8 +72,8 @@ def _variant() -> int:
 def _page(push_id: int, form: TestForm) -> str:
     push, run = queries.get_push(push_id)
     account, chosen = queries.account_of(push), _chosen()
-    person = chosen or queries.reader_of(push, account)
-    form.address.flags.required = account.kind is not ChannelKind.INBOX
+    person = None if account.kind.shared else chosen or queries.reader_of(push, account)
+    form.address.flags.required = account.kind is not ChannelKind.INBOX and not account.kind.shared
     wanted = request.args.get("q", "").replace("\x00", "").strip()[:60]
     return render_template(
         "pushes/read_as.html",
@@ -79,7 +82,9 @@ def _page(push_id: int, form: TestForm) -> str:
         account=account,
         account_name=channels.shown_name(account),
         length_of=channels.length_of,
+        in_parts=channels.in_parts,
         person=person,
+        place=place_of(account),
         previews=[
             (rules.LETTERS[number], message.example(push, account, person, number))
             for number in range(1 + len(push.variants))

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from campaigns.channels.adapters import Message, Status
+from campaigns.channels.adapters import Card, Message, Status
 from campaigns.channels.adapters.email import Email, Server, SmtpUrlInvalid, as_html, compose, parse_url
 from kernel import clock as kernel_clock
 from tests.live import free_port
@@ -314,3 +314,33 @@ def test_smtp_url(url: str, expected: tuple[Any, ...]) -> None:
 def test_smtp_url_that_is_none(url: str) -> None:
     with pytest.raises(SmtpUrlInvalid):
         parse_url(url, "shop.example")
+
+
+def test_products_in_a_mail_have_a_picture_and_nothing_of_them_is_markup(app: Any) -> None:
+    card = Card(
+        'Tea <b> & "co"', "¥39.00", "https://shop.example/l/x", "k.webp", "https://shop.example/pictures/k.webp"
+    )
+    bare = Card("Plain", "", "https://shop.example/l/y")
+    mail = Message(
+        "delivery:1", 1, 1, "lime@example.com", "Tea", "Look", cards=(card, bare), footer="Stop: https://x/u/1"
+    )
+    found = message_from_bytes(compose(mail, Server("h", 25, "a@b.example")), policy=default)
+    html = found.get_body(("html",)).get_content()
+    assert '<img src="https://shop.example/pictures/k.webp" alt=""' in html
+    assert "Tea &lt;b&gt; &amp; &#34;co&#34;" in html
+    assert html.count("<img") == 1
+    assert html.index("¥39.00") < html.index("Plain") < html.index("Stop:")
+    plain = found.get_body(("plain",)).get_content()
+    assert plain.split() == [
+        "Look",
+        "Tea",
+        "<b>",
+        "&",
+        '"co"',
+        "¥39.00",
+        card.url,
+        "Plain",
+        bare.url,
+        "Stop:",
+        "https://x/u/1",
+    ]

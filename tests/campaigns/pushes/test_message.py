@@ -15,6 +15,7 @@ from campaigns.results import services as results
 from kernel import links, shop
 from membership.members.models import Contact
 from membership.products.models import Product
+from tests.conftest import bind
 
 PAYLOADS = [
     "{{7*7}}",
@@ -123,23 +124,28 @@ def test_a_link_that_the_push_does_not_hold_leads_home(db: Any, make_push: Any) 
     assert message.destination(push, message.LINK) == "/me/"
 
 
-def test_products_stand_below_the_text(
-    db: Any, make_member: Any, make_order: Any, make_push: Any, run_jobs: Any
+def test_products_stand_below_the_text_with_their_pictures(
+    db: Any, client: Any, make_member: Any, make_order: Any, make_push: Any, run_jobs: Any
 ) -> None:
     lime = make_member("Lime")
     make_order(lime, sku="T1", title="Green tea")
     product = db.session.query(Product).one()
-    product.list_price = 3_900
+    product.list_price, product.picture = 3_900, "demo/shelf.webp"
     cards = [
         {"product_id": product.id, "url": "https://shop.example/t1"},
         {"product_id": 0, "url": "https://x.example"},
     ]
     _push, run = make_push(cards=cards, stop_when_bought=False)
     go(run, run_jobs)
-    body = sent(db)[0].body
-    assert "Green tea  ¥39.00\n" in body
-    (token,) = re.findall(r"/l/(\S+)", body)
-    assert results.visit(token, counted=True) == "https://shop.example/t1"
+    (told,) = sent(db)
+    (card,) = told.cards
+    assert (card["title"], card["price"], card["picture"]) == ("Green tea", "¥39.00", "demo/shelf.webp")
+    assert card["url"] not in told.body
+    bind(client, lime.id)
+    page = client.get("/me/messages").text
+    assert card["url"] in page
+    assert "img/demo/shelf" in page
+    assert results.visit(card["url"].split("/l/")[1], counted=True) == "https://shop.example/t1"
 
 
 @pytest.mark.parametrize("contact", message.CONSTANT_LINKS)
@@ -150,5 +156,7 @@ def test_a_text_goes_out_without_products_so_that_it_stays_as_it_is_approved(
     card = {"product_id": db.session.query(Product).one().id, "url": "https://shop.example/t1"}
     push, _run = make_push(body="A new tea is here.", cards=[card])
     someone = message.Example(1, 1, "Lime", 0, "en", "+8613800138000")
-    assert message.wording(push, 1, contact, None, None).message(someone).body == "A new tea is here."
-    assert "Green tea" in message.wording(push, 1, Contact.INBOX, None, None).message(someone).body
+    assert message.wording(push, 1, contact, None, None).message(someone).text == "A new tea is here."
+    written = message.wording(push, 1, Contact.EMAIL, None, None).message(someone)
+    # In words too, and above the way out.
+    assert re.search(r"A new tea is here\.\n\nGreen tea\nhttp\S+/l/\S+\n\n.+\nhttp\S+/u/", written.text)

@@ -109,11 +109,6 @@ def test_an_address_that_bounced_is_not_written_to(
     assert (delivery.state, delivery.reason) == (DeliveryState.SUPPRESSED, "no_address")
 
 
-def test_what_goes_to_a_group_is_no_channel_of_a_push(db: Any, clock: Any, owner_client: Any) -> None:
-    channels.save_account(ChannelKind.GROUP_POST, "群动态一号", {"groups": []}, pace.Rates(), None)
-    assert "群动态一号" not in owner_client.get("/console/pushes/new").text
-
-
 def test_the_length_of_a_text_message_is_shown(
     db: Any, texts: Account, owner_client: Any, make_push: Any, make_member: Any
 ) -> None:
