@@ -10,8 +10,8 @@ from kernel.auth import may
 from kernel.i18n import forced_locale, ngettext
 from kernel.i18n import gettext as _
 from kernel.ports import fill_slot
-from membership.members.models import Member
-from membership.members.services.identify import send_code
+from membership.members.models import Channel, Member
+from membership.members.services.identify import code_ways, send_code
 
 from . import labels, queries, services
 
@@ -76,10 +76,13 @@ def dead_addresses(member: Member) -> Markup:
     return Markup(render_template("channels/_dead.html", member=member, found=found))  # noqa: S704
 
 
-def email_code(address: str, code: str, locale: str) -> None:
-    """Send a one-time code by e-mail, over the mail server of the environment."""
+def send_one_time_code(way: Channel, address: str, code: str, locale: str) -> None:
+    """Send a one-time code to a phone or an e-mail address."""
     with forced_locale(locale):
-        services.mail_code(address, code)
+        if way is Channel.PHONE:
+            services.text_code(address, code)
+        else:
+            services.mail_code(address, code)
 
 
 def init() -> None:
@@ -88,4 +91,5 @@ def init() -> None:
     fill_slot("me.cards", order=5)(unread_card)
     fill_slot("me.nav", order=10)(messages_row)
     fill_slot("member.side", order=35)(dead_addresses)
-    send_code.fill(email_code)
+    send_code.fill(send_one_time_code)
+    code_ways.fill(services.ways_of_codes)

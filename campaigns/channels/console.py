@@ -18,7 +18,7 @@ from membership.members import queries as members
 from membership.members.rules import masked_phone
 
 from . import jobs, labels, queries, services
-from .forms import FORMS, TaskOutcomeForm, TestForm, form_of, lacks_secret
+from .forms import FORMS, TaskOutcomeForm, TestForm, form_of, lacks_secret, secret_name
 from .models import ChannelKind, TaskState
 from .services import wecom
 
@@ -172,6 +172,8 @@ def _test_form(account: Any, **kept: Any) -> TestForm:
 
 
 def _page(form: Any, kind: ChannelKind, account: Any, test_form: Any = None) -> Any:
+    if account is None and (needed := secret_name(form)) is not None:
+        form[needed].flags.required = True
     if test_form is None:
         test_form = _test_form(account, formdata=None, body=services.default_words(account) if account else "")
     return render_template(

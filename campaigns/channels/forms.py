@@ -154,7 +154,20 @@ class SmsForm(AccountForm):
     id_path = StringField(_l("The message's number stands at"), [Length(max=100)])
     reason_path = StringField(_l("The reason of a refusal stands at"), [Length(max=100)])
     idempotent = BooleanField(_l("The receiver keeps each message's key and takes it only once"))
+    codes = BooleanField(_l("Sign-in codes go over it too"))
     key = PasswordField(_l("Secret"), [Length(max=500)])
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Each of them is needed by one of the two ways, and the page shows the way that is chosen.
+        for field in (self.key_id, self.url, self.template):
+            field.flags.required = True
+
+    def validate_codes(self, field: BooleanField) -> None:
+        if field.data and self.provider.data == "aliyun" and "验证码" not in (self.templates.data or ""):
+            raise ValidationError(
+                _("Among the templates there is none for codes: one with 验证码 and one place that varies.")
+            )
 
     def validate_signature(self, field: StringField) -> None:
         field.data = (field.data or "").strip().strip("【】")
@@ -178,7 +191,8 @@ class SmsForm(AccountForm):
         except Refusal as refusal:
             raise ValidationError(refusal.message) from None
         for template in found:
-            if not sms.says_how_to_stop(template.text, self.opt_out.data or ""):
+            # A code is nothing to stop: whoever gets one has asked for it.
+            if "验证码" not in template.text and not sms.says_how_to_stop(template.text, self.opt_out.data or ""):
                 raise ValidationError(_("The template %(code)s does not say how to stop.", code=template.code))
 
     def validate_url(self, field: StringField) -> None:
@@ -204,6 +218,7 @@ class SmsForm(AccountForm):
             "provider": self.provider.data,
             "signature": self.signature.data,
             "opt_out": self.opt_out.data,
+            "codes": bool(self.codes.data),
         }
         if self.provider.data == "aliyun":
             return shared | {"key_id": (self.key_id.data or "").strip(), "templates": self.templates.data or ""}
@@ -321,10 +336,15 @@ FORMS: dict[ChannelKind, Any] = {
 NEEDED = {ChannelKind.SMS: {"aliyun": "key"}, ChannelKind.WECOM: "secret", ChannelKind.ROBOT: "url"}
 
 
+def secret_name(form: Any) -> str | None:
+    """The field of the secret without which nothing works, or None."""
+    needed = NEEDED.get(getattr(form, "kind", None))
+    return needed.get(form.provider.data) if isinstance(needed, dict) else needed
+
+
 def lacks_secret(form: Any) -> bool:
     """Whether a new account lacks what nothing works without; puts it beside the field."""
-    needed = NEEDED.get(form.kind)
-    name = needed.get(form.provider.data) if isinstance(needed, dict) else needed
+    name = secret_name(form)
     if name is None or form[name].data:
         return False
     form.refuse(name, _("This field is required."))

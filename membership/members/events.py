@@ -45,7 +45,7 @@ class NoteWritten(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class MemberIdentified(Event):
-    """Somebody proved on a browser who they are; `means` is `order` or `email`."""
+    """Somebody proved on a browser who they are; `means` is `order` or `code`."""
 
     member_id: int
     means: str

@@ -12,6 +12,7 @@ from wtforms import DateField, HiddenField, IntegerField, SelectField, StringFie
 from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
 
 from kernel import clock
+from kernel.errors import Refusal
 from kernel.forms import Form, one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
@@ -245,8 +246,28 @@ class SignInForm(Form):
 
 
 class CodeForm(Form):
+    """Where a one-time code goes: to a phone, to an e-mail address, or to whichever of the two is typed."""
+
     next = HiddenField()
-    email = StringField(_l("Your e-mail address"), [InputRequired(), Length(max=254), _email])
+    address = StringField(_l("Your phone number or e-mail address"), [InputRequired(), Length(max=254)])
+    way: Channel
+    canonical: str
+
+    def __init__(self, ways: frozenset[Channel], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ways = ways
+        if len(ways) == 1:
+            label = _("Your phone number") if Channel.PHONE in ways else _("Your e-mail address")
+            self.address.label.text = label
+
+    def validate_address(self, field: StringField) -> None:
+        typed = field.data or ""
+        mail = self.ways == {Channel.EMAIL} or ("@" in typed and Channel.EMAIL in self.ways)
+        self.way = Channel.EMAIL if mail else Channel.PHONE
+        try:
+            self.canonical = rules.canonical_email(typed) if mail else rules.canonical_phone(typed)
+        except Refusal as refusal:
+            raise ValidationError(refusal.message) from None
 
 
 class CodeCheckForm(Form):

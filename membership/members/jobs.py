@@ -9,7 +9,7 @@ from kernel.db import db, transaction
 from kernel.jobs import every, job
 
 from . import services
-from .models import Member, SignInCode
+from .models import MemberIdentity, SignInCode
 from .services import dossier, duplicates, identify, merge, value
 
 
@@ -70,12 +70,12 @@ def bring_late_latecomers() -> None:
 
 
 @job(own_transactions=True)
-def send_sign_in_code(code_id: int, locale: str) -> None:
-    """Send a code by e-mail; nothing is sent for an address that nobody has."""
+def send_sign_in_code(code_id: int, identity_id: int | None, locale: str) -> None:
+    """Send a code by SMS or e-mail; nothing is sent for a phone or an address that nobody has."""
     with transaction():
         row = db.session.get(SignInCode, code_id)
-        member = db.session.get(Member, row.member_id) if row is not None and row.member_id is not None else None
-        if row is None or member is None or not member.email or row.expires_at <= clock.now():
+        known = db.session.get(MemberIdentity, identity_id) if identity_id is not None else None
+        if row is None or known is None or known.member_id != row.member_id or row.expires_at <= clock.now():
             return
-        address, code = member.email, identify.code_of(row)
-    identify.send_code.call(address, code, locale)
+        way, address, code = known.channel, known.external_id, identify.code_of(row)
+    identify.send_code.call(way, address, code, locale)

@@ -262,7 +262,7 @@ class Note(db.Model):
 
 
 class SignInCode(db.Model):
-    """A one-time code sent by e-mail. The code itself is kept nowhere: it follows from the row under the shop's key."""
+    """A one-time code sent by SMS or e-mail. The code itself is kept nowhere: it follows from the row under the shop's key."""
 
     __tablename__ = "sign_in_code"
     id: Mapped[pk]

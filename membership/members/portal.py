@@ -41,11 +41,10 @@ def index() -> Any:
 
 
 def _sign_in_page(form: SignInForm, code_form: CodeForm | None = None, status: int = 200) -> Any:
-    if code_form is None and identify.code_available():
-        code_form = CodeForm(formdata=None, next=form.next.data)
-    return render_template(
-        "members/sign_in.html", form=form, code_form=code_form if identify.code_available() else None
-    ), status
+    ways = identify.ways()
+    if code_form is None and ways:
+        code_form = CodeForm(ways, formdata=None, next=form.next.data)
+    return render_template("members/sign_in.html", form=form, code_form=code_form), status
 
 
 @bp.get("/me/sign-in")
@@ -75,12 +74,13 @@ def sign_in_post() -> Any:
 @bp.post("/me/sign-in/code")
 @public("proving who one is")
 def ask_code() -> Any:
-    if not identify.code_available():
+    ways = identify.ways()
+    if not ways:
         raise NotFound
-    form = CodeForm()
+    form = CodeForm(ways)
     if not form.validate():
         return _sign_in_page(SignInForm(formdata=None, next=form.next.data), form, 422)
-    token = identify.ask_code(form.email.canonical, client_address())
+    token = identify.ask_code(form.way, form.canonical, client_address())
     return redirect(url_for(".code", token=token, next=form.next.data or None))
 
 
@@ -103,7 +103,7 @@ def code_post(token: str) -> Any:
         form.refuse("code", identify.CodeRefused())
         keep_refused()
         return render_template("members/code.html", form=form), 422
-    identify.identify(member, "email")
+    identify.identify(member, "code")
     return redirect(safe_next(form.next.data, url_for(".index")))
 
 

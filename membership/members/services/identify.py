@@ -1,4 +1,4 @@
-"""Proving on a browser who one is: a phone with the number of an order of theirs, or a code sent by e-mail.
+"""Proving on a browser who one is: a phone with the number of an order of theirs, or a code sent by SMS or e-mail.
 
 Known and unknown people get the same answer from the same statements; tries are counted per phone or address and per
 network address, in the database, so that every web process knows of them.
@@ -34,12 +34,18 @@ PERSON_TRIES = 5
 NETWORK_TRIES = 60
 NETWORK_GUESSES = 20
 WINDOW = timedelta(minutes=15)
+DAY = timedelta(days=1)
 CODE_LIFE = timedelta(minutes=10)
 CODE_TRIES = 5
 LIMIT = "sign-in"
 
-# Sends (address, code, locale) by e-mail; filled by campaigns.channels where an account is configured.
-send_code: Port[[str, str, str], None] = Port("members.send_code")
+# Codes for one phone or address in a day of UTC, so that whoever guesses has fifty tries a day at the most.
+PERSON_CODES = 10
+
+# Sends (way, address, code, locale): by SMS to a phone, by e-mail to an address; filled by campaigns.channels.
+send_code: Port[[Channel, str, str, str], None] = Port("members.send_code")
+# By which of these two ways a code can be sent at this moment; filled by campaigns.channels.
+code_ways: Port[[], frozenset[Channel]] = Port("members.code_ways")
 
 
 class TooManyTries(Refusal):
@@ -54,9 +60,9 @@ class CodeRefused(Refusal):
     label = _l("This code is wrong, has been used or is older than 10 minutes. You can have a new one sent.")
 
 
-def code_available() -> bool:
-    """Whether a code can be sent by e-mail: there is a mail server, and somebody fills the port."""
-    return bool(current_app.extensions["settings"].smtp_url) and send_code.filled
+def ways() -> frozenset[Channel]:
+    """By which ways a code can be sent: to a phone, to an e-mail address; empty where no account is configured."""
+    return frozenset().union(*code_ways.call()) if send_code.filled else frozenset()
 
 
 def _count(person: str, network: str) -> None:
@@ -73,8 +79,16 @@ def _count(person: str, network: str) -> None:
         raise TooManyTries from None
 
 
-def _window() -> str:
-    seconds = int(WINDOW.total_seconds())
+def _count_code(person: str) -> None:
+    """Count one code that was asked for; refuses with `TooManyTries` what is too much for a day."""
+    try:
+        limits.take([(f"{LIMIT}:codes", rights.address_hash(person)[:32], _window(DAY), 1, PERSON_CODES)])
+    except limits.LimitReached:
+        raise TooManyTries from None
+
+
+def _window(span: timedelta = WINDOW) -> str:
+    seconds = int(span.total_seconds())
     return str(int(clock.now().timestamp()) // seconds * seconds)
 
 
@@ -131,18 +145,27 @@ def code_of(row: SignInCode) -> str:
     return f"{(int.from_bytes(digest[offset : offset + 4]) & 0x7FFFFFFF) % 1_000_000:06}"
 
 
-def ask_code(email: str, network: str) -> str:
-    """Make a code for an address and have it sent if the address is somebody's; returns the token of the next page.
+def ask_code(way: Channel, address: str, network: str) -> str:
+    """Make a code for a phone or an e-mail address and have it sent if it is somebody's; returns the token of the next page.
 
-    `email` is canonical. Refuses with `TooManyTries`.
+    `address` is canonical. Refuses with `TooManyTries`.
     """
     from ..jobs import send_sign_in_code  # The job calls back into this module.
 
-    _count(email, network)
-    owner = queries.find_by_identity(Channel.EMAIL, email)
+    _count(address, network)
+    _count_code(address)
+    owner = db.session.execute(
+        select(MemberIdentity.id, MemberIdentity.member_id)
+        .join(Member, Member.id == MemberIdentity.member_id)
+        .where(
+            MemberIdentity.channel == way,
+            MemberIdentity.external_id == address,
+            Member.erased_at.is_(None),
+        )
+    ).one_or_none()
     now = clock.now()
     row = SignInCode(
-        member_id=owner.id if owner else None,
+        member_id=owner.member_id if owner else None,
         nonce=secrets.token_urlsafe(16),
         tries=0,
         created_at=now,
@@ -150,7 +173,7 @@ def ask_code(email: str, network: str) -> str:
     )
     db.session.add(row)
     db.session.flush()
-    send_sign_in_code.later(code_id=row.id, locale=current_locale())
+    send_sign_in_code.later(code_id=row.id, identity_id=owner.id if owner else None, locale=current_locale())
     return links.make("sign-in-code", row.nonce, expires_at=row.expires_at + WINDOW)
 
 

@@ -13,7 +13,7 @@ from kernel.events import EventRecord
 from kernel.visitors import VisitorSession
 from membership.members import queries as members
 from membership.members import services
-from membership.members.models import Contact, Purpose, SignInCode
+from membership.members.models import Channel, Contact, Purpose, SignInCode
 from membership.members.services import identify
 from tests.conftest import english, everything
 
@@ -150,22 +150,22 @@ def test_old_tries_and_codes_are_forgotten(db, clock):
 
 @pytest.fixture
 def mailbox(app, monkeypatch):
-    sent: list[tuple[str, str, str]] = []
-    monkeypatch.setattr(identify.send_code, "_answers", [lambda *mail: sent.append(mail)])
-    monkeypatch.setattr(identify, "code_available", lambda: True)
+    sent: list[tuple[str, ...]] = []
+    monkeypatch.setattr(identify.send_code, "_answers", [lambda way, *mail: sent.append(mail)])
+    monkeypatch.setattr(identify.code_ways, "_answers", [lambda: frozenset({Channel.EMAIL, Channel.PHONE})])
     return sent
 
 
 def test_without_a_mail_server_no_code_is_offered(phone, monkeypatch):
     monkeypatch.setattr(identify.send_code, "_answers", [])
-    assert "code by e-mail" not in said(phone.get("/me/sign-in"))
-    assert phone.post("/me/sign-in/code", data={"email": "lime@example.com"}).status_code == 404
+    assert "Send me a code" not in said(phone.get("/me/sign-in"))
+    assert phone.post("/me/sign-in/code", data={"address": "lime@example.com"}).status_code == 404
 
 
 def test_a_code_identifies_once(app, phone, db, clock, run_jobs, mailbox, make_member):
     member = make_member(email="lime@example.com")
-    assert "code by e-mail" in said(phone.get("/me/sign-in"))
-    asked = phone.post("/me/sign-in/code", data={"email": " Lime@Example.com", "next": "/me/profile"})
+    assert "Send me a code" in said(phone.get("/me/sign-in"))
+    asked = phone.post("/me/sign-in/code", data={"address": " Lime@Example.com", "next": "/me/profile"})
     run_jobs()
     [(address, code, locale)] = mailbox
     assert (address, locale, len(code), code.isdigit()) == ("lime@example.com", "en", 6, True)
@@ -182,7 +182,7 @@ def test_unknown_addresses_look_the_same_and_get_no_mail(phone, run_jobs, mailbo
     make_member(email="lime@example.com")
     pages = []
     for address in ("lime@example.com", "nobody@example.com"):
-        asked = phone.post("/me/sign-in/code", data={"email": address})
+        asked = phone.post("/me/sign-in/code", data={"address": address})
         page = phone.get(asked.location)
         wrong = phone.post(asked.location, data={"code": "000000"})
         pages.append((asked.status_code, page.status_code, alike(page), wrong.status_code, alike(wrong)))
@@ -194,7 +194,7 @@ def test_unknown_addresses_look_the_same_and_get_no_mail(phone, run_jobs, mailbo
 @pytest.mark.parametrize("late", [timedelta(0), timedelta(minutes=11)])
 def test_a_code_dies_after_five_tries_or_ten_minutes(phone, db, clock, run_jobs, mailbox, make_member, late):
     make_member(email="lime@example.com")
-    place = phone.post("/me/sign-in/code", data={"email": "lime@example.com"}).location
+    place = phone.post("/me/sign-in/code", data={"address": "lime@example.com"}).location
     run_jobs()
     code = mailbox[0][1]
     if late:
@@ -209,15 +209,15 @@ def test_a_code_dies_after_five_tries_or_ten_minutes(phone, db, clock, run_jobs,
 
 @pytest.mark.parametrize("typed", ["", "x" * 21])
 def test_the_code_field_is_refused(phone, mailbox, make_member, typed):
-    place = phone.post("/me/sign-in/code", data={"email": "lime@example.com"}).location
+    place = phone.post("/me/sign-in/code", data={"address": "lime@example.com"}).location
     assert phone.post(place, data={"code": typed}).status_code == 422
 
 
 @pytest.mark.parametrize("typed", ["", "lime", "a@b"])
 def test_the_address_field_is_refused(phone, mailbox, typed):
-    answer = phone.post("/me/sign-in/code", data={"email": typed})
+    answer = phone.post("/me/sign-in/code", data={"address": typed})
     assert answer.status_code == 422
-    assert 'id="email-error"' in said(answer)
+    assert 'id="address-error"' in said(answer)
 
 
 def test_a_tampered_code_page_is_refused(phone, db):
