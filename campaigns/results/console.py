@@ -241,7 +241,10 @@ def run_csv(run_id: int) -> Any:
 
 def _report_lines(report: queries.Report) -> Iterator[list[Any]]:
     yield [_("Messages sent"), report.sent]
-    yield [_("Clicked"), report.clicked]
+    if report.reported:
+        yield [_("Reported delivered"), report.delivered]
+        yield [_("Reported not delivered"), report.undelivered]
+    yield [_("Clicked"), report.clicked if report.visits is None else report.visits]
     yield [_("Coupons taken"), report.claimed]
     yield [_("Coupons used"), report.redeemed]
     yield [_("Cost of messages, yuan"), _yuan(report.messages)]
@@ -604,6 +607,9 @@ def _report_form(**values: Any) -> ReportForm:
 
 def _reports_page(form: ReportForm, status: int = 200) -> Any:
     plans = mailing.plans()
+    with time_limit(PATIENCE):
+        # What a report says, for whoever has none yet.
+        letter = None if plans else mailing.sample()
     page = render_template(
         "results/reports.html",
         tabs_on=_tabs("reports"),
@@ -612,6 +618,7 @@ def _reports_page(form: ReportForm, status: int = 200) -> Any:
         names=colleagues.names(),
         plan_names={plan.id: plan.name for plan in plans},
         form=form,
+        letter=letter,
         labels=labels,
     )
     return page, status

@@ -18,6 +18,8 @@ from campaigns.channels.models import Account, ChannelKind
 from kernel import audit, clock
 from kernel.db import changed, db
 from kernel.errors import NotFound, Refusal
+from kernel.i18n import current_locale
+from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.staff.models import Staff
 
@@ -233,3 +235,9 @@ def doubt_lost() -> int:
 def preview(plan: ReportPlan) -> letters.Letter:
     """The report of the last period that has ended, as it would go."""
     return letters.compose(plan, *rules.period_before(clock.today(), plan.rhythm is Rhythm.WEEKLY))
+
+
+def sample() -> letters.Letter:
+    """The report of the last week as it would go if one were set up."""
+    plan = ReportPlan(name=_("What pushes brought"), rhythm=Rhythm.WEEKLY, locale=current_locale(), staff_ids=[])
+    return preview(plan)
