@@ -357,7 +357,7 @@ def people(journey_id: int) -> Any:
         journey=journey,
         page=keyset(statement, [JourneyMember.id.desc()], request.args.get("cursor")),
         count=capped_count(statement),
-        steps=[(one.id, f"{labels.STEPS[one.kind]}: {labels.step(one, names)}"[:60]) for one in rules.walk(plan.steps)],
+        steps=[(one.id, labels.step(one, names)[:60]) for one in rules.walk(plan.steps)],
         plans=queries.plans(queries.version_ids(journey_id)),
         names=names,
         labels=labels,
@@ -386,7 +386,7 @@ def people_csv(journey_id: int) -> Any:
 def _lines(journey_id: int) -> Iterator[list[Any]]:
     names = _names()
     said = {
-        (version_id, step.id): f"{labels.STEPS[step.kind]}: {labels.step(step, names)}"
+        (version_id, step.id): labels.step(step, names)
         for version_id, plan in queries.plans(queries.version_ids(journey_id)).items()
         for step in rules.walk(plan.steps)
     }

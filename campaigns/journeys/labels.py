@@ -40,6 +40,7 @@ KINDS = {
     Kind.DORMANT: _l("Has not ordered for a while"),
     Kind.DUE: _l("Due to buy again"),
     Kind.CALL_CLOSED: _l("A call-back is closed"),
+    Kind.TICKET_CLOSED: _l("A ticket is closed"),
     Kind.EVENT: _l("Another program tells of it"),
 }
 KIND_ICONS = {
@@ -47,6 +48,7 @@ KIND_ICONS = {
     Kind.STAGE: "flag", Kind.JOINED: "users-group", Kind.ENROLLED: "user-check", Kind.BIRTHDAY: "gift",
     Kind.ANNIVERSARY: "heart", Kind.TIER_UP: "crown", Kind.TIER_FALL: "crown", Kind.COUPON_ENDING: "ticket",
     Kind.CART: "shopping-bag", Kind.DORMANT: "moon", Kind.DUE: "refresh", Kind.CALL_CLOSED: "phone-call",
+    Kind.TICKET_CLOSED: "receipt-refund",
     Kind.EVENT: "webhook",
 }  # fmt: skip
 STEPS = {

@@ -91,10 +91,10 @@ RECIPES = (
         exits={"bought": False}, again_after=0,
     ),
     _made(
-        "refused_care", "投诉与售后回访", {"kind": "call_closed", "outcome": "reached"},
+        "refused_care", "投诉与售后回访", {"kind": "ticket_closed"},
         _wait(days=3, until=10),
-        _say("上次的问题解决了吗", "{nickname}，前几天和您通过电话，问题都解决了吗？还有不满意的地方，直接回复，我们接着处理。",
-             ("Is it solved?", "{nickname}, we spoke some days ago. Is everything solved? If not, just answer and we go on."),
+        _say("上次的问题解决了吗", "{nickname}，前几天您反映的问题都解决了吗？还有不满意的地方，直接回复，我们接着处理。",
+             ("Is it solved?", "{nickname}, is what you told us of some days ago solved? If not, just answer and we go on."),
              service=True),
         exits={"bought": False}, again_after=30,
     ),

@@ -93,6 +93,7 @@ class Kind(enum.StrEnum):
     DORMANT = "dormant"
     DUE = "due"
     CALL_CLOSED = "call_closed"
+    TICKET_CLOSED = "ticket_closed"
     EVENT = "event"
 
 
@@ -114,6 +115,7 @@ ASKED: Mapping[Kind, tuple[str, ...]] = {
     Kind.DORMANT: ("days", "present"),
     Kind.DUE: ("days",),
     Kind.CALL_CLOSED: ("outcome",),
+    Kind.TICKET_CLOSED: (),
     Kind.EVENT: ("type",),
 }
 # What may be left open: any group, any tier, any outcome.

@@ -8,6 +8,7 @@ from typing import Any
 
 from community.desk.events import CallClosed
 from community.groups.events import MemberJoinedGroup
+from community.tickets.events import TicketClosed
 from kernel.events import Event, delivering, only_if, subscribe
 from membership.members.events import MemberEnrolled, StageChanged
 from membership.orders import queries as orders
@@ -93,6 +94,11 @@ def enter_after_a_call(event: CallClosed) -> None:
     _enter(Kind.CALL_CLOSED, event.member_id, f"call:{event.task_id}", lambda t: t.outcome in (None, event.outcome))
 
 
+@subscribe(TicketClosed)
+def enter_after_a_ticket(event: TicketClosed) -> None:
+    _enter(Kind.TICKET_CLOSED, event.member_id, f"ticket:{event.ticket_id}", lambda t: True)
+
+
 @subscribe(EventReceived)
 def enter_on_an_event(event: EventReceived) -> None:
     _enter(Kind.EVENT, event.member_id, f"received:{event.received_id}", lambda t: t.type == event.type)
@@ -120,6 +126,7 @@ _CONDITIONS: dict[Any, str] = {
     enter_on_rising: _wanted(Kind.TIER_UP),
     enter_before_falling: _wanted(Kind.TIER_FALL),
     enter_after_a_call: _wanted(Kind.CALL_CLOSED),
+    enter_after_a_ticket: _wanted(Kind.TICKET_CLOSED),
     enter_on_an_event: _wanted(Kind.EVENT),
     leave_after_an_order: INSIDE,
     leave_after_an_import: INSIDE,
