@@ -234,6 +234,18 @@ DRIVER_GOALS = {32: 0.6, 128: 1.3}
 # The second row is for flushes that take two milliseconds longer (`--sync-ms 2`).
 SLOW_DRIVER_GOALS = {32: 0.4, 128: 0.7}
 PLAIN = "INSERT INTO plain_insert (member_id, code) VALUES (:client_id, md5(random()::text));\n"
+# What `naive` above sends, without the web around it.
+NAIVE = """\\set n random(1, 2000000000)
+BEGIN;
+UPDATE offer SET claimed = claimed + 1 WHERE id = {offer} AND state = 'active' AND (stock IS NULL OR claimed < stock);
+WITH fresh AS (
+    INSERT INTO coupon (offer_id, version_id, member_id, code, state, ordinal, source, usable_from, usable_until, issued_at)
+    VALUES ({offer}, {version}, {member} + :client_id, md5(random()::text), 'issued', :n, '', now(), now(), now()) RETURNING id
+)
+INSERT INTO coupon_event (coupon_id, to_state, at, reason, detail) SELECT id, 'issued', now(), 'claimed', '{{}}' FROM fresh;
+INSERT INTO event (name, member_id, payload, occurred_at) VALUES ('CouponClaimed', {member} + :client_id, '{{}}', now());
+COMMIT;
+"""
 
 
 def claims_by(app: Flask, offer_id: int, ids: list[int], clients: int, seconds: float, done: Any) -> None:
@@ -282,35 +294,51 @@ def driver_rate(bench: Bench, clients: int, seconds: float) -> float:
 
 
 def plain_rate(bench: Bench, clients: int, seconds: float) -> float:
-    """Transactions a second of pgbench, each one INSERT, from as many clients as the database lets in."""
+    """Transactions a second of pgbench, each one INSERT."""
     with bench.app.app_context():
-        room = int(db.session.scalar(text("SHOW max_connections")) or 0) - 20
-        url = db.engine.url
         with transaction():
             db.session.execute(
                 text("CREATE TABLE IF NOT EXISTS plain_insert (id bigserial primary key, member_id int, code text)")
             )
         db.session.remove()
-    (bench.shop.folder / "plain.sql").write_text(PLAIN)
+    return pgbench(bench, PLAIN, clients, seconds)
+
+
+def naive_rate(bench: Bench, clients: int, seconds: float) -> float:
+    """Claims a second of pgbench, each changing the one hot row in a transaction of its own."""
+    offer_id, _token = bench.offer()
+    with bench.app.app_context():
+        version_id = db.session.scalar(text("SELECT version_id FROM offer WHERE id = :id"), {"id": offer_id})
+        db.session.remove()
+    return pgbench(bench, NAIVE.format(offer=offer_id, version=version_id, member=bench.ids[0]), clients, seconds)
+
+
+def pgbench(bench: Bench, script: str, clients: int, seconds: float) -> float:
+    """Transactions a second of a script, from as many clients as the database lets in."""
+    with bench.app.app_context():
+        room = int(db.session.scalar(text("SHOW max_connections")) or 0) - 20
+        url = db.engine.url
+        db.session.remove()
+    (bench.shop.folder / "script.sql").write_text(script)
     program = next(str(f / "pgbench") for f in embedded.postgres_candidates() if (f / "pgbench").exists())
     whom = ["-h", str(url.query["host"]), "-U", str(url.username), str(url.database)]
     how = ["-n", "-M", "prepared", "-c", str(min(clients, room)), "-j", "2", "-T", str(max(1, round(seconds)))]
-    script = ["-f", str(bench.shop.folder / "plain.sql")]
-    said = subprocess.run([program, *how, *script, *whom], capture_output=True, text=True, check=True)
+    file = ["-f", str(bench.shop.folder / "script.sql")]
+    said = subprocess.run([program, *how, *file, *whom], capture_output=True, text=True, check=True)
     return float(re.search(r"tps = ([0-9.]+)", said.stdout)[1])  # type: ignore[index]
 
 
 def measure_driver(bench: Bench, clients: int, options: argparse.Namespace) -> None:
-    pairs = []
-    for _ in range(options.rounds):
-        pairs.append((driver_rate(bench, clients, options.seconds), plain_rate(bench, clients, options.seconds)))
-    ratio = middle(ours / plain for ours, plain in pairs)
+    rates = (driver_rate, plain_rate, naive_rate)
+    found = [[rate(bench, clients, options.seconds) for rate in rates] for _ in range(options.rounds)]
+    ratio = middle(ours / plain for ours, plain, _naive in found)
     goal = (SLOW_DRIVER_GOALS if options.sync_ms else DRIVER_GOALS).get(clients)
     verdict = "" if goal is None else f" (goal {goal:g}: {'reached' if ratio >= goal else 'missed'})"
     print(
         f"  driver / pgbench INSERT at {clients}: {ratio:.2f}{verdict};"
-        f" claims {middle(p[0] for p in pairs):.0f}/s, plain {middle(p[1] for p in pairs):.0f}/s"
+        f" claims {middle(one[0] for one in found):.0f}/s, plain {middle(one[1] for one in found):.0f}/s"
     )
+    print(f"  driver / naive hot row at {clients}: {middle(ours / naive for ours, _plain, naive in found):.1f}")
 
 
 def slow_syncs(bench: Bench, milliseconds: float) -> None:
