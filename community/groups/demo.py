@@ -12,6 +12,8 @@ from membership.coupons import services as coupons
 from membership.coupons.models import CouponKind, OfferState
 from membership.demo import members_by_number, share_of
 from membership.members.models import Member
+from membership.orders import queries as orders
+from membership.orders.models import Order
 
 from . import rules, services
 from .models import Drift, Group, GroupKind, GroupState, Seat, SeatState
@@ -49,9 +51,9 @@ def _make_last_flash(regular: Group, manager_id: int | None) -> None:
         ),
     )
     ways = [
-        services.add_link(flash, "包裹卡片", "parcel-card", manager_id),
-        services.add_link(flash, "直播间", "live-room"),
-        services.add_link(flash, "老客短信", "sms"),
+        services.add_link(flash, "包裹卡片", "包裹卡片", manager_id),
+        services.add_link(flash, "直播间", "直播间"),
+        services.add_link(flash, "老客短信", "老客短信"),
     ]
     services.change_state(flash, GroupState.OPEN)
     offer = coupons.create(
@@ -60,7 +62,22 @@ def _make_last_flash(regular: Group, manager_id: int | None) -> None:
         ),
         OfferState.ACTIVE,
     )  # fmt: skip
-    people = [m for number, m in sorted(members_by_number().items()) if share_of(number, "last flash") < 0.11][:104]
+    # Those whom the shop's real orders of those days belong to came for a reason; the others by chance.
+    bought = set(
+        db.session.scalars(
+            select(Order.member_id)
+            .where(
+                Order.placed_at >= begun + timedelta(hours=12),
+                Order.placed_at < begun + timedelta(days=DAYS),
+                orders.counts(),
+            )
+            .limit(40)
+        )
+    )
+    people = [
+        m for number, m in sorted(members_by_number().items()) if m in bought or share_of(number, "last flash") < 0.08
+    ]
+    people = people[:110]
     for number, link in enumerate(ways):
         came = people[number::3]
         for member_id in came:
@@ -107,7 +124,7 @@ def _make_live(manager_id: int | None) -> None:
     )
     services.change_state(live, GroupState.OPEN)
     people = [m for number, m in sorted(members_by_number().items()) if share_of(number, "live") < 0.08]
-    services.join_many(live.id, people, source="live-room", staff_id=manager_id)
+    services.join_many(live.id, people, source="直播间", staff_id=manager_id)
     last = clock.at(clock.today() - timedelta(days=5), 20)
     services.save_session(
         live,

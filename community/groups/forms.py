@@ -285,7 +285,7 @@ class RewardForm(Form):
     """What a member gets for a friend."""
 
     kind = SelectField(
-        _l("Reward"), choices=[("", _l("Nothing")), ("coupon", _l("A coupon")), ("points", _l("Points"))], default=""
+        _l("Thank-you"), choices=[("", _l("Nothing")), ("coupon", _l("A coupon")), ("points", _l("Points"))], default=""
     )
     offer_id = SelectField(_l("Coupon"), coerce=int, default=0)
     points = OptionalIntegerField(_l("Points"))

@@ -20,6 +20,7 @@ from .models import (
     FriendReward,
     Group,
     GroupState,
+    OpeningWish,
     OutsideView,
     Seat,
     SeatRole,
@@ -91,13 +92,16 @@ def follow_drift(merging: merge.Merging) -> None:
     merging.repoint(Drift.member_id)
 
 
-@merge.follower(FriendLink.member_id, FriendReward.inviter_id, FriendReward.friend_id, OutsideView.member_id)
+@merge.follower(
+    FriendLink.member_id, FriendReward.inviter_id, FriendReward.friend_id, OutsideView.member_id, OpeningWish.member_id
+)
 def follow_friends(merging: merge.Merging) -> None:
     """A friend counts once a group, whichever record came first; whoever turns out to be their own friend gets nothing."""
     merging.join(FriendLink.member_id, FriendLink.group_id)
     merging.repoint(FriendReward.inviter_id)
     merging.join(FriendReward.friend_id, FriendReward.group_id)
     merging.join(OutsideView.member_id, OutsideView.code_id)
+    merging.join(OpeningWish.member_id, OpeningWish.group_id)
 
 
 def _settle(merging: merge.Merging, seats: list[Seat], waits: list[Waiting]) -> bool:

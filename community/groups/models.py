@@ -391,3 +391,15 @@ class FriendReward(db.Model):
         Index("ix_friend_reward_group", "group_id", text("id DESC")),
         CheckConstraint("(state = 'waiting') = (settled_at IS NULL)", name="settled"),
     )
+
+
+class OpeningWish(db.Model):
+    """A member who wants to hear when a group that is announced opens."""
+
+    __tablename__ = "opening_wish"
+    group_id: Mapped[int] = mapped_column(ForeignKey("group.id"), primary_key=True)
+    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"), primary_key=True)
+    at: Mapped[datetime]
+    told_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_opening_wish_member", "member_id"),)

@@ -20,6 +20,7 @@ from .models import (
     JoinLink,
     LiveDrop,
     LiveSession,
+    OpeningWish,
     OutsideCode,
     OutsideView,
     Seat,
@@ -62,6 +63,12 @@ declare(
 declare(
     LiveDrop,
     "id session_id token title note url offer_id minute created_at",
+)
+declare(
+    OpeningWish,
+    "group_id member_id at told_at",
+    rows=by(OpeningWish.member_id),
+    label=_l("Groups whose opening they wait for"),
 )
 declare(
     OutsideCode,

@@ -62,6 +62,10 @@ def brief_tasks() -> list[Task]:
         text = _("“%(group)s” closes within a day", group=group.name)
         about = _("Nothing follows it yet: choose the group that goes on.") if group.successor_id is None else ""
         found.append(Task(80 if about else 60, text, url, _("Look at it"), "bolt", about))
+    for group in queries.closed_flash():
+        text = _("“%(group)s” is over", group=group.name)
+        url = url_for("groups_console.result", group_id=group.id)
+        found.append(Task(40, text, url, _("What came of it"), "chart-bar"))
     for group, alarm in services.alarms():
         text = _("“%(group)s”: %(alarm)s", group=group.name, alarm=labels.CODE_ALARMS[alarm])
         url = url_for("groups_console.codes", group_id=group.id)

@@ -14,6 +14,7 @@ from kernel.db import keep_refused
 from kernel.errors import NotFound
 from kernel.http import client_address
 from kernel.i18n import gettext as _
+from kernel.pages import attachment
 from membership.coupons import labels as coupon_labels
 from membership.gifts import services as gifts
 from membership.members import queries as members
@@ -38,6 +39,8 @@ def _visitor() -> Member | None:
 
 def _show(door: services.Door, form: JoinForm, action: str, status: int | None = None, **values: Any) -> Any:
     """The page that fits what somebody found at the door."""
+    if door.page is Page.NOT_YET and door.member is not None:
+        values["waits"] = services.wants_to_hear(door.group.id, door.member.id)
     return render_template(
         f"groups/door_{door.page.value}.html",
         door=door,
@@ -253,7 +256,7 @@ def show(public_id: str) -> Any:
         gift=gift,
         drift=drift,
         terms=rules.Reward.read(group.reward),
-        elsewhere=services.seen_code(group, member.id) is not None or services.has_codes(group),
+        elsewhere=services.is_elsewhere(group, member.id),
         drops=services.running_drops(group, member.id) if group.kind is GroupKind.LIVE else [],
         replay=services.last_replay(group.id) if group.kind is GroupKind.LIVE else None,
         coupons=services.shown_coupons(group, member.id),
@@ -277,6 +280,15 @@ def join(public_id: str) -> Any:
     if (kept_out := _kept_out(group, member, way, form)) is not None:
         return _show(kept_out[0], form, url_for(".join", public_id=public_id), kept_out[1], was_in=False)
     return _seat(group, member, way, form)
+
+
+@bp.post("/groups/<public_id>/opening")
+@member_only()
+def wish(public_id: str) -> Any:
+    group, wanted = queries.get_by_public_id(public_id), request.form.get("wanted") == "1"
+    services.wish(group, _me().id, wanted)
+    flash(_("You are told when it opens.") if wanted else _("You are not told when it opens."), "positive")
+    return _group_page(group)
 
 
 @bp.post("/groups/<public_id>/move-on")
@@ -356,6 +368,16 @@ def friends(public_id: str) -> Any:
         masked_name=services.masked_name,
         labels=labels,
     )
+
+
+@bp.get("/groups/<public_id>/friends/poster.png")
+@member_only()
+def friends_poster(public_id: str) -> Any:
+    group, member = _inside(public_id)
+    link = services.find_friend_link(group.id, member.id)
+    if link is None or link.revoked_at is not None:
+        raise NotFound
+    return attachment(services.friend_poster(group, link, member), "image/png", "poster.png")
 
 
 @bp.post("/groups/<public_id>/friends")

@@ -540,6 +540,20 @@ def closing_within(hours: int) -> Sequence[Group]:
     ).all()
 
 
+def closed_flash(days: int = 3) -> Sequence[Group]:
+    """Flash groups that closed in the last so many days, the latest first: somebody looks at what came of them."""
+    return db.session.scalars(
+        select(Group)
+        .where(
+            Group.kind == GroupKind.FLASH,
+            Group.state == GroupState.CLOSED,
+            Group.closed_at >= clock.now() - timedelta(days=days),
+        )
+        .order_by(Group.closed_at.desc(), Group.id)
+        .limit(5)
+    ).all()
+
+
 def with_waiting_list() -> Sequence[Group]:
     """Groups in which people wait, the longest list first."""
     return db.session.scalars(

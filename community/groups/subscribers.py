@@ -6,7 +6,7 @@ from kernel.events import subscribe
 from membership.members import services as members
 
 from . import queries, services
-from .events import GroupClosed, MemberJoinedGroup
+from .events import GroupClosed, GroupOpened, MemberJoinedGroup
 from .models import GroupKind
 
 
@@ -25,3 +25,11 @@ def tell_what_follows(event: GroupClosed) -> None:
     group = queries.find_group(event.group_id)
     if group is not None and group.kind is GroupKind.FLASH:
         services.tell_what_follows(group)
+
+
+@subscribe(GroupOpened)
+def tell_opened(event: GroupOpened) -> None:
+    """Tell those who waited for a group that it is open."""
+    group = queries.find_group(event.group_id)
+    if group is not None:
+        services.tell_opened(group)

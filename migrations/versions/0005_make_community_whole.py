@@ -164,6 +164,19 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['intent_id'], ['intent.id'], name=op.f('fk_welcome_card_intent_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('place', name=op.f('pk_welcome_card'))
     )
+    op.create_table('check_in',
+    sa.Column('member_id', sa.BigInteger(), nullable=False),
+    sa.Column('on', sa.Date(), nullable=False),
+    sa.Column('group_id', sa.BigInteger(), nullable=False),
+    sa.Column('streak', sa.BigInteger(), nullable=False),
+    sa.Column('points', sa.BigInteger(), nullable=False),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint('streak > 0 AND points >= 0', name=op.f('ck_check_in_numbers')),
+    sa.ForeignKeyConstraint(['group_id'], ['group.id'], name=op.f('fk_check_in_group_id')),
+    sa.ForeignKeyConstraint(['member_id'], ['member.id'], name=op.f('fk_check_in_member_id')),
+    sa.PrimaryKeyConstraint('member_id', 'on', name=op.f('pk_check_in'))
+    )
+    op.create_index('ix_check_in_day', 'check_in', [sa.literal_column('"on" DESC'), sa.literal_column('streak DESC'), 'member_id'], unique=False)
     op.create_table('comment',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('post_id', sa.BigInteger(), nullable=False),
@@ -232,6 +245,16 @@ def upgrade() -> None:
     op.create_index('ix_moderation_case_member', 'moderation_case', ['member_id', 'state'], unique=False)
     op.create_index('ix_moderation_case_queue', 'moderation_case', ['id'], unique=False, postgresql_where=sa.text("state = 'open'"))
     op.create_index('uq_moderation_case_open', 'moderation_case', ['kind', 'subject_id'], unique=True, postgresql_where=sa.text("state = 'open'"))
+    op.create_table('opening_wish',
+    sa.Column('group_id', sa.BigInteger(), nullable=False),
+    sa.Column('member_id', sa.BigInteger(), nullable=False),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('told_at', sa.DateTime(timezone=True), nullable=True),
+    sa.ForeignKeyConstraint(['group_id'], ['group.id'], name=op.f('fk_opening_wish_group_id')),
+    sa.ForeignKeyConstraint(['member_id'], ['member.id'], name=op.f('fk_opening_wish_member_id')),
+    sa.PrimaryKeyConstraint('group_id', 'member_id', name=op.f('pk_opening_wish'))
+    )
+    op.create_index('ix_opening_wish_member', 'opening_wish', ['member_id'], unique=False)
     op.create_table('outside_code',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('group_id', sa.BigInteger(), nullable=False),
@@ -606,6 +629,8 @@ def downgrade() -> None:
     op.drop_index(op.f('ix_outside_code_group_id'), table_name='outside_code')
     op.drop_index('ix_outside_code_ending', table_name='outside_code', postgresql_where=sa.text('retired_at IS NULL'))
     op.drop_table('outside_code')
+    op.drop_index('ix_opening_wish_member', table_name='opening_wish')
+    op.drop_table('opening_wish')
     op.drop_index('uq_moderation_case_open', table_name='moderation_case', postgresql_where=sa.text("state = 'open'"))
     op.drop_index('ix_moderation_case_queue', table_name='moderation_case', postgresql_where=sa.text("state = 'open'"))
     op.drop_index('ix_moderation_case_member', table_name='moderation_case')
@@ -618,6 +643,8 @@ def downgrade() -> None:
     op.drop_index('ix_comment_member', table_name='comment', postgresql_where=sa.text('member_id IS NOT NULL'))
     op.drop_index(op.f('ix_comment_answers_id'), table_name='comment')
     op.drop_table('comment')
+    op.drop_index('ix_check_in_day', table_name='check_in')
+    op.drop_table('check_in')
     op.drop_table('welcome_card')
     op.drop_index('ix_suggestion_state', table_name='suggestion')
     op.drop_index('ix_suggestion_member', table_name='suggestion')

@@ -73,19 +73,19 @@ from .friends import (
 from .invitations import Invitation, invitation_path, read_invitation
 from .lifecycle import catch_up, change_many, change_state, due, unarchive
 from .moving import move_on, tell_what_follows
-from .opening import condition, orders_found, set_condition
+from .opening import condition, orders_found, set_condition, tell_opened, wants_to_hear, wish
 from .outside import (
     add_code,
     alarms,
     codes_of,
     get_code,
-    has_codes,
+    is_elsewhere,
     retire_code,
     seen_code,
     show_code,
     try_code_picture,
 )
-from .posters import chinese_font, poster, qr_file
+from .posters import chinese_font, friend_poster, poster, qr_file
 from .reminders import Moment, Reminder, count_active, due_reminders, remind
 from .seats import (
     Held,
@@ -150,15 +150,16 @@ __all__ = [
     "find_drift",
     "find_friend_link",
     "friend_link_of",
+    "friend_poster",
     "get_code",
     "get_link",
     "get_session",
     "gift_of",
     "give_all_the_same",
-    "has_codes",
     "hold",
     "invitation_of",
     "invitation_path",
+    "is_elsewhere",
     "join",
     "join_many",
     "lacks",
@@ -176,10 +177,10 @@ __all__ = [
     "new_visit",
     "note_friend",
     "note_friend_opening",
-    "offer_name",
     "note_opening",
     "note_visit",
     "note_wrong_password",
+    "offer_name",
     "orders_found",
     "poster",
     "qr_file",
@@ -206,6 +207,7 @@ __all__ = [
     "shown_coupons",
     "sweep",
     "swept_groups",
+    "tell_opened",
     "tell_what_follows",
     "try_code_picture",
     "try_cover",
@@ -213,6 +215,8 @@ __all__ = [
     "unarchive",
     "undo_decision",
     "waiting_gift",
+    "wants_to_hear",
     "welcome",
+    "wish",
     "write_announcement",
 ]

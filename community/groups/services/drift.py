@@ -56,6 +56,8 @@ def sweep(group_id: int) -> int:
     In slices: whoever is beyond the first five hundred is found by the next sweep. Owners and admins of the group are left
     alone, and so is whoever staff let stay, until that is over.
     """
+    # One sweep of a group after the other: the ticker's, and that of staff who ask for one.
+    db.session.execute(select(Group.id).where(Group.id == group_id).with_for_update(key_share=True))
     group = queries.get_group(group_id)
     now = clock.now()
     mine = (Drift.group_id == group.id, Drift.state.in_(standing.OPEN_DRIFT))

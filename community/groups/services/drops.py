@@ -61,15 +61,17 @@ def _refusal(offer: Offer) -> type[coupon_rules.ClaimRefused] | None:
 
 def shown_coupons(group: Group, member_id: int) -> list[Shown]:
     """The coupons of a group for one of its people. Those of a live session are not among them: see `running_drops`."""
-    kept_for_sessions = select(LiveDrop.offer_id).where(LiveDrop.offer_id.is_not(None))
+    rows = _rows(group)
+    if not rows:
+        return []
     later = set(
         db.session.scalars(
-            kept_for_sessions.join(LiveSession, LiveSession.id == LiveDrop.session_id).where(
-                LiveSession.group_id == group.id
-            )
+            select(LiveDrop.offer_id)
+            .join(LiveSession, LiveSession.id == LiveDrop.session_id)
+            .where(LiveSession.group_id == group.id, LiveDrop.offer_id.is_not(None))
         )
     )
-    rows = [(offer, version) for offer, version in _rows(group) if offer.id not in later]
+    rows = [(offer, version) for offer, version in rows if offer.id not in later]
     held = _held(member_id, [offer.id for offer, _version in rows])
     found = [Shown(offer, version, held.get(offer.id), _refusal(offer)) for offer, version in rows]
     return [one for one in found if one.mine is not None or one.refusal is not coupon_rules.TooLate]

@@ -119,9 +119,12 @@ def show_code(group: Group, member_id: int) -> OutsideCode:
     raise rules.NoCodeLeft
 
 
-def has_codes(group: Group) -> bool:
-    """Whether a group is elsewhere too, with a code that somebody can be shown."""
-    return rules.code_for_newcomers(codes_of(group.id), clock.now()) is not None
+def is_elsewhere(group: Group, member_id: int) -> bool:
+    """Whether a group is elsewhere too, with a code that this member can be shown."""
+    codes = codes_of(group.id)
+    if not any(rules.usable_code(code, clock.now()) for code in codes):
+        return False
+    return rules.code_for_newcomers(codes, clock.now()) is not None or seen_code(group, member_id) is not None
 
 
 def alarms() -> list[tuple[Group, rules.CodeAlarm]]:

@@ -14,9 +14,11 @@ from kernel import links, shop
 from kernel.i18n import ROOT
 from kernel.i18n import gettext as _
 from kernel.staff import services as staff_services
+from membership.members.models import Member
 
 from .. import labels
-from ..models import Group, JoinLink
+from ..models import FriendLink, Group, JoinLink
+from .doors import masked_name
 
 SIZE = (1080, 1520)
 PAPER, INK, QUIET, ACCENT = "#fbf7f2", "#2b2320", "#7a6c64", "#c8402f"
@@ -99,6 +101,17 @@ def _cover(group: Group) -> Image.Image | None:
 
 def poster(group: Group, link: JoinLink) -> bytes:
     """The poster of a group for one of its links, as PNG (1080 × 1520 pixels)."""
+    invites = staff_services.names([link.staff_id]).get(link.staff_id) if link.staff_id else None
+    lowest = _("%(name)s of %(shop)s invites you", name=invites, shop=shop.shop_name()) if invites else shop.shop_name()
+    return _poster(group, f"/j/{link.token}", str(lowest))
+
+
+def friend_poster(group: Group, link: FriendLink, member: Member) -> bytes:
+    """The poster with which a member brings friends: as `poster`, with what they call themselves."""
+    return _poster(group, f"/f/{link.token}", str(_("Your friend %(name)s invites you", name=masked_name(member))))
+
+
+def _poster(group: Group, path: str, lowest: str) -> bytes:
     sheet = Image.new("RGB", SIZE, PAPER)
     draw = ImageDraw.Draw(sheet)
     cover = _cover(group)
@@ -117,14 +130,12 @@ def poster(group: Group, link: JoinLink) -> bytes:
         draw.text((MARGIN, y), line, font=_font(36), fill=QUIET)
         y += 54
     code = io.BytesIO()
-    made = segno.make(links.absolute(f"/j/{link.token}"), error="m", micro=False)
+    made = segno.make(links.absolute(path), error="m", micro=False)
     made.save(code, kind="png", scale=12, border=2, light=PAPER)
     square = Image.open(code).convert("RGB").resize((QR_SIDE, QR_SIDE), Image.Resampling.NEAREST)
     bottom = SIZE[1] - MARGIN - QR_SIDE
     sheet.paste(square, (MARGIN, bottom))
     x = MARGIN + QR_SIDE + 48
-    invites = staff_services.names([link.staff_id]).get(link.staff_id) if link.staff_id else None
-    lowest = _("%(name)s of %(shop)s invites you", name=invites, shop=shop.shop_name()) if invites else shop.shop_name()
     for offset, (words, size, colour) in enumerate(((_("Scan to join"), 48, INK), (lowest, 36, QUIET))):
         for line in _lines(draw, _drawable(str(words)), size, SIZE[0] - x - MARGIN, 2):
             draw.text((x, bottom + QR_SIDE // 2 - 60 + 84 * offset), line, font=_font(size), fill=colour)

@@ -62,7 +62,7 @@ def settle():
     return [services.settle_reward(reward_id) for reward_id in services.due_rewards()]
 
 
-def test_a_friend_comes_by_the_link_and_the_member_is_thanked_once(db, clock, app, client, phone, tea):
+def test_a_friend_comes_by_the_link_and_the_member_is_thanked_once(db, clock, client, phone, make_member, tea):
     """The whole way on the phone: link, QR, a newcomer's tap, nothing before three days, then points, once."""
     group, inviter = tea
     mine = phone(inviter)
@@ -72,6 +72,9 @@ def test_a_friend_comes_by_the_link_and_the_member_is_thanked_once(db, clock, ap
     assert mine.post(f"/groups/{group.public_id}/friends").status_code == 303
     link = db.session.scalars(select(FriendLink)).one()
     assert f"/f/{link.token}" in text(mine.get(f"/groups/{group.public_id}/friends"))
+    poster = mine.get(f"/groups/{group.public_id}/friends/poster.png")
+    assert poster.data.startswith(b"\x89PNG")
+    assert phone(make_member()).get(f"/groups/{group.public_id}/friends/poster.png").status_code == 404
     stranger = english(client)
     page = text(stranger.get(f"/f/{link.token}"))
     assert "Your friend A** invites you" in page

@@ -52,7 +52,7 @@ def flash_sale(make_group, clock):
     ), regular
 
 
-def test_moving_on_with_one_tap_is_counted_in_both(db, clock, phone, run_jobs, flash_sale, make_member):
+def test_moving_on_with_one_tap_is_counted_in_both(db, clock, browse, phone, run_jobs, flash_sale, make_member):
     """Told when it closes; the tap moves the seat; the third finds the next group full and keeps the old seat to read."""
     flash, regular = flash_sale
     people = [make_member() for _ in range(4)]
@@ -64,6 +64,7 @@ def test_moving_on_with_one_tap_is_counted_in_both(db, clock, phone, run_jobs, f
     run_jobs()
     notices = db.session.scalars(select(Notice).where(Notice.kind == "group.moved_on")).all()
     assert {notice.member_id for notice in notices} == {person.id for person in people}
+    assert "“618” is over" in text(browse(Role.MANAGER).get("/console/"))
     page = text(phone(people[0]).get(f"/groups/{flash.public_id}"))
     assert "On to “Regular”" in page
     for person in people[:3]:
@@ -94,6 +95,23 @@ def test_moving_on_asks_the_next_groups_rules(db, clock, phone, flash_sale, make
     assert refused.status_code == 403
     assert "1 more order" in text(refused)
     assert queries.in_group(member.id, flash.id)
+
+
+def test_whoever_waits_for_the_opening_is_told_once(db, clock, app, phone, run_jobs, make_group, make_member):
+    group = make_group(name="618", state=GroupState.WARM_UP, opens_at=clock.now() + timedelta(hours=2))
+    anna, bert = make_member(), make_member()
+    path = f"/groups/{group.public_id}/opening"
+    assert "Tell me when it opens" in text(phone(anna).get(f"/groups/{group.public_id}"))
+    for person, wanted in ((anna, "1"), (anna, "1"), (bert, "1"), (bert, "0")):
+        assert phone(person).post(path, data={"wanted": wanted}).status_code == 303
+    assert "Do not tell me" in text(phone(anna).get(f"/groups/{group.public_id}"))
+    clock.move(hours=2)
+    assert phone(bert).post(path, data={"wanted": "1"}).status_code == 409
+    services.catch_up(group.id)
+    run_jobs()
+    services.tell_opened(queries.get_group(group.id))
+    told = db.session.scalars(select(Notice.member_id).where(Notice.kind == "group.opened")).all()
+    assert told == [anna.id]
 
 
 # ── Live ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,7 +167,7 @@ def test_a_drop_is_there_while_the_session_runs(db, clock, browse, phone, live, 
     assert browser.post(tap).status_code == 303
     coupon = db.session.scalar(select(Coupon).where(Coupon.offer_id == drop_offer.id))
     assert (coupon.member_id, coupon.source) == (member.id, f"group:{group.id}/drop:{drop.id}")
-    assert "claimed 1 time" in text(manager.get(f"/console/groups/{group.id}/sessions"))
+    assert '<td class="num" data-label="Claimed">1</td>' in text(manager.get(f"/console/groups/{group.id}/sessions"))
     # The last one is gone: whoever comes later is told so, not given one more.
     late = make_member()
     services.join(group.id, late.id, together=True)
