@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from .db import rollback
@@ -124,6 +126,11 @@ def _page(status: int, title: str, message: str, next_step: tuple[str, Any] | No
     ), status
 
 
+# What a client of a database that is away, full or starting is told to wait, in seconds.
+AWAY_SECONDS = 5
+# PostgreSQL's classes of "no connection", "out of resources" and "shut down by somebody", and its code for a full disk.
+_AWAY, _DISK_FULL = ("08", "53", "57P"), "53100"
+
 STATUS_TEXT = {
     400: (_l("This request could not be read"), _l("Something in the request was malformed. Nothing was changed.")),
     403: (
@@ -142,10 +149,56 @@ STATUS_TEXT = {
         _l("Nothing was changed. Please try again; the fault has been noted."),
     ),
     503: (_l("Busy"), _l("The server is busy or restarting. Please try again in a moment.")),
+    507: (
+        _l("No room left"),
+        _l("The server's disk is full. Nothing was changed; try again once somebody has made room."),
+    ),
 }
 
 
+def is_away(error: DBAPIError) -> bool:
+    """Whether a fault of the database is that it is away, takes no more connections or has no room, which passes by itself."""
+    state = getattr(error.orig, "sqlstate", None)
+    return bool(error.connection_invalidated or not state or str(state).startswith(_AWAY))
+
+
 def init_app(app: Flask) -> None:
+    def plain(status: int) -> tuple[str, int]:
+        """A page that asks the database nothing, not even who is reading it: the usual way of rendering does."""
+        title, message = STATUS_TEXT[status]
+        template = app.jinja_env.get_template("errors/plain.html")
+        return template.render(title=title, message=message, icon="alert-triangle"), status
+
+    def passing(status: int) -> Response:
+        """What passes by itself: said without a trace of the program, so that a long night does not fill the log."""
+        rollback()
+        if wants_problem():
+            code = {503: "unavailable", 507: "no_room"}[status]
+            answer = problem(status, code, str(STATUS_TEXT[status][1]))
+        else:
+            answer = app.make_response(plain(status))
+        answer.headers["Retry-After"] = str(AWAY_SECONDS)
+        return answer
+
+    @app.errorhandler(OperationalError)
+    def unavailable(error: OperationalError) -> Any:
+        if not is_away(error):
+            return fault(error)
+        log.error("the database on %s %s: %s", request.method, request.path, error.orig)
+        return passing(507 if getattr(error.orig, "sqlstate", None) == _DISK_FULL else 503)
+
+    @app.errorhandler(PoolTimeout)
+    def crowded(error: PoolTimeout) -> Any:
+        log.error("no connection was free on %s %s: %s", request.method, request.path, error)
+        return passing(503)
+
+    @app.errorhandler(OSError)
+    def without_room(error: OSError) -> Any:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return fault(error)
+        log.error("no room on %s %s: %s", request.method, request.path, error)
+        return passing(507)
+
     @app.errorhandler(Refusal)
     def refuse(refusal: Refusal) -> Any:
         if wants_problem():
@@ -212,9 +265,7 @@ def init_app(app: Flask) -> None:
             # The usual page asks the database who is reading; with the database away, a page that asks nothing is shown.
             log.exception("the page for a fault could not be shown either")
             rollback()
-            return render_template(
-                "errors/plain.html", status=500, title=title, message=message, next_step=None, icon="alert-triangle"
-            ), 500
+            return plain(500)
 
 
 __all__ = ["Forbidden", "InputInvalid", "NotFound", "Refusal", "about", "problem", "_"]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+
+import psycopg
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from kernel import errors
 from kernel.audit import AuditEntry
+from kernel.auth import Role
+from kernel.staff import services as staff_services
 
 
 @pytest.fixture
@@ -123,3 +130,50 @@ def test_json_without_end_is_the_senders_mistake(client, db):
     )
     assert 400 <= answer.status_code < 500
     assert answer.content_type == "application/problem+json"
+
+
+def away(kind: type[psycopg.Error] = psycopg.OperationalError) -> OperationalError:
+    return OperationalError("SELECT 1", {}, kind("connection refused by 10.0.0.7"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (psycopg.OperationalError, 503),
+        (psycopg.errors.TooManyConnections, 503),
+        (psycopg.errors.CannotConnectNow, 503),
+        (psycopg.errors.AdminShutdown, 503),
+        (psycopg.errors.DiskFull, 507),
+        # A statement that took too long is a fault of ours, not of the server's.
+        (psycopg.errors.QueryCanceled, 500),
+    ],
+)
+def test_check_g4_who_is_signed_in_is_told_when_the_database_is_away(staff_client, monkeypatch, kind, status):
+    browser = staff_client(Role.MANAGER)
+
+    def asks(_token: str) -> None:
+        raise away(kind)
+
+    monkeypatch.setattr(staff_services, "staff_of_session", asks)
+    answer = browser.get("/console/members", headers={"Accept-Language": "en"})
+    assert answer.status_code == status
+    assert "Nothing was changed" in answer.text or "try again in a moment" in answer.text
+    assert "10.0.0.7" not in answer.text
+    assert ("Retry-After" in answer.headers) is (status != 500)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        (away(), 503, "unavailable"),
+        (away(psycopg.errors.DiskFull), 507, "no_room"),
+        (PoolTimeout("no connection within 10 s"), 503, "unavailable"),
+        (OSError(errno.ENOSPC, "No space left on device"), 507, "no_room"),
+        (OSError(errno.EIO, "a broken disk"), 500, "fault"),
+    ],
+)
+def test_programs_are_told_what_passes_by_itself(probe_app, db, fault, status, code):
+    with probe_app.test_request_context("/api/v1/probe"):
+        answer = probe_app.make_response(probe_app.handle_user_exception(fault))
+    assert (answer.status_code, answer.json["code"]) == (status, code)
+    assert answer.headers.get("Retry-After") == ("5" if status != 500 else None)
