@@ -8,6 +8,8 @@ from datetime import timedelta
 from sqlalchemy import select, text
 
 from community.conversations import demo as conversations
+from community.answers import demo as answers_demo
+from community.checkins import demo as checkins_demo
 from community.groups import demo as groups_demo
 from community.groups import services as groups
 from community.groups.models import Group, GroupKind, GroupState
@@ -52,6 +54,7 @@ def steps() -> Iterator[Step]:
     yield Step("groups", "Three groups with their members", 8, _make_groups)
     yield Step("gifts", "Gifts on their way", 2, _claim_gifts)
     yield Step("posts", "Posts and what members did with them", 5, _write_posts)
+    yield Step("answers", "Forty questions that the bot answers", 2, _give_answers)
     yield Step(
         "groups.past", "A flash group that is over, a live one, and who no longer qualifies", 3, _give_groups_past
     )
@@ -134,6 +137,11 @@ def _give_groups_past(progress: Progress) -> None:
     progress(1.0)
 
 
+def _give_answers(progress: Progress) -> None:
+    answers_demo.give()
+    progress(1.0)
+
+
 def _claim_gifts(progress: Progress) -> None:
     """Two in five have claimed the gift that waited in the group; some of the parcels are on their way or there."""
     waiting = list(
@@ -189,6 +197,7 @@ def _write_posts(progress: Progress) -> None:
     )
     posts.schedule(coming.id, clock.at(clock.today() + timedelta(days=1), 20))
     posts_demo.talk(manager)
+    checkins_demo.keep_coming()
 
 
 def _react(post_id: int, group_ids: Sequence[int], linked: bool) -> None:

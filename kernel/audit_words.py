@@ -138,6 +138,7 @@ ACTIONS: dict[str, Any] = {
     "member.silenced": _l("Member silenced"),
     "member.banned": _l("Member taken out of all groups"),
     "sanction.lifted": _l("Silence or ban lifted"),
+    "checkins.saved": _l("Daily check-in changed"),
     "stop_words.saved": _l("Stop words changed"),
     "intent.added": _l("Question added"),
     "intent.edited": _l("Question changed"),
