@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     union,
     union_all,
 )
@@ -66,6 +68,9 @@ acts_of: Port[[Sequence[int]], Select[int, str, int]] = Port("members.acts_of")
 
 # How many last digits of a phone find its owner; fewer fit too many people to be of use.
 TAIL = 4
+# A pair that more than so large a share of names hold is no help: reading where it stands costs more than it rules out.
+OFTEN = 0.02
+COMMON_SECONDS = 600.0
 _PIECES: ColumnElement[Any] = literal_column(name_pieces("member."))
 _NAMES: ColumnElement[str] = literal_column(names_of("member."))
 
@@ -262,6 +267,34 @@ def plain_words(q: str) -> str:
     return unicodedata.normalize("NFKC", q).replace("\x00", "").strip()
 
 
+# What the database has counted when it last looked at the names: read again by each process after ten minutes.
+_common: tuple[float, dict[str, float]] = (0.0, {})
+
+COMMON = text(
+    "SELECT CAST(CAST(most_common_elems AS text) AS text[]), most_common_elem_freqs FROM pg_stats"
+    " WHERE schemaname = current_schema() AND tablename = 'ix_member_list_names'"
+)
+
+
+def common_pieces() -> dict[str, float]:
+    """The share of names (0–1) that hold a character or a pair, for those that very many hold; empty in a young shop."""
+    global _common
+    if _common[0] < time.monotonic():
+        row = db.session.execute(COMMON).first()
+        pieces, shares = (row[0] or [], row[1] or []) if row is not None else ([], [])
+        # Behind the shares of the pieces stand the smallest, the largest and that of nulls.
+        _common = (time.monotonic() + COMMON_SECONDS, dict(zip(pieces, shares, strict=False)))
+    return _common[1]
+
+
+def _telling(plain: str, places: list[int]) -> list[int]:
+    """Of the places of a word's pairs those that narrow the search: the rare ones, or else the two that are least common."""
+    common = common_pieces()
+    share = {place: common.get(plain[place : place + 2].lower(), 0.0) for place in places}
+    rare = [place for place in places if share[place] <= OFTEN]
+    return rare or sorted(places, key=lambda place: share[place])[:2]
+
+
 def _named(words: str) -> ColumnElement[bool] | None:
     """Whether a name of `Member` holds the words; capital letters and spaces make no difference.
 
@@ -274,6 +307,9 @@ def _named(words: str) -> ColumnElement[bool] | None:
     size = min(2, len(plain))
     # Every second pair and the last one: pairs of Latin letters are in very many names, and each costs the index its time.
     places = sorted({*range(0, len(plain) - size + 1, 2), len(plain) - size})
+    if len(plain) > 2:
+        # What is found is compared with the whole word, so that any of its pairs may be left out.
+        places = _telling(plain, places)
     found = _PIECES.op("@>")(array([func.substr(lower, place + 1, size) for place in places]))
     if len(plain) == 1:
         # So many fit that people are looked at one by one until a page is full. This is decided at a fraction of the cost

@@ -160,6 +160,33 @@ def test_every_filter_finds_what_plain_python_finds(db, people):
         assert (sorted(found), query) == (sorted(wanted), query)
 
 
+def test_pairs_that_very_many_names_hold_are_not_looked_up_and_the_same_people_are_found(db, people, monkeypatch):
+    living = [m for m in people[0] if m.merged_into_id is None and m.erased_at is None]
+    words = ("wangwei", "anna", "王小伟", "nobody")
+    pairs = {word[i : i + 2] for word in words for i in range(len(word) - 1)}
+    for common in ({}, dict.fromkeys(pairs, 0.5), {"wa": 0.9, "an": 0.9, "王小": 0.9}):
+        monkeypatch.setattr(queries, "common_pieces", lambda common=common: common)
+        for word in words:
+            found = {m.id for m in db.session.scalars(listing.listed(asked(f"q={word}")))}
+            assert found == {m.id for m in living if named(m, word)}, (word, common)
+    monkeypatch.setattr(queries, "common_pieces", lambda: {"us": 0.9, "er": 0.5, "ab": 0.01})
+    assert queries._telling("userab", [0, 2, 4]) == [4]
+    monkeypatch.setattr(queries, "common_pieces", lambda: {"us": 0.9, "er": 0.5, "ab": 0.1})
+    assert queries._telling("userab", [0, 2, 4]) == [4, 2]
+
+
+def test_what_very_many_names_hold_is_what_the_database_counted(db, people, monkeypatch):
+    monkeypatch.setattr(queries, "_common", (0.0, {}))
+    db.session.execute(text("ANALYZE member"))
+    shares = queries.common_pieces()
+    # Between the two names stands a bar, with everybody.
+    assert shares["|"] == 1.0
+    assert all(0 < share <= 1 for share in shares.values())
+    monkeypatch.setattr(queries, "_common", (0.0, {}))
+    monkeypatch.setattr(queries, "COMMON", text("SELECT 1, 1 WHERE false"))
+    assert queries.common_pieces() == {}
+
+
 def test_paging_shows_everybody_once_in_order(db, people):
     for query in [*CASES, "sort=value", "sort=-last_order", "sort=spend&tier=1"]:
         sort = MultiDict(part.partition("=")[::2] for part in query.split("&")).get("sort", "")
