@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import event, select, text
+from sqlalchemy import select, text
 
 from campaigns.forecasts import rules, services
 from campaigns.forecasts.abacus import Abacus
@@ -19,34 +19,10 @@ from kernel.db import db, transaction
 from membership.members.models import Member
 from membership.orders.models import Order, OrderLine, OrderState
 from membership.products.models import Product
+from tests.faults.midway import killed_before
 
 pytestmark = pytest.mark.fault
 PEOPLE = 12
-
-
-class Killed(BaseException):
-    """The worker has died here."""
-
-
-def killed_before(app: Flask, number: int, work: Callable[[], bool]) -> bool | None:
-    """Do one piece of work and die before its nth statement: None; else whether there is more."""
-    seen = 0
-
-    def count(*_: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == number:
-            raise Killed
-
-    with app.app_context():
-        event.listen(db.engine, "before_cursor_execute", count)
-        try:
-            with transaction():
-                return work()
-        except Killed:
-            return None
-        finally:
-            event.remove(db.engine, "before_cursor_execute", count)
 
 
 @pytest.fixture
@@ -119,11 +95,10 @@ def without_crash(app: Flask, work: Callable[[], bool]) -> None:
 
 def with_crashes(app: Flask, work: Callable[[], bool]) -> int:
     """Let every piece of work die before each of its statements in turn, and then come to its end; how many lives it took."""
-    lives = 0
-    more: bool | None = True
-    while more:
+    lives, left = 0, [True]
+    while left[-1]:
         number = 1
-        while (more := killed_before(app, number, work)) is None:
+        while killed_before(app, number, lambda: left.append(work())):
             number += 1
             lives += 1
             assert number < 100

@@ -31,6 +31,7 @@ from kernel.db import Session, db, transaction
 from membership.members.models import Consent, Contact, Member, Purpose
 from tests.committed import clear
 from tests.conftest import NOON
+from tests.faults.midway import Killed
 
 pytestmark = pytest.mark.fault
 S = DeliveryState
@@ -38,12 +39,9 @@ PEOPLE, OF_A_SLICE, OF_A_BATCH = 9, 4, 2
 NUMBERS = itertools.count()
 
 
-class Killed(BaseException):
-    """This process is dead: whatever it still wants of the database or the gateway is refused, as after SIGKILL."""
-
-
 class Doom:
-    """Kills the sender at its nth hook: a statement, a commit, the gateway's door inwards or outwards."""
+    """Kills the sender at its nth hook: a statement, a commit, the gateway's door inwards or outwards. Whatever it still wants
+    of the database or the gateway after that is refused, as after SIGKILL."""
 
     def __init__(self) -> None:
         self.left: int | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import event, func, select, text
+from sqlalchemy import func, select, text
 
 from kernel import clock
 from kernel.db import db, transaction
@@ -19,33 +19,8 @@ from membership.members.models import Member
 from membership.orders.models import Order, OrderState
 from membership.points import queries, rules, services
 from membership.points.models import Clawback, Kind, PointsRedemption, PointsTransaction
+from tests.faults.midway import killed_before
 from tests.membership.points.conftest import check_books
-
-
-class Killed(BaseException):
-    """The process has died here."""
-
-
-def killed_before(app: Flask, number: int, work: Callable[[], Any]) -> bool:
-    """Do something in a transaction and die before its nth statement; returns whether it came to its end instead."""
-    seen = 0
-
-    def count(*_: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == number:
-            raise Killed
-
-    with app.app_context():
-        event.listen(db.engine, "before_cursor_execute", count)
-        try:
-            with transaction():
-                work()
-        except Killed:
-            return False
-        finally:
-            event.remove(db.engine, "before_cursor_execute", count)
-    return True
 
 
 def everything(app: Flask) -> tuple[Any, ...]:
@@ -119,7 +94,7 @@ def acts(shop: dict[str, Any]) -> dict[str, Callable[[], Any]]:
 def test_killed_between_any_two_statements_nothing_is_half_booked(app: Flask, shop: dict[str, Any], act: str) -> None:
     before = everything(app)
     number = 1
-    while not killed_before(app, number, acts(shop)[act]):
+    while killed_before(app, number, acts(shop)[act]):
         assert everything(app) == before, f"killed before statement {number}"
         number += 1
         assert number < 200
@@ -129,7 +104,7 @@ def test_killed_between_any_two_statements_nothing_is_half_booked(app: Flask, sh
     assert number > 5
     # Once more changes nothing: whoever does not know whether it was booked may ask again.
     if act not in ("refund",):
-        assert killed_before(app, 10_000, acts(shop)[act])
+        assert not killed_before(app, 10_000, acts(shop)[act])
         assert everything(app) == after
 
 
@@ -143,7 +118,7 @@ def test_teeth_two_transactions_would_be_noticed(app: Flask, shop: dict[str, Any
         services.redeem(shop["member"], shop["reward"], "token-0001")
 
     number = 1
-    while not killed_before(app, number, in_two):
+    while killed_before(app, number, in_two):
         if everything(app) != before:
             return
         number += 1

@@ -28,18 +28,15 @@ from membership.members.services import merge
 from membership.orders.models import Order, OrderState
 from membership.points.models import PointsTransaction
 from tests.campaigns.journeys.conftest import numbered
+from tests.faults.midway import Killed
 
 STEPS = [
     {"kind": "points", "points": 7},
     {"kind": "message", "subject": "Hi", "body": "There"},
     {"kind": "wait", "days": 1},
-    {"kind": "split", "percent": 50, "a": [{"kind": "task", "about": "Call"}], "b": [{"kind": "wait", "hours": 5}]},
+    {"kind": "split", "weights": [1, 1], "a": [{"kind": "task", "about": "Call"}], "b": [{"kind": "wait", "hours": 5}]},
     {"kind": "points", "points": 11},
 ]
-
-
-class Killed(BaseException):
-    """The worker has died here."""
 
 
 class Walk(RuleBasedStateMachine):
