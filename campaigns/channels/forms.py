@@ -333,13 +333,14 @@ FORMS: dict[ChannelKind, Any] = {
     ChannelKind.GROUP_POST: GroupPostForm,
 }
 # What must be typed once, because nothing works without it.
-NEEDED = {ChannelKind.SMS: {"aliyun": "key"}, ChannelKind.WECOM: "secret", ChannelKind.ROBOT: "url"}
+NEEDED = {ChannelKind.WECOM: "secret", ChannelKind.ROBOT: "url"}
 
 
 def secret_name(form: Any) -> str | None:
     """The field of the secret without which nothing works, or None."""
-    needed = NEEDED.get(getattr(form, "kind", None))
-    return needed.get(form.provider.data) if isinstance(needed, dict) else needed
+    if form.kind is ChannelKind.SMS:
+        return "key" if form.provider.data == "aliyun" else None
+    return NEEDED.get(form.kind)
 
 
 def lacks_secret(form: Any) -> bool:

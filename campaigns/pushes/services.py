@@ -104,8 +104,8 @@ def check_texts(push: Push) -> None:
     if account.kind.shared:
         if push.offer_id is not None or push.variants:
             raise ForOneGroup
-        for text in (push.subject, push.body):
-            rules.check_for_all(text)
+        rules.check_for_all(push.subject)
+        rules.check_for_all(push.body)
     for _subject, body, _subject_en, body_en in texts_of(push):
         for text in (body, body_en):
             if text:
