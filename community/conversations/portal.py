@@ -102,6 +102,7 @@ def ask() -> Any:
     form, member_id = TalkForm(), _member_id()
     if not form.validate():
         return _page(queries.live_of(member_id), form, 422)
+    services.refuse_flood(member_id)
     try:
         message = services.ask(member_id, form.words.data or "", form.keep(), request.form.get("picked", "")[:100])
     except FileRefused as refusal:

@@ -120,8 +120,12 @@ def _live(member_id: int) -> Conversation:
     return found
 
 
-def _refuse_flood(conversation: Conversation) -> None:
-    """Refuse with `TooMuchAtOnce` or `EnoughForToday`. The conversation's lock lets one request of the member count at a time."""
+def refuse_flood(member_id: int) -> None:
+    """Refuse with `TooMuchAtOnce` or `EnoughForToday` a member who writes without end.
+
+    `ask` counts again under the conversation's lock; views call it before they store a picture, so that what is refused
+    leaves no file behind.
+    """
     now = clock.now()
     minute, day = db.session.execute(
         select(
@@ -130,7 +134,7 @@ def _refuse_flood(conversation: Conversation) -> None:
         )
         .join(Conversation, Conversation.id == Message.conversation_id)
         .where(
-            Conversation.member_id == conversation.member_id,
+            Conversation.member_id == member_id,
             Message.sender == Sender.MEMBER,
             Message.at > now - DAY,
         )
@@ -210,7 +214,7 @@ def ask(member_id: int, words: str = "", picture: str | None = None, picked: str
     if not said and not picture and not picked:
         raise NothingAsked
     conversation = _live(member.id)
-    _refuse_flood(conversation)
+    refuse_flood(member.id)
     choice = _picked(conversation, picked, member) if picked else None
     if choice is not None:
         said = choice.label

@@ -70,12 +70,12 @@ class OpenForm(WritingForm):
     kind = SelectField(_l("Kind"), choices=KINDS)
     subject = StringField(_l("In a few words"), [Length(max=120)], filters=[storable])
     order = StringField(_l("Order number"), [Length(max=80)], filters=[storable])
-    body = TextAreaField(_l("What is wrong with it"), [Length(max=rules.LONGEST_TEXT)], filters=[storable])
+    body = TextAreaField(_l("Tell what is not right"), [Length(max=rules.LONGEST_TEXT)], filters=[storable])
 
 
 class MemberOpenForm(WritingForm):
     order = StringField(_l("Order number"), [Length(max=80)], filters=[storable])
-    body = TextAreaField(_l("What is wrong with it"), [Length(max=rules.LONGEST_TEXT)], filters=[storable])
+    body = TextAreaField(_l("Tell what is not right"), [Length(max=rules.LONGEST_TEXT)], filters=[storable])
 
 
 class RatingForm(Form):

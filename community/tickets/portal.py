@@ -113,6 +113,7 @@ def new_post(kind: str) -> Any:
     faults = {key: str(labels.FAULTS[fault]) for key, fault in wrong}
     if not form.validate() or faults:
         return _open_page(wanted, form, 422, faults)
+    services.refuse_flood(member_id)
     try:
         order_id = None
         if form.order.data:
@@ -193,6 +194,7 @@ def write(public_id: str) -> Any:
         return _prove(public_id)
     if not form.validate():
         return _page(ticket, form, status=422)
+    services.refuse_chatter(ticket)
     try:
         services.member_write(ticket.id, form.body.data or "", form.keep())
     except FileRefused as refusal:

@@ -42,6 +42,8 @@ from .tickets import (
     note,
     open_ticket,
     rate,
+    refuse_chatter,
+    refuse_flood,
     remind_returns,
     resolve_many,
 )
@@ -86,6 +88,8 @@ __all__ = [
     "note_used",
     "open_ticket",
     "rate",
+    "refuse_chatter",
+    "refuse_flood",
     "release",
     "remind_returns",
     "resolve_many",

@@ -118,8 +118,11 @@ class Opening:
 # ── Opening ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _refuse_flood(member_id: int) -> None:
-    """Refuse with `TooManyTickets` a member who writes without end; one transaction of theirs counts at a time."""
+def refuse_flood(member_id: int) -> None:
+    """Refuse with `TooManyTickets` a member who opens without end; one transaction of theirs counts at a time.
+
+    Views call it before they store pictures, so that what is refused leaves no file behind.
+    """
     db.session.execute(
         text("SELECT pg_advisory_xact_lock(hashtext('tickets.member'), CAST(:m AS integer))"), {"m": member_id % 2**31}
     )
@@ -133,7 +136,8 @@ def _refuse_flood(member_id: int) -> None:
         raise TooManyTickets
 
 
-def _refuse_chatter(ticket: Ticket) -> None:
+def refuse_chatter(ticket: Ticket) -> None:
+    """Refuse with `TooManyTickets` a customer who writes into a ticket without end; views call it before they store pictures."""
     written = db.session.scalar(
         select(func.count()).where(
             TicketEntry.ticket_id == ticket.id,
@@ -166,7 +170,7 @@ def open_ticket(opening: Opening) -> Ticket:
     if wrong:
         raise StepIncomplete(wrong)
     if opening.source is TicketSource.MEMBER:
-        _refuse_flood(member.id)
+        refuse_flood(member.id)
     settings = desk_settings()
     promise, now = settings.promises[opening.kind], clock.now()
     answer_due = _due(promise.answer, settings)
@@ -316,7 +320,7 @@ def member_write(ticket_id: int, body: str, pictures: Sequence[str] = ()) -> Tic
     body = body.strip()[: rules.LONGEST_TEXT]
     if not body and not pictures:
         raise NothingSaid
-    _refuse_chatter(ticket)
+    refuse_chatter(ticket)
     if ticket.state is TicketState.CLOSED:
         _refuse_late(ticket)
     entry = _write(ticket, EntryKind.CUSTOMER, body, pictures, None)
