@@ -13,6 +13,7 @@ from campaigns.journeys.models import JourneyMember, ReceivedEvent
 from campaigns.journeys.queries import Due
 from community.desk.events import CallClosed
 from community.groups.events import MemberJoinedGroup
+from community.tickets.events import TicketClosed
 from kernel import clock as kernel_clock
 from kernel.events import publish
 from membership.coupons import services as coupons
@@ -277,6 +278,11 @@ def test_nobody_is_due_while_no_clock_says_so(db, make_member, make_journey, mon
             {"kind": "call_closed", "outcome": "reached"},
             lambda m: CallClosed(member_id=m, task_id=3, outcome="reached", staff_id=1),
             lambda m: CallClosed(member_id=m, task_id=4, outcome="refused", staff_id=1),
+        ),
+        (
+            {"kind": "ticket_closed"},
+            lambda m: TicketClosed(member_id=m, ticket_id=3, kind="return", staff_id=None),
+            None,
         ),
     ],
 )
