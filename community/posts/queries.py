@@ -349,7 +349,9 @@ def mark_of(group_id: int, now: datetime) -> str:
     newest = db.session.execute(
         feed(group_id, now).with_only_columns(PostGroup.published_at, PostGroup.post_id).order_by(*FEED_ORDER).limit(1)
     ).one_or_none()
-    return f"{int(newest[0].timestamp() * 1_000_000)}-{newest[1]}" if newest else "0-0"
+    if newest is None or newest[0] is None:
+        return "0-0"
+    return f"{round(newest[0].timestamp() * 1_000_000)}-{newest[1]}"
 
 
 def since(group_id: int, mark: str, now: datetime, most: int) -> Sequence[Any]:
