@@ -155,6 +155,7 @@ def own_fields(address: str) -> set[str]:
             "intro", "announcement", "welcome_post", "cover", "opens_at", "closes_at", "open_to_new", "spend", "orders",
             "sku", "tag", "password", "invitation",
         },
+        "/console/groups/{group}/links": {"staff_id"},
         "/console/staff/new": {"voice"},
     }.get(address, set())  # fmt: skip
 

@@ -167,7 +167,7 @@ class GroupForm(Form):
             open_to_new=bool(self.open_to_new.data),
             welcome_gift_id=self.welcome_gift_id.data or None,
             successor_id=(self.successor_id.data or None) if self.kind in (GroupKind.FLASH, GroupKind.VIP) else None,
-            grace_days=14 if self.grace_days.data is None else self.grace_days.data,
+            grace_days=self.grace_days.data if self.kind is GroupKind.VIP and self.grace_days.data is not None else 14,
             owner_id=owner_id,
             cover=cover or (self.demo_cover.data if self.demo_cover.data in DEMO_COVERS else None),
         )
