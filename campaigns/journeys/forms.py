@@ -241,7 +241,8 @@ class SplitForm(StepForm):
         super().__init__(*args, **kwargs)
         self.present = present
         if not self.is_submitted() and self.a.data is None:
-            self.a.data = self.b.data = 50
+            for way in rules.WAYS[:2]:
+                self[way].data = 50
 
     @property
     def ways(self) -> list[Any]:

@@ -221,7 +221,7 @@ def step(found: rules.AnyStep, names: Names) -> str:
                 "Invites to the group %(name)s over %(channel)s", name=group, channel=names.account(found.account_id)
             )
         case rules.GrantCoupon() if found.offer_id in names.offers:
-            return _("Gives the coupon “%(name)s”", name=names.offers[found.offer_id])
+            return _("Gives the coupon “%(name)s”", name=names.offers.get(found.offer_id or 0, "–"))
         case rules.GrantPoints():
             return ngettext("Gives %(num)d point", "Gives %(num)d points", found.points)
         case rules.Tagging() if found.name:
