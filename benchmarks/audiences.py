@@ -15,12 +15,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select, text
 
-from benchmarks import members
+from benchmarks import members, plans
 from benchmarks.floor import shop_floor
 from campaigns.audiences import cells, clauses, queries, rules
 from kernel import clock
@@ -145,17 +146,15 @@ def _exactly(definition: rules.Definition) -> int:
         return db.session.scalar(select(func.count()).select_from(Member).where(*queries.conditions(definition))) or 0
 
 
+def counting(definition: rules.Definition) -> Any:
+    """The statement of a count."""
+    return select(func.count()).select_from(Member).where(*queries.conditions(definition, clauses.EVERYBODY))
+
+
 def explain(options: argparse.Namespace) -> None:
     """The plan of each count."""
-    for name, definition in audiences().items():
-        if options.only and not any(word in name for word in options.only):
-            continue
-        statement = select(func.count()).select_from(Member).where(*queries.conditions(definition, clauses.EVERYBODY))
-        compiled = statement.compile(db.engine, compile_kwargs={"render_postcompile": True})
-        with queries.time_limit(600_000):
-            rows = db.session.connection().exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS) {compiled}", compiled.params)
-            print(f"\n== {name}", *(row[0] for row in rows), sep="\n   ")
-        db.session.rollback()
+    statements = {name: partial(counting, definition) for name, definition in audiences().items()}
+    plans.explain(statements, options.only, partial(queries.time_limit, 600_000))
 
 
 def main() -> None:

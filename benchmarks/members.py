@@ -15,11 +15,13 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, text
 
+from benchmarks import plans
 from benchmarks.floor import shop_floor
 from kernel import clock, pages
 from kernel.db import db, transaction
@@ -178,16 +180,15 @@ def measure(options: argparse.Namespace) -> None:
         )
 
 
+def first_page(make: Callable[[], MemberFilter]) -> Any:
+    """The statement of a filter's first page."""
+    statement, order = listing.arranged(make())
+    return statement.order_by(*order).limit(51)
+
+
 def explain(options: argparse.Namespace) -> None:
     """The plan of each filter's first page."""
-    for name, make in filters(options.rows).items():
-        if options.only and not any(word in name for word in options.only):
-            continue
-        statement, order = listing.arranged(make())
-        compiled = statement.order_by(*order).limit(51).compile(db.engine, compile_kwargs={"literal_binds": False})
-        rows = db.session.connection().exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS) {compiled}", compiled.params)
-        print(f"\n== {name}", *(row[0] for row in rows), sep="\n   ")
-        db.session.rollback()
+    plans.explain({name: partial(first_page, make) for name, make in filters(options.rows).items()}, options.only)
 
 
 def main() -> None:
