@@ -2,12 +2,13 @@
 
     .venv/bin/python -m benchmarks.answers [--seeds 3] [--data ../shared/data]
 
-Reads the labelled questions of `jddc_shop40_*_visible.tsv.gz` (Apache-2.0, JDDC/JD.com, DialogueCSE) and says so where they are absent.
-Each seed deals every intent's questions into five folds by a permutation of its own; a fold is answered by a model that has learned from the
-other four and from the intents' names, through the same program and the same scoring as in the shop. Beside it runs what is to
-be beaten: logistic regression on character n-grams (its figures in the goal are .81/.92/.97), where scikit-learn is installed, and the
-nearest neighbour that serves a shop before anything was learned. Questions about 27 other subjects show what becomes of strangers.
-Accuracy is the same on every machine; only the milliseconds are not.
+Reads the labelled questions of `jddc_shop40_*_visible.tsv.gz` (Apache-2.0, JDDC/JD.com, DialogueCSE); says so where they are
+absent.
+Each seed deals every intent's questions into five folds by a permutation of its own; a fold is answered by a model that has
+learned from the other four and from the intents' names, through the same program and the same scoring as in the shop. Beside it
+runs what is to be beaten, logistic regression on character n-grams (its figures in the goal are .81/.92/.97), where
+scikit-learn is installed, and the nearest neighbour that serves a shop before anything was learned. Questions about 27 other
+subjects show what becomes of strangers. Accuracy is the same on every machine; only the milliseconds are not.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from flask import Flask
 from community.conversations import ports
 from kernel import navigation
 from kernel.i18n import lazy_gettext as _l
+from kernel.ports import fill_slot
 
 
 def init_app(app: Flask) -> None:
@@ -16,6 +17,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
     app.register_blueprint(api.bp)
+    fill_slot("me.nav", order=75)(portal.my_row)
     ports.answer.fill(services.answer)
     ports.welcome.fill(services.welcome)
     ports.suggest.fill(services.suggestions)

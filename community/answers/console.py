@@ -18,7 +18,7 @@ from kernel.pages import attachment, capped_count, keyset, ticked, url_with
 
 from . import brain, labels, queries, rules, services
 from .forms import BotForm, IntentForm, PackForm, TeachForm, typed_cards
-from .models import AskedQuestion, Intent, Suggestion, SuggestionState
+from .models import AskedQuestion, Intent, Suggestion, SuggestionState, TrainingState
 
 bp = APIBlueprint("answers_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
 DAYS = 30
@@ -66,6 +66,7 @@ def index() -> Any:
     return render_template(
         "answers/index.html",
         page=page,
+        rows=page.rows,
         count=capped_count(found),
         chosen=_chips(),
         topics=[(topic, topic) for topic in queries.topics()],
@@ -231,7 +232,7 @@ def attempt() -> Any:
 @bp.get("/answers/accuracy")
 @staff("answers.view")
 def accuracy() -> Any:
-    model = queries.last_model(labels.TrainingState.READY)
+    model = queries.last_model(TrainingState.READY)
     trial = rules.Trial.load(model.trial) if model else None
     since = clock.now() - timedelta(days=DAYS)
     went = queries.went_by_intent(since)
@@ -274,7 +275,7 @@ def _learning_tabs(which: str) -> list[Any]:
 def learning() -> Any:
     found = queries.suggested(_state(), _words())
     page = keyset(found, [Suggestion.at.desc(), Suggestion.id.desc()], request.args.get("cursor"), 30)
-    rows = [row[0] if isinstance(row, tuple) else row for row in page.rows]
+    rows = page.rows
     return render_template(
         "answers/learning.html",
         page=page,
@@ -294,7 +295,7 @@ def learning() -> Any:
 def unanswered() -> Any:
     found = queries.unanswered(_words())
     page = keyset(found, [AskedQuestion.at.desc(), AskedQuestion.id.desc()], request.args.get("cursor"), 30)
-    rows = [row[0] if isinstance(row, tuple) else row for row in page.rows]
+    rows = page.rows
     return render_template(
         "answers/unanswered.html",
         page=page,

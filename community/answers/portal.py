@@ -17,6 +17,11 @@ from . import queries, services
 bp = APIBlueprint("answers_portal", __name__, template_folder="templates", enable_openapi=False)
 
 
+def my_row(**_values: Any) -> str:
+    """The row on a member's own page (slot `me.nav`); nothing where the shop has written no answers."""
+    return render_template("answers/_my_row.html") if queries.any_enabled() else ""
+
+
 @bp.get("/faq")
 @public("the shop's help pages, the same for everybody")
 def index() -> Any:

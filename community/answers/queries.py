@@ -54,6 +54,10 @@ def all_enabled() -> Sequence[Intent]:
     return db.session.scalars(select(Intent).where(Intent.enabled).order_by(Intent.topic, Intent.id)).all()
 
 
+def any_enabled() -> bool:
+    return db.session.scalar(select(Intent.id).where(Intent.enabled).limit(1)) is not None
+
+
 def find_public(public_id: str) -> Intent | None:
     return db.session.scalar(select(Intent).where(Intent.public_id == public_id))
 
@@ -71,7 +75,9 @@ def choices() -> list[tuple[int, str]]:
 def names(intent_ids: Sequence[int | None]) -> dict[int, str]:
     """What intents are called."""
     wanted = [one for one in intent_ids if one]
-    return dict(db.session.execute(select(Intent.id, Intent.question).where(Intent.id.in_(wanted))))
+    return {
+        one: said for one, said in db.session.execute(select(Intent.id, Intent.question).where(Intent.id.in_(wanted)))
+    }  # noqa: C416
 
 
 def phrasings(intent_id: int) -> Sequence[Phrasing]:
@@ -212,7 +218,7 @@ def asked_alike(folded: Sequence[str]) -> dict[str, int]:
         .where(AskedQuestion.folded.in_(folded), AskedQuestion.state == AskedState.OPEN)
         .group_by(AskedQuestion.folded)
     )
-    return dict(db.session.execute(rows))
+    return {one: said for one, said in db.session.execute(rows)}  # noqa: C416
 
 
 def suggested(state: SuggestionState, q: str = "") -> Select[Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import time
+from itertools import groupby
 from typing import Any, Final
 
 from community.conversations.rules import Band
@@ -116,26 +117,30 @@ def thresholds_for(tries: Sequence[Try], outside: Sequence[float]) -> Thresholds
     ]
     seen += [(likely, 0.0, 0.0, weight) for likely in outside]
     seen.sort(key=lambda row: -row[0])
+    alike = [list(rows) for _likely, rows in groupby(seen, key=lambda row: row[0])]
     answer = 1.0
     right = total = 0.0
-    for likely, first, _among, much in seen:
-        right, total = right + first, total + much
+    for rows in alike:
+        right += sum(row[1] for row in rows)
+        total += sum(row[3] for row in rows)
         if right >= ANSWERED_RIGHT * total:
-            answer = likely
-    stretch: list[tuple[float, float]] = []
+            answer = rows[0][0]
     offer = answer
-    for likely, _first, among, much in seen:
-        if likely >= answer:
+    full = max(0.1 * len(tries), 1.0)
+    stretch: deque[tuple[float, float]] = deque()
+    hits = length = 0.0
+    for rows in alike:
+        if rows[0][0] >= answer:
             continue
+        among, much = sum(row[2] for row in rows), sum(row[3] for row in rows)
         stretch.append((among, much))
-        while sum(part for _hit, part in stretch) > 0.1 * len(tries):
-            stretch.pop(0)
-        if (
-            sum(hit for hit, _part in stretch) < OFFERED_RIGHT * sum(part for _hit, part in stretch)
-            and len(stretch) > 20
-        ):
+        hits, length = hits + among, length + much
+        while length - stretch[0][1] >= full:
+            among, much = stretch.popleft()
+            hits, length = hits - among, length - much
+        if length >= full / 2 and hits < OFFERED_RIGHT * length:
             break
-        offer = likely
+        offer = rows[0][0]
     return Thresholds(round(answer, 4), round(offer, 4))
 
 

@@ -16,8 +16,9 @@ from . import words
 
 BLOCK_WEIGHTS: Final = (0.8, 0.2)
 POWERS: Final = (0.5, 1.0)
-# How many texts of an intent speak for it where nothing was learned yet, and how steeply likeness becomes sureness.
-NEIGHBOURS, NEIGHBOUR_STEEPNESS = 3, 12.0
+# Where nothing was learned yet: how many texts of an intent speak for it, how steeply likeness becomes sureness, and the likeness
+# that anything has by chance, which is the weight of meaning none of them.
+NEIGHBOURS, NEIGHBOUR_STEEPNESS, BY_CHANCE = 3, 12.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Model:
         """The intents by how likely each is meant; `among` leaves out what is switched off."""
         found = self.scores(text)
         wanted = found if among is None else {key: found[key] for key in among if key in found}
-        return softmax(wanted, self.steepness)
+        # A text of which nothing is known means nothing, and not everything a little.
+        return softmax(wanted, self.steepness) if any(wanted.values()) else []
 
     def shares(self, text: str, intent_id: int) -> list[tuple[str, float]]:
         """What in a text speaks for an intent, and how much, the strongest first: the reason that staff are shown."""
@@ -201,5 +203,8 @@ class Neighbours:
     def likely(self, text: str, among: Iterable[int] | None = None) -> list[Scored]:
         """As `Model.likely`."""
         found = self.scores(text)
-        wanted = found if among is None else {key: found.get(key, 0.0) for key in among}
-        return softmax(wanted, NEIGHBOUR_STEEPNESS)
+        wanted = found if among is None else {key: found[key] for key in among if key in found}
+        # No intent has this number.
+        return (
+            [one for one in softmax({**wanted, 0: BY_CHANCE}, NEIGHBOUR_STEEPNESS) if one.intent_id] if wanted else []
+        )

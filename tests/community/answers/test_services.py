@@ -1,0 +1,291 @@
+"""Writing, learning, answering in conversations, learning from people, packs, merging and erasing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from sqlalchemy import func, select
+
+from community.answers import brain, queries, services, training
+from community.answers.jobs import forget_questions
+from community.answers.models import (
+    AnswerModel,
+    AskedQuestion,
+    AskedState,
+    Intent,
+    Phrasing,
+    Source,
+    Suggestion,
+    SuggestionState,
+    TrainingState,
+)
+from community.answers.rules import BotSettings, Mode, Routing
+from community.conversations import services as talks
+from community.conversations.models import Message, Sender
+from community.conversations.rules import Band
+from kernel.auth import Role
+from membership.members.services import erasure, merge
+from tests.community.tickets.conftest import make_member
+
+__all__ = ["make_member"]
+
+
+@pytest.fixture
+def bot_first(db):
+    services.save_settings(BotSettings(routing=Routing.BOT_FIRST))
+
+
+def asked(db):
+    return db.session.scalars(
+        select(AskedQuestion).order_by(AskedQuestion.id).execution_options(populate_existing=True)
+    ).all()
+
+
+def last_of_bot(db):
+    return db.session.scalars(
+        select(Message).where(Message.sender == Sender.BOT).order_by(Message.id.desc()).limit(1)
+    ).one_or_none()
+
+
+def test_a_phrasing_belongs_to_one_question(db, known):
+    refund, invoice = known[8], known[9]
+    with pytest.raises(services.PhrasingTaken) as refused:
+        services.add_phrasing(invoice.id, "我要 退款！".replace(" ", ""), Source.STAFF)
+    assert refund.question in str(refused.value.message if hasattr(refused.value, "message") else refused.value)
+    with pytest.raises(services.NothingKnown):
+        services.add_phrasing(invoice.id, "？？", Source.STAFF)
+    services.add_phrasing(refund.id, "我要退款！", Source.STAFF)
+    assert db.session.scalar(select(func.count()).where(Phrasing.intent_id == refund.id)) == 10
+    with pytest.raises(services.IntentInvalid):
+        services.add(services.Draft("问", "答", link_url="javascript:alert(1)"))
+    with pytest.raises(services.KeyTaken):
+        services.add(services.Draft("问", "答", key=refund.key))
+
+
+def test_it_answers_before_it_has_learned_and_better_after(db, known, learn):
+    before = brain.think()
+    assert before.model is None
+    assert services.reply("请问多久才能发货呢").likely[0].intent_id == known[7].id
+    assert services.reply("我要退款。").exact
+    assert services.reply("我要退款。").band is Band.ANSWER
+    assert services.reply("？？").band is Band.HAND_OVER
+    learn()
+    model = queries.last_model()
+    assert (model.state, model.intents, model.phrasings) == (TrainingState.READY, 3, 30)
+    assert model.trial["texts"] == 30
+    assert brain.think().model_id == model.id
+    assert services.reply("想请问什么时候能寄出").likely[0].intent_id == known[7].id
+    learn()
+    assert db.session.scalar(select(func.count()).select_from(AnswerModel)) == 1
+    services.change_many([known[7].id], enabled=False)
+    assert known[7].id not in {one.intent_id for one in services.reply("什么时候发货").likely}
+    services.add(services.Draft("能送礼盒吗？", "能。", phrasings=("可以礼盒包装吗",)))
+    assert brain.think().model is None
+    assert services.reply("可以礼盒包装吗").exact
+    assert services.delete([known[8].id]) == 1
+    assert services.delete([0]) == 0
+
+
+def test_a_run_that_fails_leaves_the_former_model(db, known, learn, monkeypatch):
+    learn()
+    first = queries.last_model().id
+    services.add_phrasing(known[7].id, "催一下发货", Source.STAFF)
+
+    def broken(_taught):
+        raise training.TrainingFailed("no memory")
+
+    monkeypatch.setattr(training, "fit", broken)
+    learn()
+    assert queries.last_model().state is TrainingState.FAILED
+    assert queries.last_model().error == "no memory"
+    assert brain.think().model_id == first
+    learn()
+    assert db.session.scalar(select(func.count()).select_from(AnswerModel)) == 2
+
+
+def test_a_run_is_one_workers_and_is_given_up_when_it_died(db, known, clock):
+    claimed = services.claim()
+    assert claimed is not None
+    assert services.claim(now_too=True) is None
+    clock.move(minutes=21)
+    again = services.claim(now_too=True)
+    assert again is not None
+    assert again.model_id != claimed.model_id
+    services.record(claimed, training.fit(claimed.taught))
+    assert queries.last_model().state is TrainingState.TRAINING
+    services.record(again, training.fit(again.taught))
+    assert queries.last_model(TrainingState.READY).id == again.model_id
+
+
+def test_a_member_is_answered_offered_or_handed_over(db, known, bot_first, make_member):
+    member = make_member()
+    talks.ask(member.id, "我要退款")
+    answer = last_of_bot(db)
+    assert answer.band is Band.ANSWER
+    assert answer.body == "在订单里点退款。"
+    row = asked(db)[-1]
+    assert (row.intent_id, row.likely, row.band) == (known[8].id, 1.0, Band.ANSWER)
+    keys = [key for key, _label in answer.choices]
+    assert keys == [f"y:{row.id}", f"n:{row.id}"]
+    talks.ask(member.id, picked=f"y:{row.id}")
+    assert asked(db)[-1].helpful is True
+    talks.ask(member.id, "我要退款")
+    row = asked(db)[-1]
+    talks.ask(member.id, picked=f"n:{row.id}")
+    assert asked(db)[-1].helpful is False
+    assert asked(db)[-1].state is AskedState.OPEN
+    assert last_of_bot(db).band is Band.OFFER
+    talks.ask(member.id, picked=f"q:{known[9].id}")
+    assert last_of_bot(db).body == "能开。"
+    assert asked(db)[-1].channel == "card"
+    talks.ask(member.id, "我要投诉，找律师")
+    assert asked(db)[-1].band is Band.HAND_OVER
+    assert asked(db)[-1].state is AskedState.NONE
+
+
+def test_three_are_offered_and_the_choice_is_kept(db, known, bot_first, make_member, monkeypatch):
+    monkeypatch.setattr("community.answers.rules.UNMEASURED", type(brain.think().thresholds)(1.1, 0.0))
+    services.add_phrasing(known[7].id, "催", Source.STAFF)
+    member = make_member()
+    talks.ask(member.id, "退款以后发票怎么办呀")
+    assert asked(db)[-1].band is Band.OFFER
+    assert len(last_of_bot(db).choices) == 3
+    talks.ask(member.id, picked=f"q:{known[9].id}")
+    assert [row.intent_id for row in asked(db)] == [known[9].id, known[9].id]
+
+
+def test_people_come_first_where_the_settings_say_so(db, known, make_member, make_staff):
+    member = make_member()
+    for chosen in (BotSettings(mode=Mode.ASSIST), BotSettings(mode=Mode.OFF)):
+        services.save_settings(chosen)
+        message = talks.ask(member.id, "我要退款")
+        assert last_of_bot(db) is None
+        assert asked(db) == []
+    assert talks.suggestions("我要退款") == []
+    services.save_settings(BotSettings(mode=Mode.ASSIST))
+    assert [one.text for one in talks.suggestions("我要退款")][:1] == ["在订单里点退款。"]
+    assert services.welcome("zh_Hans") is None
+    assert message is not None
+
+
+def test_welcome_cards_are_shown_in_their_order_and_language(db, known, bot_first):
+    services.save_cards([(known[9].id, "发票", "Invoice"), (known[7].id, "", ""), (known[9].id, "再", ""), (0, "", "")])
+    services.change_many([known[7].id], enabled=True)
+    assert [card.label for card in talks.welcome("zh_Hans").cards] == ["发票", "什么时候发货？"]
+    assert [card.label for card in talks.welcome("en").cards] == ["Invoice", "Question 7"]
+    services.change_many([known[9].id], enabled=False)
+    assert len(talks.welcome("en").cards) == 1
+
+
+def test_what_people_answer_is_suggested_and_learned_once_approved(
+    db, known, bot_first, make_member, make_staff, run_jobs
+):
+    member, agent = make_member(), make_staff(Role.SERVICE)
+    question = talks.ask(member.id, "我要投诉，钱怎么还不给我")
+    talks.say(question.conversation_id, agent.id, "已经帮您催退款了")
+    run_jobs()
+    found = db.session.scalars(select(Suggestion)).one()
+    assert (found.text, found.answer, found.state) == (question.body, "已经帮您催退款了", SuggestionState.OPEN)
+    assert queries.waiting()[0] == 1
+    assert all(row.handed_over for row in asked(db))
+    services.approve(found.id, known[8].id, "钱怎么还不给我", agent.id)
+    assert services.reply("钱怎么还不给我？").likely[0].intent_id == known[8].id
+    assert db.session.scalar(select(Phrasing.source).where(Phrasing.text == "钱怎么还不给我")) is Source.LEARNED
+    for again in (
+        lambda: services.approve(found.id, known[8].id, "x 你", agent.id),
+        lambda: services.reject(found.id, agent.id),
+    ):
+        with pytest.raises(services.DecidedAlready):
+            again()
+
+
+def test_unanswered_questions_are_settled_together(db, known, bot_first, make_member):
+    for _each in range(2):
+        talks.ask(make_member().id, "qqq zzz")
+    rows = asked(db)
+    assert {row.state for row in rows} == {AskedState.OPEN}
+    assert queries.asked_alike(["qqq zzz"]) == {"qqq zzz": 2}
+    services.settle(rows[0].id, known[7].id, "qqq zzz")
+    assert {row.state for row in asked(db)} == {AskedState.SETTLED}
+    assert queries.waiting()[1] == 0
+    with pytest.raises(services.DecidedAlready):
+        services.dismiss(rows[1].id)
+
+
+def test_the_pack_comes_whole_and_once_and_leaves_the_shops_own_words(db, known):
+    found = services.preview_shipped(None)
+    assert (len(found.rows), found.errors) == (40, [])
+    fresh, old, came = services.take_in(found.id)
+    assert (fresh, old) == (40, 0)
+    assert came > 1_200
+    with pytest.raises(services.TakenAlready):
+        services.take_in(found.id)
+    intent = queries.find_by_key("ask-refund")
+    assert intent.pack == "after-sale"
+    assert len(intent.related) == 3
+    services.edit(intent.id, services.Draft("怎么退？", "我们自己的答案", phrasings=("只留这一句话",)))
+    again = services.take_in(services.preview_shipped(None).id)
+    assert again[:2] == (0, 40)
+    assert queries.get_intent(intent.id).answer == "我们自己的答案"
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "xlsx"])
+def test_what_goes_out_comes_in_again(db, known, form):
+    services.add(
+        services.Draft("=1+1?", "-好\n行", key="odd", related=(known[7].id,), phrasings=("一加一 等于几", "@谁"))
+    )
+    before = {
+        i.key: (i.question, i.answer, sorted(p.text for p in queries.phrasings(i.id)))
+        for i in db.session.scalars(select(Intent))
+    }
+    content = services.exported(form)
+    services.delete(db.session.scalars(select(Intent.id)).all())
+    found = services.preview(f"x.{form}", content, None)
+    assert found.errors == []
+    services.take_in(found.id)
+    after = {
+        i.key: (i.question, i.answer, sorted(p.text for p in queries.phrasings(i.id)))
+        for i in db.session.scalars(select(Intent))
+    }
+    assert after == before
+    assert queries.find_by_key("odd").related == [queries.find_by_key(known[7].key).id]
+
+
+def test_a_wrong_line_stays_out_and_is_named(db):
+    lines = [
+        {"question": "退款？", "answer": "好", "key": "a", "phrasings": ["退款"]},
+        {"question": "", "answer": "", "key": "b"},
+        {"question": "问", "answer": "答", "key": "a"},
+        {"question": "票？", "answer": "有", "key": "c", "phrasings": ["退款！"], "link_url": "ftp://x"},
+        {"question": "长" * 81, "answer": "答"},
+        "nothing",
+    ]
+    found = services.preview("x.json", json.dumps(lines).encode(), None)
+    assert [row["key"] for row in found.rows] == ["a"]
+    assert found.errors == [
+        [2, "question", "missing"], [2, "answer", "missing"], [3, "key", "twice"],
+        [4, "link_url", "no_link"], [4, "phrasings", "twice"], [5, "question", "too_long"],
+    ]  # fmt: skip
+    for name, content in (
+        ("x.json", b"{"),
+        ("x.json", b"[]"),
+        ("x.csv", b"a,b\n1,2"),
+        ("x.xlsx", b"PK"),
+        ("x.txt", b"\xff\xff"),
+    ):
+        with pytest.raises(services.FileUnusable):
+            services.preview(name, content, None)
+
+
+def test_questions_follow_a_merge_and_are_forgotten_with_the_person(db, known, bot_first, make_member, clock):
+    one, other = make_member(), make_member()
+    talks.ask(other.id, "张三的电话是多少")
+    merge.merge(one.id, other.id)
+    assert asked(db)[0].member_id == one.id
+    erasure.erase(one.id, str(one.id))
+    assert {(row.text, row.folded) for row in asked(db)} == {("", "")}
+    services.dismiss(asked(db)[0].id)
+    clock.move(days=401)
+    forget_questions()
+    assert asked(db) == []
