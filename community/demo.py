@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from sqlalchemy import select, text
 
-from community.conversations import demo as conversations
 from community.answers import demo as answers_demo
 from community.checkins import demo as checkins_demo
+from community.conversations import demo as conversations
 from community.groups import demo as groups_demo
 from community.groups import services as groups
 from community.groups.models import Group, GroupKind, GroupState
