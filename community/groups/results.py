@@ -16,6 +16,7 @@ from sqlalchemy import Subquery, and_, exists, func, literal, or_, select
 
 from kernel import clock
 from kernel.db import db
+from kernel.i18n import gettext as _
 from kernel.staff import services as staff_services
 from membership.coupons.models import Coupon, Offer, OfferVersion, Redemption
 from membership.coupons.services import guard
@@ -237,8 +238,8 @@ def _by_link(group_id: int, stays: Iterable[Stay], bought: dict[int, Bought]) ->
 
 
 def link_name(link: JoinLink) -> str:
-    """What a link is called: its name, else where it says that people come from."""
-    return link.name or labels.source_name(link.source)
+    """What a link is called; the one that every group has by itself has no name of its own."""
+    return link.name or _("The group's own link")
 
 
 def result_of(group: Group) -> Result:
