@@ -476,8 +476,9 @@ def stuck(since: datetime) -> Sequence[Any]:
 
 
 def account_choices() -> list[tuple[int, str]]:
-    """The channel accounts a step may speak through."""
-    return [(row.id, row.name) for row in db.session.execute(select(Account.id, Account.name).order_by(Account.id))]
+    """The channel accounts a step may speak through: those that reach the member, and no chat or feed of a whole group."""
+    rows = db.session.execute(select(Account.id, Account.name, Account.kind).order_by(Account.id))
+    return [(row.id, row.name) for row in rows if not row.kind.shared]
 
 
 def offer_choices() -> list[tuple[int, str]]:
