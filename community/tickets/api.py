@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from kernel.auth import api_scope
-from kernel.errors import about
+from kernel.errors import NotFound, about
 from kernel.http import (
     Instant,
     Listed,
@@ -23,6 +23,7 @@ from kernel.http import (
 )
 from kernel.i18n import lazy_gettext as _l
 from kernel.openapi import describe_tag
+from membership.members import queries as members
 
 from . import queries, services
 from .models import EntryKind, Ticket, TicketKind, TicketSource, TicketState
@@ -31,7 +32,7 @@ bp = api_blueprint("tickets_api", __name__)
 describe_tag("Tickets", _l("After-sale tickets: what customers want put right."))
 
 Body = Annotated[Text, Field(max_length=2_000)]
-_TICKET = {"ticket": ("tickets_api.show", {"ticket_id": "$response.body#/id"})}
+_TICKET = {"ticket": ("tickets.show", {"ticket_id": "$response.body#/id"})}
 
 
 class EntryOut(Strict):
@@ -145,7 +146,7 @@ def show(ticket_id: int) -> TicketWithEntriesOut:
     tag="Tickets",
     takes=TicketIn,
     answers={201: TicketWithEntriesOut},
-    refusals=[services.NothingSaid, services.NotTheirOrder],
+    refusals=[services.NothingSaid, services.NotTheirOrder, NotFound],
     example={"member_id": 1, "kind": "return", "text": "The cup came broken.", "reference": "HD-1042"},
     links=_TICKET,
 )
@@ -156,6 +157,8 @@ def create(body: TicketIn) -> Any:
         if order_id is None:
             with about("order_number"):
                 raise services.NotTheirOrder
+    with about("member_id"):
+        members.get_member(body.member_id)
     with about("text"):
         ticket = services.open_ticket(
             services.Opening(
