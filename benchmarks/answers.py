@@ -74,7 +74,7 @@ def ours(names: list[str]) -> Answerer:
         found = []
         for text in asked:
             likely = {one.intent_id: one.likely for one in learned.model.likely(text)}
-            found.append([likely[i] for i in range(len(names))])
+            found.append([likely.get(i, 0.0) for i in range(len(names))])
         return found
 
     return answer
@@ -86,7 +86,7 @@ def nearest(names: list[str]) -> Answerer:
         found = []
         for text in asked:
             likely = {one.intent_id: one.likely for one in index.likely(text, range(len(names)))}
-            found.append([likely[i] for i in range(len(names))])
+            found.append([likely.get(i, 0.0) for i in range(len(names))])
         return found
 
     return answer
@@ -180,7 +180,8 @@ def main() -> None:
         print(f"bands of the trial: {learned.thresholds}\n  {learned.trial.answered=:.3f} {learned.trial.answered_right=:.3f}"
               f" {learned.trial.offered=:.3f} {learned.trial.offered_right=:.3f} {learned.trial.handed_over=:.3f}")  # fmt: skip
     others = strangers(options.data, names)
-    bands = [rules.band_of(learned.model.likely(text)[0].likely, learned.thresholds) for text in others]
+    likely_all = [learned.model.likely(text) for text in others]
+    bands = [rules.band_of(found[0].likely if found else 0.0, learned.thresholds) for found in likely_all]
     print(
         f"{len(others)} questions about something else: "
         + ", ".join(f"{band} {bands.count(band) / len(bands):.3f}" for band in rules.Band)

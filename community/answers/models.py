@@ -6,7 +6,8 @@ import enum
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, deferred, mapped_column
 
 from community.conversations.rules import Band
@@ -90,7 +91,7 @@ class AnswerModel(db.Model):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        Index("uq_answer_model_training", "state", unique=True, postgresql_where=text("state = 'training'")),
+        Index("uq_answer_model_training", "state", unique=True, postgresql_where=sql("state = 'training'")),
     )
 
 
@@ -127,8 +128,8 @@ class AskedQuestion(db.Model):
 
     __table_args__ = (
         CheckConstraint("likely BETWEEN 0 AND 1", name="likely"),
-        Index("ix_asked_question_at", text("at DESC"), text("id DESC")),
-        Index("ix_asked_question_open", text("at DESC"), text("id DESC"), postgresql_where=text("state = 'open'")),
+        Index("ix_asked_question_at", sql("at DESC"), sql("id DESC")),
+        Index("ix_asked_question_open", sql("at DESC"), sql("id DESC"), postgresql_where=sql("state = 'open'")),
         Index("ix_asked_question_conversation", "conversation_id", "id"),
         Index("ix_asked_question_member", "member_id"),
     )
@@ -164,7 +165,7 @@ class Suggestion(db.Model):
 
     __table_args__ = (
         CheckConstraint("(decided_at IS NULL) = (state = 'open')", name="decided"),
-        Index("ix_suggestion_state", "state", text("at DESC"), text("id DESC")),
+        Index("ix_suggestion_state", "state", sql("at DESC"), sql("id DESC")),
         Index("ix_suggestion_member", "member_id"),
     )
 

@@ -75,9 +75,8 @@ def choices() -> list[tuple[int, str]]:
 def names(intent_ids: Sequence[int | None]) -> dict[int, str]:
     """What intents are called."""
     wanted = [one for one in intent_ids if one]
-    return {
-        one: said for one, said in db.session.execute(select(Intent.id, Intent.question).where(Intent.id.in_(wanted)))
-    }  # noqa: C416
+    rows = db.session.execute(select(Intent.id, Intent.question).where(Intent.id.in_(wanted)))
+    return {row.id: row.question for row in rows}
 
 
 def phrasings(intent_id: int) -> Sequence[Phrasing]:
@@ -214,11 +213,11 @@ def unanswered(q: str = "") -> Select[Any]:
 def asked_alike(folded: Sequence[str]) -> dict[str, int]:
     """How often the same words wait."""
     rows = (
-        select(AskedQuestion.folded, func.count())
+        select(AskedQuestion.folded, func.count().label("n"))
         .where(AskedQuestion.folded.in_(folded), AskedQuestion.state == AskedState.OPEN)
         .group_by(AskedQuestion.folded)
     )
-    return {one: said for one, said in db.session.execute(rows)}  # noqa: C416
+    return {row.folded: row.n for row in db.session.execute(rows)}
 
 
 def suggested(state: SuggestionState, q: str = "") -> Select[Any]:

@@ -206,5 +206,7 @@ class Neighbours:
         wanted = found if among is None else {key: found[key] for key in among if key in found}
         # No intent has this number.
         return (
-            [one for one in softmax({**wanted, 0: BY_CHANCE}, NEIGHBOUR_STEEPNESS) if one.intent_id] if wanted else []
+            [one for one in softmax({**wanted, -1: BY_CHANCE}, NEIGHBOUR_STEEPNESS) if one.intent_id >= 0]
+            if wanted
+            else []
         )

@@ -86,7 +86,7 @@ def xlsx_rows(content: bytes) -> list[list[str]]:
             sheet = _part(parts, first)
             if sheet is None:
                 raise Unreadable
-            rows = []
+            rows: list[list[str]] = []
             for row in sheet.iter(f"{_SPACE}row"):
                 if len(rows) >= MOST_ROWS:
                     break
