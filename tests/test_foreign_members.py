@@ -18,8 +18,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, text
 
 from campaigns.channels import services as channels
+from community.conversations import services as conversations
+from community.conversations.models import Conversation
 from community.groups import services as groups
 from community.groups.models import Group, GroupKind, GroupState
+from community.tickets import services as tickets
+from community.tickets.models import Ticket, TicketKind, TicketSource
 from kernel import clock as kernel_clock
 from kernel import links, visitors
 from kernel.auth import policy_of
@@ -41,7 +45,7 @@ NUMBERS = {"first": "1111", "second": "9753"}
 
 
 def furnish(db: Any, which: str, group: Group, offer_id: int, gift_id: int) -> Member:
-    """A member with an order, a coupon, a gift under way, a seat and a message, each bearing the canary."""
+    """A member with an order, a coupon, a gift under way, a seat, a ticket, a conversation and a message, each with the canary."""
     canary, tail = CANARIES[which], NUMBERS[which]
     person, _made = members.find_or_make(
         [(Channel.SHOP, f"buyer-{which}"), (Channel.PHONE, f"+861260000{tail}"), (Channel.EMAIL, f"{which}@example.com")],
@@ -69,6 +73,9 @@ def furnish(db: Any, which: str, group: Group, offer_id: int, gift_id: int) -> M
     assert claim is not None
     gifts.claim(claim.id, person.id, f"{canary}收", f"1260000{tail}", f"{canary}市样例区样例路九号")
     groups.join(group.id, person.id, together=True)
+    complaint = tickets.Opening(person.id, TicketKind.COMPLAINT, f"{canary}的投诉", source=TicketSource.MEMBER)
+    tickets.open_ticket(complaint)
+    conversations.ask(person.id, f"{canary}来问一句")
     channels.put_into_inbox(person.id, f"a3:{which}", "service", f"{canary}的消息", f"只给{canary}看")
     return person
 
@@ -196,6 +203,10 @@ def test_check_a3_posts_with_their_numbers_change_nothing_of_theirs(
     with app.test_request_context():
         unknown = links.make("probe", owner.id, 1)
     tokens = {"gift": gift, "unsubscribe": None, "other": unknown}
+    named = {
+        "tickets": db.session.scalars(select(Ticket.public_id).where(Ticket.member_id == owner.id)).one(),
+        "ask": db.session.scalars(select(Conversation.public_id).where(Conversation.member_id == owner.id)).one(),
+    }
     before = theirs_only(contents(), owner)
     tried = 0
     for rule in list(app.url_map.iter_rules()):
@@ -205,8 +216,9 @@ def test_check_a3_posts_with_their_numbers_change_nothing_of_theirs(
         if rule.rule.startswith(("/console", "/api", "/u/", "/hooks")) or "sign-out" in rule.rule:
             continue
         for token in filter(None, tokens.values()):
+            public_id = named.get(rule.rule.split("/")[1], other_group.public_id)
             arguments: dict[str, Any] = {
-                "token": token, "public_id": other_group.public_id, "channel": Contact.EMAIL.value, "key": "nothing",
+                "token": token, "public_id": public_id, "channel": Contact.EMAIL.value, "key": "nothing",
             }  # fmt: skip
             path = rule.build({k: arguments.get(k, "1") for k in rule.arguments}, append_unknown=False)
             assert path is not None
