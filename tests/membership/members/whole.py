@@ -57,6 +57,8 @@ RIGHT: dict[str, dict[str, Any]] = {
     "merge": {},
     "journey_member": {"state": "active", "step": "first", "due_at": clock.now, "ended_at": None},
     "push_run": {"state": "completed"},
+    "suggestion": {"message_id": lambda: 10**9 + next(_numbers)},
+    "ticket": {"state": "open", "kind": "return", "running_since": clock.now},
     "channel_account": {"kind": "webhook"},
 }  # fmt: skip
 
