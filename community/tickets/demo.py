@@ -146,7 +146,8 @@ def _orders(most: int) -> list[tuple[int, int, str]]:
     ).all()
     chosen: dict[int, int] = {}
     for order_id, member_id in rows:
-        chosen.setdefault(member_id, order_id)
+        if member_id is not None:
+            chosen.setdefault(member_id, order_id)
     found = []
     for member_id, order_id in list(chosen.items())[:most]:
         title = db.session.scalar(
