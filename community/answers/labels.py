@@ -11,6 +11,7 @@ from kernel.i18n import number
 
 from .models import SuggestionState, TrainingState
 from .rules import Mode, Routing, Trial
+from .words import NOTIONS
 
 BANDS: dict[Band, Any] = {
     Band.ANSWER: _l("answered"),
@@ -52,6 +53,14 @@ ROW_ERRORS: dict[str, Any] = {
     "no_link": _l("must begin with https:// or http://"),
     "twice": _l("stands in an earlier line already"),
 }
+
+
+def feature(name: str) -> str:
+    """A feature as staff read it: the characters themselves, a notion by the first of its words."""
+    parts = name.split("+")
+    if all(part in NOTIONS for part in parts):
+        return " + ".join(f"“{NOTIONS[part][0]}”" for part in parts)
+    return name
 
 
 def share(value: float) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from community.conversations.rules import MOST_CHOICES, Asked, Band, Choice, Reply, Suggestion, Welcome
 from community.tickets import rules as desk_rules
 from community.tickets import services as desk
-from kernel import clock
+from kernel import clock, links
 from kernel.db import changed, db
 from kernel.i18n import forced_locale
 from kernel.i18n import gettext as _
@@ -98,10 +98,16 @@ def _says(intent: Intent, asked: AskedQuestion, locale: str) -> Reply:
             Choice(f"{HELPED}{asked.id}", str(_("That helped"))),
             Choice(f"{MISSED}{asked.id}", str(_("Not what I meant"))),
         ]
+    words_said = rules.spoken(text, intent.link_label, intent.link_url)
+    if intent.picture:
+        # A reply is words; the picture stands on the help page.
+        page = links.absolute(f"/faq/{intent.public_id}")
+        with forced_locale(locale):
+            words_said = rules.spoken(words_said, str(_("With a picture")), page)
     more = [Choice(f"{INTENT}{other.id}", said(other, locale)[0]) for other in queries.related_to(intent)]
     return Reply(
         Band.ANSWER,
-        rules.spoken(text, intent.link_label, intent.link_url),
+        words_said,
         tuple([*after, *more][:MOST_CHOICES]),
         str(asked.id),
     )

@@ -139,6 +139,9 @@ def test_a_member_is_answered_offered_or_handed_over(db, known, bot_first, make_
     talks.ask(member.id, picked=f"q:{known[9].id}")
     assert last_of_bot(db).body == "能开。"
     assert asked(db)[-1].channel == "card"
+    known[8].picture = "demo/tea.webp"
+    talks.ask(member.id, "我要退款")
+    assert last_of_bot(db).body.endswith(f"/faq/{known[8].public_id}")
     talks.ask(member.id, "我要投诉，找律师")
     assert asked(db)[-1].band is Band.HAND_OVER
     assert asked(db)[-1].state is AskedState.NONE
