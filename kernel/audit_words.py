@@ -299,6 +299,8 @@ KINDS: dict[str, Any] = {
     "channel_account": _l("Channel account"),
     "festival": _l("Festival"),
     "audience": _l("Audience"),
+    "clock_run": _l("Repurchase clock"),
+    "forecast_model": _l("Forecasts"),
     "report_plan": _l("Report by e-mail"),
     "audit": _l("Audit trail"),
 }
