@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import enum
 import io
 import json
 import re
@@ -143,6 +144,8 @@ def _unpack(cursor: str | None, columns: list[ColumnElement[Any]]) -> tuple[str,
                 value = value.astimezone(UTC)
             elif wanted is date:
                 value = date.fromisoformat(value)
+            elif issubclass(wanted, enum.Enum):
+                value = wanted(value)
             elif not _fits(wanted, value):
                 return None
             values.append(value)

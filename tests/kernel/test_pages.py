@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.audit import AuditEntry
+from kernel.auth import Role
 from kernel.pages import capped_count, csv_response, guarded_cell, keyset, once_a_request, url_with
+from kernel.staff.models import Staff
 
 ROWS = 23
 
@@ -117,6 +119,18 @@ def test_a_broken_cursor_shows_the_first_page(app, db, entries, cursor):
     order = ORDERS["newest"]()
     with app.test_request_context():
         assert keyset(statement(db), order, cursor, 5).rows == keyset(statement(db), order, None, 5).rows
+
+
+def test_a_list_in_the_order_of_a_few_words_has_a_second_page(app, db, browse):
+    for role in (Role.VIEWER, Role.MANAGER, Role.SERVICE):
+        browse(role)
+    order, everybody = [Staff.role, Staff.id], db.select(Staff)
+    with app.test_request_context():
+        first = keyset(everybody, order, None, 2)
+        second = keyset(everybody, order, first.next_cursor, 2)
+        assert [*first.rows, *second.rows][:3] == list(db.session.scalars(everybody.order_by(*order).limit(3)))
+        for broken in (packed(["n", 1, 1]), packed(["n", "nobody", 1]), packed(["n", None, 1])):
+            assert keyset(everybody, order, broken, 2).rows == first.rows
 
 
 def test_a_null_byte_in_a_cursor_shows_the_first_page(app, db, entries):
