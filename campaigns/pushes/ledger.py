@@ -965,8 +965,14 @@ def close_slices(run_id: int, to: DeliveryState, limit: int) -> int:
     return len(found)
 
 
+_UNREPORTED = _OF_STATE.where(Delivery.delivered_at.is_(None))
+
+
 def reopen_unknown(run_id: int) -> int:
-    """Make the doubtful deliveries of a run ready again, slice by slice; returns how many there were."""
+    """Make the doubtful deliveries of a run ready again, slice by slice; returns how many there were.
+
+    What the channel has reported delivered meanwhile is no longer to be sent: it stays as it is.
+    """
     found = db.session.execute(
         select(*_PLACE)
         .where(Slice.run_id == run_id, Slice.unknown > 0, Slice.state != "leased")
@@ -975,7 +981,7 @@ def reopen_unknown(run_id: int) -> int:
     ).all()
     people, contact_class = 0, class_of(run_id)
     for part in found:
-        ids = list(ids_in(part, DeliveryState.UNKNOWN))
+        ids = list(db.session.scalars(_UNREPORTED, {**place_of(part), "from_state": DeliveryState.UNKNOWN}))
         free_contacts(ids, contact_class)
         again = end(ids, DeliveryState.UNKNOWN, DeliveryState.READY, "resent")
         db.session.execute(_COUNT, {"slice_id": part.id, "more_unsent": 0, "more_unknown": -again})

@@ -279,15 +279,17 @@ class Ends:
 def ends_of(run: Run) -> Ends:
     """What became of a run's deliveries, in one pass."""
     control = Delivery.state == DeliveryState.CONTROL
+    # Reports come for what is in doubt or failed as well; of what was sent they say how much arrived.
+    sent = Delivery.state == DeliveryState.ACCEPTED
     row = db.session.execute(
         select(
             func.count().filter(Delivery.slice_number > 0),
             func.count().filter(control, Delivery.reason == "held_out"),
             func.count().filter(control, Delivery.reason == "control"),
-            func.count().filter(Delivery.state == DeliveryState.ACCEPTED),
+            func.count().filter(sent),
             func.count(Delivery.clicked_at),
-            func.count(Delivery.delivered_at),
-            func.count().filter(Delivery.undelivered_at.is_not(None), Delivery.delivered_at.is_(None)),
+            func.count().filter(sent, Delivery.delivered_at.is_not(None)),
+            func.count().filter(sent, Delivery.undelivered_at.is_not(None), Delivery.delivered_at.is_(None)),
             func.count().filter(Delivery.member_id == NOBODY),
         ).where(Delivery.run_id == run.id)
     ).one()

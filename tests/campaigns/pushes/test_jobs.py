@@ -279,6 +279,29 @@ def test_doubt_keeps_the_cap_and_is_not_sent_again(
     assert run.tally == {"accepted": 1}
 
 
+def test_what_was_reported_delivered_meanwhile_is_not_sent_again(
+    db: Any, make_member: Any, make_push: Any, run_jobs: Any, gateway: Any
+) -> None:
+    lime, mint = make_member("Lime"), make_member("Mint")
+    account, adapter = gateway(lambda m: Outcome(Status.UNKNOWN, "timed out"))
+    _push, run = make_push(account_id=account.id)
+    go(run, run_jobs)
+    arrived = next(d for d in services.deliveries_of(run.id) if d.member_id == lime.id)
+    arrived.delivered_at = kernel_clock.now()
+    db.session.flush()
+    adapter.answer = lambda m: Outcome(Status.ACCEPTED)
+    assert services.resend_unknown(run) == 1
+    jobs.wake_run(run.id)
+    run_jobs()
+    assert [m.member_id for m in adapter.handed[2:]] == [mint.id]
+    assert {member_id: state for member_id, (state, _why) in states(db, run).items()} == {
+        lime.id: S.UNKNOWN,
+        mint.id: S.ACCEPTED,
+    }
+    assert run.tally == {"accepted": 1, "unknown": 1}
+    assert db.session.get(ContactCount, lime.id).month_total == 1
+
+
 def test_what_was_not_taken_is_tried_again_later(
     db: Any, make_member: Any, make_push: Any, run_jobs: Any, gateway: Any, clock: Any
 ) -> None:

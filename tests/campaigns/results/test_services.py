@@ -12,6 +12,7 @@ from campaigns.pushes import services as pushes
 from campaigns.pushes.models import Delivery, DeliveryState, Run
 from campaigns.results import queries, services
 from campaigns.results.models import Attribution, Click, Kind
+from kernel import clock as kernel_clock
 from kernel import shop
 from membership.coupons import services as coupons
 from membership.coupons.models import Coupon
@@ -51,6 +52,20 @@ def path(delivery: Delivery, target: str = message.LINK) -> str:
 
 def clicks(db: Any) -> int:
     return db.session.scalar(select(func.count()).select_from(Click)) or 0
+
+
+def test_what_was_reported_is_part_of_what_was_sent(db: Any, make_member: Any, sent: Any) -> None:
+    people = [make_member(name) for name in ("Lime", "Mint", "Sage", "Dill")]
+    push, run, by_member = sent()
+    lime, mint, sage, dill = (by_member[person.id] for person in people)
+    lime.delivered_at = mint.delivered_at = mint.undelivered_at = kernel_clock.now()
+    # A report came for one in doubt and for one that the channel had refused: neither was sent.
+    sage.state, sage.delivered_at = DeliveryState.UNKNOWN, kernel_clock.now()
+    dill.state, dill.undelivered_at = DeliveryState.FAILED, kernel_clock.now()
+    db.session.flush()
+    ends = queries.ends_of(run)
+    assert (ends.sent, ends.delivered, ends.undelivered) == (2, 2, 0)
+    assert queries.report(run, push).sent == 2
 
 
 # ── Clicks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
