@@ -98,8 +98,12 @@ def code_post(token: str) -> Any:
     form = CodeCheckForm()
     if not form.validate():
         return render_template("members/code.html", form=form), 422
+    network = client_address()
+    if identify.guessed_too_often("code", network):
+        raise identify.TooManyTries
     member = identify.by_code(token, form.code.data or "")
     if member is None:
+        identify.note_wrong_guess("code", network)
         form.refuse("code", identify.CodeRefused())
         keep_refused()
         return render_template("members/code.html", form=form), 422

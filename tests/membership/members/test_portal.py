@@ -207,6 +207,20 @@ def test_a_code_dies_after_five_tries_or_ten_minutes(phone, db, clock, run_jobs,
     assert phone.get("/me/").status_code == 302
 
 
+def test_wrong_codes_are_counted_for_the_network(phone, run_jobs, mailbox, make_member, monkeypatch):
+    monkeypatch.setattr(identify, "NETWORK_GUESSES", 2)
+    make_member(email="lime@example.com")
+    place = phone.post("/me/sign-in/code", data={"address": "lime@example.com"}).location
+    run_jobs()
+    code = mailbox[0][1]
+    wrong = f"{(int(code) + 1) % 1_000_000:06}"
+    assert [phone.post(place, data={"code": wrong}).status_code for _ in range(3)] == [422, 422, 429]
+    # Another code asked for makes no new tries, and a right one has to wait as well; from elsewhere it is taken.
+    assert phone.post(place, data={"code": code}).status_code == 429
+    away = {"REMOTE_ADDR": "198.51.100.9"}
+    assert phone.post(place, data={"code": code}, environ_base=away).status_code == 302
+
+
 @pytest.mark.parametrize("typed", ["", "x" * 21])
 def test_the_code_field_is_refused(phone, mailbox, make_member, typed):
     place = phone.post("/me/sign-in/code", data={"address": "lime@example.com"}).location
