@@ -145,9 +145,20 @@ def set_commits(app: Flask, how: str) -> None:
 def crash_the_database(app: Flask) -> None:
     """Kill one of its processes: the server then drops every connection and recovers from its log, as after a crash."""
     address = app.extensions["settings"].database_url.replace("postgresql+psycopg://", "postgresql://", 1)
-    with suppress(psycopg.OperationalError), psycopg.connect(address, autocommit=True) as victim:
-        os.kill(victim.info.backend_pid, signal.SIGKILL)
-        victim.execute("SELECT 1")
+    with psycopg.connect(address, autocommit=True) as witness:
+        with suppress(psycopg.OperationalError), psycopg.connect(address, autocommit=True) as victim:
+            os.kill(victim.info.backend_pid, signal.SIGKILL)
+            victim.execute("SELECT 1")
+
+        def gone() -> bool:
+            try:
+                witness.execute("SELECT 1")
+            except psycopg.OperationalError:
+                return True
+            return False
+
+        # The others are answered until the server has noticed: only then has it crashed.
+        eventually(gone, 30)
     with app.app_context():
         db.engine.dispose()
 
