@@ -7,6 +7,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
+from kernel import audit
 from kernel.auth import staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
@@ -61,12 +62,14 @@ def save() -> Any:
     return redirect(url_for(".index"))
 
 
-@bp.get("/check-ins.csv")
-@staff("posts.view")
+@bp.post("/check-ins/export")
+@staff("members.export")
 def export() -> Any:
+    rows = queries.export()
+    audit.record("checkins.exported", "member", None, after={"number": len(rows)})
     header = [_("Member"), _("Days in a row"), _("Last check-in"), _("Points of that day")]
     return csv_response(
         "check-ins.csv",
         header,
-        [(member.shown_name, row.streak, row.on.isoformat(), row.points) for row, member in queries.export()],
+        [(member.shown_name, row.streak, row.on.isoformat(), row.points) for row, member in rows],
     )

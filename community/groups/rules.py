@@ -68,6 +68,11 @@ class NotQualified(Refusal):
         self.misses = tuple(misses)
 
 
+class NothingToGive(Refusal):
+    title = _l("Nothing could be given")
+    label = _l("The member has had as many thank-yous as one may, or the offer has ended. Nothing was changed.")
+
+
 class Moved(Refusal):
     title = _l("Somebody was faster")
     label = _l("The group has changed its state in the meantime. Nothing was changed; look at it again.")

@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from community.groups import queries as groups
-from kernel import clock
+from kernel import audit, clock
 from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
@@ -80,7 +80,7 @@ def index() -> Any:
 @staff("moderation.decide")
 def uphold(case_id: int) -> Any:
     follows = services.decide(case_id, True, acting_staff().id, request.form.get("note", ""))
-    flash(_("Taken down. Its author is told that it does not show."), "positive")
+    flash(_("Taken down. Its author sees that it does not show."), "positive")
     _follows(follows)
     return redirect(safe_next(request.form.get("next"), url_for(".index")))
 
@@ -127,10 +127,11 @@ def sanctions() -> Any:
     )
 
 
-@bp.get("/moderation/sanctions.csv")
-@staff("moderation.view")
+@bp.post("/moderation/sanctions/export")
+@staff("members.export")
 def export_sanctions() -> Any:
     rows = queries.sanction_rows(request.args.get("q", "").strip()[:100], request.args.get("view") == "ended")
+    audit.record("sanctions.exported", "member", None, after={"number": len(rows)})
     header = [
         _("Member"),
         _("What they may not do"),
@@ -202,8 +203,10 @@ def sanction_post(member_id: int) -> Any:
 @bp.post("/moderation/sanctions/<int:sanction_id>/lift")
 @staff("moderation.decide")
 def lift(sanction_id: int) -> Any:
-    services.lift(sanction_id, acting_staff().id)
-    flash(_("Lifted. They were not put back into any group; they may join again."), "positive")
+    if services.lift(sanction_id, acting_staff().id).kind is SanctionKind.BAN:
+        flash(_("Lifted. They were not put back into any group; they may join again."), "positive")
+    else:
+        flash(_("Lifted. They may write again."), "positive")
     return redirect(safe_next(request.form.get("next"), url_for(".sanctions")))
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from kernel.i18n import lazy_gettext as _l
-from membership.members.services.personal import by, declare
+from sqlalchemy import update
 
-from .models import Case, Complaint, Sanction, StopWord
+from kernel import clock
+from kernel.db import db
+from kernel.i18n import lazy_gettext as _l
+from membership.members.services import erasure
+from membership.members.services.personal import Person, by, declare
+
+from .models import Case, CaseState, Complaint, Sanction, StopWord
 
 declare(
     Case,
@@ -13,6 +18,8 @@ declare(
     "note",
     rows=by(Case.member_id),
     label=_l("Cases about what they wrote"),
+    # What colleagues tell one another of a person.
+    hidden="note",
 )
 declare(
     Complaint,
@@ -27,8 +34,20 @@ declare(
     "reason",
     rows=by(Sanction.member_id),
     label=_l("Silences and bans"),
+    hidden="reason",
 )
 declare(
     StopWord,
     "id word effect created_at",
 )
+
+
+@erasure.forgetters.fill
+def close_cases(person: Person) -> None:
+    """Nobody decides any more about what is blanked; whoever reported it reported something that is gone."""
+    db.session.execute(
+        update(Case)
+        .where(Case.member_id.in_(person.ids), Case.state == CaseState.OPEN)
+        .values(state=CaseState.DISMISSED, decided_at=clock.now())
+        .execution_options(synchronize_session=False)
+    )

@@ -14,7 +14,7 @@ from kernel.auth import member_only
 from kernel.errors import Forbidden, NotFound
 from kernel.i18n import gettext as _
 
-from . import services, subjects
+from . import queries, services, subjects
 from .forms import ComplaintForm
 
 bp = APIBlueprint("moderation_portal", __name__, template_folder="templates", enable_openapi=False)
@@ -25,7 +25,7 @@ def _read(token: str) -> tuple[str, int, Group, int, int]:
     kind, subject_id, group_id, author_id = links.read(services.REPORT, token)
     member_id = visitors.member_id()
     group = groups.find_group(int(group_id))
-    if group is None or kind not in subjects.labels():
+    if group is None or kind not in subjects.labels() or queries.taken_down(kind, int(subject_id)):
         raise NotFound
     if member_id is None or not groups.in_group(member_id, group.id):
         raise Forbidden

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, union
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, union
 
 from community.groups.models import Group, Seat, SeatState, Waiting, WaitingState
 from kernel import clock
@@ -39,6 +39,15 @@ def get_sanction(sanction_id: int) -> Sanction:
 def find_open_case(kind: str, subject_id: int) -> Case | None:
     return db.session.scalar(
         select(Case).where(Case.kind == kind, Case.subject_id == subject_id, Case.state == CaseState.OPEN)
+    )
+
+
+def taken_down(kind: str, subject_id: int) -> bool:
+    """Whether staff have taken the subject down."""
+    return bool(
+        db.session.scalar(
+            select(exists().where(Case.kind == kind, Case.subject_id == subject_id, Case.state == CaseState.UPHELD))
+        )
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from community.groups import services as seats
+from community.groups.rules import NotAMember
 from kernel import audit, clock, links
 from kernel.db import changed, db
 from kernel.errors import Refusal
@@ -38,6 +40,7 @@ COMPLAINTS_A_DAY = 20
 WORDS_KEPT = 2_000
 # The purpose of the links under which members report something.
 REPORT = "report"
+STRIKES_LOCK = 7_301
 
 
 class WordRefused(Refusal):
@@ -153,9 +156,13 @@ def open_case(
     made = db.session.scalar(statement)
     if made is not None:
         return made
-    return db.session.scalars(
+    found = db.session.scalar(
         select(Case.id).where(Case.kind == kind, Case.subject_id == subject_id, Case.state == CaseState.OPEN)
-    ).one()
+    )
+    if found is None:
+        # It was decided between the two statements.
+        raise DecidedAlready
+    return found
 
 
 def report_path(kind: str, subject_id: int, group_id: int, author_id: int) -> str:
@@ -169,7 +176,7 @@ def complain(
     """Record a member's report; returns whether it is their first of this subject.
 
     Reports of several people (`rules.HOLD_AFTER`) hide the subject until staff have looked. What staff have looked at and
-    left standing is reported anew like anything else. Refuses with `OwnWords` and `LimitReached`.
+    left standing is reported anew like anything else. Refuses with `OwnWords`, `LimitReached` and `DecidedAlready`.
     """
     if author_id == member_id:
         raise OwnWords
@@ -179,6 +186,9 @@ def complain(
         with_for_update=True,
         populate_existing=True,
     )
+    if case.state is not CaseState.OPEN:
+        # Whoever decided had the row first: what they looked at is settled.
+        raise DecidedAlready
     fresh = db.session.scalar(
         insert(Complaint)
         .values(case_id=case.id, member_id=member_id, ground=ground, note=note[: rules.LONGEST_NOTE], at=clock.now())
@@ -213,7 +223,8 @@ def decide(case_id: int, upheld: bool, staff_id: int, note: str = "") -> rules.C
     Refuses with `DecidedAlready`.
     """
     case, now = queries.get_case(case_id), clock.now()
-    moved = db.session.execute(
+    # What the row says under its lock counts: the third report may have hidden the subject since the page was read.
+    held = db.session.scalar(
         update(Case)
         .where(Case.id == case_id, Case.state == CaseState.OPEN)
         .values(
@@ -222,19 +233,25 @@ def decide(case_id: int, upheld: bool, staff_id: int, note: str = "") -> rules.C
             decided_by_id=staff_id,
             note=note.strip()[: rules.LONGEST_NOTE],
         )
+        .returning(Case.held)
+        .execution_options(synchronize_session=False)
     )
-    if not changed(moved):
+    if held is None:
         raise DecidedAlready
+    db.session.expire(case)
     subject = subjects.get(case.kind)
     if upheld:
         subject.hide(case.subject_id)
-    elif case.held:
+    elif held:
         subject.release(case.subject_id)
     audit.record("case.upheld" if upheld else "case.dismissed", "moderation_case", case_id, after={"note": note})
-    return _follow(case.member_id, now) if upheld else rules.Consequence.NOTHING
+    return _follow(case.member_id) if upheld else rules.Consequence.NOTHING
 
 
-def _follow(member_id: int, now: datetime) -> rules.Consequence:
+def _follow(member_id: int) -> rules.Consequence:
+    # Two decisions about one person are counted one after the other, each with what the other has written.
+    db.session.execute(select(func.pg_advisory_xact_lock(STRIKES_LOCK, member_id % 2**31)))
+    now = clock.now()
     upheld = db.session.scalars(
         select(Case.decided_at).where(
             Case.member_id == member_id,
@@ -291,7 +308,9 @@ def ban(member_id: int, reason: str, staff_id: int | None) -> Sanction:
     """Take a member out of every group, off every waiting list, and let them into none until it is lifted."""
     found = _sanction(SanctionKind.BAN, member_id, None, None, reason, staff_id)
     for group_id in queries.groups_with(member_id):
-        seats.remove(group_id, member_id, found.reason)
+        # A kept seat or an invitation may have run out since it was read.
+        with suppress(NotAMember):
+            seats.remove(group_id, member_id, "banned")
     publish(MemberBanned(member_id=member_id, sanction_id=found.id))
     audit.record("member.banned", "member", member_id, after={"reason": found.reason})
     return found

@@ -228,7 +228,9 @@ def withdraw(public_id: str, token: str, comment_token: str) -> Any:
 @member_only()
 def vote(public_id: str, token: str) -> Any:
     group, row = _shown(public_id, token)
-    chosen = [int(text) for text in request.form.getlist("choice")[: rules.MOST_OPTIONS] if text.isdecimal()]
+    chosen = [
+        int(text) for text in request.form.getlist("choice")[: rules.MOST_OPTIONS] if text.isdecimal() and len(text) < 4
+    ]
     try:
         services.vote(row[0].id, group.id, _member_in(group), chosen)
     except services.ChoiceRefused as refusal:

@@ -412,8 +412,8 @@ def _said(row: Any) -> Said:
 def comments(post_id: int, group_id: int | None = None, member_id: int | None = None) -> Select[Any]:
     """What was said under a post. Rows: Comment, Member or None, the staff member's name or None.
 
-    In a group: what shows there, and what `member_id` wrote and waits. Without a group, for staff: everything but what its
-    author took back.
+    In a group: what shows there, and what `member_id` wrote and waits or was taken down. Without a group, for staff:
+    everything but what its author took back.
     """
     found: Any = (
         select(Comment, Member, Staff.name)
@@ -423,7 +423,7 @@ def comments(post_id: int, group_id: int | None = None, member_id: int | None = 
     )
     if group_id is None:
         return found.where(Comment.state != CommentState.WITHDRAWN)
-    waits = and_(Comment.state == CommentState.HELD, Comment.member_id == member_id)
+    waits = and_(Comment.state.in_((CommentState.HELD, CommentState.HIDDEN)), Comment.member_id == member_id)
     return found.where(Comment.group_id == group_id, or_(Comment.state == CommentState.SHOWN, waits))
 
 

@@ -15,8 +15,11 @@ async function look() {
   if (answer.status !== 200 || answer.redirected) return;
   const mark = /"(.+)"/.exec(answer.headers.get("ETag") ?? "")?.[1];
   if (!mark || mark === newsMark) return;
+  const posts = await answer.text();
+  // A slow answer may have been overtaken by the next look.
+  if (feed.dataset.newsMark !== newsMark) return;
   feed.dataset.newsMark = mark;
-  place.insertAdjacentHTML("afterbegin", await answer.text());
+  place.insertAdjacentHTML("afterbegin", posts);
   feed.querySelector(".empty-state")?.remove();
   feed.dispatchEvent(new Event("posts-came"));
 }

@@ -45,11 +45,13 @@ def _form(group: Group, **values: Any) -> RewardForm:
 def _page(group: Group, form: RewardForm, status: int = 200) -> Any:
     statement, state = _listing(group.id), request.args.get("state", "")
     terms = rules.Reward.read(group.reward)
+    page = keyset(statement, [FriendReward.id.desc()], request.args.get("cursor"), PAGE)
     return render_template(
         "groups/rewards.html",
         **frame_of(group, "friends"),
         form=form,
-        page=keyset(statement, [FriendReward.id.desc()], request.args.get("cursor"), PAGE),
+        page=page,
+        withdrawn=services.withdrawn_links(group.id, [row[1].id for row in page.rows]),
         count=capped_count(statement),
         chips_on=[("state", state, str(labels.REWARD_STATES[RewardState(state)]))]
         if state in list(RewardState)

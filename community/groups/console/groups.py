@@ -491,6 +491,7 @@ def invite(member_id: int) -> Any:
 @staff("groups.invite")
 def hold(group_id: int, member_id: int) -> Any:
     group, member = queries.get_group(group_id), members.get_member(member_id)
+    services.before_entering.call(member.id)
     kept = services.hold(group.id, member.id, "invitation", staff_id=acting_staff().id)
     if isinstance(kept, services.Held):
         flash(

@@ -79,9 +79,10 @@ def set_template(group_id: int) -> Any:
 def _month() -> date:
     said = request.args.get("month", "")
     try:
-        return date.fromisoformat(f"{said}-01")
+        first = date.fromisoformat(f"{said}-01")
     except ValueError:
         return clock.today().replace(day=1)
+    return first if 2000 <= first.year < 2100 else clock.today().replace(day=1)
 
 
 @bp.get("/groups/calendar")

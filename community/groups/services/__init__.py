@@ -69,6 +69,7 @@ from .friends import (
     set_friend_link,
     set_reward,
     settle_reward,
+    withdrawn_links,
 )
 from .invitations import Invitation, invitation_path, read_invitation
 from .lifecycle import catch_up, change_many, change_state, due, unarchive
@@ -217,6 +218,7 @@ __all__ = [
     "waiting_gift",
     "wants_to_hear",
     "welcome",
+    "withdrawn_links",
     "wish",
     "write_announcement",
 ]

@@ -65,6 +65,8 @@ def copy(group: Group, plan: Plan, staff_id: int | None = None) -> Group:
     if plan.links:
         _copy_links(group, made)
     offer_ids = _copy_offers(group, made, shift) if plan.coupons else {}
+    if made.reward.get("offer_id") in offer_ids:
+        made.reward = {**made.reward, "offer_id": offer_ids[made.reward["offer_id"]]}
     if plan.sessions:
         _copy_sessions(group, made, shift, offer_ids)
     audit.record("group.copied", "group", made.id, after={"from": group.name})

@@ -25,7 +25,7 @@ from .. import labels, queries, rules, standing
 from ..events import MemberDrifted
 from ..models import Drift, DriftState, Group, GroupKind, GroupState, Seat, SeatRole, SeatState
 from .book import Ask, Book
-from .entry import facts_of
+from .entry import before_entering, facts_of
 
 SLICE = 500
 REASON = "drift"
@@ -274,6 +274,9 @@ def undo(group: Group, drift_id: int) -> None:
     row = db.session.scalar(select(Drift).where(Drift.id == drift_id, Drift.group_id == group.id))
     if row is None or row.state not in (DriftState.MOVED, DriftState.REMOVED):
         raise rules.Moved
+    if db.session.get_one(Member, row.member_id).erased_at is not None:
+        raise rules.Moved
+    before_entering.call(row.member_id)
     there = db.session.get(Seat, row.moved_seat_id) if row.moved_seat_id else None
     book = Book(db.session.connection(), [group.id, *([there.group_id] if there else [])])
     undone = changed(

@@ -148,7 +148,11 @@ def _offers(offer_ids: Sequence[int]) -> list[tuple[Offer, OfferVersion]]:
 def claim_drop(group: Group, token: str, member_id: int) -> coupons.Claimed:
     """Claim the coupon of a drop, while its session runs. Refuses with `DropOver`, and as `coupons.claim` does."""
     for one in running_drops(group, member_id):
-        if isinstance(one, Shown) and one.drop is not None and secrets.compare_digest(one.drop.token, token):
+        if (
+            isinstance(one, Shown)
+            and one.drop is not None
+            and secrets.compare_digest(one.drop.token.encode(), token.encode())
+        ):
             return coupons.claim(one.offer.id, member_id, _source(group.id, one.drop))
     raise rules.DropOver
 

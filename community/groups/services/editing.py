@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import IO, Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+from sqlalchemy import delete
 
 from kernel import audit, clock
 from kernel.db import db
@@ -17,7 +18,7 @@ from kernel.errors import NotFound, Refusal
 from kernel.files import FORMATS, LARGEST_PIXELS, FileRefused, save_picture
 
 from .. import labels, queries, rules
-from ..models import Group, GroupKind, GroupState, JoinLink, LiveSession
+from ..models import Group, GroupKind, GroupState, JoinLink, LiveDrop, LiveSession
 from . import lifecycle
 from .book import Book
 
@@ -226,6 +227,7 @@ def save_session(
 
 
 def delete_session(session: LiveSession) -> None:
-    """Take a live session off the plan."""
+    """Take a live session off the plan, with what was to show in it. Coupons that were claimed stay."""
     audit.record("live_session.deleted", "group", session.group_id, before={"title": session.title})
+    db.session.execute(delete(LiveDrop).where(LiveDrop.session_id == session.id))
     db.session.delete(session)

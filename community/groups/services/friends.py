@@ -85,6 +85,19 @@ def friend_link_of(token: str) -> tuple[FriendLink, Group]:
     return found, queries.get_group(found.group_id)
 
 
+def withdrawn_links(group_id: int, member_ids: Sequence[int]) -> set[int]:
+    """Which of the members have a link for friends that was withdrawn."""
+    return set(
+        db.session.scalars(
+            select(FriendLink.member_id).where(
+                FriendLink.group_id == group_id,
+                FriendLink.member_id.in_(member_ids),
+                FriendLink.revoked_at.is_not(None),
+            )
+        )
+    )
+
+
 def set_friend_link(link: FriendLink, revoked: bool) -> None:
     """Withdraw a member's link, or let it lead in again."""
     link.revoked_at = clock.now() if revoked else None
@@ -201,7 +214,7 @@ def settle_reward(reward_id: int) -> RewardState | None:
 
 def _by_stay(row: FriendReward, terms: rules.Reward, inviter: Member, friend: Member) -> RewardState:
     now = clock.now()
-    seat = queries.find_seat(row.group_id, friend.id)
+    seat = queries.find_seat(row.group_id, friend.id) or _moved_on(row.group_id, friend.id)
     over = now >= row.came_at + max(rules.REWARD_ENDS, timedelta(days=terms.days))
     if seat is None:
         moved = db.session.scalar(
@@ -220,6 +233,21 @@ def _by_stay(row: FriendReward, terms: rules.Reward, inviter: Member, friend: Me
     if terms.after == "order" and not _ordered(friend.id, row):
         return _end(row, RewardState.LAPSED, "no_order") if over else _later(row)
     return _give(row, terms, inviter)
+
+
+def _moved_on(group_id: int, member_id: int) -> Seat | None:
+    """The seat of somebody who went on to the group that follows, as the shop asked them to: they stayed."""
+    return db.session.scalar(
+        select(Seat)
+        .where(
+            Seat.group_id == group_id,
+            Seat.member_id == member_id,
+            Seat.state == SeatState.MOVED,
+            Seat.end_reason == results.SUCCESSOR,
+        )
+        .order_by(Seat.id.desc())
+        .limit(1)
+    )
 
 
 def _give(row: FriendReward, terms: rules.Reward, inviter: Member) -> RewardState:
@@ -310,7 +338,8 @@ def set_reward(group: Group, terms: rules.Reward | None) -> None:
 
 
 def give_all_the_same(group_id: int, reward_id: int) -> None:
-    """Give what was refused as farming after all: staff know the people. Refuses with `Moved` when it was not refused."""
+    """Give what was refused as farming after all: staff know the people. Refuses with `Moved` when it was not
+    refused, and with `NothingToGive` when the cap is reached or the offer has ended."""
     back = update(FriendReward).where(
         FriendReward.id == reward_id, FriendReward.group_id == group_id, FriendReward.state == RewardState.REFUSED
     )
@@ -322,7 +351,9 @@ def give_all_the_same(group_id: int, reward_id: int) -> None:
         raise rules.Moved
     row = db.session.get_one(FriendReward, reward_id, populate_existing=True)
     terms = rules.Reward.read(row.terms)
-    if terms is None or row.inviter_id == row.friend_id:
+    inviter = db.session.get_one(Member, row.inviter_id)
+    if terms is None or row.inviter_id == row.friend_id or inviter.erased_at is not None:
         raise rules.Moved
-    _give(row, terms, db.session.get_one(Member, row.inviter_id))
+    if _give(row, terms, inviter) is not RewardState.GIVEN:
+        raise rules.NothingToGive
     audit.record("friend_reward.given", "group", group_id, after={"member_id": row.friend_id})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import case, select, update
 
 from kernel import audit, clock
 from kernel.db import changed, db
@@ -81,12 +81,12 @@ def change_state(group: Group, to: GroupState) -> None:
 
 
 def unarchive(group: Group) -> None:
-    """Bring a group back from the archive, closed as it was. Refuses with `Moved` when it is not there."""
+    """Bring a group back from the archive, closed or a draft as it was. Refuses with `Moved` when it is not there."""
     moved = changed(
         db.session.execute(
             update(Group)
             .where(Group.id == group.id, Group.state == GroupState.ARCHIVED)
-            .values(state=GroupState.CLOSED)
+            .values(state=case((Group.closed_at.is_(None), GroupState.DRAFT), else_=GroupState.CLOSED))
             .execution_options(synchronize_session=False)
         )
     )

@@ -104,6 +104,9 @@ def show_code(group: Group, member_id: int) -> OutsideCode:
         )
         db.session.expire_all()
         if not taken:
+            if (seen := seen_code(group, member_id)) is not None:
+                # The other of two taps has taken the last place for them.
+                return seen
             continue
         statement = insert(OutsideView).values(code_id=code.id, member_id=member_id, at=clock.now())
         fresh = changed(db.session.execute(statement.on_conflict_do_nothing()))

@@ -85,7 +85,13 @@ def release_contribution(post_id: int) -> None:
     now = clock.now()
     moved = db.session.execute(
         update(Post)
-        .where(Post.id == post_id, Post.member_id.is_not(None), Post.state.in_((PostState.WAITING, PostState.REFUSED)))
+        .where(
+            Post.id == post_id,
+            Post.member_id.is_not(None),
+            # Of somebody who was erased meanwhile nothing is left that could show.
+            Post.body != "",
+            Post.state.in_((PostState.WAITING, PostState.REFUSED)),
+        )
         .values(state=PostState.PUBLISHED, publish_at=now, published_at=now)
     )
     if not changed(moved):

@@ -103,7 +103,7 @@ def test_staff_set_what_it_is_worth_and_see_who_comes(clock, browse, scene):
     assert queries.program().points == 5
     assert browse(Role.VIEWER).post("/console/check-ins", data=form).status_code == 403
     assert "小满" in browse(Role.VIEWER).get("/console/check-ins").text
-    answer = browse().get("/console/check-ins.csv", buffered=True)
+    answer = browse().post("/console/check-ins/export", buffered=True)
     rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
     assert rows[1] == ["小满", "1", "2026-03-03", "2"]
 

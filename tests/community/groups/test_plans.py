@@ -179,6 +179,7 @@ def test_the_calendar_of_a_month(db, clock, browse, make_group):
 
 def test_many_at_once_and_the_archive(db, clock, browse, make_group):
     open_, draft, closed = (make_group(state=state) for state in (GroupState.OPEN, GroupState.DRAFT, GroupState.CLOSED))
+    closed.closed_at = kernel_clock.now()
     manager, ids = browse(Role.MANAGER), [str(g.id) for g in (open_, draft, closed)]
 
     def states():

@@ -129,7 +129,7 @@ def test_sanctions_are_listed_searched_and_exported(browse, scene):
     page = browse().get("/console/moderation/sanctions?q=小满").text
     assert "茶友群" in page
     assert "小满" not in browse().get("/console/moderation/sanctions?view=ended").text
-    answer = browse().get("/console/moderation/sanctions.csv", buffered=True)
+    answer = browse().post("/console/moderation/sanctions/export", buffered=True)
     rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
     assert (rows[1][0], rows[1][4]) == ("小满", "'=1+1")
 
