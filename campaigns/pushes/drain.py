@@ -237,6 +237,9 @@ def _lane(run_id: int, until: float, turn: threading.Lock) -> bool:
 class Sending:
     """The work on one leased slice."""
 
+    # So many messages are claimed, and their tokens taken, at a time.
+    most = rules.SLICE
+
     def __init__(self, work: Work, held: Lease, until: float, turn: threading.Lock) -> None:
         self.work = work
         self.held = held
@@ -291,7 +294,7 @@ class Sending:
     def tokens(self) -> int:
         """How many messages the rates of the account and of the push allow now; waits a moment for the first one."""
         work = self.work
-        wanted = rules.SLICE
+        wanted = self.most
         if work.account_rate is None and work.push_rate is None:
             return wanted
         while True:

@@ -21,7 +21,7 @@ from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
-from . import labels, queries, recurrence, rules, services
+from . import labels, message, queries, recurrence, rules, services
 from .models import CouponMode, Push, Run
 
 PRIORITIES = [(1, _l("Before others")), (0, _l("In turn")), (-1, _l("After others"))]
@@ -226,6 +226,14 @@ class PushForm(RulesForm):
 
     def validate_body(self, field: StringField) -> None:
         self._check_words(field)
+        if self.account.kind is not ChannelKind.ROBOT:
+            return
+        whole = message.longest(Push(**self.fields()), self.account)
+        try:
+            if whole is not None:
+                channels.check_whole(self.account, whole)
+        except Refusal as refusal:
+            raise ValidationError(refusal.message) from None
 
     def validate_scheduled_at(self, field: LocalDateTimeField) -> None:
         if self.moment.data != "at":

@@ -31,6 +31,8 @@ from .models import Push
 COUPON, LINK = "c", "l"
 CONSTANT_LINKS = (Contact.SMS, Contact.WECOM)
 CLICK = "click"
+# No delivery's number is longer.
+LARGEST = 10**12 - 1
 
 
 def click_path(delivery_id: int, target: str) -> str:
@@ -220,15 +222,20 @@ def preview(fields: Mapping[str, Any], account: Account, member: Member | None, 
     return example(Push(**fields), account, member, variant)
 
 
-def example(push: Push, account: Account, member: Member | None, variant: int = 0) -> Message | None:
-    """The same for a push that is there already."""
+def longest(push: Push, account: Account) -> Message | None:
+    """A push's message to a place with its links as long as they can become: for measuring, not for showing."""
+    return example(push, account, None, number=LARGEST)
+
+
+def example(push: Push, account: Account, member: Member | None, variant: int = 0, number: int = 0) -> Message | None:
+    """The same for a push that is there already; `number` stands for the delivery's in its links."""
     contact = registry.adapter_of(account).abilities.contact
     offer = db.session.get(Offer, push.offer_id) if push.offer_id else None
     version = db.session.get(OfferVersion, offer.version_id) if offer is not None and offer.version_id else None
-    someone = Example(0, 0, "", 0, LOCALES[0], "", variant)
+    someone = Example(number, 0, "", 0, LOCALES[0], "", variant)
     if member is not None:
         name, address = member.nickname or member.name, member.email or ""
-        someone = Example(0, member.id, name, member.rank, member.locale, address, variant)
+        someone = Example(number, member.id, name, member.rank, member.locale, address, variant)
     try:
         return wording(push, 0, contact, offer, version).message(someone)
     except (Refusal, rules.RenderFailed):

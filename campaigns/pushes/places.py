@@ -79,6 +79,8 @@ def say(run_id: int, budget_seconds: float = drain.BUDGET_SECONDS) -> bool:
 class Saying(drain.Sending):
     """The work on the slice of a shared place."""
 
+    most = 1
+
     def portion(self) -> bool:
         """Claim the one delivery if the rates allow it, and hand it over."""
         granted = self.tokens()

@@ -15,7 +15,7 @@ from campaigns.audiences import queries as audiences
 from campaigns.audiences import rules as audience_rules
 from campaigns.channels import registry
 from campaigns.channels import services as channels
-from campaigns.channels.models import Account, ContactClass
+from campaigns.channels.models import Account, ChannelKind, ContactClass
 from kernel import audit, clock, shop
 from kernel.db import changed, db
 from kernel.errors import NotFound, Refusal
@@ -25,7 +25,7 @@ from membership.members.models import Member
 from membership.orders.models import Order
 
 from . import ledger, places, recurrence, rules
-from .message import texts_of
+from .message import longest, texts_of
 from .models import Delivery, DeliveryState, Push, Run, RunState, Slice, Target
 
 DEFAULT_LIFE = timedelta(hours=48)
@@ -110,6 +110,9 @@ def check_texts(push: Push) -> None:
         for text in (body, body_en):
             if text:
                 channels.check(account, text, ContactClass(push.contact_class).budgeted)
+    whole = longest(push, account) if account.kind is ChannelKind.ROBOT else None
+    if whole is not None:
+        channels.check_whole(account, whole)
 
 
 def draft(staff_id: int | None, **fields: Any) -> tuple[Push, Run]:

@@ -66,6 +66,13 @@ def cut(text: str, most: int) -> str:
     return text if len(whole) <= most else whole[: most - 3].decode("utf-8", "ignore").rstrip() + "…"
 
 
+def in_two(message: Message) -> tuple[str, str]:
+    """A message's words, and the line with its link below them, empty where it leads nowhere or says the link itself."""
+    link = links.absolute(message.path) if message.path else ""
+    words = "\n".join(part for part in (message.subject, message.text) if part)
+    return words, f"\n{link}" if link not in message.text else ""
+
+
 class Robot:
     def __init__(self, chat: Chat) -> None:
         self.chat = chat
@@ -105,10 +112,9 @@ class Robot:
         return verdict(answer)
 
     def _request(self, message: Message, at: datetime) -> tuple[str, dict[str, Any]]:
-        link = links.absolute(message.path) if message.path else ""
-        parts = (message.subject, message.text, link if link not in message.text else "")
-        text = "\n".join(part for part in parts if part)
-        text = cut(text, LONGEST[self.chat.kind])
+        words, link = in_two(message)
+        # A message whose link is cut leads nobody anywhere: what is too long is taken from the words.
+        text = (cut(words, LONGEST[self.chat.kind] - len(link.encode())) + link).lstrip("\n")
         path = self.line.path
         if self.chat.kind is RobotKind.FEISHU:
             content: dict[str, Any] = {"msg_type": "text", "content": {"text": text}}

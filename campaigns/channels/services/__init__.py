@@ -41,7 +41,7 @@ from .inbox import in_parts, mark_read, put_into_inbox
 from .postings import note_posting, say_again, take_due, tell_staff
 from .rates import rates_of, return_tokens, take_tokens
 from .tasks import end_task, get_task, reopen_task, take_task
-from .texts import check, length_of, sample, templates_of, terms_of
+from .texts import check, check_whole, length_of, sample, templates_of, terms_of
 from .trials import NO_ADDRESS, TO_A_MEMBER, ask_test, default_words, note_test, test_key, test_message
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "at_the_cap",
     "budget",
     "check",
+    "check_whole",
     "counted_now",
     "days_of",
     "default_words",

@@ -12,7 +12,8 @@ from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
 from .. import sms
-from ..adapters.robot import LONGEST
+from ..adapters import Message
+from ..adapters.robot import LONGEST, in_two
 from ..models import Account, ChannelKind
 
 # What a chat's message has beside its text: the title and a link, in bytes.
@@ -25,6 +26,15 @@ class TooLongForChat(Refusal):
     status = 422
     field = "body"
     label = _l("A robot's message to this chat has room for about %(most)s Chinese characters.")
+
+
+class WholeTooLongForChat(Refusal):
+    status = 422
+    field = "body"
+    label = _l(
+        "With its title, products and links the message is too long for this chat: it has %(length)s characters. "
+        "Take out about %(over)s Chinese characters."
+    )
 
 
 def terms_of(account: Account) -> sms.Terms:
@@ -59,6 +69,16 @@ def check(account: Account, body: str, marketing: bool = True) -> None:
     templates = templates_of(account)
     if templates:
         sms.fill(shown, terms_of(account).signature, templates)
+
+
+def check_whole(account: Account, message: Message) -> None:
+    """Refuse a message that its chat would cut, with title, products and links: with `WholeTooLongForChat`."""
+    if account.kind is not ChannelKind.ROBOT:
+        return
+    text = "".join(in_two(message))
+    over = len(text.encode()) - LONGEST[account.settings["robot"]]
+    if over > 0:
+        raise WholeTooLongForChat(length=len(text), over=-(-over // 3))
 
 
 def code_text(account: Account, code: str) -> str | None:

@@ -32,9 +32,13 @@ def read_as(push_id: int) -> Any:
 @bp.post("/pushes/<int:push_id>/test")
 @staff("pushes.edit")
 def test(push_id: int) -> Any:
-    push, _run = queries.get_push(push_id)
+    push, run = queries.get_push(push_id)
     account, form = queries.account_of(push), TestForm()
     form.validate()
+    if account.kind is ChannelKind.ROBOT and run.approved_by is None and services.needs_approval(push, run):
+        # Everybody in the chat reads the test as well.
+        flash(_("A test in this chat is read by everybody there: a second person approves the push first."), "negative")
+        return _page(push_id, form), 409
     if account.kind.shared:
         address = channels.shown_name(account)
     elif account.kind is ChannelKind.INBOX:

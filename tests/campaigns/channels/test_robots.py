@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +25,7 @@ from community.groups.models import Group
 from community.posts import services as posts
 from community.posts.events import PostPublished
 from community.posts.models import Post, PostKind, PostState
+from kernel import links
 
 from .conftest import Say, Side
 
@@ -68,6 +70,13 @@ def test_wecom(app: Any, side: Side) -> None:
     text = side.taken[0].json["text"]["content"]
     assert len(text.encode()) <= 2_000
     assert text.endswith("…")
+    # The link stays whole, and stands alone where there are no words.
+    assert adapter.submit([replace(long, path="/g/abc")])[0].status is Status.ACCEPTED
+    text = side.taken[1].json["text"]["content"]
+    assert len(text.encode()) <= 2_000
+    assert text.endswith("…\n" + links.absolute("/g/abc"))
+    adapter.submit([Message("n", 0, 0, "", "", "", path="/g/abc")])
+    assert side.taken[2].json["text"]["content"] == links.absolute("/g/abc")
     assert cut("abc", 3) == "abc"
 
 

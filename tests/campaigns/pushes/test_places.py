@@ -14,15 +14,18 @@ from campaigns.channels import pace, registry
 from campaigns.channels import services as channels
 from campaigns.channels.adapters import Message, Outcome, Status
 from campaigns.channels.models import Account, ChannelKind, ContactCount
-from campaigns.channels.services.texts import TooLongForChat
+from campaigns.channels.services.texts import TooLongForChat, WholeTooLongForChat
 from campaigns.pushes import jobs, ledger, places, queries, rules, services
 from campaigns.pushes.models import NOBODY, Delivery, DeliveryState, RunState, Slice
 from campaigns.results import queries as results
-from campaigns.results.models import Click
+from campaigns.results.models import Attribution, Click, Kind
+from campaigns.results.services import credit
 from community.groups.models import Group, GroupKind, GroupState
 from community.posts.models import Post, PostState
 from kernel import clock as kernel_clock
+from kernel.auth import Role
 from kernel.db import db as database
+from membership.orders.models import Order
 from membership.products.models import Product
 from tests.conftest import bind
 
@@ -230,7 +233,15 @@ def test_a_chat_of_unknown_size_needs_the_second_person(
 
 
 def test_visits_count_and_known_members_are_credited(
-    db: Any, run_jobs: Any, robot: Account, chat: Chat, make_member: Any, make_push: Any, client: Any
+    db: Any,
+    run_jobs: Any,
+    robot: Account,
+    chat: Chat,
+    make_member: Any,
+    make_push: Any,
+    make_order: Any,
+    client: Any,
+    clock: Any,
 ) -> None:
     lime = make_member("Lime")
     push, run = make_push(account_id=robot.id, subject="新茶", body=BODY)
@@ -247,6 +258,15 @@ def test_visits_count_and_known_members_are_credited(
     assert (report.sent, report.visits, report.visitors) == (1, 3, 1)
     assert report.treated.people == report.control.people == 0
     assert report.split is None
+    # The order after the visit is influenced by the push; nobody else's is.
+    clock.move(hours=1)
+    order = make_order(lime, 0)
+    make_order(make_member("Mint"), 0)
+    credit(Order.id >= order.id)
+    assert [(one.order_id, one.run_id, one.member_id, one.kind) for one in db.session.scalars(select(Attribution))] == [
+        (order.id, run.id, lime.id, Kind.INFLUENCED)
+    ]
+    assert results.report(run, push).influenced.orders == 1
 
 
 def test_the_pages_speak_of_the_place(
@@ -275,6 +295,43 @@ def test_the_pages_speak_of_the_place(
     assert chat.said[-1].kind == "test"
 
 
+def test_a_test_in_a_chat_needs_the_second_person_too(
+    db: Any, run_jobs: Any, robot: Account, chat: Chat, make_push: Any, make_staff: Any, owner_client: Any
+) -> None:
+    push, run = make_push(account_id=robot.id, subject="新茶", body=BODY)
+    services.set_approval_above(100)
+    refused = owner_client.post(f"/console/pushes/{push.id}/test")
+    assert refused.status_code == 409
+    assert "需先由另一位同事审批" in refused.text
+    run_jobs()
+    assert chat.said == []
+    services.schedule(run, kernel_clock.now() + timedelta(days=1), staff_id=make_staff().id)
+    services.approve(run, make_staff(Role.MANAGER).id)
+    assert owner_client.post(f"/console/pushes/{push.id}/test").status_code == 302
+    run_jobs()
+    assert [said.kind for said in chat.said] == ["test"]
+
+
+def test_one_message_takes_one_of_the_allowance(
+    db: Any, robot: Account, chat: Chat, make_push: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot.rate_per_hour = 50
+    _push, run = make_push(account_id=robot.id, subject="新茶", body=BODY)
+    services.schedule(run)
+    services.start(run)
+    services.fan_out(run.id)
+    wanted, take = [], channels.take_tokens
+
+    def asked(row: Any, rate: Any, amount: int) -> Any:
+        wanted.append(amount)
+        return take(row, rate, amount)
+
+    monkeypatch.setattr(channels, "take_tokens", asked)
+    places.say(run.id)
+    assert len(chat.said) == 1
+    assert set(wanted) == {1}
+
+
 def test_a_text_too_long_for_the_chat_is_refused(db: Any, clock: Any, make_push: Callable[..., Any]) -> None:
     wecom = channels.save_account(
         ChannelKind.ROBOT, "W", {"robot": "wecom"}, pace.Rates(), {"url": "https://c.example"}
@@ -282,3 +339,22 @@ def test_a_text_too_long_for_the_chat_is_refused(db: Any, clock: Any, make_push:
     make_push(account_id=wecom.id, subject="新茶", body="茶" * 400)
     with pytest.raises(TooLongForChat):
         make_push(account_id=wecom.id, subject="新茶", body="茶" * 500)
+
+
+def test_a_message_that_is_too_long_with_its_link_is_refused(
+    db: Any, clock: Any, make_push: Callable[..., Any], owner_client: Any
+) -> None:
+    wecom = channels.save_account(
+        ChannelKind.ROBOT, "W", {"robot": "wecom"}, pace.Rates(), {"url": "https://c.example"}
+    )
+    # Each address becomes a counted link, which is longer than itself.
+    body = "茶" * 370 + "".join(f" https://a.example/{number}" for number in range(12))
+    _push, run = make_push(account_id=wecom.id, subject="新茶", body=body.replace("茶", "", 270))
+    services.schedule(run)
+    with pytest.raises(WholeTooLongForChat) as refused:
+        make_push(account_id=wecom.id, subject="茶" * 60, body=body, link_url="/me/")
+    assert refused.value.values["over"] > 0
+    typed = {"name": "茶", "account_id": wecom.id, "subject": "茶" * 60, "body": body, "link_url": "/me/"}
+    answer = owner_client.post("/console/pushes/new", data=typed | {"contact_class": "broadcast"})
+    assert answer.status_code == 422
+    assert f"消息共 {refused.value.values['length']} 个字符" in answer.text
