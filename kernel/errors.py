@@ -239,6 +239,10 @@ def init_app(app: Flask) -> None:
         status = error.code or 500
         if status < 400:
             return error
+        # What fails once the answer is written, such as the request's own commit, arrives here wrapped.
+        cause = getattr(error, "original_exception", None)
+        if isinstance(cause, OperationalError) and is_away(cause):
+            return unavailable(cause)
         title, message = STATUS_TEXT.get(status, (error.name, STATUS_TEXT[400][1]))
         if wants_problem():
             response = problem(status, (error.name or "error").lower().replace(" ", "_"), str(message))

@@ -10,7 +10,8 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from kernel import errors
+from kernel import api_keys, errors
+from kernel import db as kernel_db
 from kernel.audit import AuditEntry
 from kernel.auth import Role
 from kernel.staff import services as staff_services
@@ -177,3 +178,20 @@ def test_programs_are_told_what_passes_by_itself(probe_app, db, fault, status, c
         answer = probe_app.make_response(probe_app.handle_user_exception(fault))
     assert (answer.status_code, answer.json["code"]) == (status, code)
     assert answer.headers.get("Retry-After") == ("5" if status != 500 else None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [(psycopg.OperationalError, 503), (psycopg.errors.DiskFull, 507), (psycopg.errors.QueryCanceled, 500)],
+)
+def test_who_asked_is_told_when_the_commit_of_the_request_fails(probe_app, db, monkeypatch, kind, status):
+    def commit() -> None:
+        raise away(kind)
+
+    _key, token = api_keys.create("till", ["probe:write"])
+    browser = probe_app.test_client()
+    monkeypatch.setattr(kernel_db, "commit", commit)
+    for path, kept in (("/me/sign-in", "text/html"), ("/api/v1/probe/entries", "application/problem+json")):
+        answer = browser.get(path, headers={"Authorization": f"Bearer {token}"} if "api" in path else {})
+        assert (answer.status_code, answer.mimetype) == (status, kept)
+        assert answer.headers.get("Retry-After") == ("5" if status != 500 else None)
