@@ -146,6 +146,10 @@ def _conversation_values(conversation: Conversation, form: SayForm | None) -> di
         "form": form,
         "mark": f'W/"{_mark(conversation)}"',
         "mine": mine,
+        "seen": max(
+            (m.id for m in values["said"] if m.sender in queries.WORDS and m.staff_id != me.id),
+            default=0,
+        ),
         "may_write": may("talks.handle") and conversation.live and (mine or conversation.state is not TalkState.OPEN),
         "holder": desk.names([conversation.assignee_id]).get(conversation.assignee_id or 0),
         "colleagues": [person for person in desk.agents() if person.id != me.id],
@@ -275,7 +279,12 @@ def ticket(conversation_id: int) -> Any:
 @bp.post("/inbox/<int:conversation_id>/close")
 @staff("talks.handle")
 def close(conversation_id: int) -> Any:
-    services.close(conversation_id, Ending.STAFF)
+    me = acting_staff()
+    try:
+        services.close(conversation_id, Ending.STAFF, _number(request.form.get("seen")), me.id)
+    except services.SomethingNew:
+        flash(_("The customer has written since. Read that first, and end it then."), "caution")
+        return _back(conversation_id)
     flash(_("The conversation is over. The customer is asked how it was."), "positive")
     return redirect(url_for(".index"))
 

@@ -167,6 +167,10 @@ def mark(view: str, staff_id: int) -> str:
             func.max(Conversation.last_message_id),
             func.sum(Conversation.id),
             func.max(Conversation.last_at),
+            func.count(Conversation.assignee_id),
+            func.sum(Conversation.assignee_id),
+            func.max(Conversation.assigned_at),
+            func.count(Conversation.waits_since),
         ).where(_view(view, staff_id))
     ).one()
     return "-".join(str(value) for value in row)

@@ -97,10 +97,3 @@ def hands_over(reply: Reply | None, tries: int) -> bool:
     if reply is None or reply.band is Band.HAND_OVER:
         return True
     return reply.band is Band.OFFER and tries + 1 >= MOST_TRIES
-
-
-def is_silent(with_bot: bool, last_from_member: bool, last_at: datetime, now: datetime) -> bool:
-    """Whether a conversation is over because nobody writes. A member's word that nobody has answered keeps it open."""
-    if with_bot:
-        return now - last_at >= BOT_SILENCE
-    return not last_from_member and now - last_at >= SILENCE

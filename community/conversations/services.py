@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import and_, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from community.tickets import queries as desk
@@ -21,6 +21,7 @@ from kernel.events import publish
 from kernel.i18n import date_time, forced_locale
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from kernel.staff.models import Staff
 from membership.members import queries as members
 from membership.members.models import Member
 
@@ -311,8 +312,10 @@ def _locked(conversation_id: int) -> Conversation:
 def hand_out(most: int = 100) -> int:
     """Give conversations that wait to those who are on and have room, the longest waiting first; returns how many.
 
-    Nobody gets more than they take at a time; none are given when the desk has switched this off.
+    Nobody gets more than they take at a time; none are given when the desk has switched this off. What somebody has whose
+    account is closed waits again.
     """
+    _leave_behind()
     settings = tickets.desk_settings()
     if not settings.hand_out:
         return 0
@@ -336,6 +339,23 @@ def hand_out(most: int = 100) -> int:
         had = loads[to]
         loads[to] = desk_rules.Load(to, had.open + 1, had.cap, now)
     return given
+
+
+def _leave_behind() -> None:
+    """Put what staff with closed accounts have in hand back into the queue, in the place that it had there."""
+    left = db.session.scalars(
+        select(Conversation.id)
+        .join(Staff, Staff.id == Conversation.assignee_id)
+        .where(Conversation.state == TalkState.OPEN, Staff.disabled_at.is_not(None))
+        .with_for_update(skip_locked=True, of=Conversation)
+    ).all()
+    if left:
+        db.session.execute(
+            update(Conversation)
+            .where(Conversation.id.in_(left))
+            .values(state=TalkState.QUEUED, assignee_id=None, assigned_at=None)
+            .execution_options(synchronize_session="fetch")
+        )
 
 
 def _give(conversation_id: int, staff_id: int, states: Sequence[TalkState], from_id: int | None = None) -> int:
@@ -488,20 +508,31 @@ def to_ticket(conversation_id: int, kind: TicketKind, staff_id: int) -> Ticket:
     return ticket
 
 
-def close(conversation_id: int, by: Ending) -> None:
-    """End a conversation; one that is over stays so. Publishes `ConversationClosed`. Refuses with `NotFound`."""
+def close(conversation_id: int, by: Ending, seen: int | None = None, staff_id: int | None = None) -> None:
+    """End a conversation; one that is over stays so. Publishes `ConversationClosed`.
+
+    `seen` is the last message on the page of the staff member `staff_id`. Refuses with `NotFound` and `SomethingNew`.
+    """
     conversation = _locked(conversation_id)
     if conversation.state is TalkState.CLOSED:
         return
+    if seen is not None and queries.last_word(conversation.id, but=staff_id) > seen:
+        raise SomethingNew
+    _end(conversation, by)
+    hand_out()
+
+
+def _end(conversation: Conversation, by: Ending) -> None:
+    """End a conversation whose row this transaction has locked."""
     values: dict[str, Any] = {"state": TalkState.CLOSED, "closed_at": clock.now(), "closed_by": by, "waits_since": None}
     done = db.session.execute(
         update(Conversation)
-        .where(Conversation.id == conversation_id, Conversation.state == conversation.state)
+        .where(Conversation.id == conversation.id, Conversation.state == conversation.state)
         .values(values)
         .execution_options(synchronize_session="fetch")
     )
     if not changed(done):
-        raise _why_not(conversation_id)
+        raise _why_not(conversation.id)
     publish(
         ConversationClosed(
             member_id=conversation.member_id,
@@ -510,7 +541,6 @@ def close(conversation_id: int, by: Ending) -> None:
             ending=by.value,
         )
     )
-    hand_out()
 
 
 def rate(conversation_id: int, stars: int, said: str = "") -> None:
@@ -539,18 +569,29 @@ def rate(conversation_id: int, stars: int, said: str = "") -> None:
 
 
 def close_silent(most: int = 200) -> int:
-    """End conversations in which nobody has written for long; returns how many. What waits for the desk stays open."""
+    """End conversations in which nobody has written for long; returns how many. A word that no person has answered keeps
+    one open.
+
+    A conversation that somebody is writing in at this moment is left for the next time. All rows are locked before the desk
+    hands out anew, as `ask` does it, so that neither waits for the other.
+    """
     now = clock.now()
+    with_people = Conversation.state.in_((TalkState.QUEUED, TalkState.OPEN))
     old = db.session.scalars(
         select(Conversation)
-        .where(Conversation.state != TalkState.CLOSED, Conversation.last_at <= now - rules.BOT_SILENCE)
+        .where(
+            or_(
+                and_(Conversation.state == TalkState.BOT, Conversation.last_at <= now - rules.BOT_SILENCE),
+                and_(with_people, Conversation.waits_since.is_(None), Conversation.last_at <= now - rules.SILENCE),
+            )
+        )
         .order_by(Conversation.last_at)
         .limit(most)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
     ).all()
-    done = 0
     for conversation in old:
-        waits = conversation.waits_since is not None
-        if rules.is_silent(conversation.state is TalkState.BOT, waits, conversation.last_at, now):
-            close(conversation.id, Ending.SILENCE)
-            done += 1
-    return done
+        _end(conversation, Ending.SILENCE)
+    if old:
+        hand_out()
+    return len(old)

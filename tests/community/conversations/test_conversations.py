@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import timedelta
 
 import pytest
@@ -105,12 +106,12 @@ def test_the_bot_answers_offers_and_hands_over(db, clock, make_member, bot):
     services.ask(member.id, "退")
     assert len(queries.last_choices(found.id)) == rules.MOST_CHOICES
     services.ask(member.id, picked="q2")
-    # A key that was not shown is no answer to anything.
     assert (heard[-1].picked, heard[-1].text) == ("q2", "问题 2")
     services.ask(member.id, "说不清")
     found = talk(db, queries.messages(found.id)[0])
     assert found.state is TalkState.QUEUED
     assert ("bot", "我请同事来") in said(found.id)
+    # A key that was not shown is no answer to anything.
     with pytest.raises(services.NothingAsked):
         services.ask(make_member().id, picked="q9")
     services.ask(member.id, "还在吗")
@@ -187,6 +188,58 @@ def test_new_words_are_read_before_an_answer(db, clock, make_member, make_staff)
     services.ask(member.id, "更正")
     with pytest.raises(services.SomethingNew):
         services.say(found.id, agent.id, "y", seen=seen)
+    with pytest.raises(services.SomethingNew):
+        services.close(found.id, Ending.STAFF, seen, agent.id)
+    services.say(found.id, agent.id, "好的", seen=queries.last_word(found.id, but=agent.id))
+    services.close(found.id, Ending.STAFF, queries.last_word(found.id, but=agent.id), agent.id)
+    assert not queries.get_conversation(found.id).live
+
+
+def test_ending_it_on_the_page_leaves_a_word_that_nobody_saw(db, clock, browse, make_member):
+    inbox, member = browse(Role.SERVICE), make_member()
+    found = talk(db, services.ask(member.id, "x"))
+    here = f"/console/inbox/{found.id}"
+    seen = re.search(r'/close".*?name="seen" value="(\d+)"', words(inbox.get(here)), re.S)
+    assert seen
+    services.ask(member.id, "还有一句")
+    page = words(inbox.get(inbox.post(f"{here}/close", data={"seen": seen[1]}).location))
+    assert "written since" in page
+    assert "还有一句" in page
+    assert queries.get_conversation(found.id).live
+    seen = re.search(r'/close".*?name="seen" value="(\d+)"', page, re.S)
+    assert seen
+    inbox.post(f"{here}/close", data={"seen": seen[1]})
+    db.session.expire_all()
+    assert not queries.get_conversation(found.id).live
+
+
+def test_the_queue_is_new_when_somebody_takes_or_releases(db, clock, make_member, make_staff):
+    one, two = make_staff(Role.SERVICE, "a@shop.example"), make_staff(Role.SERVICE, "b@shop.example")
+    found = talk(db, services.ask(make_member().id, "x"))
+    marks = [queries.mark("all", one.id)]
+    for act in (
+        lambda: services.take(found.id, one.id),
+        lambda: services.take(found.id, two.id, from_id=one.id),
+        lambda: services.release(found.id, two.id),
+    ):
+        act()
+        marks.append(queries.mark("all", one.id))
+    # Given back it stands as before it was taken, and so does the piece.
+    assert len(set(marks)) == 3
+    assert marks[3] == marks[0]
+
+
+def test_what_somebody_had_whose_account_is_closed_waits_again(db, clock, make_member, make_staff):
+    gone, stays = make_staff(Role.SERVICE, "a@shop.example"), make_staff(Role.SERVICE, "b@shop.example")
+    one, two = (talk(db, services.ask(make_member().id, "x")) for _ in range(2))
+    services.take(one.id, gone.id)
+    services.take(two.id, stays.id)
+    gone.disabled_at = clock.now()
+    assert services.hand_out() == 0
+    states = [(c.state, c.assignee_id) for c in (talk(db, queries.messages(t.id)[0]) for t in (one, two))]
+    assert states == [(TalkState.QUEUED, None), (TalkState.OPEN, stays.id)]
+    desk.set_presence(stays.id, True)
+    assert services.hand_out() == 1
 
 
 def test_silence_ends_a_conversation_but_never_an_unanswered_one(db, clock, make_member, make_staff, bot):
