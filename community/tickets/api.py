@@ -146,7 +146,7 @@ def show(ticket_id: int) -> TicketWithEntriesOut:
     tag="Tickets",
     takes=TicketIn,
     answers={201: TicketWithEntriesOut},
-    refusals=[services.NothingSaid, services.NotTheirOrder, NotFound],
+    refusals=[services.NothingSaid, services.NotTheirOrder, services.ReferenceTaken, NotFound],
     example={"member_id": 1, "kind": "return", "text": "The cup came broken.", "reference": "HD-1042"},
     links=_TICKET,
 )
@@ -159,18 +159,21 @@ def create(body: TicketIn) -> Any:
                 raise services.NotTheirOrder
     with about("member_id"):
         members.get_member(body.member_id)
-    with about("text"):
-        ticket = services.open_ticket(
-            services.Opening(
-                member_id=body.member_id,
-                kind=body.kind,
-                text=body.text,
-                subject=body.subject,
-                order_id=order_id,
-                source=TicketSource.PROGRAM,
-                source_key=f"program:{body.reference}" if body.reference else None,
-            )
-        )
+    opening = services.Opening(
+        member_id=body.member_id,
+        kind=body.kind,
+        text=body.text,
+        subject=body.subject,
+        order_id=order_id,
+        source=TicketSource.PROGRAM,
+        source_key=f"program:{body.reference}" if body.reference else None,
+    )
+    try:
+        with about("text"):
+            ticket = services.open_ticket(opening)
+    except services.ReferenceTaken as refusal:
+        refusal.param = "reference"
+        raise
     return _whole(ticket), 201
 
 

@@ -201,9 +201,18 @@ def export() -> Any:
 @staff("tickets.handle")
 def take_many() -> Any:
     me = acting_staff()
-    moved = services.assign_many(ticked(500), me.id, me.id)
+    chosen = ticked(500)
+    moved = services.assign_many(chosen, me.id, me.id)
     flash(ngettext("%(num)d ticket is yours now.", "%(num)d tickets are yours now.", moved), "positive")
+    _say_what_stayed(len(chosen) - moved)
     return redirect(url_for(".index", view="mine"))
+
+
+def _say_what_stayed(left: int) -> None:
+    if left > 0:
+        flash(
+            _("Only tickets that nobody had were taken; what a colleague has is handed over on its own page."), "info"
+        )
 
 
 @bp.post("/tickets/assign")
@@ -213,12 +222,14 @@ def assign_many() -> Any:
     if to is None:
         flash(_("Choose who is to see to them."), "caution")
         return redirect(url_for(".index"))
-    moved = services.assign_many(ticked(500), to, acting_staff().id)
+    chosen = ticked(500)
+    moved = services.assign_many(chosen, to, acting_staff().id)
     name = queries.names([to]).get(to, "–")
     flash(
         ngettext("%(num)d ticket is with %(name)s now.", "%(num)d tickets are with %(name)s now.", moved, name=name),
         "positive",
     )
+    _say_what_stayed(len(chosen) - moved)
     return redirect(url_for(".index"))
 
 
@@ -510,6 +521,7 @@ def new_post() -> Any:
     call = _number(form.call.data)
     if call is not None and desk.get_task(call).member_id != member.id:
         raise NotFound
+    known = call is not None and queries.is_opened_for(f"call:{call}")
     try:
         order_id = _order_id(member.id, form.order.data)
         ticket = services.open_ticket(
@@ -532,7 +544,10 @@ def new_post() -> Any:
     except FileRefused as refusal:
         form.refuse("pictures", refusal)
     else:
-        flash(_("The ticket is open."), "positive")
+        if known:
+            flash(_("This call has a ticket already. What you wrote stands in it as a note."), "info")
+        else:
+            flash(_("The ticket is open."), "positive")
         return _back(ticket.id)
     return _new_page(form, member, 422)
 

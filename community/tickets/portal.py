@@ -138,7 +138,7 @@ def new_post(kind: str) -> Any:
         form.refuse("pictures", refusal)
     else:
         session[OPENED_HERE] = [*_opened_here(), ticket.public_id][-20:]
-        flash(_("It is with us. You find our answer here."), "positive")
+        flash(_("It is with us. You will find our answer here."), "positive")
         return redirect(url_for(".show", public_id=ticket.public_id), 303)
     return _open_page(wanted, form, 422)
 
@@ -203,7 +203,7 @@ def write(public_id: str) -> Any:
     except services.NothingSaid as refusal:
         form.refuse("body", refusal)
         return _page(ticket, form, status=422)
-    flash(_("It is with us. You find our answer here."), "positive")
+    flash(_("It is with us. You will find our answer here."), "positive")
     return redirect(url_for(".show", public_id=public_id), 303)
 
 

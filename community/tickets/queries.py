@@ -51,6 +51,11 @@ def get_ticket(ticket_id: int) -> Ticket:
     return found
 
 
+def is_opened_for(source_key: str) -> bool:
+    """Whether there is a ticket for this (`call:12`)."""
+    return db.session.scalar(select(Ticket.id).where(Ticket.source_key == source_key)) is not None
+
+
 def get_by_public_id(public_id: str) -> Ticket:
     """The ticket under the name that members read, or `NotFound`."""
     found = db.session.scalar(select(Ticket).where(Ticket.public_id == public_id))

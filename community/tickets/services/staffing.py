@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import or_, select, text, update
+from sqlalchemy import ColumnElement, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kernel import audit, clock, shop
@@ -106,7 +106,9 @@ def hand_out(most: int = 200) -> int:
     """Give tickets that nobody has to those who are on: what is due first goes first, to who has the least in hand.
 
     Returns how many were given out; none when the desk has switched this off. Nobody gets more than they take at a time.
+    What somebody has whose account is closed is nobody's again.
     """
+    _leave_behind()
     if not desk_settings().hand_out:
         return 0
     desk_lock()
@@ -135,6 +137,23 @@ def hand_out(most: int = 200) -> int:
         loads[to] = rules.Load(to, had.open + 1, had.cap, now)
         given += 1
     return given
+
+
+def _leave_behind() -> None:
+    """Take live tickets from staff whose accounts are closed. Locked rows are left for the next time: nothing waits here."""
+    left = db.session.scalars(
+        select(Ticket.id)
+        .join(Staff, Staff.id == Ticket.assignee_id)
+        .where(Ticket.state.in_(rules.LIVE), Staff.disabled_at.is_not(None))
+        .with_for_update(skip_locked=True, of=Ticket)
+    ).all()
+    if left:
+        db.session.execute(
+            update(Ticket)
+            .where(Ticket.id.in_(left))
+            .values(assignee_id=None, assigned_at=None)
+            .execution_options(synchronize_session="fetch")
+        )
 
 
 def _name(staff_id: int | None) -> str:
@@ -175,15 +194,20 @@ def release(ticket_id: int, staff_id: int) -> None:
 
 def assign(ticket_id: int, to_id: int, by_id: int) -> None:
     """Have a colleague see to a ticket, whatever they have in hand. Refuses with `NotFound`."""
-    assign_many([ticket_id], to_id, by_id)
+    _assign([ticket_id], to_id, by_id, Ticket.assignee_id.is_distinct_from(to_id))
     queries.get_ticket(ticket_id)
 
 
 def assign_many(ticket_ids: Sequence[int], to_id: int, by_id: int) -> int:
-    """Have a colleague see to several tickets; returns how many are theirs now and were not before.
+    """Have a colleague see to those of several tickets that nobody has; returns how many are theirs now.
 
-    Refuses with `NotFound` for somebody who handles no tickets. What is closed stays with whom it was.
+    Refuses with `NotFound` for somebody who handles no tickets. What is closed stays with whom it was, and what a colleague
+    has is handed over one by one (`assign`).
     """
+    return _assign(ticket_ids, to_id, by_id, Ticket.assignee_id.is_(None))
+
+
+def _assign(ticket_ids: Sequence[int], to_id: int, by_id: int, whose: ColumnElement[bool]) -> int:
     to = _able(to_id)
     now = clock.now()
     moved = db.session.scalars(
@@ -191,7 +215,7 @@ def assign_many(ticket_ids: Sequence[int], to_id: int, by_id: int) -> int:
         .where(
             Ticket.id.in_(sorted(set(ticket_ids))),
             Ticket.state != TicketState.CLOSED,
-            Ticket.assignee_id.is_distinct_from(to_id),
+            whose,
         )
         .values(assignee_id=to_id, assigned_at=now)
         .returning(Ticket.id)

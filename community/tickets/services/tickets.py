@@ -47,6 +47,10 @@ class NotTheirOrder(Refusal):
     label = _l("No order of this customer has this number.")
 
 
+class ReferenceTaken(Refusal):
+    label = _l("This reference names a ticket of another customer.")
+
+
 class TooManyTickets(Refusal):
     status = 429
     title = _l("Enough for today")
@@ -153,7 +157,8 @@ def open_ticket(opening: Opening) -> Ticket:
     """Open a ticket and hand it to somebody who is on; publishes `TicketOpened`.
 
     Refuses with `NotFound` (no such member), `NothingSaid`, `NotTheirOrder`, `StepIncomplete` (an answer to the first step
-    that cannot be read) and, for members, `TooManyTickets`. What was opened for the same `source_key` comes back as it is.
+    that cannot be read), for members `TooManyTickets`, and for programs `ReferenceTaken`. What was opened for the same
+    `source_key` comes back as it is, with what staff typed for the same call as a note.
     """
     member = members.get_member(opening.member_id)
     if member.erased_at is not None:
@@ -204,7 +209,7 @@ def open_ticket(opening: Opening) -> Ticket:
         .returning(Ticket.id)
     ).one_or_none()
     if row is None:
-        return db.session.scalars(select(Ticket).where(Ticket.source_key == opening.source_key)).one()
+        return _opened_before(opening, member.id)
     ticket = queries.get_ticket(row[0])
     if body or opening.pictures:
         said_by = EntryKind.CUSTOMER if opening.source in _FROM_THEM else EntryKind.NOTE
@@ -218,6 +223,18 @@ def open_ticket(opening: Opening) -> Ticket:
         audit.record("ticket.opened", "ticket", ticket.id, after={"kind": opening.kind.value})
     hand_out()
     return ticket
+
+
+def _opened_before(opening: Opening, member_id: int) -> Ticket:
+    """The ticket that was opened for the same `source_key`; what staff typed for the same call stays in it as a note."""
+    found = db.session.scalars(select(Ticket).where(Ticket.source_key == opening.source_key)).one()
+    if opening.source is TicketSource.PROGRAM and found.member_id != member_id:
+        raise ReferenceTaken
+    if opening.source is TicketSource.CALL and opening.staff_id is not None:
+        typed = "\n".join(words for words in (opening.subject.strip(), opening.text.strip()) if words)
+        if typed or opening.pictures:
+            note(found.id, opening.staff_id, typed, opening.pictures)
+    return found
 
 
 # What was written by the customer themselves, though somebody else may have opened the ticket with it.

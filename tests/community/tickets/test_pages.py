@@ -148,7 +148,10 @@ def test_the_list_is_searched_filtered_sorted_and_comes_as_a_file(db, clock, bro
     me = ticket_of(db, one.id).assignee_id
     assert me is not None
     colleague = make_staff(Role.ASSISTANT)
-    desk.post("/console/tickets/assign", data={"ids": [one.id], "to": colleague.id})
+    said = desk.post("/console/tickets/assign", data={"ids": [one.id], "to": colleague.id})
+    assert "Only tickets that nobody had" in words(desk.get(said.location))
+    assert ticket_of(db, one.id).assignee_id == me
+    desk.post(f"/console/tickets/{one.id}/assign", data={"to": colleague.id})
     assert ticket_of(db, one.id).assignee_id == colleague.id
     desk.post("/console/tickets/resolve", data={"ids": [two.id]})
     assert ticket_of(db, two.id).state is TicketState.RESOLVED
@@ -254,6 +257,8 @@ def test_programs_open_answer_and_read(db, clock, program, make_member, delivere
     assert call("POST", "/tickets", json={**body, "text": "x"}, key="b").json["id"] == made.json["id"]
     assert call("POST", "/tickets", json={**body, "order_number": "x", "reference": "2"}).status_code == 422
     assert call("POST", "/tickets", json={"member_id": member.id, "kind": "return"}).status_code == 422
+    taken = call("POST", "/tickets", json={**body, "member_id": make_member("乙").id, "order_number": ""})
+    assert (taken.status_code, taken.json["errors"][0]["param"]) == (409, "reference")
     number = made.json["id"]
     call("POST", f"/tickets/{number}/answers", json={"text": "内部", "internal": True})
     answered = call("POST", f"/tickets/{number}/answers", json={"text": "寄回来吧"})
@@ -277,8 +282,13 @@ def test_a_ticket_is_found_beside_a_call(db, clock, browse, make_member):
     assert f"call={task}" in words(desk.get(f"/console/calls/{task}"))
     form = {"member": member.id, "call": task, "kind": "wrong_address", "body": "新地址是样例路二号"}
     assert desk.get(f"/console/tickets/new?member={member.id}&call={task}&kind=wrong_address").status_code == 200
-    for _ in range(2):
-        desk.post("/console/tickets/new", data=form)
-    assert db.session.scalars(select(Ticket)).one().source_key == f"call:{task}"
+    desk.post("/console/tickets/new", data=form)
+    again = desk.post("/console/tickets/new", data={**form, "body": "门牌三号"})
+    opened = db.session.scalars(select(Ticket)).one()
+    assert opened.source_key == f"call:{task}"
+    assert "This call has a ticket already" in words(desk.get(again.location))
+    assert [(e.kind, e.body) for e in queries.entries(opened.id)] == [
+        (EntryKind.NOTE, "新地址是样例路二号"), (EntryKind.NOTE, "门牌三号"),
+    ]  # fmt: skip
     other = make_member("乙")
     assert desk.post("/console/tickets/new", data={**form, "member": other.id}).status_code == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -67,6 +68,8 @@ def test_the_same_source_opens_one_ticket(db, clock, make_member):
     )
     assert services.open_ticket(opening).id == services.open_ticket(opening).id
     assert len(published(db, "TicketOpened")) == 1
+    with pytest.raises(services.ReferenceTaken):
+        services.open_ticket(replace(opening, member_id=make_member("乙").id))
 
 
 def test_the_clock_stands_still_while_the_customer_is_asked(db, clock, ticket, make_staff):
@@ -209,6 +212,27 @@ def test_by_hand_claiming_is_refused_when_a_colleague_has_it(db, clock, ticket, 
     services.release(opened.id, second.id)
     with pytest.raises(NotFound):
         services.assign(opened.id, viewer.id, first.id)
+
+
+def test_several_are_taken_only_where_nobody_has_them(db, clock, ticket, make_staff):
+    first, second = make_staff(Role.SERVICE, "a@shop.example"), make_staff(Role.SERVICE, "b@shop.example")
+    theirs, free = ticket(), ticket()
+    services.claim(theirs.id, first.id)
+    assert services.assign_many([theirs.id, free.id], second.id, second.id) == 1
+    assert [ticket_of(db, one.id).assignee_id for one in (theirs, free)] == [first.id, second.id]
+
+
+def test_what_somebody_had_whose_account_is_closed_is_handed_on(db, clock, ticket, make_staff):
+    gone, stays = make_staff(Role.SERVICE, "a@shop.example"), make_staff(Role.SERVICE, "b@shop.example")
+    live, waiting, done = ticket(), ticket(), ticket()
+    for one in (live, waiting, done):
+        services.claim(one.id, gone.id)
+    services.change_state(waiting.id, TicketState.WAITING, gone.id)
+    services.change_state(done.id, TicketState.RESOLVED, gone.id)
+    assert services.hand_out() == 0
+    gone.disabled_at = clock.now()
+    services.set_presence(stays.id, True)
+    assert [ticket_of(db, one.id).assignee_id for one in (live, waiting, done)] == [stays.id, None, gone.id]
 
 
 def test_another_kind_begins_its_steps_anew(db, clock, ticket, make_staff):
