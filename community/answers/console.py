@@ -271,7 +271,7 @@ def _learning_tabs(which: str) -> list[Any]:
 
 
 @bp.get("/answers/learning")
-@staff("answers.view")
+@staff("talks.view")
 def learning() -> Any:
     found = queries.suggested(_state(), _words())
     page = keyset(found, [Suggestion.at.desc(), Suggestion.id.desc()], request.args.get("cursor"), 30)
@@ -291,7 +291,7 @@ def learning() -> Any:
 
 
 @bp.get("/answers/unanswered")
-@staff("answers.view")
+@staff("talks.view")
 def unanswered() -> Any:
     found = queries.unanswered(_words())
     page = keyset(found, [AskedQuestion.at.desc(), AskedQuestion.id.desc()], request.args.get("cursor"), 30)

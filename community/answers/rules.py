@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from community.conversations.rules import Band
 
+from . import words
+
 # Of the questions that are answered at once, so many are to be answered right; of those that are offered three, so many are to
 # find theirs among them.
 ANSWERED_RIGHT, OFFERED_RIGHT = 0.95, 0.5
@@ -263,8 +265,9 @@ def settings_to(settings: BotSettings) -> dict[str, Any]:
 
 
 def wants_people(text: str, people_words: Sequence[str]) -> bool:
-    """Whether a question names what only people answer."""
-    return any(word and word in text for word in people_words)
+    """Whether a question names what only people answer, both read in plain characters: 12315 in full width, 訴 for 诉."""
+    read = words.plain(text)
+    return any(word and words.plain(word) in read for word in people_words)
 
 
 def lines_of(text: str) -> list[str]:

@@ -20,7 +20,7 @@ _TRADITIONAL: Final = (
     "實实驗验證证業业務务過过處处審审覈核帳账戶户銀银餘余額额輕轻現现約约絡络網网頁页閱阅讀读寫写給给與与"
     "從从後后並并幫帮變变動动報报稅税張张紙纸讓让應应該该須须壓压裂裂傷伤損损漏漏產产廠厂標标誌志準准備备"
     "遲迟慢慢際际國国內内東东車车門门樓楼層层區区縣县鄉乡鎮镇號号樣样種种類类條条雙双萬万億亿總总結结賬账"
-    "線线紅红綠绿藍蓝黃黄顆颗塊块盤盘書书筆笔鍵键燈灯機机腦脑視视頻频聽听說说語语誰谁認认識识記记錄录選选擇择"
+    "線线紅红綠绿藍蓝黃黄顆颗塊块盤盘書书筆笔鍵键燈灯機机腦脑視视頻频聽听說说語语誰谁認认識识記记錄录選选擇择訴诉師师"
 )
 _SIMPLER: Final = {ord(old): new for old, new in zip(_TRADITIONAL[::2], _TRADITIONAL[1::2], strict=True) if old != new}
 _LINK: Final = re.compile(r"https?://\S+|www\.\S+")
@@ -105,12 +105,16 @@ NOTIONS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+def plain(text: str) -> str:
+    """A text in plain characters: full width to plain, lower case, traditional to simplified. Numbers and signs stay."""
+    return unicodedata.normalize("NFKC", text).lower().translate(_SIMPLER)
+
+
 def fold(text: str) -> str:
-    """A question as it is compared: full width to plain, traditional to simplified, lower case, a link and a number each one
-    sign, punctuation and pictures a single blank."""
-    plain = unicodedata.normalize("NFKC", text).lower().translate(_SIMPLER)
-    plain = _NUMBER.sub("0", _LINK.sub("链", plain))
-    return _NOT_A_WORD.sub(" ", plain).strip()
+    """A question as it is compared: in plain characters, a link and a number each one sign, punctuation and pictures a
+    single blank."""
+    counted = _NUMBER.sub("0", _LINK.sub("链", plain(text)))
+    return _NOT_A_WORD.sub(" ", counted).strip()
 
 
 def characters(folded: str) -> list[str]:

@@ -40,7 +40,7 @@ def reply(text: str) -> Found:
     question that names what only people answer is handed over."""
     folded = words.fold(text[:1_000])
     mind = brain.think()
-    people = rules.wants_people(folded, settings().people_words)
+    people = rules.wants_people(text[:1_000], settings().people_words)
     exact = None
     if folded:
         exact = db.session.scalar(
@@ -138,12 +138,17 @@ def speaks(asked: Asked) -> bool:
 
 def answer(asked: Asked) -> Reply | None:
     """What the bot says to a member in a conversation (port `conversations.answer`); None when people come first."""
+    row = None
+    if asked.picked[:2] in (HELPED, MISSED) and asked.picked[2:].isdecimal():
+        # Whoever says that an answer helped wants nobody, whether or not people come first by now.
+        helped = asked.picked[:2] == HELPED
+        row = _judge(int(asked.picked[2:]), asked.conversation_id, helped)
+        if helped:
+            return _glad(asked)
     if not speaks(asked):
         return None
-    if asked.picked[:2] in (HELPED, MISSED) and asked.picked[2:].isdecimal():
-        row = _judge(int(asked.picked[2:]), asked.conversation_id, asked.picked[:2] == HELPED)
-        if row is not None:
-            return _after(row, asked)
+    if row is not None:
+        return _others(row, asked)
     if asked.picked.startswith(INTENT) and asked.picked[2:].isdecimal():
         chosen = queries.enabled([int(asked.picked[2:])])
         if chosen:
@@ -172,10 +177,14 @@ def _judge(asked_id: int, conversation_id: int, helped: bool) -> AskedQuestion |
     return row
 
 
-def _after(row: AskedQuestion, asked: Asked) -> Reply:
+def _glad(asked: Asked) -> Reply:
     with forced_locale(asked.locale):
-        if row.helpful:
-            return Reply(Band.ANSWER, str(_("Good to hear. Write whenever there is more.")), answer_key=str(row.id))
+        text = str(_("Good to hear. Write whenever there is more."))
+    return Reply(Band.ANSWER, text, answer_key=asked.picked[len(HELPED) :])
+
+
+def _others(row: AskedQuestion, asked: Asked) -> Reply:
+    """What else a question may have meant whose answer was not it."""
     others = [intent_id for intent_id, _likely in row.candidates if intent_id != row.intent_id]
     return _offers(row, others[: rules.OFFERED], asked.locale)
 

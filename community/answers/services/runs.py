@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import and_, delete, func, not_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kernel import clock, shop
@@ -16,6 +17,7 @@ from ..models import AnswerModel, AskedQuestion, AskedState, Intent, Phrasing, T
 
 # A run whose worker died is given up after so long; former models and questions are kept for so long.
 GIVEN_UP, KEPT, REMEMBERED = timedelta(minutes=20), 10, timedelta(days=400)
+DIED: Final = "its worker ended"
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,26 @@ class Claimed:
     taught: tuple[training.Taught, ...]
 
 
-def claim(now_too: bool = False) -> Claimed | None:
-    """Begin to learn if the knowledge has changed since the last model (or `now_too` without that) and nobody else does.
+def claim() -> Claimed | None:
+    """Begin to learn if the knowledge has changed since the last run and nobody else does.
 
-    Of knowledge that failed to be learned the next try waits for a change.
+    Of knowledge that failed to be learned the next try waits for a change; a run whose worker died says nothing about the
+    knowledge, and is repeated once it is given up.
     """
     now = clock.now()
     db.session.execute(
         update(AnswerModel)
         .where(AnswerModel.state == TrainingState.TRAINING, AnswerModel.started_at < now - GIVEN_UP)
-        .values(state=TrainingState.FAILED, error="its worker ended", finished_at=now)
+        .values(state=TrainingState.FAILED, error=DIED, finished_at=now)
     )
     mark, _model = brain.marks()
-    last = db.session.scalar(select(AnswerModel.mark).order_by(AnswerModel.id.desc()).limit(1))
-    if not mark or (last == mark and not now_too):
+    last = db.session.scalar(
+        select(AnswerModel.mark)
+        .where(not_(and_(AnswerModel.state == TrainingState.FAILED, AnswerModel.error == DIED)))
+        .order_by(AnswerModel.id.desc())
+        .limit(1)
+    )
+    if not mark or last == mark:
         return None
     row_id = db.session.scalar(
         insert(AnswerModel)

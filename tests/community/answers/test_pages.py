@@ -171,6 +171,11 @@ def test_what_was_suggested_and_left_open_is_decided(db, agent, known):
 def test_roles_that_may_only_look_are_refused(db, staff_client, known):
     viewer, service = staff_client("viewer"), staff_client("service")
     assert viewer.get("/console/answers").status_code == 200
+    # What customers said is for those who may read conversations.
+    for address in ("learning", "unanswered"):
+        assert viewer.get(f"/console/answers/{address}").status_code == 403
+        assert service.get(f"/console/answers/{address}").status_code == 200
+    assert "/console/answers/learning" not in viewer.get("/console/answers").text
     before = everything(db)
     for address in (
         "new",

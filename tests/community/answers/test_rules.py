@@ -140,6 +140,9 @@ def test_settings_are_read_back_as_they_were_kept():
     assert not rules.within(time(12), time(9), time(9))
     assert rules.wants_people("我要投诉你们", ("投诉", ""))
     assert not rules.wants_people("投影", ("投诉", ""))
+    for text in ("我打12315了", "１２３１５见", "我要投訴", "找律師", "起訴你们", "call My LAWYER"):
+        assert rules.wants_people(text, (*rules.PEOPLE_WORDS, "Lawyer")), text
+    assert rules.wants_people("找律师", ("律師",))
     assert rules.spoken("好", "看这里", "https://a.b") == "好\n看这里: https://a.b"
     assert rules.spoken("好", "", "") == "好"
 

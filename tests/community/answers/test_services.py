@@ -21,9 +21,11 @@ from community.answers.models import (
     TrainingState,
 )
 from community.answers.rules import BotSettings, Mode, Routing
+from community.conversations import queries as talking
 from community.conversations import services as talks
-from community.conversations.models import Message, Sender
+from community.conversations.models import Message, Sender, TalkState
 from community.conversations.rules import Band
+from community.tickets import services as desk
 from kernel.auth import Role
 from membership.members.services import erasure, merge
 from tests.community.tickets.conftest import make_member
@@ -46,6 +48,12 @@ def last_of_bot(db):
     return db.session.scalars(
         select(Message).where(Message.sender == Sender.BOT).order_by(Message.id.desc()).limit(1)
     ).one_or_none()
+
+
+def waits(message):
+    """Whether people have the conversation of a message."""
+    found = talking.get_conversation(message.conversation_id)
+    return found.state is not TalkState.BOT
 
 
 def test_a_phrasing_belongs_to_one_question(db, known):
@@ -107,15 +115,17 @@ def test_a_run_that_fails_leaves_the_former_model(db, known, learn, monkeypatch)
 def test_a_run_is_one_workers_and_is_given_up_when_it_died(db, known, clock):
     claimed = services.claim()
     assert claimed is not None
-    assert services.claim(now_too=True) is None
+    assert services.claim() is None
     clock.move(minutes=21)
-    again = services.claim(now_too=True)
+    # The knowledge is the same: what died is repeated, what was learned or failed is not.
+    again = services.claim()
     assert again is not None
     assert again.model_id != claimed.model_id
     services.record(claimed, training.fit(claimed.taught))
     assert queries.last_model().state is TrainingState.TRAINING
     services.record(again, training.fit(again.taught))
     assert queries.last_model(TrainingState.READY).id == again.model_id
+    assert services.claim() is None
 
 
 def test_a_member_is_answered_offered_or_handed_over(db, known, bot_first, make_member):
@@ -158,18 +168,47 @@ def test_three_are_offered_and_the_choice_is_kept(db, known, bot_first, make_mem
     assert [row.intent_id for row in asked(db)] == [known[9].id, known[9].id]
 
 
-def test_people_come_first_where_the_settings_say_so(db, known, make_member, make_staff):
+def test_people_come_first_where_the_settings_say_so(db, known, clock, make_member, make_staff):
     member = make_member()
     for chosen in (BotSettings(mode=Mode.ASSIST), BotSettings(mode=Mode.OFF)):
         services.save_settings(chosen)
-        message = talks.ask(member.id, "我要退款")
+        assert waits(talks.ask(member.id, "我要退款"))
         assert last_of_bot(db) is None
         assert asked(db) == []
     assert talks.suggestions("我要退款") == []
+    # Mixed and human first, while the desk is open and somebody has room.
+    desk.set_presence(make_staff(Role.SERVICE).id, True)
+    for routing in (Routing.MIXED, Routing.HUMAN_FIRST):
+        services.save_settings(BotSettings(routing=routing))
+        assert talks.ask(make_member().id, "我要退款").sender is Sender.MEMBER
+        assert (last_of_bot(db), asked(db)) == (None, [])
     services.save_settings(BotSettings(mode=Mode.ASSIST))
     assert [one.text for one in talks.suggestions("我要退款")][:1] == ["在订单里点退款。"]
     assert services.welcome("zh_Hans") is None
-    assert message is not None
+
+
+def test_the_bot_speaks_where_nobody_is_there_to(db, known, clock, make_member):
+    # Nobody is on: mixed lets the bot speak, human first waits for people until the desk is closed.
+    services.save_settings(BotSettings(routing=Routing.HUMAN_FIRST))
+    assert waits(talks.ask(make_member().id, "我要退款"))
+    services.save_settings(BotSettings(routing=Routing.MIXED))
+    assert not waits(talks.ask(make_member().id, "我要退款"))
+    clock.move(hours=11)
+    services.save_settings(BotSettings(routing=Routing.HUMAN_FIRST))
+    assert not waits(talks.ask(make_member().id, "我要退款"))
+    assert last_of_bot(db).body == "在订单里点退款。"
+
+
+def test_that_it_helped_brings_nobody_even_when_people_come_first_by_now(db, known, bot_first, clock, make_member):
+    member, other = make_member(), make_member()
+    for each in (member, other):
+        talks.ask(each.id, "我要退款")
+    rows = asked(db)
+    services.save_settings(BotSettings(mode=Mode.ASSIST))
+    assert not waits(talks.ask(member.id, picked=f"y:{rows[0].id}"))
+    assert (last_of_bot(db).band, last_of_bot(db).answer_key) == (Band.ANSWER, str(rows[0].id))
+    assert waits(talks.ask(other.id, picked=f"n:{rows[1].id}"))
+    assert [row.helpful for row in asked(db)] == [True, False]
 
 
 def test_welcome_cards_are_shown_in_their_order_and_language(db, known, bot_first):
