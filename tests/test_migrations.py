@@ -10,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
-from sqlalchemy import create_engine, text
+from sqlalchemy import CheckConstraint, create_engine, text
 
 from kernel import config
 from kernel.app import create_app
@@ -41,10 +41,30 @@ def differences() -> list[Any]:
         return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), database.metadata)
 
 
+def checks() -> tuple[set[str], set[str]]:
+    """The conditions that the models name, and those that the tables have; Alembic compares none of them."""
+    wanted = {
+        f"{table.name}: {constraint.name}"
+        for table in database.metadata.tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint, CheckConstraint)
+    }
+    with database.engine.connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT relname || ': ' || conname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid "
+                "WHERE contype = 'c'"
+            )
+        ).scalars()
+        return wanted, set(found)
+
+
 def test_the_migrated_tables_are_those_of_the_models(bare: Flask) -> None:
     upgrade(bare)
     with bare.app_context():
         assert differences() == []
+        wanted, found = checks()
+        assert wanted == found
 
 
 def test_a_missing_column_would_be_seen(bare: Flask) -> None:
