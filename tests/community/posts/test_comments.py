@@ -332,6 +332,27 @@ def test_erasing_somebody_takes_their_words_out(db, scene):
     assert (mine.body, mine.state, commented(db, scene)) == ("", PostState.REFUSED, 0)
 
 
+def test_what_an_erased_person_left_waiting_cannot_be_let_show(db, browse, scene):
+    waiting = services.contribute(scene.group.id, scene.ann.id, "看 https://x.example")
+    case = db.session.scalars(select(Case)).one()
+    erasure.erase(scene.ann.id, str(scene.ann.id))
+    assert moderation.open_cases() == 0
+    assert browse().post(f"/console/moderation/{case.id}/dismiss").status_code == 409
+    services.release_contribution(waiting.id)
+    db.session.refresh(waiting)
+    assert (waiting.state, told(db, "MemberPosted")) == (PostState.REFUSED, [])
+
+
+def test_what_was_taken_down_is_not_reported_again(scene, phone_of):
+    made = services.comment(scene.post.id, scene.group.id, scene.ann.id, "骗人的")
+    page = f"/report/{links.make(moderating.REPORT, 'comment', made.id, scene.group.id, scene.ann.id)}"
+    phone = phone_of(scene.bob)
+    phone.post(page, data={"ground": "false"})
+    moderating.decide(moderation.find_open_case("comment", made.id).id, True, 1)
+    assert (phone.get(page).status_code, phone.post(page, data={"ground": "false"}).status_code) == (404, 404)
+    assert moderation.open_cases() == 0
+
+
 def test_cases_close_with_their_state_checked(db, scene):
     made = services.comment(scene.post.id, scene.group.id, scene.ann.id, "一句话")
     moderating.complain("comment", made.id, scene.group.id, scene.ann.id, scene.bob.id, "abuse", "不好听")
