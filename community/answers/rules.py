@@ -146,14 +146,28 @@ def thresholds_for(tries: Sequence[Try], outside: Sequence[float]) -> Thresholds
     return Thresholds(round(answer, 4), round(offer, 4))
 
 
-def trial_of(tries: Sequence[Try], outside: Sequence[float], thresholds: Thresholds) -> Trial:
-    """The measure of a model. `tries` is not empty."""
+def crossed_bands(tries: Sequence[Try], outside: Sequence[float]) -> tuple[list[Band], list[Band]]:
+    """The band of each held-back phrasing and of each strange question, by thresholds that were chosen without it.
+
+    Each of two halves is judged by the thresholds of the other: on the questions that they were chosen by, thresholds promise
+    a little more than they keep.
+    """
+    bands = [Band.HAND_OVER] * len(tries)
+    strange = [Band.HAND_OVER] * len(outside)
+    for half in (0, 1):
+        found = thresholds_for(tries[1 - half :: 2], outside[1 - half :: 2])
+        bands[half::2] = [band_of(one.likely[0], found) for one in tries[half::2]]
+        strange[half::2] = [band_of(likely, found) for likely in outside[half::2]]
+    return bands, strange
+
+
+def trial_of(tries: Sequence[Try], outside: Sequence[float]) -> Trial:
+    """The measure of a model; what it answers and offers is counted by `crossed_bands`. `tries` is not empty."""
     n = len(tries)
     right = [one.best[0] == one.intent_id for one in tries]
     among = [one.intent_id in one.best for one in tries]
     surest = sorted(range(n), key=lambda i: -tries[i].likely[0])[: max(n // 2, 1)]
-    bands = [band_of(one.likely[0], thresholds) for one in tries]
-    strange = [band_of(likely, thresholds) for likely in outside]
+    bands, strange = crossed_bands(tries, outside)
     each: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for one, hit in zip(tries, right, strict=True):
         each[str(one.intent_id)][0] += 1

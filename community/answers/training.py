@@ -90,7 +90,7 @@ def fit(taught: Sequence[Taught], seed: int = SEED, measured: bool = True, test:
         for row, best, likely in zip(said["rows"], said["best"], said["likely"], strict=True)
     ]
     thresholds = rules.thresholds_for(tries, said["outside"])
-    return Learned(model, rules.trial_of(tries, said["outside"], thresholds), thresholds, said.get("test") or [])
+    return Learned(model, rules.trial_of(tries, said["outside"]), thresholds, said.get("test") or [])
 
 
 def _run(asked: dict[str, Any]) -> dict[str, Any]:

@@ -111,9 +111,22 @@ def test_bands_begin_where_held_back_phrasings_earned_it():
     assert [rules.band_of(p, found) for p in (0.95, 0.9, 0.4, 0.39)] == [
         Band.ANSWER, Band.ANSWER, Band.OFFER, Band.HAND_OVER,
     ]  # fmt: skip
-    trial = rules.trial_of(sure + unsure + lost, [0.95, 0.1], found)
-    assert (trial.answered_right, trial.offered_right, trial.outside_answered) == (1, 1, 0.5)
+    trial = rules.trial_of(sure + unsure + lost, [0.3, 0.1])
+    assert (trial.answered, trial.answered_right, trial.offered_right, trial.outside_handed_over) == (0.3333, 1, 1, 1)
     assert trial.confused == [[1, 2, 80]]
+
+
+def test_a_question_is_measured_by_thresholds_that_were_chosen_without_it():
+    # One half is right from .5 on, the other from .8 on: each half's own thresholds would be right every time.
+    early = tries(*[((1, 2, 3), (0.5, 0.3, 0.2))] * 40)
+    late = tries(*[((1, 2, 3), (0.8, 0.1, 0.1))] * 20, *[((2, 3, 4), (0.5, 0.3, 0.2))] * 20)
+    mixed = [one for pair in zip(early, late, strict=True) for one in pair]
+    trial = rules.trial_of(mixed, [])
+    # The early half is judged from .8 on and answers nothing; the late one from .5 on, and half of it is wrong.
+    assert (trial.answered, trial.answered_right) == (0.5, 0.5)
+    bands, strange = rules.crossed_bands(mixed, [0.9, 0.2])
+    assert (len(bands), len(strange)) == (80, 2)
+    assert rules.crossed_bands(mixed[:1], []) == ([Band.OFFER], [])
 
 
 @pytest.mark.parametrize(
