@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from campaigns.channels import registry
 from campaigns.channels import services as channels
 from campaigns.channels.adapters import Outcome, Status
+from kernel import clock
 from kernel.db import transaction
 from kernel.jobs import every, job
 
-from . import mailing
+from . import mailing, services
 
 log = logging.getLogger(__name__)
 AT_ONCE = 50
@@ -36,3 +38,10 @@ def send_reports() -> None:
             outcome = Outcome(Status.UNKNOWN, type(error).__name__)
         with transaction():
             mailing.note(due, outcome)
+
+
+@every(86_400)
+@job()
+def forget_networks() -> None:
+    """Drop what visits were counted for network addresses until yesterday."""
+    services.forget_networks(clock.now() - timedelta(days=1))

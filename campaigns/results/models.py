@@ -17,7 +17,11 @@ class Kind(enum.StrEnum):
 
 
 class Click(db.Model):
-    """A visit through a message's link; visits within ten minutes of one another count once."""
+    """A visit through a message's link; a member's visits within ten minutes of one another count once.
+
+    Those whom no browser knows (`NOBODY`) come through a place's link alone. They count one by one, at most thirty of a
+    message from one network address in each ten minutes of the clock.
+    """
 
     __tablename__ = "click"
     id: Mapped[pk]

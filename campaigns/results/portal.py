@@ -9,6 +9,7 @@ from apiflask import APIBlueprint
 from flask import redirect, request
 
 from kernel.auth import public
+from kernel.http import client_address
 
 from . import services
 
@@ -28,4 +29,4 @@ def looked_at_by_a_person() -> bool:
 @bp.get("/l/<token>")
 @public("the signed link in a message; opening it counts a click and changes nothing else")
 def follow(token: str) -> Any:
-    return redirect(services.visit(token, counted=looked_at_by_a_person()))
+    return redirect(services.visit(token, counted=looked_at_by_a_person(), network=client_address()))

@@ -29,6 +29,8 @@ PER_FEN = 100
 LIFT = 0.30
 FEWEST = 50
 SAME_VISIT = timedelta(minutes=10)
+# So many visits by people unknown count for one link's message from one network address within that time.
+MOST_UNKNOWN_VISITS = 30
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Text, and_, cast, delete, exists, func, literal, or_, select, update
@@ -26,6 +26,9 @@ from kernel.db import changed, db
 from kernel.events import publish
 from membership.coupons.models import Coupon, Redemption
 from membership.coupons.services.ways import personal_path
+from membership.limits import services as limits
+from membership.limits.models import LimitCounter
+from membership.members.services.rights import address_hash
 from membership.orders.models import Order
 
 from . import queries, rules
@@ -33,13 +36,15 @@ from .events import LinkFollowed
 from .models import Attribution, Click, Kind
 
 _NO_SYNC = {"synchronize_session": False}
+_VISITS = "visits:"
 # A push that invites into a group: its link is each member's own.
 _GROUP = re.compile(r"group:(\d{1,18})", re.ASCII)
 
 
-def visit(token: str, counted: bool) -> str:
+def visit(token: str, counted: bool, network: str = "") -> str:
     """Where a message's link leads: a path of this site or the push's own address; `counted` visits become clicks.
 
+    `network` is the visitor's address: of visits that no browser is known for only so many are counted from one.
     Refuses with `LinkInvalid` what is no link of ours.
     """
     parts = links.read(message.CLICK, token)
@@ -65,7 +70,9 @@ def visit(token: str, counted: bool) -> str:
     if found.member_id == NOBODY:
         # Said to a whole group: whoever comes is known by their browser, or not at all.
         if counted:
-            _count(found, parts[1], visitors.member_id() or NOBODY)
+            member_id = visitors.member_id() or NOBODY
+            if member_id != NOBODY or _within_limit(found.id, network):
+                _count(found, parts[1], member_id)
         return message.destination(found.Push, parts[1], found.variant) or "/me/"
     if counted:
         _count(found, parts[1], found.member_id)
@@ -77,12 +84,36 @@ def visit(token: str, counted: bool) -> str:
     return message.destination(found.Push, parts[1], found.variant) or "/me/"
 
 
+def _within_limit(delivery_id: int, network: str) -> bool:
+    """Whether one more visit by somebody unknown is counted, and not only led on."""
+    span = int(rules.SAME_VISIT.total_seconds())
+    window = str(int(clock.now().timestamp()) // span * span)
+    try:
+        limits.take([(f"{_VISITS}{delivery_id}", address_hash(network)[:32], window, 1, rules.MOST_UNKNOWN_VISITS)])
+    except limits.LimitReached:
+        return False
+    return True
+
+
+def forget_networks(before: datetime) -> None:
+    """Drop what was counted for network addresses before an instant."""
+    old = LimitCounter.limit.startswith(_VISITS), LimitCounter.window < str(int(before.timestamp()))
+    db.session.execute(delete(LimitCounter).where(*old).execution_options(**_NO_SYNC))
+
+
 def _count(found: Any, target: str, member_id: int) -> None:
     now = clock.now()
+    first = Delivery.id == found.id
+    if found.member_id == NOBODY:
+        # A whole group taps at once: the one row is written once, and each member waits for their own taps alone.
+        first = and_(first, Delivery.clicked_at.is_(None))
+        if member_id != NOBODY:
+            key = func.hashtextextended(f"click:{found.id}:{member_id}", 0)
+            db.session.execute(select(func.pg_advisory_xact_lock(key)))
     # The delivery's row is locked first, so that of two taps at once the second one sees the first.
     db.session.execute(
         update(Delivery)
-        .where(Delivery.id == found.id)
+        .where(first)
         .values(clicked_at=func.coalesce(Delivery.clicked_at, now))
         .execution_options(**_NO_SYNC)
     )

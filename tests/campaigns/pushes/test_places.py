@@ -18,6 +18,8 @@ from campaigns.channels.services.texts import TooLongForChat, WholeTooLongForCha
 from campaigns.pushes import jobs, ledger, places, queries, rules, services
 from campaigns.pushes.models import NOBODY, Delivery, DeliveryState, RunState, Slice
 from campaigns.results import queries as results
+from campaigns.results import rules as result_rules
+from campaigns.results.jobs import forget_networks
 from campaigns.results.models import Attribution, Click, Kind
 from campaigns.results.services import credit
 from community.groups.models import Group, GroupKind, GroupState
@@ -25,6 +27,7 @@ from community.posts.models import Post, PostState
 from kernel import clock as kernel_clock
 from kernel.auth import Role
 from kernel.db import db as database
+from membership.limits.models import LimitCounter
 from membership.orders.models import Order
 from membership.products.models import Product
 from tests.conftest import bind
@@ -267,6 +270,45 @@ def test_visits_count_and_known_members_are_credited(
         (order.id, run.id, lime.id, Kind.INFLUENCED)
     ]
     assert results.report(run, push).influenced.orders == 1
+
+
+def test_visits_of_the_unknown_are_bounded_for_each_network(
+    db: Any,
+    run_jobs: Any,
+    robot: Account,
+    chat: Chat,
+    make_member: Any,
+    make_push: Any,
+    client: Any,
+    clock: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(result_rules, "MOST_UNKNOWN_VISITS", 2)
+    _push, run = make_push(account_id=robot.id, subject="新茶", body=BODY)
+    (row,) = go(run, run_jobs)
+    path = "/l/" + chat.said[0].text.split("/l/")[1].split()[0]
+
+    def visits(network: str, times: int) -> int:
+        for _visit in range(times):
+            answer = client.get(path, environ_base={"REMOTE_ADDR": network})
+            assert answer.location == "https://shop.example/tea"
+        return int(database.session.scalar(select(func.count()).select_from(Click)) or 0)
+
+    assert visits("198.51.100.1", 4) == 2
+    assert visits("198.51.100.2", 1) == 3
+    db.session.refresh(row)
+    first = row.clicked_at
+    clock.move(minutes=10)
+    assert visits("198.51.100.1", 4) == 5
+    # A member whose browser is known is one of many behind the same address and still counts, once.
+    bind(client, make_member("Lime").id)
+    assert visits("198.51.100.1", 2) == 6
+    db.session.refresh(row)
+    assert row.clicked_at == first
+    clock.move(days=2)
+    forget_networks.direct()
+    counters = select(func.count()).select_from(LimitCounter).where(LimitCounter.limit.startswith("visits:"))
+    assert db.session.scalar(counters) == 0
 
 
 def test_the_pages_speak_of_the_place(
