@@ -89,7 +89,8 @@ def export_list() -> Any:
 def remove_many() -> Any:
     """What is to be removed and what stays because something speaks of it; removed once somebody has said so."""
     chosen = queries.some_of(ticked(MOST_AT_ONCE))
-    used = {audience.id: [use for use in queries.uses_of(audience) if use.holds] for audience in chosen}
+    found = queries.uses_of_each(chosen)
+    used = {audience_id: [use for use in uses if use.holds] for audience_id, uses in found.items()}
     unused = [audience for audience in chosen if not used[audience.id]]
     if not chosen:
         flash(_("Tick the audiences first."), "caution")
@@ -99,7 +100,7 @@ def remove_many() -> Any:
             "audiences/remove.html", unused=unused, kept=[(one, used[one.id]) for one in chosen if used[one.id]]
         )
     for audience in unused:
-        services.remove(audience)
+        services.remove(audience, found[audience.id])
     gone, kept = len(unused), len(chosen) - len(unused)
     flash(
         ngettext("One audience is removed.", "%(num)d audiences are removed.", gone), "positive" if gone else "caution"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +43,8 @@ class Use:
     holds: bool = True
 
 
-# Who uses a saved audience beside other audiences; filled by the rooms above.
-uses: Port[[int], list[Use]] = Port("audiences.uses")
+# Who uses each of these saved audiences beside other audiences; filled by the rooms above.
+uses: Port[[Collection[int]], Mapping[int, Sequence[Use]]] = Port("audiences.uses")
 
 
 class OutOfTime(Exception):
@@ -293,12 +293,19 @@ def shown_rules(audience: Audience) -> rules.Definition:
 
 def uses_of(audience: Audience) -> list[Use]:
     """Everything that speaks of a saved audience by name: other audiences, and what the rooms above say."""
-    named = [
-        Use(other.name, url_for("audiences_console.edit", audience_id=other.id))
-        for other in saved()
-        if other.id != audience.id and audience.id in shown_rules(other).named()
-    ]
-    return [*named, *(use for answer in uses.call(audience.id) for use in answer)]
+    return uses_of_each([audience])[audience.id]
+
+
+def uses_of_each(audiences: Sequence[Audience]) -> dict[int, list[Use]]:
+    """The same for several at once: whatever may speak of them is read once for them all."""
+    found: dict[int, list[Use]] = {audience.id: [] for audience in audiences}
+    for other in saved():
+        for audience_id in found.keys() & shown_rules(other).named() - {other.id}:
+            found[audience_id].append(Use(other.name, url_for("audiences_console.edit", audience_id=other.id)))
+    for answer in uses.call(found.keys()):
+        for audience_id, said in answer.items():
+            found[audience_id] += said
+    return found
 
 
 def in_a_circle(definition: rules.Definition, audience_id: int | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -122,10 +122,10 @@ def copy(audience: Audience, name: str) -> Audience:
     return fresh
 
 
-def remove(audience: Audience) -> None:
+def remove(audience: Audience, uses: Sequence[queries.Use] | None = None) -> None:
     """Forget a saved audience. Pushes that copied its rules stay as they are; refuses with `AudienceInUse` while something
-    speaks of it by name."""
-    for use in queries.uses_of(audience):
+    speaks of it by name: `uses`, where they were asked for already."""
+    for use in queries.uses_of(audience) if uses is None else uses:
         if use.holds:
             raise AudienceInUse(name=use.label)
     audit.record("audience.removed", "audience", audience.id, _state(audience))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from flask import render_template, url_for
@@ -54,12 +55,14 @@ def find(wanted: str) -> list[today.Hit]:
     ]
 
 
-def uses_of_audience(audience_id: int) -> list[audiences.Use]:
-    """The journeys that follow a saved audience by name: it cannot be removed while they do."""
-    return [
-        audiences.Use(journey.name, url_for("journeys_console.show", journey_id=journey.id))
-        for journey in queries.following(audience_id)
-    ]
+def uses_of_audiences(audience_ids: Collection[int]) -> dict[int, list[audiences.Use]]:
+    """The journeys that follow saved audiences by name: these cannot be removed while they do."""
+    return {
+        audience_id: [
+            audiences.Use(journey.name, url_for("journeys_console.show", journey_id=journey.id)) for journey in journeys
+        ]
+        for audience_id, journeys in queries.following(audience_ids).items()
+    }
 
 
 def side_card(member: Member) -> Markup:
@@ -76,5 +79,5 @@ def init() -> None:
     """Fill the ports and slots of the floors below."""
     today.tasks.fill(tasks)
     today.search.fill(find)
-    audiences.uses.fill(uses_of_audience)
+    audiences.uses.fill(uses_of_audiences)
     fill_slot("member.side", order=75)(side_card)

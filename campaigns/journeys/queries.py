@@ -518,8 +518,8 @@ def _readable(definition: dict[str, Any]) -> bool:
     return all(audiences.find_audience(one) is not None for one in named)
 
 
-def following(audience_id: int) -> Sequence[Journey]:
-    """The journeys that follow a saved audience by name: in the draft, or in a version that people enter or still walk through."""
+def following(audience_ids: Collection[int]) -> dict[int, list[Journey]]:
+    """The journeys that follow each of these saved audiences by name, in the draft or in a version that people enter or walk through."""
     walked = select(JourneyMember.version_id).where(LIVE)
     versions = db.session.scalars(
         select(JourneyVersion).where(
@@ -527,12 +527,15 @@ def following(audience_id: int) -> Sequence[Journey]:
             cast(JourneyVersion.plan, Text).contains("audience_id"),
         )
     )
-    there = {version.journey_id for version in versions if audience_id in rules.followed(plan_of(version))}
-    return [
-        journey
-        for journey in db.session.scalars(select(Journey).order_by(Journey.id))
-        if journey.id in there or audience_id in rules.followed(rules.parse(journey.draft))
-    ]
+    live: dict[int, set[int]] = {}
+    for version in versions:
+        live.setdefault(version.journey_id, set()).update(rules.followed(plan_of(version)))
+    found: dict[int, list[Journey]] = {}
+    for journey in db.session.scalars(select(Journey).order_by(Journey.id)):
+        named = live.get(journey.id, set()).union(rules.followed(rules.parse(journey.draft)))
+        for audience_id in named.intersection(audience_ids):
+            found.setdefault(audience_id, []).append(journey)
+    return found
 
 
 def found(wanted: str) -> Sequence[Journey]:

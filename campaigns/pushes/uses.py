@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from flask import url_for
 from sqlalchemy import String, and_, cast, exists, or_, select
 
@@ -15,8 +17,8 @@ _OVER = (RunState.COMPLETED, RunState.CANCELLED, RunState.EXPIRED, RunState.FAIL
 
 
 @uses.fill
-def pushes_of(audience_id: int) -> list[Use]:
-    """The pushes that are still to ask who is in an audience, oldest first."""
+def pushes_of(audience_ids: Collection[int]) -> dict[int, list[Use]]:
+    """The pushes that are still to ask who is in each of these audiences, oldest first."""
     ahead = exists().where(Run.push_id == Push.id, Run.state.not_in(_OVER))
     again = and_(Push.rrule.is_not(None), Push.stopped_at.is_(None))
     rows = db.session.execute(
@@ -24,11 +26,11 @@ def pushes_of(audience_id: int) -> list[Use]:
         .where(or_(ahead, again), cast(Push.audience, String).contains('"saved"'))
         .order_by(Push.id)
     )
-    return [
-        Use(row.name, url_for("pushes_console.show", push_id=row.id))
-        for row in rows
-        if audience_id in _named(row.audience)
-    ]
+    found: dict[int, list[Use]] = {}
+    for row in rows:
+        for audience_id in _named(row.audience).intersection(audience_ids):
+            found.setdefault(audience_id, []).append(Use(row.name, url_for("pushes_console.show", push_id=row.id)))
+    return found
 
 
 def _named(stored: object) -> set[int]:

@@ -289,7 +289,9 @@ def test_the_list_is_exported_by_those_who_may(db: Any, owner_client: Any, staff
     assert staff_client(Role.VIEWER).post(f"/console/audiences/{audience.id}/export").status_code == 403
 
 
-def test_many_are_removed_where_nothing_speaks_of_them(db: Any, owner_client: Any) -> None:
+def test_many_are_removed_where_nothing_speaks_of_them(
+    db: Any, owner_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leaned_on, first, second = saved("Leaned on"), saved("First"), saved("Second")
     saved("Leans", rules.SavedRule(audience_id=leaned_on.id))
     ids = [str(one.id) for one in (leaned_on, first, second)]
@@ -298,7 +300,11 @@ def test_many_are_removed_where_nothing_speaks_of_them(db: Any, owner_client: An
     for said in ("Nothing has been removed yet.", "Remove 2 audiences", "These stay", "Leans"):
         assert said in page.text
     assert how_many(db) == 4
+    # However many are ticked, what may speak of them is read once.
+    read, saved_now = [], queries.saved
+    monkeypatch.setattr(queries, "saved", lambda: read.append(1) or saved_now())
     owner_client.post("/console/audiences/remove", data={"ids": ids, "sure": "yes"})
+    assert len(read) == 1
     assert sorted(db.session.scalars(select(Audience.name))) == ["Leaned on", "Leans"]
     acts = db.session.scalars(select(AuditEntry.object_id).where(AuditEntry.action == "audience.removed"))
     assert {str(one) for one in acts} == set(ids[1:])
