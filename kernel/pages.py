@@ -12,7 +12,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import wraps
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar
@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import desc_op
 
+from . import clock
 from .db import db
 from .errors import Refusal
 from .i18n import lazy_gettext as _l
@@ -171,6 +172,37 @@ def row_number(text: str) -> int:
 
 def _numbers_a_row(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def row_or_none(text: str | None) -> int | None:
+    """The number of a row as it was sent, or None for none and for whatever is none."""
+    return int(text) if text is not None and _numbers_a_row(text) else None
+
+
+def chosen(kind: type[Any], name: str) -> Any:
+    """A value of an enum from the query string, or None for none and for nonsense."""
+    text = request.args.get(name, "")
+    return kind(text) if text in {member.value for member in kind} else None
+
+
+def period(days: int = 30) -> tuple[date, date]:
+    """The days from and to (both included) that were asked for; the latest so many when nothing sensible was."""
+    last = _day("to", clock.today())
+    first = _day("from", last - timedelta(days=days - 1))
+    return (first, last) if first <= last else (last, first)
+
+
+def instants(first: date, last: date) -> tuple[datetime, datetime]:
+    """When the first of these days of the shop begins, and when the last one is over."""
+    return clock.at(first), clock.at(last + timedelta(days=1))
+
+
+def _day(name: str, otherwise: date) -> date:
+    try:
+        found = date.fromisoformat(request.args.get(name, ""))
+    except ValueError:
+        return otherwise
+    return found if 2000 <= found.year < 2100 else otherwise
 
 
 def ticked(most: int = 1_000) -> list[int]:

@@ -21,7 +21,7 @@ from kernel import clock
 from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
-from kernel.pages import capped_count, csv_response, keyset, time_limit
+from kernel.pages import capped_count, csv_response, instants, keyset, period, time_limit
 from kernel.staff import services as colleagues
 
 from . import cohorts as cohort_tables
@@ -54,25 +54,6 @@ def _tabs(here: str) -> list[tuple[Any, str, bool]]:
         ("measure", _("How it is measured")),
     ]
     return [(label, url_for(f".{endpoint}"), endpoint == here) for endpoint, label in places]
-
-
-def _date(name: str, otherwise: date) -> date:
-    try:
-        found = date.fromisoformat(request.args.get(name, ""))
-    except ValueError:
-        return otherwise
-    return found if 2000 <= found.year < 2100 else otherwise
-
-
-def _period(days: int = 30) -> tuple[date, date]:
-    """The days from and to (both included) that were asked for; the latest ones when nothing sensible was."""
-    last = _date("to", clock.today())
-    first = _date("from", last - timedelta(days=days - 1))
-    return (first, last) if first <= last else (last, first)
-
-
-def _instants(first: date, last: date) -> tuple[datetime, datetime]:
-    return clock.at(first), clock.at(last + timedelta(days=1))
 
 
 def _quick() -> list[tuple[int, date]]:
@@ -364,9 +345,9 @@ def _points(found: rules.Interval | None) -> list[str]:
 @bp.get("/journeys")
 @staff("results.view")
 def journeys() -> Any:
-    first, last = _period()
+    first, last = period()
     with time_limit(PATIENCE):
-        rows = queries.by_journey(*_instants(first, last))
+        rows = queries.by_journey(*instants(first, last))
     return render_template(
         "results/journeys.html",
         tabs_on=_tabs("journeys"),
@@ -381,7 +362,7 @@ def journeys() -> Any:
 @bp.get("/journeys.csv")
 @staff("results.view")
 def journeys_csv() -> Any:
-    first, last = _period()
+    first, last = period()
     head = [
         _("Journey"), _("Messages sent"), _("Clicked"), _("Direct: orders"), _("Direct: money, yuan"),
         _("Influenced: orders"), _("Influenced: money, yuan"), _("Incremental: money, yuan"), _("from"), _("to"),
@@ -398,7 +379,7 @@ def journeys_csv() -> Any:
             *([_yuan(x) for x in (one.extra_money.value, one.extra_money.low, one.extra_money.high)]
               if one.enough and one.extra_money else [_("not enough data"), "", ""]),
         ]
-        for one in queries.by_journey(*_instants(first, last))
+        for one in queries.by_journey(*instants(first, last))
     ]  # fmt: skip
     return csv_response(f"journeys-{first}-{last}.csv", head, rows)
 
@@ -424,7 +405,7 @@ def _among() -> tuple[funnels.Among, str, str]:
 
 def _steps(among: funnels.Among, first: date, last: date) -> list[dict[str, Any]]:
     with time_limit(PATIENCE):
-        found = funnels.funnel(among, *_instants(first, last))
+        found = funnels.funnel(among, *instants(first, last))
     rows = []
     for before, step in zip([None, *found], found, strict=False):
         share = f"{100 * step.after_former / before.people:.1f}%" if before and before.people else ""
@@ -445,7 +426,7 @@ def _steps(among: funnels.Among, first: date, last: date) -> list[dict[str, Any]
 @staff("results.view")
 def funnel() -> Any:
     among, kind, name = _among()
-    first, last = _period()
+    first, last = period()
     return render_template(
         "results/funnel.html",
         tabs_on=_tabs("funnel"),
@@ -466,7 +447,7 @@ def funnel() -> Any:
 @staff("results.view")
 def funnel_csv() -> Any:
     among, _kind, name = _among()
-    first, last = _period()
+    first, last = period()
     return csv_response(
         f"seven-actions-{first}-{last}.csv",
         [_("Step"), _("Members"), _("Did the step before as well"), _("Of the step before"), _("Whom")],

@@ -18,7 +18,7 @@ from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
-from kernel.pages import Page, keyset, row_number
+from kernel.pages import Page, keyset, row_or_none
 from membership.members import labels as member_labels
 from membership.members import queries as members
 from membership.members.models import CustomerType, Member
@@ -32,13 +32,6 @@ from .models import Conversation, Ending, Sender, TalkState
 bp = APIBlueprint(
     "conversations_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False
 )
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return row_number(text or "")
-    except ValueError:
-        return None
 
 
 def _view(conversation: Conversation | None = None) -> str:
@@ -108,7 +101,7 @@ def _phrases(conversation: Conversation, member: Member) -> dict[str, Any]:
 def _chosen_phrase(member: Member) -> tuple[str, str]:
     """The words and the number of the saved answer or script that an address names (`say=macro-12`)."""
     name, _dash, text = request.args.get("say", "").partition("-")
-    number, who = _number(text), acting_staff()
+    number, who = row_or_none(text), acting_staff()
     if number is None or name not in ("macro", "script"):
         return "", ""
     body = desk.get_macro(number, who.id).body if name == "macro" else calls.get_script(number).body
@@ -173,7 +166,7 @@ def index() -> Any:
 def queue() -> Any:
     """The queue alone; 304 while nothing has changed in it."""
     view, me = _view(), acting_staff()
-    shown = _number(request.args.get("shown"))
+    shown = row_or_none(request.args.get("shown"))
     return fresh(
         mark_of(queries.mark(view, me.id)),
         lambda: render_template("conversations/_queue.html", **_queue_values(view, shown)),
@@ -222,7 +215,7 @@ def say(conversation_id: int) -> Any:
     if not form.validate():
         return _inbox(conversation, form, 422)
     try:
-        services.say(conversation_id, me.id, form.words.data or "", form.keep(), _number(form.seen.data))
+        services.say(conversation_id, me.id, form.words.data or "", form.keep(), row_or_none(form.seen.data))
     except FileRefused as refusal:
         form.refuse("picture", refusal)
         return _inbox(conversation, form, 422)
@@ -233,7 +226,7 @@ def say(conversation_id: int) -> Any:
         form.refuse("words", refusal)
         form.seen.data = str(queries.last_word(conversation_id, but=me.id))
         return _inbox(queries.get_conversation(conversation_id), form, 409)
-    if (macro := _number(form.macro.data)) is not None:
+    if (macro := row_or_none(form.macro.data)) is not None:
         tickets.note_used(macro)
     return _back(conversation_id, _anchor="answer")
 
@@ -241,7 +234,7 @@ def say(conversation_id: int) -> Any:
 @bp.post("/inbox/<int:conversation_id>/take")
 @staff("talks.handle")
 def take(conversation_id: int) -> Any:
-    services.take(conversation_id, acting_staff().id, _number(request.form.get("from")))
+    services.take(conversation_id, acting_staff().id, row_or_none(request.form.get("from")))
     flash(_("The conversation is yours."), "positive")
     return _back(conversation_id)
 
@@ -257,7 +250,7 @@ def release(conversation_id: int) -> Any:
 @bp.post("/inbox/<int:conversation_id>/hand-over")
 @staff("talks.handle")
 def hand_over(conversation_id: int) -> Any:
-    to = _number(request.form.get("to"))
+    to = row_or_none(request.form.get("to"))
     if to is None:
         raise NotFound
     services.hand_over(conversation_id, acting_staff().id, to)
@@ -281,7 +274,7 @@ def ticket(conversation_id: int) -> Any:
 def close(conversation_id: int) -> Any:
     me = acting_staff()
     try:
-        services.close(conversation_id, Ending.STAFF, _number(request.form.get("seen")), me.id)
+        services.close(conversation_id, Ending.STAFF, row_or_none(request.form.get("seen")), me.id)
     except services.SomethingNew:
         flash(_("The customer has written since. Read that first, and end it then."), "caution")
         return _back(conversation_id)

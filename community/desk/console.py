@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -13,7 +13,7 @@ from kernel import audit, clock
 from kernel.auth import acting_staff, may, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, ticked, url_with
+from kernel.pages import capped_count, chosen, csv_response, instants, keyset, period, ticked, url_with
 from membership.members import labels as member_labels
 from membership.members import queries as members
 from membership.members.models import CustomerType, Member
@@ -24,12 +24,6 @@ from .forms import CallForm, InviteForm, OutcomeForm, ScriptForm
 from .models import CallReason, CallState, CallTask
 
 bp = APIBlueprint("desk_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
-
-
-def _chosen(kind: type[Any], name: str) -> Any:
-    """An enum value from the query string, or None for none and for nonsense."""
-    text = request.args.get(name, "")
-    return kind(text) if text in {member.value for member in kind} else None
 
 
 # ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -55,14 +49,14 @@ def _assignee() -> int | None:
 
 
 def _listing(view: str) -> Any:
-    return queries.listing(_words(), view, _chosen(CallState, "state"), _chosen(CallReason, "reason"), _assignee())
+    return queries.listing(_words(), view, chosen(CallState, "state"), chosen(CallReason, "reason"), _assignee())
 
 
 def _chips() -> list[tuple[str, str, str]]:
     chips = []
-    if state := _chosen(CallState, "state"):
+    if state := chosen(CallState, "state"):
         chips.append(("state", state.value, _("State: %(state)s", state=labels.STATES[state])))
-    if reason := _chosen(CallReason, "reason"):
+    if reason := chosen(CallReason, "reason"):
         chips.append(("reason", reason.value, _("Reason: %(reason)s", reason=labels.REASONS[reason])))
     if (who := request.args.get("who")) in ("me", "nobody"):
         chips.append(("who", who, _("Mine") if who == "me" else _("Nobody's yet")))
@@ -179,7 +173,7 @@ def _call_page(
         invite = InviteForm(formdata=None, group=task.invited_group_id)
     invite.group.choices = [(group.id, group.name) for group in open_groups]
     words = services.words_for(task, member, who)
-    chosen_type = _chosen(CustomerType, "type") or member.customer_type
+    chosen_type = chosen(CustomerType, "type") or member.customer_type
     this, earlier, others = queries.purchases_of(task)
     return render_template(
         "desk/show.html",
@@ -335,9 +329,9 @@ def member_calls(member: Member, **_values: Any) -> str:
 
 def _script_chips() -> list[tuple[str, str, str]]:
     chips = []
-    if reason := _chosen(CallReason, "reason"):
+    if reason := chosen(CallReason, "reason"):
         chips.append(("reason", reason.value, _("Reason: %(reason)s", reason=labels.REASONS[reason])))
-    if kind := _chosen(CustomerType, "type"):
+    if kind := chosen(CustomerType, "type"):
         chips.append(("type", kind.value, _("Type: %(type)s", type=member_labels.CUSTOMER_TYPES[kind])))
     if words := _words():
         chips.append(("q", words, _("Search: %(words)s", words=words)))
@@ -347,7 +341,7 @@ def _script_chips() -> list[tuple[str, str, str]]:
 @bp.get("/scripts")
 @staff("calls.view")
 def scripts() -> Any:
-    found = queries.scripts(_words(), _chosen(CallReason, "reason"), _chosen(CustomerType, "type"))
+    found = queries.scripts(_words(), chosen(CallReason, "reason"), chosen(CustomerType, "type"))
     page = keyset(found, queries.script_order(), request.args.get("cursor"))
     fragment = request.headers.get("HX-Request") == "true"
     return render_template(
@@ -429,30 +423,11 @@ def delete_script(script_id: int) -> Any:
 # ── The funnel ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _date(name: str, otherwise: date) -> date:
-    try:
-        found = date.fromisoformat(request.args.get(name, ""))
-    except ValueError:
-        return otherwise
-    return found if 2000 <= found.year < 2100 else otherwise
-
-
-def _period() -> tuple[date, date]:
-    """The days from and to (both included) that were asked for; the last thirty when nothing sensible was."""
-    last = _date("to", clock.today())
-    first = _date("from", last - timedelta(days=29))
-    return (first, last) if first <= last else (last, first)
-
-
-def _instants(first: date, last: date) -> tuple[datetime, datetime]:
-    return clock.at(first), clock.at(last + timedelta(days=1))
-
-
 @bp.get("/funnel")
 @staff("calls.view")
 def funnel() -> Any:
-    first, last = _period()
-    since, until = _instants(first, last)
+    first, last = period()
+    since, until = instants(first, last)
     found = queries.funnel(since, until)
     today = clock.today()
     return render_template(
@@ -470,8 +445,8 @@ def funnel() -> Any:
 @bp.get("/funnel.csv")
 @staff("calls.view")
 def funnel_export() -> Any:
-    first, last = _period()
-    rows = labels.funnel_rows(queries.funnel(*_instants(first, last)))
+    first, last = period()
+    rows = labels.funnel_rows(queries.funnel(*instants(first, last)))
     return csv_response(
         f"funnel-{first}-{last}.csv",
         [_("Step"), _("Members"), _("Of the step before"), _("Of all delivered")],

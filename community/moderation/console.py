@@ -13,7 +13,7 @@ from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, ticked
+from kernel.pages import capped_count, chosen, csv_response, keyset, ticked
 from membership.members import queries as members
 from membership.members.models import Member
 
@@ -24,12 +24,6 @@ from .models import CaseReason, CaseState, SanctionKind, WordEffect
 bp = APIBlueprint(
     "moderation_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False
 )
-
-
-def _chosen(kind: type[Any], name: str) -> Any:
-    """An enum value from the query string, or None for none and for nonsense."""
-    text = request.args.get(name, "")
-    return kind(text) if text in {member.value for member in kind} else None
 
 
 def _group_id() -> int | None:
@@ -51,9 +45,9 @@ def _follows(consequence: rules.Consequence) -> None:
 @bp.get("/moderation")
 @staff("moderation.view")
 def index() -> Any:
-    state = _chosen(CaseState, "state") or CaseState.OPEN
+    state = chosen(CaseState, "state") or CaseState.OPEN
     kind = request.args.get("kind", "") if request.args.get("kind") in subjects.labels() else ""
-    reason, group_id = _chosen(CaseReason, "reason"), _group_id()
+    reason, group_id = chosen(CaseReason, "reason"), _group_id()
     found = queries.listing(state, kind, reason, group_id)
     page = keyset(found, queries.order_of(state), request.args.get("cursor"))
     chips = []

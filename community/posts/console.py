@@ -15,7 +15,7 @@ from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
-from kernel.pages import capped_count, csv_response, keyset
+from kernel.pages import capped_count, chosen, csv_response, keyset
 
 from . import labels, queries, rules, services
 from .forms import CommentForm, PostForm, VoiceForm
@@ -23,12 +23,6 @@ from .models import MemberPosts, Post, PostKind, PostState
 
 bp = APIBlueprint("posts_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
 COMMENTS = 30
-
-
-def _chosen(kind: type[Any], name: str) -> Any:
-    """An enum value from the query string, or None for none and for nonsense."""
-    text = request.args.get(name, "")
-    return kind(text) if text in {member.value for member in kind} else None
 
 
 def _number(text: str) -> int | None:
@@ -47,8 +41,8 @@ def _by_members() -> bool:
 def _listing() -> Any:
     return queries.listing(
         request.args.get("q", "").strip()[:100],
-        _chosen(PostKind, "kind"),
-        _chosen(PostState, "state"),
+        chosen(PostKind, "kind"),
+        chosen(PostState, "state"),
         _group_id(),
         _by_members(),
     )
@@ -56,9 +50,9 @@ def _listing() -> Any:
 
 def _chips(places: list[Any]) -> list[tuple[str, str, str]]:
     chips = []
-    if kind := _chosen(PostKind, "kind"):
+    if kind := chosen(PostKind, "kind"):
         chips.append(("kind", kind.value, _("Kind: %(kind)s", kind=labels.KINDS[kind])))
-    if state := _chosen(PostState, "state"):
+    if state := chosen(PostState, "state"):
         chips.append(("state", state.value, _("State: %(state)s", state=labels.STATES[state])))
     if name := next((g.name for g in places if g.id == _group_id()), None):
         chips.append(("group", str(_group_id()), _("Posted to %(group)s", group=name)))
@@ -211,7 +205,7 @@ def _submitted(post: Any = None) -> Any:
 @staff("posts.edit")
 def new() -> Any:
     form = PostForm().offer(queries.writable_groups())
-    form.kind.data = (_chosen(PostKind, "kind") or PostKind.TIP).value
+    form.kind.data = (chosen(PostKind, "kind") or PostKind.TIP).value
     if (group_id := _group_id()) is not None:
         form.groups.data = [group_id]
     if "on" in request.args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -16,7 +16,17 @@ from kernel.errors import NotFound
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, row_number, ticked, url_with
+from kernel.pages import (
+    capped_count,
+    chosen,
+    csv_response,
+    instants,
+    keyset,
+    period,
+    row_or_none,
+    ticked,
+    url_with,
+)
 from membership.members import labels as member_labels
 from membership.members import queries as members
 from membership.members.models import CustomerType, Member
@@ -40,19 +50,6 @@ bp = APIBlueprint("tickets_console", __name__, url_prefix="/console", template_f
 RATING_LASTS = timedelta(days=60)
 
 
-def _chosen(kind: type[Any], name: str) -> Any:
-    """An enum value from the query string, or None for none and for nonsense."""
-    text = request.args.get(name, "")
-    return kind(text) if text in {member.value for member in kind} else None
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return row_number(text or "")
-    except ValueError:
-        return None
-
-
 # ── The list and the board ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -62,10 +59,10 @@ def _wanted() -> Wanted:
     return Wanted(
         view=view if view in labels.VIEWS else "live",
         q=request.args.get("q", "").strip()[:100],
-        kind=_chosen(TicketKind, "kind"),
-        state=_chosen(TicketState, "state"),
-        source=_chosen(TicketSource, "source"),
-        assignee=me if who == "me" else 0 if who == "nobody" else _number(who),
+        kind=chosen(TicketKind, "kind"),
+        state=chosen(TicketState, "state"),
+        source=chosen(TicketSource, "source"),
+        assignee=me if who == "me" else 0 if who == "nobody" else row_or_none(who),
         me=me,
     )
 
@@ -218,7 +215,7 @@ def _say_what_stayed(left: int) -> None:
 @bp.post("/tickets/assign")
 @staff("tickets.assign")
 def assign_many() -> Any:
-    to = _number(request.form.get("to"))
+    to = row_or_none(request.form.get("to"))
     if to is None:
         flash(_("Choose who is to see to them."), "caution")
         return redirect(url_for(".index"))
@@ -258,7 +255,7 @@ def presence() -> Any:
 def _said(text: str, staff_id: int) -> Phrase | None:
     """The saved answer or script that an address names (`macro-12`)."""
     name, _dash, number = text.partition("-")
-    wanted = _number(number)
+    wanted = row_or_none(number)
     if wanted is None:
         return None
     if name == "macro":
@@ -273,7 +270,7 @@ def _said(text: str, staff_id: int) -> Phrase | None:
 def _phrases(ticket: Ticket, member: Member) -> dict[str, Any]:
     who = acting_staff()
     words = services.words_for(member, who, ticket)
-    kind = _chosen(CustomerType, "type") or member.customer_type
+    kind = chosen(CustomerType, "type") or member.customer_type
     q = request.args.get("phrases", "").strip()[:60]
     found = queries.phrases(who.id, who.role, q, ticket.kind, kind)
     return {
@@ -383,7 +380,7 @@ def answer(ticket_id: int) -> Any:
             form.body.data or "",
             pictures,
             TicketState(form.then.data),
-            _number(form.seen.data),
+            row_or_none(form.seen.data),
         )
     except FileRefused as refusal:
         form.refuse("pictures", refusal)
@@ -395,7 +392,7 @@ def answer(ticket_id: int) -> Any:
         form.refuse("body", refusal)
         form.seen.data = str(queries.last_spoken(ticket_id))
         return _ticket_page(ticket, form, 409)
-    if (macro := _number(form.macro.data)) is not None:
+    if (macro := row_or_none(form.macro.data)) is not None:
         services.note_used(macro)
     flash(_("The customer can read it now."), "positive")
     return _back(ticket_id)
@@ -453,7 +450,7 @@ def release(ticket_id: int) -> Any:
 @bp.post("/tickets/<int:ticket_id>/assign")
 @staff("tickets.assign")
 def assign(ticket_id: int) -> Any:
-    to = _number(request.form.get("to"))
+    to = row_or_none(request.form.get("to"))
     if to is None:
         raise NotFound
     services.assign(ticket_id, to, acting_staff().id)
@@ -491,11 +488,11 @@ def _new_page(form: OpenForm, member: Member | None, status: int = 200) -> Any:
 @bp.get("/tickets/new")
 @staff("tickets.handle")
 def new() -> Any:
-    number = _number(request.args.get("member"))
+    number = row_or_none(request.args.get("member"))
     member = members.get_member(number) if number is not None else None
     form = OpenForm(formdata=None, kind=request.args.get("kind") or TicketKind.RETURN.value)
     form.order.data = request.args.get("order", "")[:80]
-    call = _number(request.args.get("call"))
+    call = row_or_none(request.args.get("call"))
     if call is not None:
         task = desk.get_task(call)
         if member is None or task.member_id != member.id:
@@ -512,13 +509,13 @@ def new() -> Any:
 @staff("tickets.handle")
 def new_post() -> Any:
     form = OpenForm()
-    number = _number(form.member.data)
+    number = row_or_none(form.member.data)
     if number is None:
         return _new_page(form, None, 422)
     member = members.get_member(number)
     if not form.validate():
         return _new_page(form, member, 422)
-    call = _number(form.call.data)
+    call = row_or_none(form.call.data)
     if call is not None and desk.get_task(call).member_id != member.id:
         raise NotFound
     known = call is not None and queries.is_opened_for(f"call:{call}")
@@ -599,7 +596,7 @@ def call_button(task: Any, **_values: Any) -> str:
 @bp.get("/macros")
 @staff("tickets.view")
 def macros() -> Any:
-    q, wanted = request.args.get("q", "").strip()[:60], _chosen(TicketKind, "kind")
+    q, wanted = request.args.get("q", "").strip()[:60], chosen(TicketKind, "kind")
     found = queries.macros(acting_staff().id, q, wanted)
     chips = [("kind", wanted.value, _("Kind: %(kind)s", kind=labels.KINDS[wanted]))] if wanted else []
     if q:
@@ -727,30 +724,11 @@ def agent_caps(staff_id: int) -> Any:
 # ── Results ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _date(name: str, otherwise: date) -> date:
-    try:
-        found = date.fromisoformat(request.args.get(name, ""))
-    except ValueError:
-        return otherwise
-    return found if 2000 <= found.year < 2100 else otherwise
-
-
-def _period() -> tuple[date, date]:
-    """The days from and to (both included) that were asked for; the last thirty when nothing sensible was."""
-    last = _date("to", clock.today())
-    first = _date("from", last - timedelta(days=29))
-    return (first, last) if first <= last else (last, first)
-
-
-def _instants(first: date, last: date) -> tuple[datetime, datetime]:
-    return clock.at(first), clock.at(last + timedelta(days=1))
-
-
 @bp.get("/ticket-results")
 @staff("tickets.view")
 def results() -> Any:
-    first, last = _period()
-    every, kinds, people = queries.results(*_instants(first, last))
+    first, last = period()
+    every, kinds, people = queries.results(*instants(first, last))
     today = clock.today()
     return render_template(
         "tickets/results.html",
@@ -775,8 +753,8 @@ def _named(rows: list[queries.Row]) -> list[tuple[str, queries.Row]]:
 @bp.get("/ticket-results.csv")
 @staff("tickets.view")
 def results_export() -> Any:
-    first, last = _period()
-    every, kinds, people = queries.results(*_instants(first, last))
+    first, last = period()
+    every, kinds, people = queries.results(*instants(first, last))
     rows = [
         (_("All"), "", every),
         *((_("Kind"), labels.KINDS[TicketKind(row.key)], row) for row in kinds),
