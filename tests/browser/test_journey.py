@@ -261,6 +261,9 @@ class Console:
         for place, (kind, field, value) in enumerate((("bought", "words", bought), ("last_order", "to_days", "90"))):
             self.page.select_option("main select[name=rules-add]", kind)
             self.page.click("main .btn[name=build][value='add:']")
+            # A new rule takes the cursor once it has settled; whoever types sooner finds the words in another field.
+            self.page.locator(f"main [name=rules-{place}-{field}]").wait_for()
+            self.page.wait_for_function("() => !document.querySelector('.htmx-added, .htmx-settling')")
             self.page.fill(f"main input[name=rules-{place}-{field}]", value)
         self.page.select_option("main select[name=offer_id]", label=offer)
         self.page.check("main input[name=moment][value=at]")
