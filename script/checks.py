@@ -32,10 +32,10 @@ def run(*command: str) -> bool:
 
 def examine(*arguments: str, lane: str = "") -> tuple[int, Counter[str], list[str]]:
     """Run pytest and show its output as it comes, each line after the name of its lane if there are several; returns its
-    exit code, the numbers of its last line, and the lines that name a test that failed."""
+    exit code, the numbers of its last line, and the lines that name a test that failed, where it did and with what words."""
     command = [sys.executable, "-m", "pytest", "-q", *arguments]
     say(f"{lane}── pytest {' '.join(arguments)}")
-    summary, failures = "", list[str]()
+    summary, failures, reasons = "", list[str](), list[str]()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace") as child:
         assert child.stdout is not None  # noqa: S101  Asked for above.
         for line in child.stdout:
@@ -45,10 +45,12 @@ def examine(*arguments: str, lane: str = "") -> tuple[int, Counter[str], list[st
                 summary = line
             if line.startswith(("FAILED ", "ERROR ")):
                 failures.append(line.rstrip())
+            elif re.match(r"E   |tests/\S+\.py:\d+: ", line):
+                reasons.append(f"    {line.rstrip()[:300]}")
     counts: Counter[str] = Counter()
     for number, word in re.findall(r"(\d+) (failed|errors?|passed|skipped|xfailed|xpassed)", summary):
         counts["errors" if word == "error" else word] += int(number)
-    return child.returncode, counts, failures
+    return child.returncode, counts, reasons[-12:] + failures
 
 
 def alone() -> list[list[str]]:
