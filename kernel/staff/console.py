@@ -13,7 +13,7 @@ from ..db import keep_refused
 from ..http import client_address
 from ..i18n import COOKIE, LOCALES
 from ..i18n import gettext as _
-from . import services
+from . import guessing, services
 from .forms import NewStaffForm, PasswordForm, SignInForm, StaffForm
 
 bp = APIBlueprint("staff_console", __name__, url_prefix="/console", enable_openapi=False)
@@ -35,13 +35,15 @@ def sign_in_post() -> Any:
     if form.validate():
         try:
             found = services.check_password(form.email.data or "", form.password.data or "")
-        except services.TooManyTries as refusal:
+        except (guessing.TooManyTries, guessing.AlreadyTrying) as refusal:
             form.refuse("email", refusal)
             return render_template("staff/sign_in.html", form=form), 429
         if found is not None:
             session.clear()
             flask_login.login_user(_SignedIn(services.open_session(found, client_address()), found))
-            return redirect(safe_next(form.next.data, url_for("today.index")))
+            response = redirect(safe_next(form.next.data, url_for("today.index")))
+            guessing.remember_browser(response, found)
+            return response
         form.refuse("password", services.SignInRefused())
         keep_refused()
     return render_template("staff/sign_in.html", form=form), 422
@@ -79,9 +81,15 @@ def password_post() -> Any:
     form = PasswordForm()
     who = acting_staff()
     if form.validate():
-        if services.check_password(who.email, form.current.data or "") is None:
+        try:
+            right = services.check_password(who.email, form.current.data or "") is not None
+        except (guessing.TooManyTries, guessing.AlreadyTrying) as refusal:
+            form.refuse("current", refusal)
+            return render_template("staff/password.html", form=form), 429
+        if not right:
             form.refuse("current", _("This is not your present password."))
-            return render_template("staff/password.html", form=form)
+            keep_refused()
+            return render_template("staff/password.html", form=form), 422
         services.set_password(who, form.fresh.data or "", keep_session=flask_login.current_user.get_id())
         flash(_("Your password is changed. Every other browser has been signed out."), "positive")
         return redirect(url_for(".password"))

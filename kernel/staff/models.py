@@ -39,7 +39,7 @@ class StaffSession(db.Model):
 
 
 class SignInTry(db.Model):
-    """A failed sign-in: five in fifteen minutes or ten in a day for one account ask for patience."""
+    """A failed sign-in, under the account or, from a browser that is known, account and device (`guessing.py`)."""
 
     __tablename__ = "sign_in_try"
     id: Mapped[pk]

@@ -17,7 +17,8 @@ from ..auth import Role
 from ..db import db
 from ..errors import NotFound, Refusal
 from ..i18n import lazy_gettext as _l
-from .models import SignInTry, Staff, StaffSession
+from . import guessing
+from .models import Staff, StaffSession
 
 LIFETIME = timedelta(days=14)
 IDLE = timedelta(days=3)
@@ -32,11 +33,6 @@ _NOBODY = _hasher.hash(secrets.token_hex(16))
 class SignInRefused(Refusal):
     status = 422
     label = _l("E-mail and password do not fit together.")
-
-
-class TooManyTries(Refusal):
-    status = 429
-    label = _l("Too many failed tries for this account. Wait fifteen minutes, or ask the owner for a new password.")
 
 
 class PasswordTooShort(Refusal):
@@ -122,34 +118,25 @@ def make_owner(email: str = "owner@shop.example") -> tuple[str, str] | None:
     return email, password
 
 
-def _tries(account: str) -> bool:
-    now = clock.now()
-    for span, most in ((timedelta(minutes=15), 5), (timedelta(days=1), 20)):
-        count = db.session.scalar(select(func.count()).where(SignInTry.account == account, SignInTry.at > now - span))
-        if (count or 0) >= most:
-            return True
-    return False
-
-
 def check_password(email: str, password: str) -> Staff | None:
     """The staff member that e-mail and password name, or None. A failure is remembered (the caller commits it).
 
-    Refuses with `TooManyTries` after five failures in fifteen minutes or twenty in a day.
+    Refuses with `TooManyTries` after five failures in fifteen minutes or ten in a day, and with `AlreadyTrying`.
     """
     account = email.strip().lower()[:200]
-    if _tries(account):
-        raise TooManyTries
-    staff = find_staff(email)
+    staff = find_staff(account)
+    counted = guessing.counted_as(account, staff)
+    guessing.refuse_guessing(counted)
     try:
         with _hashing:
             _hasher.verify(staff.password_hash if staff else _NOBODY, password)
     except (VerificationError, InvalidHashError):
-        db.session.add(SignInTry(account=account, at=clock.now()))
+        guessing.note_failure(counted)
         return None
     if staff is None or staff.disabled_at is not None:
-        db.session.add(SignInTry(account=account, at=clock.now()))
+        guessing.note_failure(counted)
         return None
-    db.session.execute(delete(SignInTry).where(SignInTry.account == account))
+    guessing.forget(counted)
     return staff
 
 
@@ -207,6 +194,7 @@ def close_all_sessions(staff_id: int, but: str | None = None) -> None:
 def set_password(staff: Staff, password: str, keep_session: str | None = None) -> None:
     """Set a password and end all other sessions. Refuses with `PasswordTooShort`."""
     staff.password_hash = _hash_password(password)
+    guessing.forget_all(staff.email)
     close_all_sessions(staff.id, but=keep_session)
     audit.record("staff.password_changed", "staff", staff.id)
 
