@@ -25,7 +25,7 @@ from .. import labels, queries, rules, standing
 from ..events import MemberDrifted
 from ..models import Drift, DriftState, Group, GroupKind, GroupState, Seat, SeatRole, SeatState
 from .book import Ask, Book
-from .entry import before_entering, facts_of
+from .entry import before_entering, facts_of, facts_of_many
 
 SLICE = 500
 REASON = "drift"
@@ -99,9 +99,10 @@ def _find(group: Group) -> int:
     if not people:
         return 0
     until = clock.day_bounds(clock.today() + timedelta(days=group.grace_days))[1]
+    facts = facts_of_many([member for _seat, member in people], group)
     missing = {
-        member.id: [dict(miss.rule) for miss in rules.drifted(facts_of(member, group), group.kind, group.join_rule)]
-        for _seat, member in people
+        member_id: [dict(miss.rule) for miss in rules.drifted(known, group.kind, group.join_rule)]
+        for member_id, known in facts.items()
     }
     db.session.execute(
         insert(Drift),

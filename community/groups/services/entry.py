@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import func, select
 
 from kernel import clock
 from kernel.db import db
@@ -52,28 +53,37 @@ class Way:
 
 def facts_of(member: Member, group: Group, invited: bool = False, password: str = "") -> rules.Facts:
     """What the rules of a group want to know of a member, and nothing more."""
+    return replace(facts_of_many([member], group)[member.id], invited=invited, password=password)
+
+
+def facts_of_many(people: Sequence[Member], group: Group) -> dict[int, rules.Facts]:
+    """What the rules of a group want to know of each member, by their id, in two statements at most however many they are."""
     _mode, asked = rules.rules_of(group.kind, group.join_rule)
     products = [rule["sku"] for rule in asked if rule["kind"] == "product"]
     tags = [rule["tag"] for rule in asked if rule["kind"] == "tag"]
-    return rules.Facts(
-        enrolled=member.enrolled_at is not None,
-        rank=member.rank,
-        spend=member.spend,
-        orders=member.orders_count,
-        products=_bought(member.id, products) if products else frozenset(),
-        tags=_tags(member.id, tags) if tags else frozenset(),
-        invited=invited,
-        password=password,
-    )
+    ids = [member.id for member in people]
+    bought = _bought(ids, products) if products else {}
+    named = _tags(ids, tags) if tags else {}
+    return {
+        member.id: rules.Facts(
+            enrolled=member.enrolled_at is not None,
+            rank=member.rank,
+            spend=member.spend,
+            orders=member.orders_count,
+            products=frozenset(bought.get(member.id, ())),
+            tags=frozenset(named.get(member.id, ())),
+        )
+        for member in people
+    }
 
 
-def _bought(member_id: int, skus: Sequence[str]) -> frozenset[str]:
-    """Which of the products are in an order of the member that was paid for and not sent back."""
-    rows = db.session.scalars(
-        select(OrderLine.sku)
+def _bought(member_ids: Sequence[int], skus: Sequence[str]) -> dict[int, set[str]]:
+    """Which of the products are in an order of each member that was paid for and not sent back."""
+    rows = db.session.execute(
+        select(Order.member_id, OrderLine.sku)
         .join(Order, Order.id == OrderLine.order_id)
         .where(
-            Order.member_id == member_id,
+            Order.member_id == func.any(list(member_ids)),
             Order.paid_at.is_not(None),
             Order.state.in_(PAID_STATES),
             OrderLine.sku.in_(skus),
@@ -81,16 +91,24 @@ def _bought(member_id: int, skus: Sequence[str]) -> frozenset[str]:
         )
         .distinct()
     )
-    return frozenset(rows)
+    return _by_member(rows)
 
 
-def _tags(member_id: int, names: Sequence[str]) -> frozenset[str]:
-    rows = db.session.scalars(
-        select(Tag.name).where(
-            Tag.name.in_(names), exists().where(MemberTag.tag_id == Tag.id, MemberTag.member_id == member_id)
-        )
+def _tags(member_ids: Sequence[int], names: Sequence[str]) -> dict[int, set[str]]:
+    """Which of the tags each member has."""
+    rows = db.session.execute(
+        select(MemberTag.member_id, Tag.name)
+        .join(Tag, Tag.id == MemberTag.tag_id)
+        .where(MemberTag.member_id == func.any(list(member_ids)), Tag.name.in_(names))
     )
-    return frozenset(rows)
+    return _by_member(rows)
+
+
+def _by_member(rows: Iterable[Any]) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = {}
+    for member_id, name in rows:
+        found.setdefault(member_id, set()).add(name)
+    return found
 
 
 def misses(member: Member, group: Group, way: Way, password: str = "") -> list[rules.Miss]:

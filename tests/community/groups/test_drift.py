@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from community.groups import queries, rules, services, standing
 from community.groups.models import Drift, DriftState, Group, GroupKind, GroupState, Seat, SeatRole, SeatState
 from community.groups.services import Decision
-from community.groups.services.entry import facts_of
+from community.groups.services.entry import facts_of, facts_of_many
 from kernel import clock as kernel_clock
 from kernel.audit import AuditEntry
 from kernel.auth import Role
@@ -19,8 +19,11 @@ from kernel.events import EventRecord
 from kernel.notices import Notice
 from membership.members.models import Member
 from membership.members.services import tag
+from membership.orders.models import OrderLine
+from tests.community.posts.conftest import order
 from tests.conftest import bind, english, everything
 
+__all__ = ["order"]
 VIP3 = {"mode": "all", "rules": [{"kind": "tier", "rank": 3}]}
 
 
@@ -194,7 +197,7 @@ RULES = st.lists(
             {"kind": "tag", "tag": "tea"},
             {"kind": "enrolled"},
             {"kind": "password", "password": "x"},
-            {"kind": "product", "sku": "none"},
+            {"kind": "product", "sku": "pu-er"},
         ]
     ),
     max_size=4,
@@ -203,8 +206,46 @@ RULES = st.lists(
 
 
 @pytest.fixture
-def crowd(db, clock, make_member):
-    """Sixteen people in every combination of tier, spend, orders and enrolment; each third with a tag."""
+def bought(db, order):
+    """`bought(person, sku)` gives somebody a paid order of one piece; with `refunded` it was sent back."""
+
+    def make(person, sku, refunded=0):
+        line = {"position": 1, "title": sku, "quantity": 1, "unit_price": 100, "amount": 100}
+        made = order(person, kernel_clock.now())
+        db.session.add(OrderLine(order_id=made.id, sku=sku, refunded_quantity=refunded, **line))
+        db.session.flush()
+
+    return make
+
+
+def test_the_sweep_asks_once_for_everybody(db, clock, request, make_group, make_member, bought):
+    """However many no longer qualify, the group is locked for as many statements; each is told what they themselves lack."""
+    asked = [{"kind": "product", "sku": "pu-er"}, {"kind": "product", "sku": "oolong"}, {"kind": "tag", "tag": "tea"}]
+    sent = []
+    for size in (2, 12):
+        group = make_group(kind=GroupKind.VIP, join_rule={"mode": "all", "rules": asked}, capacity=20, seats_each=20)
+        crowd = [make_member() for _ in range(size)]
+        seat_people(group, *crowd)
+        for number, person in enumerate(crowd):
+            if number % 2:
+                bought(person, "pu-er")
+                bought(person, "oolong", refunded=1)
+            else:
+                tag([person.id], "tea")
+        alone = {person.id: [dict(miss.rule) for miss in services.lacks(group, person)] for person in crowd}
+        db.session.expire_all()
+        with pytest.raises(AssertionError), request.getfixturevalue("queries")(0) as seen:
+            assert services.sweep(group.id) == size
+        sent.append(len(seen))
+        rows = db.session.execute(select(Drift.member_id, Drift.missing).where(Drift.group_id == group.id)).all()
+        assert dict(rows) == alone
+        assert [alone[person.id] for person in crowd[:2]] == [asked[:2], asked[1:]]
+    assert sent[0] == sent[1]
+
+
+@pytest.fixture
+def crowd(db, clock, make_member, bought):
+    """Sixteen people in every combination of tier, spend, orders and enrolment; each third with a tag, each fifth a buyer."""
     people = [
         make_member(
             rank=3 if number & 1 else 1,
@@ -216,6 +257,8 @@ def crowd(db, clock, make_member):
     ]
     for person in people[::3]:
         tag([person.id], "tea")
+    for number, person in enumerate(people[::5]):
+        bought(person, "pu-er", refunded=number % 2)
     return people
 
 
@@ -228,6 +271,7 @@ def test_the_statement_says_what_the_rule_says(db, crowd, asked, mode):
     ids = [person.id for person in crowd]
     meets = set(db.session.scalars(select(Member.id).where(Member.id.in_(ids), standing.meets(group))))
     assert meets == {person.id for person in crowd if not rules.drifted(facts_of(person, group), group.kind, join_rule)}
+    assert facts_of_many(crowd, group) == {person.id: facts_of(person, group) for person in crowd}
 
 
 PEOPLE = 5
