@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from community.groups import services
 from community.groups.models import Group, GroupKind, GroupState, Seat, SeatState, SubGroup, Waiting, WaitingState
 from kernel.db import db, transaction
+from kernel.events import EventRecord
+from kernel.web import raise_file_limit
 from tests.webshop import Answer, Visitor, WebShop
 
 pytestmark = pytest.mark.race
@@ -78,21 +81,52 @@ def counters(shop: WebShop, group_id: int) -> tuple[int, int, int]:
         return group.seated, group.queued, group.last_number
 
 
+def folded(shop: WebShop, group_id: int) -> set[int]:
+    """Who sits in a group by its history alone (S5): each joins once before they leave, and leaves only from inside."""
+    assert shop.app is not None
+    roster: set[int] = set()
+    with shop.app.app_context():
+        said = db.session.execute(
+            select(EventRecord.name, EventRecord.member_id)
+            .where(
+                EventRecord.name.in_(["MemberJoinedGroup", "MemberLeftGroup"]),
+                EventRecord.payload["group_id"].as_integer() == group_id,
+            )
+            .order_by(EventRecord.id)
+        )
+        for name, member_id in said:
+            assert (member_id in roster) == (name == "MemberLeftGroup")
+            roster ^= {member_id}
+    return roster
+
+
 def statuses(answers: list[Answer]) -> Counter[int]:
     return Counter(answer.status for answer in answers)
 
 
-def test_two_hundred_joins_for_fifty_seats_in_five_sub_groups(shop: WebShop, crowd: list[Visitor]) -> None:
-    for number in range(3):
-        group_id, page, link = make_group(shop)
+@pytest.mark.parametrize(
+    ("number", "seats", "each", "rounds"),
+    [(CROWD, SEATS, EACH, 3), pytest.param(1_000, 500, 50, 2, marks=pytest.mark.long)],
+    ids=["200", "1000"],
+)
+def test_inv_s1_s2_s3_a_crowd_for_fewer_seats(
+    shop: WebShop, crowd: list[Visitor], number: int, seats: int, each: int, rounds: int
+) -> None:
+    """Each seat taken and none twice, each sub-group full, and all others on the list with a number each, without a gap."""
+    raise_file_limit()
+    people_here = crowd if number == CROWD else shop.members(number)
+    full = dict.fromkeys(range(1, seats // each + 1), each)
+    for turn in range(rounds):
+        group_id, page, link = make_group(shop, capacity=seats, seats_each=each)
         # By the link and by the group's page: both ways end at the same seats.
-        answers = shop.volley([v.post(link if n % 2 else f"{page}/join") for n, v in enumerate(crowd)])
-        assert statuses(answers) == {303: CROWD}, f"round {number}"
-        assert seated(shop, group_id) == {1: 10, 2: 10, 3: 10, 4: 10, 5: 10}
+        answers = shop.volley([v.post(link if n % 2 else f"{page}/join") for n, v in enumerate(people_here)])
+        assert statuses(answers) == {303: number}, f"round {turn}"
+        assert seated(shop, group_id) == full
         taken, waiting, numbers = people(shop, group_id)
-        assert numbers == list(range(1, CROWD - SEATS + 1))
-        assert sorted(taken + waiting) == sorted(v.member_id for v in crowd)
-        assert counters(shop, group_id) == (SEATS, CROWD - SEATS, CROWD - SEATS)
+        assert numbers == list(range(1, number - seats + 1))
+        assert sorted(taken + waiting) == sorted(v.member_id for v in people_here)
+        assert counters(shop, group_id) == (seats, number - seats, number - seats)
+        assert folded(shop, group_id) == set(taken)
 
 
 def test_everybody_taps_four_times(shop: WebShop, crowd: list[Visitor]) -> None:
@@ -117,6 +151,33 @@ def test_joining_and_leaving_at_once_passes_nobody_over(shop: WebShop, crowd: li
     assert waiting_now[:40] == waiting[30:]
     assert numbers == list(range(31, 151))
     assert counters(shop, group_id) == (SEATS, 120, 150)
+    # The first thirty of the list are only invited; the history tells of those who sit.
+    assert folded(shop, group_id) == set(taken[30:])
+
+
+def test_inv_s4_holds_end_by_the_clock_under_a_crowd(shop: WebShop, crowd: list[Visitor]) -> None:
+    """No sweep runs here: twenty holds are over, thirty people wait, and forty newcomers tap at once."""
+    group_id, page, _link = make_group(shop, capacity=20)
+    assert shop.app is not None
+    with shop.app.test_request_context(), transaction():
+        for visitor in crowd[:20]:
+            services.hold(group_id, visitor.member_id, together=True)
+        services.join_many(group_id, [v.member_id for v in crowd[20:50]])
+    waited = [v.member_id for v in crowd[20:50]]
+    assert people(shop, group_id)[1] == waited
+    with shop.app.app_context(), transaction():
+        db.session.execute(
+            update(Seat).where(Seat.group_id == group_id).values(held_until=Seat.held_at + timedelta(microseconds=1))
+        )
+    answers = shop.volley([v.post(f"{page}/join") for v in crowd[50:90]])
+    assert statuses(answers) == {303: 40}
+    kept, waiting, numbers = people(shop, group_id)
+    assert sorted(kept) == waited[:20]
+    assert waiting[:10] == waited[20:]
+    assert sorted(waiting[10:]) == sorted(v.member_id for v in crowd[50:90])
+    assert numbers == list(range(21, 71))
+    assert counters(shop, group_id) == (20, 50, 70)
+    assert folded(shop, group_id) == set()
 
 
 def test_moving_on_at_once_leaves_everybody_in_one_place(shop: WebShop, crowd: list[Visitor]) -> None:

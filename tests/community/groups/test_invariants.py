@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -17,10 +17,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from community.groups import queries, rules, services
 from community.groups.models import Group, GroupState, Seat, SeatState, SubGroup, Waiting, WaitingState
+from community.groups.services import book
 from community.groups.services.book import Ask, run_batch
 from kernel import clock as kernel_clock
 from kernel.events import EventRecord
@@ -93,12 +94,16 @@ def life(db, make_group, make_member, clock, *checks):
     """A state machine over one group, with the given invariants checked after every step."""
 
     class Life(RuleBasedStateMachine):
-        @initialize(capacity=st.integers(1, 5), seats_each=st.integers(1, 3))
-        def start(self, capacity, seats_each):
+        @initialize(
+            capacity=st.integers(1, 5), seats_each=st.integers(1, 3), early=st.lists(people, min_size=3, max_size=9)
+        )
+        def start(self, capacity, seats_each, early):
             self.db = db
             self.group = make_group(capacity=capacity, seats_each=seats_each, hold_minutes=10, invite_hours=1)
             self.members = [make_member().id for _ in range(PEOPLE)]
             self.model = Model(capacity, seats_each)
+            # Lives begin in a group that is full or nearly so: that is where something can go wrong.
+            self.act([Ask(self.group.id, self.members[who]) for who in early])
 
         def judge(self, answer, expected):
             if answer.refusal is not None:
@@ -139,6 +144,12 @@ def life(db, make_group, make_member, clock, *checks):
             else:
                 with pytest.raises(rules.NotAMember), db.session.begin_nested():
                     services.leave(self.group.id, self.members[who])
+
+        @rule(place=people)
+        def give_a_seat_up(self, place):
+            self.model.expire(kernel_clock.now())
+            if seated := sorted(self.model.seats):
+                self.leave(self.members.index(seated[place % len(seated)]))
 
         @rule(who=people, barred=st.booleans())
         def remove(self, who, barred):
@@ -194,7 +205,7 @@ def life(db, make_group, make_member, clock, *checks):
     return Life
 
 
-def run(machine):
+def run(machine, **more):
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -203,6 +214,7 @@ def run(machine):
             deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,
+            **more,
         ),
     )
 
@@ -326,3 +338,65 @@ def test_inv_s4_a_hold_ends_by_the_clock_with_no_sweep(db, clock, make_group, ma
 
 def test_inv_s5_history_folds_to_the_roster(db, clock, make_group, make_member):
     run(life(db, make_group, make_member, clock, history_folds_to_the_roster))
+
+
+# ── The teeth ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def a_seat_too_many(patch, db):
+    """Every sub-group takes one more than it has; the tables' own checks, the second guard, are off."""
+    for table in ("sub_group", "group"):
+        db.session.execute(text(f'ALTER TABLE "{table}" DROP CONSTRAINT ck_{table}_seated'))
+    patch.setattr(book._SubGroup, "room", property(lambda found: found.seats - found.seated + 1))
+
+
+def nobody_is_known(patch, db):
+    """The book does not look whether somebody has a seat already; nor does the index, the second guard."""
+    db.session.execute(text("DROP INDEX uq_seat_live"))
+    patch.setattr(book, "SEATS_OF", text(book.SEATS_OF.text.replace("WHERE state", "WHERE false AND state")))
+
+
+def the_last_first(patch, db):
+    """A free seat goes to whoever came last."""
+    patch.setattr(book, "FIRST_WAITING", text(book.FIRST_WAITING.text.replace("number LIMIT", "number DESC LIMIT")))
+
+
+def holds_wait_for_a_sweep(patch, db):
+    """A hold that ran out keeps its seat until somebody writes it down."""
+    patch.setattr(book.Book, "_lapse", lambda self: None)
+
+
+def leaving_is_not_told(patch, db):
+    """A stay ends without a word in the history."""
+    end = book.Book.end
+
+    def silently(self, *rest):
+        end(self, *rest)
+        self._events.clear()
+
+    patch.setattr(book.Book, "end", silently)
+
+
+@pytest.mark.parametrize(
+    ("check", "broken"),
+    [
+        (never_more_seated_than_seats, a_seat_too_many),
+        (one_live_seat_a_member, nobody_is_known),
+        (nobody_is_passed_over, the_last_first),
+        (a_hold_ends_by_the_clock, holds_wait_for_a_sweep),
+        (history_folds_to_the_roster, leaving_is_not_told),
+    ],
+    ids=["s1", "s2", "s3", "s4", "s5"],
+)
+def test_inv_s1_to_s5_with_the_guard_off_the_same_lives_go_wrong(
+    db, clock, monkeypatch, make_group, make_member, check, broken
+):
+    broken(monkeypatch, db)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        run(
+            life(db, make_group, make_member, clock, check),
+            derandomize=True,
+            phases=[Phase.generate],
+            print_blob=False,
+            report_multiple_bugs=False,
+        )
