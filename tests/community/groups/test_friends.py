@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from community.groups import jobs, queries, rules, services
-from community.groups.models import FriendLink, FriendReward, RewardState, Seat
+from community.groups.models import FriendLink, FriendReward, GroupState, RewardState, Seat
 from community.groups.rules import Farming, Reward, Trace
+from community.groups.services.book import Book
 from kernel.auth import Role
 from kernel.notices import Notice
 from membership.coupons import services as coupons
 from membership.coupons.models import Coupon, CouponKind, OfferState
+from membership.limits.models import LimitCounter
 from membership.members.models import Member
 from membership.members.services import merge
 from membership.points.models import PointsTransaction
@@ -200,6 +202,52 @@ def test_staff_see_farming_and_may_decide_otherwise(db, clock, browse, make_memb
     assert queries.get_group(group.id).reward["points"] == 5
     lines = text(browse(Role.OWNER).post(f"{path}/export")).splitlines()
     assert len(lines) == 3
+
+
+def test_giving_all_the_same_goes_no_further_than_the_cap(db, clock, browse, make_member, tea):
+    """Staff overrule a suspicion, not the terms: two of a cap of two were given, and the third stays refused, with nothing booked."""
+    group, inviter = tea
+    rows = [bring(db, group, inviter, make_member(), device=device) for device in ("one", "two", "two")]
+    clock.move(days=3)
+    assert settle() == [RewardState.GIVEN, RewardState.GIVEN, RewardState.REFUSED]
+    manager = browse(Role.MANAGER)
+    answer = manager.post(f"/console/groups/{group.id}/friends/{rows[2].id}/give")
+    assert answer.status_code == 409
+    assert "as many thank-yous as one may" in text(answer)
+    db.session.expire_all()
+    assert (rows[2].state, rows[2].reason) == (RewardState.REFUSED, "device")
+    given_points = db.session.scalars(
+        select(PointsTransaction.points).where(PointsTransaction.source_type == "friend")
+    ).all()
+    assert given_points == [50, 50]
+    counted = select(LimitCounter.used).where(LimitCounter.limit == f"group.friends:{group.id}")
+    assert db.session.scalars(counted).all() == [2]
+
+
+@pytest.mark.parametrize(("reason", "state"), [("successor", RewardState.GIVEN), ("drift", RewardState.LAPSED)])
+def test_a_friend_who_moved_on_has_stayed(db, clock, make_group, make_member, tea, reason, state):
+    """Whoever takes the shop's own way to the group that follows has stayed; whoever was moved out by staff has not."""
+    group, inviter = tea
+    friend, successor = make_member(), make_group(capacity=5)
+    row = bring(db, group, inviter, friend)
+    clock.move(days=2)
+    if reason == "successor":
+        group.successor_id = successor.id
+        services.change_state(group, GroupState.CLOSED)
+        services.move_on(queries.get_group(group.id), friend)
+    else:
+        book = Book(db.session.connection(), [group.id])
+        book.move(book.seats_of([(group.id, friend.id)])[group.id, friend.id], successor.id, reason)
+        book.write()
+    assert not queries.in_group(friend.id, group.id)
+    clock.move(days=1)
+    settle()
+    # Moved out in the meantime is not the same as left: it is looked at until the time for a reward is over.
+    clock.move(days=40)
+    settle()
+    db.session.expire_all()
+    assert row.state is state
+    assert row.reason == ("" if state is RewardState.GIVEN else "left")
 
 
 INVITER = Trace(1, "n1", "d1", "+8613812340001", "杭州市西湖区文三路1号")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from community.groups import queries, results, rules, services
+from community.groups import labels, queries, results, rules, services
 from community.groups.models import (
     GroupKind,
     GroupState,
@@ -77,7 +77,8 @@ def test_moving_on_with_one_tap_is_counted_in_both(db, clock, browse, phone, run
     assert queries.find_place(regular.id, people[2].id).waiting.number == 1
     found = results.result_of(queries.get_group(flash.id))
     assert (found.all.joined, found.all.moved_on, found.all.left) == (4, 2, 0)
-    assert [way.name for way in results.result_of(queries.get_group(regular.id)).sources] != []
+    ways = results.result_of(queries.get_group(regular.id)).sources
+    assert [(way.name, way.tally.joined) for way in ways] == [(labels.source_name("successor"), 2)]
     assert [(e["member_id"], e["to_group_id"]) for e in published(db, "MemberMovedGroup")] == [
         (person.id, regular.id) for person in people[:2]
     ]
