@@ -268,11 +268,15 @@ class SignInCode(db.Model):
     id: Mapped[pk]
     # Empty for an address that nobody here has: the row is made all the same, so that both look alike from outside.
     member_id: Mapped[int | None]
+    # The keyed hash of where it was sent, so that one address is not sent one code upon another.
+    address_hash: Mapped[str] = mapped_column(default="", server_default="")
     nonce: Mapped[str] = mapped_column(unique=True)
     tries: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_sign_in_code_address", "address_hash", "created_at"),)
 
 
 class Merge(db.Model):

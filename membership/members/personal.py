@@ -11,7 +11,8 @@ from kernel.i18n import lazy_gettext as _l
 from kernel.idempotency import IdempotencyRecord
 from kernel.notices import Notice
 from kernel.shop import ShopSetting
-from kernel.staff.models import SignInTry, Staff, StaffSession
+from kernel.staff.models import HandOver, HandOverItem, SignInTry, Staff, StaffSession
+from kernel.today import PutOffTask
 from kernel.views import DefaultView, SavedView
 from kernel.visitors import VisitorSession
 from kernel.webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -166,6 +167,10 @@ declare(
     why="A keyed hash that nobody can read back; it keeps the refusal alive after the person is gone.",
 )
 declare(
+    PutOffTask,
+    "staff_id key weight until",
+)
+declare(
     RightsRequest,
     "id member_id wish asked_at taken_back_at done_at done_by",
     rows=by(RightsRequest.member_id),
@@ -185,7 +190,7 @@ declare(
 declare(
     SignInCode,
     "id member_id tries created_at expires_at used_at",
-    "nonce",
+    "nonce address_hash",
     rows=by(SignInCode.member_id),
     drop=True,
 )
@@ -200,6 +205,16 @@ declare(
     "id role password_hash created_at disabled_at",
     "name email signature",
     why=OF_STAFF,
+)
+declare(
+    HandOver,
+    "id from_id by_id at returned_at returned_by_id",
+    "note",
+    why=OF_STAFF,
+)
+declare(
+    HandOverItem,
+    "hand_over_id area row_id to_id returned",
 )
 declare(
     StaffSession,

@@ -80,7 +80,11 @@ def ask_code() -> Any:
     form = CodeForm(ways)
     if not form.validate():
         return _sign_in_page(SignInForm(formdata=None, next=form.next.data), form, 422)
-    token = identify.ask_code(form.way, form.canonical, client_address())
+    try:
+        token = identify.ask_code(form.way, form.canonical, client_address())
+    except identify.CodeJustSent as refusal:
+        form.refuse("address", refusal)
+        return _sign_in_page(SignInForm(formdata=None, next=form.next.data), form, refusal.status)
     return redirect(url_for(".code", token=token, next=form.next.data or None))
 
 

@@ -7,12 +7,13 @@ network address, in the database, so that every web process knows of them.
 from __future__ import annotations
 
 import hmac
+import math
 import secrets
 import unicodedata
 from datetime import datetime, timedelta
 
 from flask import current_app
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
 from kernel import clock, links, visitors
 from kernel.db import db
@@ -39,6 +40,9 @@ CODE_LIFE = timedelta(minutes=10)
 CODE_TRIES = 5
 LIMIT = "sign-in"
 
+# Seconds between two codes for one phone or address.
+CODE_PAUSE = timedelta(seconds=60)
+
 # Codes for one phone or address in a day of UTC, so that whoever guesses has fifty tries a day at the most.
 PERSON_CODES = 10
 
@@ -53,6 +57,13 @@ class TooManyTries(Refusal):
     title = _l("Too many tries")
     label = _l("To keep your account safe we wait a little after several tries. Please try again in 15 minutes.")
     icon = "clock"
+
+
+class CodeJustSent(Refusal):
+    status = 429
+    label = _l(
+        "A code was asked for a moment ago. It can take a minute to arrive; another can be sent in %(seconds)s seconds."
+    )
 
 
 class CodeRefused(Refusal):
@@ -80,7 +91,14 @@ def _count(person: str, network: str) -> None:
 
 
 def _count_code(person: str) -> None:
-    """Count one code that was asked for; refuses with `TooManyTries` what is too much for a day."""
+    """Count one code that was asked for; refuses with `TooManyTries` what is too much for a day, and with `CodeJustSent`."""
+    # The counters that `_count` has taken keep two requests for one address apart.
+    latest = db.session.scalar(
+        select(func.max(SignInCode.created_at)).where(SignInCode.address_hash == rights.address_hash(person))
+    )
+    wait = latest + CODE_PAUSE - clock.now() if latest is not None else timedelta()
+    if wait > timedelta():
+        raise CodeJustSent(seconds=math.ceil(wait.total_seconds()))
     try:
         limits.take([(f"{LIMIT}:codes", rights.address_hash(person)[:32], _window(DAY), 1, PERSON_CODES)])
     except limits.LimitReached:
@@ -148,7 +166,7 @@ def code_of(row: SignInCode) -> str:
 def ask_code(way: Channel, address: str, network: str) -> str:
     """Make a code for a phone or an e-mail address and have it sent if it is somebody's; returns the token of the next page.
 
-    `address` is canonical. Refuses with `TooManyTries`.
+    `address` is canonical. Refuses with `TooManyTries`, and with `CodeJustSent` within a minute of the one before.
     """
     from ..jobs import send_sign_in_code  # The job calls back into this module.
 
@@ -166,6 +184,7 @@ def ask_code(way: Channel, address: str, network: str) -> str:
     now = clock.now()
     row = SignInCode(
         member_id=owner.member_id if owner else None,
+        address_hash=rights.address_hash(address),
         nonce=secrets.token_urlsafe(16),
         tries=0,
         created_at=now,
