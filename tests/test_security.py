@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
 from kernel import config
 from kernel.app import create_app
+from kernel.audit import AuditEntry
 from kernel.auth import Role
 from kernel.db import db as database
+from kernel.http import client_address
 
-from .conftest import sign_in
+from .conftest import PASSWORD, sign_in
 from .test_access import calls
 
 
@@ -131,3 +136,42 @@ def test_an_unknown_host_is_refused_and_never_used(
     answer = client.get("/console/", headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"})
     assert b"evil.example" not in answer.data
     assert "evil.example" not in answer.headers.get("Location", "")
+
+
+@pytest.mark.parametrize("proxies", [0, 1, 2])
+def test_check_e5_forwarded_headers_count_as_far_as_proxies_are_configured(
+    settings: config.Settings, proxies: int
+) -> None:
+    """A thousand made-up headers are one client: the peer, or whom the shop's own proxies name."""
+    app = create_app(replace(settings, proxy_count=proxies), TESTING=True)
+    chance = random.Random(proxies)
+    peer, client, proxy = "192.0.2.1", "203.0.113.7", "198.51.100.9"
+    said = ([client, proxy] if proxies == 2 else [client])[:proxies]
+    seen = set()
+
+    def look() -> str:
+        seen.add(client_address())
+        return "seen"
+
+    app.before_request_funcs[None].insert(0, look)
+    browser = app.test_client()
+    for _ in range(1000):
+        made_up = [str(IPv4Address(chance.getrandbits(32))) for _ in range(chance.randrange(4))]
+        headers = {
+            "X-Forwarded-For": ", ".join([*made_up, *said]),
+            "X-Real-IP": str(IPv4Address(chance.getrandbits(32))),
+            "Forwarded": f"for={IPv4Address(chance.getrandbits(32))}",
+        }
+        browser.get("/", headers=headers, environ_base={"REMOTE_ADDR": peer})
+    assert seen == {client if proxies else peer}
+
+
+def test_check_e5_the_trail_keeps_the_true_address(
+    app: Flask, db: Any, client: FlaskClient, make_staff: Callable[..., Any]
+) -> None:
+    make_staff(Role.VIEWER)
+    words = {"email": "viewer@shop.example", "password": PASSWORD}
+    client.post("/console/sign-in", data=words, headers={"X-Forwarded-For": "203.0.113.7", "X-Real-IP": "203.0.113.8"})
+    assert db.session.scalars(select(AuditEntry.address).where(AuditEntry.action == "staff.signed_in")).all() == [
+        "127.0.0.1"
+    ]

@@ -59,13 +59,18 @@ def counted_as(account: str, staff: Staff | None) -> str:
 
 def refuse_guessing(counted: str) -> None:
     """Let one try through at a time, and none where there were too many. Refuses with `TooManyTries` and `AlreadyTrying`."""
-    if not db.session.scalar(select(func.pg_try_advisory_xact_lock(_LOCK, func.hashtext(counted)))):
+    if not _alone(counted):
         raise AlreadyTrying
     now = clock.now()
     for span, most in MOST:
         asked = select(func.count()).where(SignInTry.account == counted, SignInTry.at > now - span)
         if (db.session.scalar(asked) or 0) >= most:
             raise TooManyTries
+
+
+def _alone(counted: str) -> bool:
+    """Whether nobody else is being judged under this count until the transaction ends."""
+    return bool(db.session.scalar(select(func.pg_try_advisory_xact_lock(_LOCK, func.hashtext(counted)))))
 
 
 def note_failure(counted: str) -> None:
