@@ -39,6 +39,7 @@ from . import (
     visitors,
     webhooks,
 )
+from .staff import brief as staff_brief
 from .staff import console as staff_console
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +128,8 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
     health.init_app(app)
     cli.init_app(app)
     auth.grant("staff.manage", auth.Role.OWNER)
+    auth.grant("staff.hand_over", auth.Role.MANAGER)
+    staff_brief.init()
     navigation.add("settings", i18n.lazy_gettext("Staff"), "staff_console.index", "staff.manage", order=20)
     for name in PACKAGES:
         import_module(name).init_app(app)

@@ -11,7 +11,7 @@ from kernel.ports import fill_slot
 
 def init_app(app: Flask) -> None:
     """Load the room's tables and jobs, open its pages, and put its parts of other pages in place."""
-    from . import brief, console, jobs, merging, models, personal, portal, webhooks  # noqa: F401
+    from . import brief, console, handover, jobs, merging, models, personal, portal, webhooks  # noqa: F401
 
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)

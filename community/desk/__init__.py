@@ -11,7 +11,7 @@ from kernel.ports import fill_slot
 
 def init_app(app: Flask) -> None:
     """Load the room's tables and subscribers, open its pages, and put its brief and its parts of other pages in place."""
-    from . import brief, console, merging, models, personal, subscribers  # noqa: F401
+    from . import brief, console, handover, merging, models, personal, subscribers  # noqa: F401
 
     app.register_blueprint(console.bp)
     fill_slot("member.actions", order=20)(console.member_button)

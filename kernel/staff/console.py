@@ -8,12 +8,14 @@ import flask_login
 from apiflask import APIBlueprint
 from flask import current_app, flash, redirect, render_template, request, session, url_for
 
-from ..auth import Role, acting_staff, current_staff, public, safe_next, signed_in, staff
+from ..auth import Role, acting_staff, current_staff, may, public, safe_next, signed_in, staff
 from ..db import keep_refused
+from ..errors import Refusal
 from ..http import client_address
-from ..i18n import COOKIE, LOCALES
+from ..i18n import COOKIE, LOCALES, ngettext
 from ..i18n import gettext as _
-from . import guessing, services
+from ..pages import row_or_none
+from . import guessing, handover, services
 from .forms import NewStaffForm, PasswordForm, SignInForm, StaffForm
 
 bp = APIBlueprint("staff_console", __name__, url_prefix="/console", enable_openapi=False)
@@ -133,7 +135,12 @@ def new_post() -> Any:
 @staff("staff.manage")
 def edit(staff_id: int) -> Any:
     person = services.get_staff(staff_id)
-    return render_template("staff/edit.html", form=StaffForm(obj=person), person=person, password=None)
+    return render_template(
+        "staff/edit.html",
+        form=StaffForm(obj=person),
+        person=person,
+        password=None,
+    )
 
 
 @bp.post("/staff/<int:staff_id>")
@@ -163,7 +170,80 @@ def disable(staff_id: int) -> Any:
     person = services.get_staff(staff_id)
     services.disable(person)
     flash(_("%(name)s is signed out everywhere and cannot sign in any more.", name=person.name), "positive")
+    if any(one.count for one in handover.in_hand(staff_id)):
+        return redirect(url_for(".hand_over", staff_id=staff_id))
     return redirect(url_for(".index"))
+
+
+@bp.get("/staff/<int:staff_id>/hand-over")
+@staff("staff.hand_over")
+def hand_over(staff_id: int) -> Any:
+    return _hand_over_page(staff_id, closing=request.args.get("closing") == "1")
+
+
+def _hand_over_page(staff_id: int, closing: bool, refusal: Refusal | None = None) -> Any:
+    """What somebody has in hand, and for each kind who can take it over; `to` in the address proposes one colleague."""
+    person = services.get_staff(staff_id)
+    proposed = row_or_none(request.args.get("to"))
+    return render_template(
+        "staff/hand_over.html",
+        person=person,
+        rows=[(one, handover.able(one.area, staff_id)) for one in handover.in_hand(staff_id) if one.count],
+        colleagues=[one for one in services.signing_in() if one.id != staff_id],
+        proposed=proposed,
+        closing=closing and may("staff.manage") and person.disabled_at is None,
+        who_can=handover.who_can,
+        refusal=refusal,
+        chosen={key.removeprefix("area-"): row_or_none(value) for key, value in request.form.items()},
+        handed=handover.of_person(staff_id),
+    ), (refusal.status if refusal else 200)
+
+
+@bp.post("/staff/<int:staff_id>/hand-over")
+@staff("staff.hand_over")
+def hand_over_post(staff_id: int) -> Any:
+    person = services.get_staff(staff_id)
+    to = {
+        key.removeprefix("area-"): chosen
+        for key, value in request.form.items()
+        if key.startswith("area-") and (chosen := row_or_none(value)) is not None
+    }
+    closing = request.form.get("closing") == "1"
+    disable = closing and request.form.get("disable") == "1" and may("staff.manage")
+    try:
+        made = handover.hand_over(staff_id, to, acting_staff().id, request.form.get("note", ""), disable)
+    except (handover.SuccessorRefused, handover.HandedToThemselves) as refusal:
+        return _hand_over_page(staff_id, closing, refusal)
+    if disable:
+        flash(_("%(name)s is signed out everywhere and cannot sign in any more.", name=person.name), "positive")
+    if made is None:
+        if not disable:
+            flash(_("Nothing was handed over: nobody was chosen, or it had gone already."), "info")
+        return redirect(url_for(".hand_over", staff_id=staff_id))
+    return redirect(url_for(".handed_over", hand_over_id=made.id))
+
+
+@bp.get("/staff/hand-overs/<int:hand_over_id>")
+@staff("staff.hand_over")
+def handed_over(hand_over_id: int) -> Any:
+    made = handover.get(hand_over_id)
+    moved = handover.moved_with(hand_over_id)
+    named = {made.from_id, *(one.to_id for one in moved), made.by_id, made.returned_by_id} - {None}
+    return render_template(
+        "staff/handed_over.html",
+        made=made,
+        person=services.get_staff(made.from_id),
+        moved=moved,
+        names=services.names([one for one in named if one is not None]),
+    )
+
+
+@bp.post("/staff/hand-overs/<int:hand_over_id>/return")
+@staff("staff.hand_over")
+def give_back(hand_over_id: int) -> Any:
+    back = handover.give_back(hand_over_id, acting_staff().id)
+    flash(ngettext("%(num)d piece of work is back.", "%(num)d pieces of work are back.", back), "positive")
+    return redirect(url_for(".handed_over", hand_over_id=hand_over_id))
 
 
 @bp.post("/staff/<int:staff_id>/enable")

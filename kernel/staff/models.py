@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import ForeignKey, Index, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ..auth import Role
@@ -47,3 +47,27 @@ class SignInTry(db.Model):
     at: Mapped[datetime]
 
     __table_args__ = (Index("ix_sign_in_try_account", "account", "at"),)
+
+
+class HandOver(db.Model):
+    """What one person of the staff had in hand went to others, for good or while they are away. What went is in the items."""
+
+    __tablename__ = "hand_over"
+    id: Mapped[pk]
+    from_id: Mapped[int] = mapped_column(ForeignKey("staff.id"), index=True)
+    by_id: Mapped[int | None]
+    note: Mapped[str] = mapped_column(default="")
+    at: Mapped[datetime]
+    returned_at: Mapped[datetime | None]
+    returned_by_id: Mapped[int | None]
+
+
+class HandOverItem(db.Model):
+    """One row that went, by its area and number; `returned` once it has been moved back."""
+
+    __tablename__ = "hand_over_item"
+    hand_over_id: Mapped[int] = mapped_column(ForeignKey("hand_over.id", ondelete="CASCADE"), primary_key=True)
+    area: Mapped[str] = mapped_column(primary_key=True)
+    row_id: Mapped[int] = mapped_column(primary_key=True)
+    to_id: Mapped[int]
+    returned: Mapped[bool] = mapped_column(default=False, server_default=false())

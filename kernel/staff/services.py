@@ -17,6 +17,7 @@ from ..auth import Role
 from ..db import db
 from ..errors import NotFound, Refusal
 from ..i18n import lazy_gettext as _l
+from ..pages import once_a_request
 from . import guessing
 from .models import Staff, StaffSession
 
@@ -81,6 +82,12 @@ def names(ids: Collection[int] | None = None) -> dict[int, str]:
 
 def everyone() -> list[Staff]:
     return list(db.session.scalars(select(Staff).order_by(Staff.disabled_at.is_not(None), Staff.name, Staff.id)))
+
+
+@once_a_request
+def signing_in() -> list[Staff]:
+    """The staff who can sign in, by name."""
+    return [person for person in everyone() if person.disabled_at is None]
 
 
 def add(name: str, email: str, role: Role, password: str, signature: str = "") -> Staff:

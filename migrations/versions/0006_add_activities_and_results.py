@@ -72,6 +72,24 @@ def upgrade() -> None:
     op.create_index('ix_service_notice_due', 'service_notice', ['due_at', 'id'], unique=False, postgresql_where=sa.text("state IN ('waiting', 'sending')"))
     op.create_index(op.f('ix_service_notice_member_id'), 'service_notice', ['member_id'], unique=False)
     op.create_index('uq_service_notice_about', 'service_notice', ['about'], unique=True, postgresql_where=sa.text('looked_at IS NULL'))
+    op.create_table('touchpoint',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('key', sa.Text(), nullable=True),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('kind', sa.Enum('print', 'phone', 'group', 'coupon', 'post', 'message', 'ticket', 'talk', 'shop', 'other', name='touchkind', native_enum=False, length=32), nullable=False),
+    sa.Column('stage', sa.Enum('reach', 'ad', 'landing', 'order', 'shipping', 'receipt', 'repurchase', name='stage', native_enum=False, length=32), nullable=False),
+    sa.Column('active', sa.Boolean(), nullable=False),
+    sa.Column('owner_id', sa.BigInteger(), nullable=True),
+    sa.Column('importance', sa.SmallInteger(), nullable=True),
+    sa.Column('notes', sa.Text(), nullable=False),
+    sa.Column('sources', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("key IS NOT NULL OR name <> ''", name=op.f('ck_touchpoint_name')),
+    sa.CheckConstraint('importance BETWEEN 1 AND 5', name=op.f('ck_touchpoint_importance')),
+    sa.ForeignKeyConstraint(['owner_id'], ['staff.id'], name=op.f('fk_touchpoint_owner_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_touchpoint')),
+    sa.UniqueConstraint('key', name=op.f('uq_touchpoint_key'))
+    )
     op.create_table('hand_over_item',
     sa.Column('hand_over_id', sa.BigInteger(), nullable=False),
     sa.Column('area', sa.Text(), nullable=False),
@@ -81,6 +99,41 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['hand_over_id'], ['hand_over.id'], name=op.f('fk_hand_over_item_hand_over_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('hand_over_id', 'area', 'row_id', name=op.f('pk_hand_over_item'))
     )
+    op.create_table('lottery',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('public_id', sa.Text(), nullable=False),
+    sa.Column('group_id', sa.BigInteger(), nullable=False),
+    sa.Column('title', sa.Text(), nullable=False),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.Column('state', sa.Enum('draft', 'open', 'frozen', 'drawn', 'cancelled', name='lotterystate', native_enum=False, length=32), nullable=False),
+    sa.Column('opens_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('closes_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('commitment', sa.Text(), nullable=True),
+    sa.Column('tickets', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('listed', sa.Text(), nullable=True),
+    sa.Column('author_id', sa.BigInteger(), nullable=True),
+    sa.Column('form_key', sa.Text(), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('announced_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('frozen_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('drawn_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('cancelled_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('cancel_reason', sa.Text(), nullable=False),
+    sa.CheckConstraint("(state = 'cancelled') = (cancelled_at IS NOT NULL)", name=op.f('ck_lottery_cancelled')),
+    sa.CheckConstraint("(state = 'drawn') = (drawn_at IS NOT NULL)", name=op.f('ck_lottery_drawn')),
+    sa.CheckConstraint("(state IN ('frozen', 'drawn')) = (frozen_at IS NOT NULL)", name=op.f('ck_lottery_frozen')),
+    sa.CheckConstraint("state NOT IN ('open', 'frozen', 'drawn') OR commitment IS NOT NULL", name=op.f('ck_lottery_committed')),
+    sa.CheckConstraint('(commitment IS NULL) = (announced_at IS NULL)', name=op.f('ck_lottery_announced')),
+    sa.CheckConstraint('(frozen_at IS NULL) = (listed IS NULL)', name=op.f('ck_lottery_listed')),
+    sa.CheckConstraint('closes_at > opens_at', name=op.f('ck_lottery_times')),
+    sa.ForeignKeyConstraint(['group_id'], ['group.id'], name=op.f('fk_lottery_group_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_lottery')),
+    sa.UniqueConstraint('form_key', name=op.f('uq_lottery_form_key')),
+    sa.UniqueConstraint('id', 'commitment', name=op.f('uq_lottery_id_commitment')),
+    sa.UniqueConstraint('public_id', name=op.f('uq_lottery_public_id'))
+    )
+    op.create_index('ix_lottery_due', 'lottery', ['closes_at'], unique=False, postgresql_where=sa.text("state IN ('open', 'frozen')"))
+    op.create_index('ix_lottery_group', 'lottery', ['group_id', sa.literal_column('id DESC')], unique=False)
     op.create_table('post_product',
     sa.Column('post_id', sa.BigInteger(), nullable=False),
     sa.Column('product_id', sa.BigInteger(), nullable=False),
@@ -89,6 +142,79 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('post_id', 'product_id', name=op.f('pk_post_product'))
     )
     op.create_index(op.f('ix_post_product_product_id'), 'post_product', ['product_id'], unique=False)
+    op.create_table('sale',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('public_id', sa.Text(), nullable=False),
+    sa.Column('group_id', sa.BigInteger(), nullable=False),
+    sa.Column('kind', sa.Enum('flash_sale', 'group_price', name='salekind', native_enum=False, length=32), nullable=False),
+    sa.Column('offer_id', sa.BigInteger(), nullable=False),
+    sa.Column('product_id', sa.BigInteger(), nullable=False),
+    sa.Column('list_price', sa.BigInteger(), nullable=False),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.Column('author_id', sa.BigInteger(), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint('list_price > 0', name=op.f('ck_sale_list_price')),
+    sa.ForeignKeyConstraint(['group_id'], ['group.id'], name=op.f('fk_sale_group_id')),
+    sa.ForeignKeyConstraint(['offer_id'], ['offer.id'], name=op.f('fk_sale_offer_id')),
+    sa.ForeignKeyConstraint(['product_id'], ['product.id'], name=op.f('fk_sale_product_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_sale')),
+    sa.UniqueConstraint('offer_id', name=op.f('uq_sale_offer_id')),
+    sa.UniqueConstraint('public_id', name=op.f('uq_sale_public_id'))
+    )
+    op.create_index('ix_sale_group', 'sale', ['group_id', sa.literal_column('id DESC')], unique=False)
+    op.create_index(op.f('ix_sale_product_id'), 'sale', ['product_id'], unique=False)
+    op.create_table('lottery_prize',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('lottery_id', sa.BigInteger(), nullable=False),
+    sa.Column('position', sa.BigInteger(), nullable=False),
+    sa.Column('gift_id', sa.BigInteger(), nullable=True),
+    sa.Column('offer_id', sa.BigInteger(), nullable=True),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.CheckConstraint('(gift_id IS NULL) <> (offer_id IS NULL)', name=op.f('ck_lottery_prize_thing')),
+    sa.CheckConstraint('number > 0', name=op.f('ck_lottery_prize_number')),
+    sa.ForeignKeyConstraint(['gift_id'], ['gift.id'], name=op.f('fk_lottery_prize_gift_id')),
+    sa.ForeignKeyConstraint(['lottery_id'], ['lottery.id'], name=op.f('fk_lottery_prize_lottery_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['offer_id'], ['offer.id'], name=op.f('fk_lottery_prize_offer_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_lottery_prize')),
+    sa.UniqueConstraint('lottery_id', 'position', name=op.f('uq_lottery_prize_lottery_id_position'))
+    )
+    op.create_table('lottery_seed',
+    sa.Column('lottery_id', sa.BigInteger(), nullable=False),
+    sa.Column('commitment', sa.Text(), nullable=False),
+    sa.Column('seed', sa.LargeBinary(), nullable=False),
+    sa.CheckConstraint("commitment = encode(sha256(seed), 'hex') AND octet_length(seed) = 32", name=op.f('ck_lottery_seed_commitment')),
+    sa.ForeignKeyConstraint(['lottery_id', 'commitment'], ['lottery.id', 'lottery.commitment'], name=op.f('fk_lottery_seed_lottery_id_commitment')),
+    sa.PrimaryKeyConstraint('lottery_id', name=op.f('pk_lottery_seed'))
+    )
+    op.create_table('lottery_entry',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
+    sa.Column('lottery_id', sa.BigInteger(), nullable=False),
+    sa.Column('commitment', sa.Text(), nullable=False),
+    sa.Column('member_id', sa.BigInteger(), nullable=False),
+    sa.Column('ticket', sa.Text(), nullable=False),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('left_out', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('place', sa.BigInteger(), nullable=True),
+    sa.Column('prize_id', sa.BigInteger(), nullable=True),
+    sa.Column('prize_state', sa.Enum('owed', 'given', 'missed', name='prizestate', native_enum=False, length=32), nullable=True),
+    sa.Column('coupon_id', sa.BigInteger(), nullable=True),
+    sa.Column('claim_id', sa.BigInteger(), nullable=True),
+    sa.Column('settled_at', sa.DateTime(timezone=True), nullable=True),
+    sa.CheckConstraint("(coupon_id IS NOT NULL OR claim_id IS NOT NULL) = (prize_state IS NOT NULL AND prize_state = 'given')", name=op.f('ck_lottery_entry_given')),
+    sa.CheckConstraint('(place IS NULL) = (prize_state IS NULL) AND (place IS NULL) = (prize_id IS NULL)', name=op.f('ck_lottery_entry_won')),
+    sa.CheckConstraint('place IS NULL OR NOT left_out', name=op.f('ck_lottery_entry_on_the_list')),
+    sa.ForeignKeyConstraint(['lottery_id', 'commitment'], ['lottery.id', 'lottery.commitment'], name=op.f('fk_lottery_entry_lottery_id_commitment')),
+    sa.ForeignKeyConstraint(['member_id'], ['member.id'], name=op.f('fk_lottery_entry_member_id')),
+    sa.ForeignKeyConstraint(['prize_id'], ['lottery_prize.id'], name=op.f('fk_lottery_entry_prize_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_lottery_entry')),
+    sa.UniqueConstraint('lottery_id', 'member_id', name=op.f('uq_lottery_entry_lottery_id_member_id')),
+    sa.UniqueConstraint('lottery_id', 'place', name=op.f('uq_lottery_entry_lottery_id_place')),
+    sa.UniqueConstraint('lottery_id', 'ticket', name=op.f('uq_lottery_entry_lottery_id_ticket'))
+    )
+    op.create_index(op.f('ix_lottery_entry_member_id'), 'lottery_entry', ['member_id'], unique=False)
+    op.create_index('ix_lottery_entry_missed', 'lottery_entry', ['id'], unique=False, postgresql_where=sa.text("prize_state = 'missed'"))
+    op.create_index('ix_lottery_entry_owed', 'lottery_entry', ['id'], unique=False, postgresql_where=sa.text("prize_state = 'owed'"))
+    op.add_column('audience', sa.Column('archived_at', sa.DateTime(timezone=True), nullable=True))
     op.add_column('conversation', sa.Column('released_by_id', sa.BigInteger(), nullable=True))
     op.add_column('conversation', sa.Column('seen_message_id', sa.BigInteger(), server_default=sa.text('0'), nullable=False))
     op.add_column('message', sa.Column('shown', sa.Text(), nullable=True))
@@ -138,9 +264,23 @@ def downgrade() -> None:
     op.drop_column('message', 'shown')
     op.drop_column('conversation', 'seen_message_id')
     op.drop_column('conversation', 'released_by_id')
+    op.drop_column('audience', 'archived_at')
+    op.drop_index('ix_lottery_entry_owed', table_name='lottery_entry', postgresql_where=sa.text("prize_state = 'owed'"))
+    op.drop_index('ix_lottery_entry_missed', table_name='lottery_entry', postgresql_where=sa.text("prize_state = 'missed'"))
+    op.drop_index(op.f('ix_lottery_entry_member_id'), table_name='lottery_entry')
+    op.drop_table('lottery_entry')
+    op.drop_table('lottery_seed')
+    op.drop_table('lottery_prize')
+    op.drop_index(op.f('ix_sale_product_id'), table_name='sale')
+    op.drop_index('ix_sale_group', table_name='sale')
+    op.drop_table('sale')
     op.drop_index(op.f('ix_post_product_product_id'), table_name='post_product')
     op.drop_table('post_product')
+    op.drop_index('ix_lottery_group', table_name='lottery')
+    op.drop_index('ix_lottery_due', table_name='lottery', postgresql_where=sa.text("state IN ('open', 'frozen')"))
+    op.drop_table('lottery')
     op.drop_table('hand_over_item')
+    op.drop_table('touchpoint')
     op.drop_index('uq_service_notice_about', table_name='service_notice', postgresql_where=sa.text('looked_at IS NULL'))
     op.drop_index(op.f('ix_service_notice_member_id'), table_name='service_notice')
     op.drop_index('ix_service_notice_due', table_name='service_notice', postgresql_where=sa.text("state IN ('waiting', 'sending')"))
