@@ -27,21 +27,20 @@ def take_the_guard_out(app: Flask) -> None:
     if not os.environ.get("SIYU_TEST_TEETH"):
         raise SystemExit("This program seats too many on purpose and is for the race tests alone.")
     book.LOCK_GROUPS = without(book.LOCK_GROUPS, "FOR NO KEY UPDATE")
-    lapse = book.Book._lapse
+    look = book.Book._open
 
-    def lapse_slowly(self: book.Book) -> None:
+    def look_slowly(self: book.Book) -> None:
         """As long as it takes where the database is on another machine and busy."""
-        lapse(self)
+        look(self)
         time.sleep(0.02)
 
-    book.Book._lapse = lapse_slowly  # type: ignore[method-assign]
+    book.Book._open = look_slowly  # type: ignore[method-assign]
     # Counters that pass the seats would break the rows' own checks, the second guard.
-    book.COUNT_SUB_GROUPS = without(
-        book.COUNT_SUB_GROUPS, "seated = seated + change", "seated = LEAST(seated + change, sub_group.seats)"
-    )
-    book.COUNT_GROUPS = without(
-        book.COUNT_GROUPS, "seated = seated + change", "seated = LEAST(seated + change, capacity)"
-    )
+    for table, most in (("sub_group", "sub_group.seats"), ('"group"', "capacity")):
+        counting = f"UPDATE {table} SET seated = "
+        book.WRITE_SEATS = without(
+            book.WRITE_SEATS, f"{counting}seated + change", f"{counting}LEAST(seated + change, {most})"
+        )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ sweep to end.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from sqlalchemy import Connection, insert, text
 from kernel import clock, events
 from kernel.errors import Refusal
 from kernel.events import Event
+from kernel.group_commit import More, nothing_more
 from kernel.i18n import date_time, forced_locale
 from kernel.i18n import gettext as _
 from kernel.notices import Notice, NoticeWritten
@@ -35,9 +36,11 @@ LOCK_GROUPS = text(
     "SELECT id, public_id, name, state, opens_at, closes_at, capacity, seats_each, seated, queued, last_number, hold_minutes, "
     'invite_hours FROM "group" WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE'
 )
+# Most of the time no hold has run out: a look at the index says so, and nothing is written.
 SUB_GROUPS = text(
-    "SELECT id, group_id, number, seats, seated FROM sub_group WHERE group_id = ANY(CAST(:ids AS bigint[])) "
-    "ORDER BY group_id, number"
+    "SELECT id, group_id, number, seats, seated, group_id IN (SELECT seat.group_id FROM seat "
+    "WHERE seat.group_id = ANY(CAST(:ids AS bigint[])) AND state = 'held' AND held_until <= :now) AS holds_over "
+    "FROM sub_group WHERE group_id = ANY(CAST(:ids AS bigint[])) ORDER BY group_id, number"
 )
 LAPSE_HOLDS = text(
     "UPDATE seat SET state = 'lapsed', ended_at = held_until, end_reason = 'lapsed' "
@@ -74,17 +77,18 @@ OPEN_SUB_GROUPS = text(
     "SELECT * FROM unnest(CAST(:groups AS bigint[]), CAST(:numbers AS bigint[]), CAST(:seats AS bigint[]), CAST(:seated AS bigint[])) "
     "RETURNING id, group_id, number"
 )
-COUNT_SUB_GROUPS = text(
+# Counters and new seats, which every join writes, go over in one statement.
+WRITE_SEATS = text(
+    "WITH sub_groups AS ("
     "UPDATE sub_group SET seated = seated + change, seats = sub_group.seats + more "
-    "FROM unnest(CAST(:ids AS bigint[]), CAST(:changes AS bigint[]), CAST(:mores AS bigint[])) AS counted (id, change, more) "
-    "WHERE sub_group.id = counted.id"
-)
-COUNT_GROUPS = text(
+    "FROM unnest(CAST(:sub_group_ids AS bigint[]), CAST(:changes AS bigint[]), CAST(:mores AS bigint[])) "
+    "AS counted (id, change, more) WHERE sub_group.id = counted.id RETURNING 1"
+    "), groups AS ("
     'UPDATE "group" SET seated = seated + change, queued = queued + queue, last_number = greatest(last_number, last) '
-    "FROM unnest(CAST(:ids AS bigint[]), CAST(:changes AS bigint[]), CAST(:queues AS bigint[]), CAST(:lasts AS bigint[])) "
-    'AS counted (id, change, queue, last) WHERE "group".id = counted.id'
-)
-INSERT_SEATS = text(
+    "FROM unnest(CAST(:group_ids AS bigint[]), CAST(:group_changes AS bigint[]), CAST(:queues AS bigint[]), "
+    "CAST(:lasts AS bigint[])) "
+    'AS counted (id, change, queue, last) WHERE "group".id = counted.id RETURNING 1'
+    "), seats AS ("
     "INSERT INTO seat (group_id, sub_group_id, member_id, state, role, source, inviter_id, staff_id, link_id, held_until, held_at, "
     "joined_at, barred) SELECT group_id, sub_group_id, member_id, state, 'member', source, inviter_id, staff_id, link_id, held_until, "
     ":now, CASE WHEN state = 'taken' THEN CAST(:now AS timestamptz) END, false "
@@ -92,7 +96,9 @@ INSERT_SEATS = text(
     "CAST(:sources AS text[]), CAST(:inviters AS bigint[]), CAST(:staff AS bigint[]), CAST(:links AS bigint[]), "
     "CAST(:untils AS timestamptz[])) "
     "AS fresh (group_id, sub_group_id, member_id, state, source, inviter_id, staff_id, link_id, held_until) "
-    "RETURNING id, group_id, member_id"
+    "RETURNING id, group_id, member_id) "
+    "SELECT id, group_id, member_id FROM seats "
+    "UNION ALL SELECT NULL, (SELECT count(*) FROM sub_groups), (SELECT count(*) FROM groups)"
 )
 TAKE_SEATS = text(
     "UPDATE seat SET state = 'taken', joined_at = :now, source = CASE WHEN asked.source = '' THEN seat.source ELSE asked.source END, "
@@ -279,12 +285,15 @@ class Book:
                 invitation=timedelta(hours=row.invite_hours),
             )
         self._by_sub_group: dict[int, tuple[_Group, _SubGroup]] = {}
-        for row in self._run(SUB_GROUPS, ids=self._ids):
+        holds_over = False
+        for row in self._run(SUB_GROUPS, ids=self._ids, now=self.now):
             group = self.groups[row.group_id]
             sub_group = _SubGroup(id=row.id, number=row.number, seats=row.seats, seated=row.seated)
             group.sub_groups.append(sub_group)
             self._by_sub_group[row.id] = (group, sub_group)
-        self._lapse()
+            holds_over = holds_over or row.holds_over
+        if holds_over:
+            self._lapse()
 
     def _lapse(self) -> None:
         """End the holds that ran out: the clock did, this writes it down and counts it."""
@@ -521,7 +530,6 @@ class Book:
     def write(self) -> None:
         """Write everything down, and complete the answers."""
         self._write_ends()
-        self._write_counts()
         self._write_seats()
         self._write_queue()
         if self._links:
@@ -551,7 +559,7 @@ class Book:
             result = self._run(END_WAITING, ids=[waiting_id for _group, waiting_id in self._unqueued], now=self.now)
             self._expect(result, len(self._unqueued))
 
-    def _write_counts(self) -> None:
+    def _open_sub_groups(self) -> None:
         opened = [(g, s) for g in self.groups.values() for s in g.sub_groups if s.id is None and s.seated]
         if opened:
             rows = self._run(
@@ -565,30 +573,21 @@ class Book:
             for group, sub_group in opened:
                 sub_group.id = ids[group.id, sub_group.number]
                 sub_group.change = 0
-        changed = [s for g in self.groups.values() for s in g.sub_groups if s.change or s.more]
-        if changed:
-            result = self._run(
-                COUNT_SUB_GROUPS,
-                ids=[s.id for s in changed],
-                changes=[s.change for s in changed],
-                mores=[s.more for s in changed],
-            )
-            self._expect(result, len(changed))
-        counted = [g for g in self.groups.values() if g.change or g.queue_change or self._queued]
-        if counted:
-            result = self._run(
-                COUNT_GROUPS,
-                ids=[g.id for g in counted],
-                changes=[g.change for g in counted],
-                queues=[g.queue_change for g in counted],
-                lasts=[g.last_number for g in counted],
-            )
-            self._expect(result, len(counted))
 
     def _write_seats(self) -> None:
-        if self._fresh:
+        self._open_sub_groups()
+        changed = [s for g in self.groups.values() for s in g.sub_groups if s.change or s.more]
+        counted = [g for g in self.groups.values() if g.change or g.queue_change or self._queued]
+        if changed or counted or self._fresh:
             rows = self._run(
-                INSERT_SEATS,
+                WRITE_SEATS,
+                sub_group_ids=[s.id for s in changed],
+                changes=[s.change for s in changed],
+                mores=[s.more for s in changed],
+                group_ids=[g.id for g in counted],
+                group_changes=[g.change for g in counted],
+                queues=[g.queue_change for g in counted],
+                lasts=[g.last_number for g in counted],
                 groups=[s.group.id for s in self._fresh],
                 sub_groups=[s.sub_group.id for s in self._fresh],
                 members=[s.member_id for s in self._fresh],
@@ -599,8 +598,12 @@ class Book:
                 links=[s.link_id for s in self._fresh],
                 untils=[s.held_until for s in self._fresh],
                 now=self.now,
-            )
-            ids = {(row.group_id, row.member_id): row.id for row in rows}
+            ).all()
+            ids = {(row.group_id, row.member_id): row.id for row in rows if row.id is not None}
+            wrote = next((row.group_id, row.member_id) for row in rows if row.id is None)
+            foreseen = (len(changed), len(counted))
+            if wrote != foreseen:
+                raise BookDisagrees(f"{wrote} counters instead of {foreseen}")
             for seat in self._fresh:
                 seat.id = ids[seat.group.id, seat.member_id]
         if self._taken:
@@ -682,15 +685,13 @@ class Book:
             self._events += [NoticeWritten(notice_id=notice_id) for notice_id in ids]
 
 
-def run_batch(
-    connection: Connection, items: Sequence[Ask], more: Callable[[Callable[[Ask], bool]], list[Ask]] | None = None
-) -> list[Answer]:
+def run_batch(connection: Connection, items: Sequence[Ask], more: More[Ask] = nothing_more) -> list[Answer]:
     """Answer a batch of asks in one transaction (what `kernel.group_commit` calls).
 
     `more` hands over those that came for the same groups while this batch waited for the lock.
     """
     book = Book(connection, {ask.group_id for ask in items})
-    asks = [*items, *more(lambda ask: ask.group_id in book.groups)] if more is not None else items
+    asks = [*items, *more(lambda ask: ask.group_id in book.groups)]
     book.invite()
     answers = book.answer(asks)
     book.write()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -191,12 +191,9 @@ COUNT_OPENINGS = text(
 )
 
 
-def _count(
-    connection: Connection, items: Sequence[int], more: Callable[[Callable[[int], bool]], list[int]] | None = None
-) -> list[None]:
-    link_ids = [*items, *more(lambda _link: True)] if more is not None else list(items)
-    connection.execute(COUNT_OPENINGS, {"ids": link_ids})
-    return [None] * len(link_ids)
+def _count(connection: Connection, items: Sequence[int]) -> list[None]:
+    connection.execute(COUNT_OPENINGS, {"ids": list(items)})
+    return [None] * len(items)
 
 
 openings: GroupCommit[int, None] = GroupCommit("openings", _count)
@@ -204,12 +201,9 @@ openings: GroupCommit[int, None] = GroupCommit("openings", _count)
 COUNT_FRIEND_OPENINGS = text(COUNT_OPENINGS.text.replace("join_link", "friend_link"))
 
 
-def _count_friends(
-    connection: Connection, items: Sequence[int], more: Callable[[Callable[[int], bool]], list[int]] | None = None
-) -> list[None]:
-    link_ids = [*items, *more(lambda _link: True)] if more is not None else list(items)
-    connection.execute(COUNT_FRIEND_OPENINGS, {"ids": link_ids})
-    return [None] * len(link_ids)
+def _count_friends(connection: Connection, items: Sequence[int]) -> list[None]:
+    connection.execute(COUNT_FRIEND_OPENINGS, {"ids": list(items)})
+    return [None] * len(items)
 
 
 friend_openings: GroupCommit[int, None] = GroupCommit("friend-openings", _count_friends)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from kernel import audit
 from kernel.db import db
-from kernel.group_commit import GroupCommit
+from kernel.group_commit import GrowingCommit
 
 from .. import queries, rules
 from ..models import Seat, SeatRole, SeatState
@@ -42,7 +42,7 @@ class Waiting:
     fresh: bool = True
 
 
-writer: GroupCommit[Ask, Answer] = GroupCommit("seats", run_batch)
+writer: GrowingCommit[Ask, Answer] = GrowingCommit("seats", run_batch)
 
 
 def _ask(ask: Ask, together: bool) -> Answer:

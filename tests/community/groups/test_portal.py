@@ -526,6 +526,6 @@ def test_a_tap_costs_few_statements(db, clock, english, make_group, make_member,
     group, member = make_group(), make_member()
     bind(english, make_group(), member)
     path = f"{page_of(group)}/join"
-    # The browser, the person, the group, whether they are kept out, and eight for the seat, which a batch shares.
-    with queries(12):
+    # The browser, the person, the group, whether they are kept out, and six for the seat, which a batch shares.
+    with queries(10):
         english.post(path)
