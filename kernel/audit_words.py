@@ -246,6 +246,10 @@ ACTIONS: dict[str, Any] = {
     "report.resumed": _l("Report by e-mail resumed"),
     "report.removed": _l("Report by e-mail removed"),
     "results.measure_changed": _l("How results are measured changed"),
+    "touchpoint.added": _l("Touchpoint added"),
+    "touchpoint.changed": _l("Touchpoint changed"),
+    "touchpoint.switched": _l("Touchpoint switched on or off"),
+    "touchpoint.removed": _l("Touchpoint removed"),
     "forecast.fit_asked": _l("Forecasts fitted at once"),
     "forecast.learning_asked": _l("Repurchase clock learned at once"),
     "audience.exported": _l("Audience downloaded"),
@@ -303,6 +307,7 @@ KINDS: dict[str, Any] = {
     "audience": _l("Audience"),
     "clock_run": _l("Repurchase clock"),
     "forecast_model": _l("Forecasts"),
+    "touchpoint": _l("Touchpoint"),
     "report_plan": _l("Report by e-mail"),
     "audit": _l("Audit trail"),
 }

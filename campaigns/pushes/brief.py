@@ -19,7 +19,7 @@ from .models import RunState
 
 
 def tasks() -> list[today.Task]:
-    """Drafts whose moment has come unscheduled, pushes that stand still, and messages in doubt."""
+    """Drafts whose moment has come unscheduled, pushes that stand still or failed, and messages in doubt."""
     if not may("pushes.view"):
         return []
     found = [
@@ -44,6 +44,7 @@ def tasks() -> list[today.Task]:
                 url=url_for("pushes_console.show", push_id=push.id, run=run.id),
                 action=_("Look at it"),
                 icon="check",
+                name=f"pushes.approval:{run.id}",
             )
             for push, run in queries.waiting_approvals(acting_staff().id)
         ]
@@ -54,6 +55,7 @@ def tasks() -> list[today.Task]:
             url=url_for("pushes_console.show", push_id=push.id),
             action=_("Look at it"),
             icon="player-pause",
+            name=f"pushes.paused:{run.id}",
         )
         for run, push in queries.running()
         if run.state is RunState.PAUSED
@@ -70,8 +72,21 @@ def tasks() -> list[today.Task]:
             url=url_for("pushes_console.show", push_id=push.id),
             action=_("See whom"),
             icon="help-circle",
+            name=f"pushes.doubt:{push.id}",
         )
         for push, people in queries.in_doubt(clock.now() - timedelta(days=7))
+    ]
+    found += [
+        today.Task(
+            weight=78,
+            text=_("“%(name)s” could not be sent", name=push.name),
+            url=url_for("pushes_console.show", push_id=push.id, run=run.id),
+            action=_("See why"),
+            icon="alert-triangle",
+            about=run.failure or "",
+            name=f"pushes.failed:{run.id}",
+        )
+        for run, push in queries.failed(clock.now() - timedelta(days=7))
     ]
     return found
 

@@ -194,6 +194,18 @@ def running() -> list[tuple[Run, Push]]:
     return [(run, push) for run, push in rows]
 
 
+def failed(since: datetime) -> list[tuple[Run, Push]]:
+    """Pushes that broke off since an instant, the latest first."""
+    rows = db.session.execute(
+        select(Run, Push)
+        .join(Push, Push.id == Run.push_id)
+        .where(Run.state == RunState.FAILED, Run.finished_at >= since)
+        .order_by(Run.finished_at.desc(), Run.id.desc())
+        .limit(5)
+    )
+    return [(run, push) for run, push in rows]
+
+
 def in_doubt(since: datetime) -> list[tuple[Push, int]]:
     """Pushes begun since an instant with messages of which nobody knows whether they arrived."""
     rows = db.session.execute(

@@ -55,7 +55,11 @@ def numbers() -> list[today.Number]:
         return []
     now = clock.now()
     this, before = queries.second_orders(now - 2 * WEEK, now - WEEK, now)
-    return [today.Number(label=_("Second orders"), value=this, before=before, url=url_for("desk_console.funnel"))]
+    return [
+        today.Number(
+            label=_("Second orders"), value=this, before=before, url=url_for("desk_console.funnel"), position=3
+        )
+    ]
 
 
 def init() -> None:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from flask import render_template, url_for
 from sqlalchemy import Select
 
-from kernel import clock, today
+from kernel import today
 from kernel.auth import may
-from kernel.i18n import gettext as _
-from kernel.i18n import ngettext
 from kernel.ports import fill_slot
-from kernel.today import Hit, Number, Task
+from kernel.today import Hit
 from membership.coupons import services as coupons
 from membership.members import queries as members
 from membership.members.models import Member
 from membership.tiers import queries as tiers
 from membership.tiers.queries import GroupPlace
 
-from . import labels, queries, services
+from . import brief, labels, queries
 from .models import GroupState
 
 
@@ -50,70 +47,6 @@ def me_cards(member: Member) -> str:
         sessions=queries.next_sessions([group.id for _seat, group in seats]),
         labels=labels,
     )
-
-
-def brief_tasks() -> list[Task]:
-    """What groups need today: room, a successor, an end of waiting."""
-    if not may("groups.view"):
-        return []
-    found: list[Task] = []
-    for group in queries.closing_within(24):
-        url = url_for("groups_console.show", group_id=group.id)
-        text = _("“%(group)s” closes within a day", group=group.name)
-        about = _("Nothing follows it yet: choose the group that goes on.") if group.successor_id is None else ""
-        found.append(Task(80 if about else 60, text, url, _("Look at it"), "bolt", about))
-    for group in queries.closed_flash():
-        text = _("“%(group)s” is over", group=group.name)
-        url = url_for("groups_console.result", group_id=group.id)
-        found.append(Task(40, text, url, _("What came of it"), "chart-bar"))
-    for group, alarm in services.alarms():
-        text = _("“%(group)s”: %(alarm)s", group=group.name, alarm=labels.CODE_ALARMS[alarm])
-        url = url_for("groups_console.codes", group_id=group.id)
-        found.append(Task(78, text, url, _("Put a new code there"), "qrcode"))
-    for group, count in services.count_due():
-        text = ngettext(
-            "%(num)s person in “%(group)s” no longer qualifies",
-            "%(num)s people in “%(group)s” no longer qualify",
-            count,
-            group=group.name,
-        )
-        url = url_for("groups_console.standing", group_id=group.id)
-        found.append(
-            Task(72, text, url, _("Decide"), "crown", _("Their time is over: let them stay, move or remove them."))
-        )
-    for group in queries.with_waiting_list():
-        text = ngettext(
-            "%(num)s person waits for a seat in “%(group)s”",
-            "%(num)s people wait for a seat in “%(group)s”",
-            group.queued,
-            group=group.name,
-        )
-        url = url_for("groups_console.waiting_list", group_id=group.id)
-        found.append(Task(75, text, url, _("See the list"), "hourglass", _("More capacity seats them at once.")))
-    waiting = {group.id for group in queries.with_waiting_list()}
-    for group in queries.nearly_full():
-        if group.id in waiting:
-            continue
-        left = queries.seats_left(group)
-        text = ngettext("%(num)s seat left in “%(group)s”", "%(num)s seats left in “%(group)s”", left, group=group.name)
-        endpoint = "groups_console.edit" if may("groups.edit") else "groups_console.show"
-        found.append(Task(70, text, url_for(endpoint, group_id=group.id), _("Raise the capacity"), "users"))
-    return found
-
-
-def brief_numbers() -> list[Number]:
-    """Who joined in the last seven days, against the seven before."""
-    if not may("groups.view"):
-        return []
-    now, week = clock.now(), timedelta(days=7)
-    return [
-        Number(
-            _("Joined a group"),
-            queries.joined_between(now - week, now + timedelta(seconds=1)),
-            queries.joined_between(now - 2 * week, now - week),
-            url_for("groups_console.index"),
-        )
-    ]
 
 
 def find(words: str) -> list[Hit]:
@@ -156,8 +89,8 @@ def init() -> None:
     fill_slot("member.side", order=40)(member_side)
     fill_slot("member.actions", order=20)(member_actions)
     fill_slot("me.cards", order=40)(me_cards)
-    today.tasks.fill(brief_tasks)
-    today.numbers.fill(brief_numbers)
+    today.tasks.fill(brief.tasks)
+    today.numbers.fill(brief.numbers)
     today.search.fill(find)
     members.group_choices.fill(group_choices)
     members.seated_in.fill(seated_in)

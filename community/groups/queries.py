@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from kernel import clock
+from kernel import clock, today
 from kernel.db import db
 from kernel.errors import NotFound
 from membership.gifts.models import Gift
@@ -419,8 +419,13 @@ def consequences(group: Group) -> Consequences:
 ROSTER_STATES = {"taken": SeatState.TAKEN, "held": SeatState.HELD, "left": SeatState.LEFT, "removed": SeatState.REMOVED}
 
 
-def people(group_id: int, state: SeatState, q: str = "", sub_group: int | None = None) -> Select[Seat, Member, int]:
-    """The stays of one state in a group, each with the member and the sub-group's number."""
+def people(
+    group_id: int, state: SeatState, q: str = "", sub_group: int | None = None, silent: bool = False
+) -> Select[Seat, Member, int]:
+    """The stays of one state in a group, each with the member and the sub-group's number.
+
+    `silent` keeps those who have not looked in for seven days.
+    """
     statement = (
         select(Seat, Member, SubGroup.number)
         .join(Member, Member.id == Seat.member_id)
@@ -429,6 +434,8 @@ def people(group_id: int, state: SeatState, q: str = "", sub_group: int | None =
     )
     if state is SeatState.HELD:
         statement = statement.where(Seat.held_until > clock.now())
+    if silent:
+        statement = statement.where(or_(Seat.seen_at.is_(None), Seat.seen_at <= clock.now() - timedelta(days=7)))
     if q:
         statement = statement.where(
             or_(
@@ -513,6 +520,11 @@ def groups_with_lapsed_holds() -> Sequence[int]:
 
 
 # ── The brief ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def place_of(group: Group) -> today.Place:
+    """A group as the part of the shop that a task of the first page is about."""
+    return today.Place(f"group:{group.id}", group.name, group.owner_id)
 
 
 def nearly_full() -> Sequence[Group]:

@@ -8,6 +8,7 @@ from typing import Any
 from flask import url_for
 from markupsafe import Markup, escape
 
+from community.groups import queries as groups
 from kernel import clock, today
 from kernel.auth import may
 from kernel.events import describes
@@ -20,10 +21,12 @@ from .events import MemberPosted, PostClicked, PostCommented
 
 SILENCE = timedelta(days=7)
 MOST = 5
+# So many open questions under one post are not left for tomorrow.
+MANY = 3
 
 
 def tasks() -> list[today.Task]:
-    """Posts that appear today, and groups that have heard nothing for a week."""
+    """Posts that appear today, questions that nobody has answered, and groups that have heard nothing for a week."""
     if not may("posts.view"):
         return []
     found: list[today.Task] = []
@@ -39,7 +42,25 @@ def tasks() -> list[today.Task]:
                 icon="calendar-event",
             )
         )
-    for group in queries.silent_groups(now - SILENCE)[: MOST - len(found)]:
+    for post, group, asked in queries.unanswered_questions(now - 2 * SILENCE):
+        found.append(
+            today.Task(
+                weight=76 if asked >= MANY else 68,
+                text=ngettext(
+                    "%(num)d question under “%(post)s” is unanswered",
+                    "%(num)d questions under “%(post)s” are unanswered",
+                    asked,
+                    post=post.title,
+                ),
+                url=url_for("posts_console.show", post_id=post.id, _anchor="comments"),
+                action=_("Answer them"),
+                icon="message-2",
+                about=_("Asked in %(group)s.", group=group.name),
+                place=groups.place_of(group),
+                name=f"posts.asked:{post.id}:{group.id}",
+            )
+        )
+    for group in queries.silent_groups(now - SILENCE)[:MOST]:
         found.append(
             today.Task(
                 weight=30,
@@ -50,6 +71,8 @@ def tasks() -> list[today.Task]:
                 action=_("Write a post"),
                 icon="speakerphone",
                 about=ngettext("%(num)d member", "%(num)d members", group.seated),
+                place=groups.place_of(group),
+                name=f"posts.none:{group.id}",
             )
         )
     return found

@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    exists,
     func,
     literal,
     or_,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import aliased
 
 from community.groups.models import Group, GroupState, Seat, SeatState
 from kernel import clock
@@ -579,6 +581,40 @@ def scheduled_between(since: datetime, until: datetime) -> int:
         )
         or 0
     )
+
+
+def unanswered_questions(since: datetime, limit: int = 5) -> list[tuple[Post, Group, int]]:
+    """Posts shown since an instant under which members asked something that nobody of the shop has answered, most first.
+
+    A question is a member's comment with a question mark in it or a 吗 at its end; answered is one that somebody of the
+    shop answered, or after which they said something under that post in that group.
+    """
+    reply = aliased(Comment)
+    answered = exists().where(
+        reply.post_id == Comment.post_id,
+        reply.group_id == Comment.group_id,
+        reply.staff_id.is_not(None),
+        or_(reply.answers_id == Comment.id, reply.id > Comment.id),
+    )
+    rows = db.session.execute(
+        select(Post, Group, func.count())
+        .join(PostGroup, PostGroup.post_id == Post.id)
+        .join(Group, Group.id == PostGroup.group_id)
+        .join(Comment, and_(Comment.post_id == Post.id, Comment.group_id == PostGroup.group_id))
+        .where(
+            PostGroup.published_at >= since,
+            PostGroup.published_at <= clock.now(),
+            Group.state == GroupState.OPEN,
+            Comment.state == CommentState.SHOWN,
+            Comment.member_id.is_not(None),
+            Comment.body.regexp_match("[?？]|吗[。！~～]?$"),
+            ~answered,
+        )
+        .group_by(Post.id, Group.id)
+        .order_by(func.count().desc(), Post.id.desc(), Group.id)
+        .limit(limit)
+    )
+    return [(post, group, asked) for post, group, asked in rows]
 
 
 def silent_groups(since: datetime) -> list[Group]:

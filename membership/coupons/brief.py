@@ -72,7 +72,9 @@ def tasks() -> list[Task]:
         )
         about = _("Raise the stock, or end it, so that no link leads to an empty shelf.")
         url = url_for("coupons_console.show", offer_id=offer.id, _anchor="stock")
-        found.append(Task(65 if left else 72, text, url, _("See the stock"), "ticket", about))
+        found.append(
+            Task(65 if left else 72, text, url, _("See the stock"), "ticket", about, name=f"coupons.stock:{offer.id}")
+        )
     for offer, count, first in queries.expiring_soon():
         if count < MANY:
             continue
@@ -87,7 +89,7 @@ def tasks() -> list[Task]:
             "The first on %(day)s. A reminder brings some of them back.", day=clock.local(first).strftime("%m-%d")
         )
         url = url_for("coupons_console.ending")
-        found.append(Task(55, text, url, _("See whose"), "hourglass", about))
+        found.append(Task(55, text, url, _("See whose"), "hourglass", about, name=f"coupons.ending:{offer.id}"))
     for pool, offer, left in queries.low_pools():
         text = ngettext(
             "%(count)s code is left of “%(pool)s” (%(offer)s)",
@@ -99,7 +101,7 @@ def tasks() -> list[Task]:
         )
         about = _("Make more before whoever gives them out runs dry.")
         url = url_for("coupons_console.codes_of", offer_id=offer.id)
-        found.append(Task(60, text, url, _("See the codes"), "barcode", about))
+        found.append(Task(60, text, url, _("See the codes"), "barcode", about, name=f"coupons.codes:{pool.id}"))
     for offer, clusters in leaks.suspicious_offers():
         text = ngettext(
             "%(count)s browser claimed “%(offer)s” for several people",
@@ -125,5 +127,6 @@ def numbers() -> list[Number]:
             queries.claimed_between(now - WEEK, now + timedelta(seconds=1)),
             queries.claimed_between(now - 2 * WEEK, now - WEEK),
             url_for("coupons_console.index"),
+            position=2,
         )
     ]

@@ -84,7 +84,7 @@ def numbers() -> list[Number]:
     members = url_for("members_console.index") if may("members.view") else None
     return [
         Number(_("New members"), enrolled[0], enrolled[1], members),
-        Number(_("Opted out"), left[0], left[1], members, good_when_up=False),
+        Number(_("Opted out"), left[0], left[1], members, good_when_up=False, position=4),
     ]
 
 
@@ -118,6 +118,7 @@ def tasks() -> list[Task]:
                     "More than %(most)s an hour is rare. Each look is in the audit trail with its reason.",
                     most=MOST_AN_HOUR,
                 ),
+                name=f"members.looked:{name}",
             )
             for name, number in by_the_dozen()
         ]

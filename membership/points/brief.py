@@ -47,6 +47,7 @@ def tasks() -> list[Task]:
             _("See the rewards"),
             "gift",
             _("Members still see it on their points page."),
+            name=f"points.reward:{row.reward.id}",
         )
         for row in queries.rewards(True)
         if row.left == 0

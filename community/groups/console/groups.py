@@ -283,13 +283,16 @@ def _people_page(group: Group) -> str:
     state = queries.ROSTER_STATES.get(request.args.get("seats", ""), SeatState.TAKEN)
     q = request.args.get("q", "").strip()[:60]
     number = request.args.get("sub-group", type=int)
-    statement = queries.people(group.id, state, q, number)
+    silent = "silent" in request.args and state is SeatState.TAKEN
+    statement = queries.people(group.id, state, q, number, silent)
     page = keyset(statement, [Seat.id.desc()], request.args.get("cursor"), PAGE)
     chips: list[tuple[str, str, str]] = []
     if q:
         chips.append(("q", q, _("Search: %(words)s", words=q)))
     if number is not None:
         chips.append(("sub-group", str(number), _("Sub-group %(number)s", number=number)))
+    if silent:
+        chips.append(("silent", request.args["silent"], _("Have not looked in for a week")))
     return render_template(
         "groups/people.html",
         **frame_of(group, "members"),
