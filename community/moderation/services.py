@@ -128,7 +128,7 @@ def refuse_silenced(member_id: int, group_id: int) -> None:
 
 def refuse_banned(member_id: int) -> None:
     """Refuse with `KeptOut` whoever may be in no group (`groups.services.before_entering`)."""
-    if queries.ban_of(member_id) is not None:
+    if queries.is_banned(member_id):
         raise KeptOut
 
 
