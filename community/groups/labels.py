@@ -210,6 +210,13 @@ def misses_sentence(group: Group, misses: Sequence[rules.Miss], member: Member |
     return (" " if current_locale() == "en" else "").join(parts)
 
 
+def name_of(member: Member) -> str:
+    """What others in a group read somebody by: the nickname whole, of a real name only its beginning."""
+    if member.nickname:
+        return member.nickname
+    return f"{member.name[0]}**" if member.name else str(_("A member"))
+
+
 def reward_sentence(terms: rules.Reward, offer: str = "") -> str:
     """`100 points for each friend who stays 7 days`."""
     what = (

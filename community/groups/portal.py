@@ -10,11 +10,11 @@ from flask import flash, redirect, render_template, request, url_for
 
 from kernel import clock, links, visitors
 from kernel.auth import member_only, public
-from kernel.db import keep_refused
+from kernel.db import db, keep_refused
 from kernel.errors import NotFound
 from kernel.http import client_address
 from kernel.i18n import gettext as _
-from kernel.pages import attachment
+from kernel.pages import attachment, keyset
 from membership.coupons import labels as coupon_labels
 from membership.gifts import services as gifts
 from membership.members import queries as members
@@ -23,12 +23,13 @@ from membership.members.models import Member
 
 from . import labels, queries, rules, services
 from .forms import JoinForm, NewcomerForm
-from .models import FriendLink, Group, GroupKind, JoinLink
+from .models import FriendLink, Group, GroupKind, JoinLink, Seat, SeatRole
 from .services import Page, Way
 
 bp = APIBlueprint("groups_portal", __name__, template_folder="templates", enable_openapi=False)
 
 STATUS = {Page.CLOSED: 410}
+PEOPLE_A_PAGE = 50
 
 
 def _visitor() -> Member | None:
@@ -348,6 +349,25 @@ def elsewhere(public_id: str) -> Any:
     if code is None:
         raise rules.NoCodeLeft
     return render_template("groups/elsewhere.html", group=group, code=code, labels=labels)
+
+
+@bp.get("/groups/<public_id>/people")
+@member_only()
+def here(public_id: str) -> Any:
+    group, member = _inside(public_id)
+    roster = queries.roster(group.id)
+    leaders = db.session.execute(roster.where(Seat.role != SeatRole.MEMBER).order_by(Seat.id).limit(20)).all()
+    return render_template(
+        "groups/here.html",
+        group=group,
+        me=member.id,
+        people=queries.taken_seats(group),
+        leaders=leaders,
+        page=keyset(
+            roster.where(Seat.role == SeatRole.MEMBER), [Seat.id.desc()], request.args.get("cursor"), PEOPLE_A_PAGE
+        ),
+        labels=labels,
+    )
 
 
 @bp.get("/groups/<public_id>/friends")

@@ -49,6 +49,7 @@ class Door:
     group: Group
     state: GroupState
     member: Member | None
+    # Seats that a newcomer may still take; nobody counts them for whoever is inside.
     left: int
     misses: tuple[rules.Miss, ...] = ()
     seat: Seat | None = None
@@ -124,7 +125,7 @@ def look(group: Group, member: Member | None, way: Way) -> Door:
         group=group,
         state=state,
         member=member,
-        left=queries.seats_left(group),
+        left=queries.seats_left(group) if page is not Page.INSIDE else 0,
         misses=tuple(found),
         seat=seat,
         hold=hold,

@@ -125,7 +125,7 @@ def running_drops(group: Group, member_id: int) -> list[Shown | LiveDrop]:
     ).all()
     drops = [drop for drop, starts_at in rows if starts_at + timedelta(minutes=drop.minute) <= now]
     offers = {offer.id: (offer, version) for offer, version in _offers([d.offer_id for d in drops if d.offer_id])}
-    held = _held(member_id, list(offers))
+    held = _held(member_id, list(offers)) if offers else {}
     found: list[Shown | LiveDrop] = []
     for drop in drops:
         if drop.offer_id is None:
@@ -137,6 +137,8 @@ def running_drops(group: Group, member_id: int) -> list[Shown | LiveDrop]:
 
 
 def _offers(offer_ids: Sequence[int]) -> list[tuple[Offer, OfferVersion]]:
+    if not offer_ids:
+        return []
     rows = db.session.execute(
         select(Offer, OfferVersion)
         .join(OfferVersion, OfferVersion.id == Offer.version_id)

@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import func, select
 
 from community.groups import queries, services
-from community.groups.models import GroupKind, GroupState, JoinLink, Seat, SeatState, Waiting
+from community.groups.models import GroupKind, GroupState, JoinLink, Seat, SeatRole, SeatState, Waiting
+from community.posts import services as posts
+from community.posts.models import PostKind
 from kernel import clock as kernel_clock
 from kernel.events import EventRecord
 from kernel.visitors import VisitorSession
@@ -504,14 +506,28 @@ def test_my_groups_on_my_page(db, clock, english, make_group, make_member, app):
 
 
 def test_the_first_view_is_small(db, clock, english, make_group, make_member, gift):
-    group, member = make_group(welcome_gift_id=gift.id, cover="demo/tea.webp", intro="x" * 300), make_member()
+    """A group in full swing, whole: the page with a first page of long posts, styles, scripts and the cover."""
+    values = {
+        "welcome_gift_id": gift.id,
+        "cover": "demo/tea.webp",
+        "welcome_post": "欢迎。" * 40,
+        "kind": GroupKind.LIVE,
+    }
+    group, member = make_group(announcement="周五晚上八点。" * 10, **values), make_member()
+    for number in range(12):
+        words = "".join(chr(0x4E00 + (number * 997 + n * 131) % 8_000) for n in range(300))
+        made = posts.write(posts.Draft(PostKind.TIP, f"第 {number} 条", words, None, group_ids=(group.id,)))
+        posts.publish_now(made.id)
     bind(english, group, member)
     page = english.get(page_of(group))
     body, total = text(page), len(gzip.compress(page.data))
+    assert body.count("data-seen=") == 10
     for path in set(re.findall(r'(?:src|href)="(/static/[^"#?]+)', body)):
         answer = english.get(path)
         total += len(answer.data) if path.endswith(".webp") else len(gzip.compress(answer.data))
     assert total <= 100 * 1024
+    # Without script everything is a link or a form: no button does nothing.
+    assert not re.findall(r'<button[^>]*type="button"| on[a-z]+="', body)
 
 
 def test_a_closed_group_says_so_before_it_speaks_of_rules(db, clock, english, make_group, make_member):
@@ -529,3 +545,29 @@ def test_a_tap_costs_few_statements(db, clock, english, make_group, make_member,
     # The browser, the person, the group, whether they are kept out, and six for the seat, which a batch shares.
     with queries(10):
         english.post(path)
+
+
+def test_who_is_here(db, clock, english, make_group, make_member):
+    """Whoever looks after the group first, then everybody, by what others may read of them; a stranger sees nobody."""
+    group = make_group(capacity=80, seats_each=80)
+    me, owner, real = make_member("Anna"), make_member("Olga"), make_member()
+    real.nickname, real.name, real.phone = "", "林小满", "+8613800001111"
+    services.join_many(group.id, [me.id, owner.id, real.id, *(make_member().id for _ in range(50))])
+    services.set_role(group.id, owner.id, SeatRole.OWNER)
+    bind(english, group, me)
+    path = f"{page_of(group)}/people"
+    assert f'href="{path}"' in text(english.get(page_of(group)))
+    before = rows(db)
+    page = text(english.get(path))
+    assert rows(db) == before
+    assert "53 people are here" in page
+    assert page.index("Olga") < page.index("Everybody else") < page.index("Who came before")
+    assert "Anna" not in page
+    older = page.split('rel="next"')[0].rsplit('href="', 1)[1].split('"')[0]
+    page = text(english.get(older.replace("&amp;", "&")))
+    assert "林**" in page
+    assert "Anna" in page
+    assert "小满" not in page
+    assert "13800001111" not in page
+    services.leave(group.id, me.id)
+    assert english.get(path).status_code == 404
