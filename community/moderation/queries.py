@@ -16,7 +16,7 @@ from kernel.staff.models import Staff
 from membership.members.models import Member
 
 from . import subjects
-from .models import Case, CaseReason, CaseState, Complaint, Sanction, SanctionKind, StopWord, WordEffect
+from .models import Case, CaseReason, CaseState, Complaint, Sanction, StopWord, WordEffect
 from .subjects import Shown
 
 
