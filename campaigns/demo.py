@@ -14,6 +14,7 @@ from campaigns.journeys import demo as journeys
 from campaigns.pushes import demo as push_demo
 from campaigns.pushes import services as pushes
 from campaigns.results import demo as results
+from campaigns.touchpoints import demo as touchpoints
 from kernel.db import db
 from kernel.demo import Progress, Step
 from kernel.staff.models import Staff
@@ -28,7 +29,12 @@ def steps() -> Iterator[Step]:
     yield Step("push", "A repurchase push", 1, _schedule_push)
     yield Step("pushes", "Festivals, a series and two wordings", 0.2, _plan_pushes)
     yield Step("journeys", "Journeys with people inside", 1, _begin_journeys)
+    yield Step("touchpoints", "Touchpoints", 0.1, _enter_touchpoints)
     yield Step("forecasts", "Forecasts from real orders", 12, forecasts.look_ahead)
+
+
+def _enter_touchpoints(progress: Progress) -> None:
+    touchpoints.begin()
 
 
 def _begin_journeys(progress: Progress) -> None:

@@ -24,3 +24,5 @@ def init() -> None:
     grant("journeys.edit", Role.MANAGER, Role.MARKETER)
     grant("forecasts.view", *EVERYONE)
     grant("forecasts.edit", Role.MANAGER, Role.MARKETER)
+    grant("touchpoints.view", *EVERYONE)
+    grant("touchpoints.edit", Role.MANAGER, Role.MARKETER)

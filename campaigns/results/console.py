@@ -405,21 +405,7 @@ def _among() -> tuple[funnels.Among, str, str]:
 
 def _steps(among: funnels.Among, first: date, last: date) -> list[dict[str, Any]]:
     with time_limit(PATIENCE):
-        found = funnels.funnel(among, *instants(first, last))
-    rows = []
-    for before, step in zip([None, *found], found, strict=False):
-        share = f"{100 * step.after_former / before.people:.1f}%" if before and before.people else ""
-        rows.append(
-            {
-                "label": labels.ACTIONS[step.action],
-                "meaning": labels.MEANINGS[step.action],
-                "value": step.people,
-                "text": f"{step.people:,}",
-                "share": share,
-                "after": step.after_former,
-            }
-        )
-    return rows
+        return labels.funnel_rows(funnels.funnel(among, *instants(first, last)))
 
 
 @bp.get("/funnel")

@@ -34,11 +34,13 @@ ACTIONS: tuple[Action, ...] = ("reached", "followed", "landed", "ordered", "ship
 
 @dataclass(frozen=True)
 class Among:
-    """Whom a funnel is about: everybody, those to whom a run was to go, those who were in a group, or an audience."""
+    """Whom a funnel is about: everybody, those to whom a run was to go, those who were in a group, an audience, or the
+    members whose ids a statement gives."""
 
     run: Run | None = None
     group_id: int | None = None
     audience: Definition | None = None
+    members: Any = None
 
     def narrow(self, member_id: Any) -> list[Any]:
         """Conditions on a column of member ids."""
@@ -50,6 +52,8 @@ class Among:
             return [member_id.in_(seats)]
         if self.audience is not None:
             return [member_id.in_(audiences.member_ids(self.audience))]
+        if self.members is not None:
+            return [member_id.in_(self.members)]
         return [member_id.is_not(None)]
 
 
@@ -130,12 +134,8 @@ def _orders(since: datetime, until: datetime) -> Sequence[tuple[Action, Any]]:
     ]
 
 
-def funnel(among: Among, since: datetime, until: datetime) -> list[Step]:
-    """How many people did each of the seven actions in `[since, until)`.
-
-    The orders are those placed in the period, whenever they were shipped and received; a repurchase is another order within
-    90 days of a parcel's arrival. One statement: each action is a bit, and a person has all the bits of what they did.
-    """
+def _people(among: Among, since: datetime, until: datetime) -> Any:
+    """Members with what they did: each action is a bit, and a person has all the bits of what they did."""
     acts = [*_messages(among, since, until), *_orders(since, until)]
     each = union_all(
         *(
@@ -146,7 +146,16 @@ def funnel(among: Among, since: datetime, until: datetime) -> list[Step]:
             for action, statement in acts
         )
     ).subquery("acts")
-    people = select(func.bit_or(each.c.bit).label("bits")).group_by(each.c.member_id).subquery("people")
+    return select(each.c.member_id, func.bit_or(each.c.bit).label("bits")).group_by(each.c.member_id).subquery("people")
+
+
+def funnel(among: Among, since: datetime, until: datetime) -> list[Step]:
+    """How many people did each of the seven actions in `[since, until)`.
+
+    The orders are those placed in the period, whenever they were shipped and received; a repurchase is another order within
+    90 days of a parcel's arrival. One statement.
+    """
+    people = _people(among, since, until)
     counts = []
     for number in range(len(ACTIONS)):
         this, both = 1 << number, (1 << number) | (1 << number >> 1)
@@ -154,3 +163,10 @@ def funnel(among: Among, since: datetime, until: datetime) -> list[Step]:
         counts.append(func.count().filter(people.c.bits.op("&")(both) == both))
     row = db.session.execute(select(*counts)).one()
     return [Step(action, row[2 * n], row[2 * n + 1]) for n, action in enumerate(ACTIONS)]
+
+
+def members_who(among: Among, action: Action, since: datetime, until: datetime) -> Any:
+    """The ids of those whom a number of the funnel counts, as a statement."""
+    people = _people(among, since, until)
+    bit = 1 << ACTIONS.index(action)
+    return select(people.c.member_id).where(people.c.bits.op("&")(bit) == bit)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from kernel.i18n import lazy_gettext as _l
 
 from .models import CopyState, Rhythm
+
+if TYPE_CHECKING:
+    from .funnel import Step
 
 ACTIONS: dict[str, Any] = {
     "reached": _l("Reached by a message"),
@@ -45,3 +49,22 @@ COPY_STATES: dict[CopyState, Any] = {
     CopyState.UNKNOWN: _l("In doubt"),
 }
 LOCALES: dict[str, Any] = {"zh_Hans": _l("Chinese"), "en": _l("English")}
+
+
+def funnel_rows(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The steps of a funnel as its chart and its table show them."""
+    rows = []
+    for before, step in zip([None, *steps], steps, strict=False):
+        share = f"{100 * step.after_former / before.people:.1f}%" if before and before.people else ""
+        rows.append(
+            {
+                "action": step.action,
+                "label": ACTIONS[step.action],
+                "meaning": MEANINGS[step.action],
+                "value": step.people,
+                "text": f"{step.people:,}",
+                "share": share,
+                "after": step.after_former,
+            }
+        )
+    return rows
