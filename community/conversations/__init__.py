@@ -18,5 +18,6 @@ def init_app(app: Flask) -> None:
     fill_slot("member.side", order=56)(console.member_conversations)
     fill_slot("desk.results", order=10)(console.results)
     fill_slot("me.nav", order=65)(portal.my_row)
+    fill_slot("group.welcome", order=10)(portal.render_cards)
     navigation.add("desk", _l("Conversations"), "conversations_console.index", "talks.view", order=2)
     brief.init()

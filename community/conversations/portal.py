@@ -5,6 +5,7 @@ A browser that is only bound sees what was said since it began to write itself; 
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -29,6 +30,8 @@ bp = APIBlueprint("conversations_portal", __name__, template_folder="templates",
 # In the signed session cookie: the conversations this browser has written in, each with its first message from here.
 BEGUN = "talks"
 NEVER = 2**63 - 1
+# So long after joining a group its page offers the questions that are often asked.
+NEW_HERE = timedelta(days=7)
 
 
 def _member_id() -> int:
@@ -183,3 +186,10 @@ def my_row(member: Member, **_values: Any) -> str:
     live = queries.live_of(member.id)
     answered = live is not None and live.last_from is Sender.STAFF
     return render_template("conversations/_my_row.html", answered=answered)
+
+
+def render_cards(member: Member, seat: Any, **_values: Any) -> str:
+    """What somebody who has just joined a group may ask with one tap (slot `group.welcome`); nothing while they talk."""
+    if seat is None or seat.joined_at < clock.now() - NEW_HERE or queries.live_of(member.id) is not None:
+        return ""
+    return render_template("conversations/_cards.html", welcome=services.welcome(current_locale()))

@@ -9,6 +9,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
+from community.conversations import ports
+from community.conversations import services as talks
+from community.conversations.models import Ending
+from community.conversations.queries import live_of
+from community.conversations.rules import Choice, Welcome
 from community.groups import queries, services
 from community.groups.models import GroupKind, GroupState, JoinLink, Seat, SeatRole, SeatState, Waiting
 from community.posts import services as posts
@@ -571,3 +576,20 @@ def test_who_is_here(db, clock, english, make_group, make_member):
     assert "13800001111" not in page
     services.leave(group.id, me.id)
     assert english.get(path).status_code == 404
+
+
+def test_somebody_new_is_offered_what_is_often_asked(db, clock, english, monkeypatch, make_group, make_member):
+    """Up to nine questions, each one tap away, for a week and while nothing is being asked."""
+    cards = tuple(Choice(f"intent:{number}", f"Question {number}?") for number in range(12))
+    monkeypatch.setattr(ports.welcome, "_answers", [lambda locale: Welcome("Hello.", cards)])
+    group, member = make_group(), make_member()
+    bind(english, group, member)
+    page = text(english.get(page_of(group)))
+    offered = re.findall(r'name="picked" value="([^"]+)">([^<]+)<', page)
+    assert offered == [(card.key, card.label) for card in cards[:9]]
+    assert english.post("/ask", data={"picked": "intent:3"}).status_code == 303
+    assert "Often asked" not in text(english.get(page_of(group)))
+    talks.close(live_of(member.id).id, Ending.MEMBER)
+    assert "Often asked" in text(english.get(page_of(group)))
+    clock.move(days=8)
+    assert "Often asked" not in text(english.get(page_of(group)))
