@@ -13,10 +13,13 @@ from sqlalchemy import func, select, update
 
 from community.groups import services
 from community.groups.models import Group, GroupKind, GroupState, Seat, SeatState, SubGroup, Waiting, WaitingState
+from community.groups.services.entry import NEWCOMERS_AN_HOUR
 from kernel.db import db, transaction
+from kernel.embedded import Valkey
 from kernel.events import EventRecord
 from kernel.web import raise_file_limit
-from tests.webshop import Answer, Visitor, WebShop
+from membership.limits.models import LimitCounter
+from tests.webshop import Answer, Visitor, WebShop, post
 
 pytestmark = pytest.mark.race
 CROWD, SEATS, EACH = 200, 50, 10
@@ -201,6 +204,31 @@ def test_moving_on_at_once_leaves_everybody_in_one_place(shop: WebShop, crowd: l
     assert sorted(stayed) == sorted(waiting)
     assert sorted(moved + stayed) == sorted(v.member_id for v in movers)
     assert (counters(shop, after_id), counters(shop, flash_id)[0], nobody) == ((SEATS, 50, 50), 50, [])
+
+
+def test_check_e4_newcomers_stop_at_the_hours_number_with_the_queue_server_down() -> None:
+    """Seats and limits are the database's: with no queue server at all, ninety newcomers of one network are sixty people."""
+    with WebShop() as shop:
+        group_id, _page, link = make_group(shop, capacity=200, open_to_new=True)
+        strangers = [shop.form_token(link) for _ in range(90)]
+        for server, child in shop.running.children:
+            if isinstance(server, Valkey):
+                child.kill()
+                child.wait(30)
+        answers = shop.volley(
+            [
+                post(link, cookies, {"csrf_token": token, "phone": f"139{n:08d}", "visit": f"visit-of-number-{n:03d}"})
+                for n, (cookies, token) in enumerate(strangers)
+            ]
+        )
+        taken, waiting, _numbers = people(shop, group_id)
+        assert shop.app is not None
+        with shop.app.app_context():
+            windows = db.session.scalars(select(LimitCounter.used).where(LimitCounter.limit == "group.newcomer")).all()
+    # An hour that begins meanwhile is another window.
+    assert max(windows) == NEWCOMERS_AN_HOUR
+    assert statuses(answers) == {303: sum(windows), 429: 90 - sum(windows)}
+    assert (len(set(taken)), len(taken), waiting) == (sum(windows), sum(windows), [])
 
 
 def test_without_the_guard_the_same_round_seats_too_many() -> None:
