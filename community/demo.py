@@ -16,6 +16,7 @@ from community.groups.models import Group, GroupKind, GroupState
 from community.posts import demo as posts_demo
 from community.posts import services as posts
 from community.posts.models import PostKind
+from community.staff_results import demo as staff_results
 from community.tickets import demo as tickets
 from kernel import clock
 from kernel.db import db
@@ -60,6 +61,7 @@ def steps() -> Iterator[Step]:
     )
     yield Step("tickets", "Tickets and what was said in them", 3, tickets.make)
     yield Step("conversations", "What customers asked the desk", 2, conversations.make)
+    yield Step("staff_results", "A month of call-backs that were held", 2, staff_results.make)
 
 
 def _manager_id() -> int | None:

@@ -32,3 +32,6 @@ def init() -> None:
     grant("answers.view", *EVERYONE)
     grant("answers.edit", Role.MANAGER, Role.SERVICE)
     grant("answers.settings", Role.MANAGER)
+    # Names stand beside numbers only for those who lead; everybody sees their own.
+    grant("staff_results.view", Role.MANAGER)
+    grant("staff_results.own", *EVERYONE)
