@@ -115,9 +115,16 @@ def on_commit(call: Callable[[], object]) -> None:
     db.session().info.setdefault("on_commit", []).append(call)
 
 
+def on_rollback(call: Callable[[], object]) -> None:
+    """Run `call` once the present transaction has been rolled back, and never if it is committed."""
+    db.session().info.setdefault("on_rollback", []).append(call)
+
+
 def commit() -> None:
     """Commit the session, then run what waited for it. Only the kernel calls this."""
     session = db.session()
+    # A commit that fails may have been made all the same, so that nothing is taken away after it.
+    session.info.pop("on_rollback", None)
     session.commit()
     calls = session.info.pop("on_commit", [])
     for call in calls:
@@ -137,10 +144,16 @@ def keep_refused() -> None:
 
 
 def rollback() -> None:
-    """Roll the session back and forget what waited for its commit."""
+    """Roll the session back, forget what waited for its commit, and run what waited for this."""
     session = db.session()
     session.rollback()
     session.info.pop("on_commit", None)
+    for call in session.info.pop("on_rollback", []):
+        try:
+            call()
+        except Exception:
+            # What was to be taken away is found again by a sweep.
+            log.exception("a call after the roll back failed")
 
 
 @contextmanager

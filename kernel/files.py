@@ -1,26 +1,58 @@
-"""Uploaded pictures: decoded, shrunk, stripped of their metadata and encoded anew, under `FILES_DIR`."""
+"""Uploaded files under `FILES_DIR`: pictures are decoded, shrunk, stripped of their metadata and encoded anew; short videos are
+looked into and kept as they are, but for what tells where they were filmed.
+
+A file lies under a random name of ours in a folder named after the first two letters of it; nothing that somebody sends is
+ever part of a path. It is written aside and renamed, so that a full disk leaves nothing cut off in sight.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from flask import Flask, Response, current_app, send_from_directory, url_for
+from flask import Flask, Response, current_app, request, send_from_directory, url_for
 from PIL import Image, ImageOps, UnidentifiedImageError
+from werkzeug.datastructures import Range
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.http import parse_range_header
 
+from . import containers
 from .auth import public
-from .db import on_commit
+from .db import on_commit, on_rollback
 from .errors import NotFound, Refusal
 from .i18n import lazy_gettext as _l
+from .jobs import every, job
+from .ports import Port
 
 LARGEST_SIDE = 1600
 LARGEST_PIXELS = 40_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+LARGEST_VIDEO = 32 * 1024 * 1024
+VIDEO_TYPES = {"mp4": "video/mp4", "webm": "video/webm"}
+# A player that asks for everything from a place on gets so much at a time, so that no slow phone holds a thread for minutes.
+LARGEST_PIECE = 2 * 1024 * 1024
+# What lies unused for so long was left behind by a crash, or by somebody who never pressed the button of a form.
+ORPHAN_SECONDS = 86_400
+# A private picture that was named for a month is taken away by whoever takes its name away, and is not asked about again.
+WATCHED_SECONDS = 30 * 86_400
+# Whatever a file might be taken for, nothing in it runs or asks for anything.
+SEALED = "default-src 'none'; sandbox"
 _KEY = re.compile(r"[A-Za-z0-9_-]{16}\.webp")
+_VIDEO = re.compile(r"[A-Za-z0-9_-]{16}\.(?:mp4|webm)")
+
+private_in_use: Port[[Sequence[str]], set[str]] = Port("files.private_in_use")
+"""Which of these keys of private pictures a room still names; every room that stores some answers."""
+videos_in_use: Port[[Sequence[str]], set[str]] = Port("files.videos_in_use")
+"""Which of these keys of videos a room still names; every room that stores some answers."""
 
 
 class FileRefused(Refusal):
@@ -28,9 +60,53 @@ class FileRefused(Refusal):
     label = _l("This is not a picture that can be read. JPEG, PNG, WebP or GIF up to 40 megapixels are taken.")
 
 
+class VideoRefused(Refusal):
+    status = 422
+    label = _l("This is not a whole video that can be read. MP4 or WebM up to 32 MB are taken.")
+
+
+class VideoTooLarge(Refusal):
+    status = 422
+    label = _l(
+        "The video is larger than 32 MB. Cut it shorter, or save it with fewer pixels: 720p is plenty on a phone."
+    )
+
+
+class VideoCodeRefused(Refusal):
+    status = 422
+    label = _l("The video is coded as %(code)s, which many phones cannot play. Save it as MP4 with H.264, or as WebM.")
+
+
+@dataclass(frozen=True)
+class Video:
+    """A stored video: its key, and how long the file is."""
+
+    key: str
+    size: int
+
+
 def _folder(private: bool = False) -> Path:
     folder = Path(current_app.extensions["settings"].files_dir)
     return folder / "private" if private else folder
+
+
+def _videos() -> Path:
+    return Path(current_app.extensions["settings"].files_dir) / "videos"
+
+
+@contextmanager
+def _written(folder: Path, key: str) -> Iterator[IO[bytes]]:
+    """A new file that gets its name once all of it is on the disk, and leaves nothing otherwise."""
+    (folder / key[:2]).mkdir(parents=True, exist_ok=True)
+    half = folder / key[:2] / f".{key}.part"
+    try:
+        with half.open("xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        half.rename(folder / key[:2] / key)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def save_picture(stream: IO[bytes], private: bool = False) -> str:
@@ -52,38 +128,133 @@ def save_picture(stream: IO[bytes], private: bool = False) -> str:
         raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FileRefused from error
-    key = f"{secrets.token_urlsafe(12)}.webp"
-    folder = _folder(private) / key[:2]
-    folder.mkdir(parents=True, exist_ok=True)
-    half = folder / f".{key}.part"
-    # Written aside and renamed, so that a full disk leaves no cut-off picture in sight.
-    try:
-        with half.open("wb") as out:
-            picture.save(out, "WEBP", quality=82, method=4)
-            out.flush()
-            os.fsync(out.fileno())
-        half.rename(folder / key)
-    finally:
-        half.unlink(missing_ok=True)
+    key, folder = f"{secrets.token_urlsafe(12)}.webp", _folder(private)
+    with _written(folder, key) as out:
+        picture.save(out, "WEBP", quality=82, method=4)
+    if private:
+        # What is refused afterwards names it nowhere.
+        on_rollback(lambda: (folder / key[:2] / key).unlink(missing_ok=True))
     return key
+
+
+def save_video(stream: IO[bytes]) -> Video:
+    """Store a short video as it is and return its key; its user data, tags and tracks of places are made empty.
+
+    Refuses with `VideoTooLarge` (more than 32 MB), `VideoCodeRefused` (a coding that many phones cannot play) and
+    `VideoRefused`: no MP4 or WebM, or one whose pieces do not fill it from the first byte to the last.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    if size > LARGEST_VIDEO:
+        raise VideoTooLarge
+    try:
+        found = containers.look_into(stream, size)
+    except containers.Broken as error:
+        raise VideoRefused from error
+    except containers.UnplayableCode as error:
+        raise VideoCodeRefused(code=error.args[0]) from error
+    key = f"{secrets.token_urlsafe(12)}.{found.ending}"
+    stream.seek(0)
+    with _written(_videos(), key) as out:
+        while portion := stream.read(1024 * 1024):
+            out.write(portion)
+        for blank in found.blanks:
+            out.seek(blank.at)
+            out.write(blank.head)
+            for start in range(blank.at + len(blank.head), blank.until, 1024 * 1024):
+                out.write(bytes(min(1024 * 1024, blank.until - start)))
+    return Video(key, size)
+
+
+def is_video(key: str) -> bool:
+    """Whether this could be the key of a video."""
+    return _VIDEO.fullmatch(key) is not None
+
+
+def video_size(key: str) -> int | None:
+    """How long a stored video is in bytes; None for a key that names none."""
+    path = _videos() / key[:2] / key
+    return path.stat().st_size if is_video(key) and path.is_file() and not path.is_symlink() else None
 
 
 def send_private(key: str) -> Response:
     """A private picture, to a reader whose right the caller has checked. Refuses with `NotFound`."""
-    if not _KEY.fullmatch(key):
+    return _sent(_folder(private=True), key, 0)
+
+
+def _sent(folder: Path, key: str, max_age: int) -> Response:
+    """A stored picture. Refuses with `NotFound` what is no key of ours, and whatever is not a file of the folder itself."""
+    if not _KEY.fullmatch(key) or (folder / key[:2] / key).is_symlink():
         raise NotFound
-    return send_from_directory(_folder(private=True) / key[:2], key, mimetype="image/webp", max_age=0)
+    response = send_from_directory(folder / key[:2], key, mimetype="image/webp", max_age=max_age)
+    response.headers["Content-Security-Policy"] = SEALED
+    return response
 
 
 def drop_private(keys: Iterable[str]) -> None:
     """Remove private pictures once the present transaction is committed (erasure)."""
-    paths = [_folder(private=True) / key[:2] / key for key in keys if _KEY.fullmatch(key)]
+    _drop([_folder(private=True) / key[:2] / key for key in keys if _KEY.fullmatch(key)])
 
+
+def drop_pictures(keys: Iterable[str]) -> None:
+    """Remove pictures that anybody could ask for, once the present transaction is committed (erasure of who showed them)."""
+    _drop([_folder() / key[:2] / key for key in keys if _KEY.fullmatch(key)])
+
+
+def drop_video(key: str) -> None:
+    """Remove a video once the present transaction is committed; whoever calls knows that nothing names it any more."""
+    if _VIDEO.fullmatch(key):
+        _drop([_videos() / key[:2] / key])
+
+
+def _drop(paths: Sequence[Path]) -> None:
     def unlink() -> None:
         for path in paths:
             path.unlink(missing_ok=True)
 
     on_commit(unlink)
+
+
+def sweep(now: float) -> int:
+    """Remove private pictures and videos that no row names, and files that were never finished, if they are older than a day
+    (private pictures also no older than a month).
+
+    `now` is in seconds of the machine's clock, which also dates the files. Returns how many went. A kind of file for which
+    nobody answers is left alone.
+    """
+    root, gone = _folder(), 0
+    for folder, port, longest in (
+        (_folder(private=True), private_in_use, float(WATCHED_SECONDS)),
+        (_videos(), videos_in_use, math.inf),
+    ):
+        if not port.filled:
+            continue
+        old = (path for path in folder.glob("??/*") if _is_old(path, now, longest))
+        while portion := list(islice(old, 500)):
+            used: set[str] = set().union(*port.call([path.name for path in portion]))
+            for path in portion:
+                if path.name not in used:
+                    path.unlink(missing_ok=True)
+                    gone += 1
+    for pattern in ("??/.*.part", "*/??/.*.part"):
+        for path in root.glob(pattern):
+            if _is_old(path, now):
+                path.unlink(missing_ok=True)
+                gone += 1
+    return gone
+
+
+def _is_old(path: Path, now: float, longest: float = math.inf) -> bool:
+    try:
+        return ORPHAN_SECONDS < now - path.lstat().st_mtime < longest
+    except FileNotFoundError:
+        return False
+
+
+@every(6 * 3_600)
+@job()
+def sweep_files() -> None:
+    """Remove what a crash left of uploaded files."""
+    sweep(time.time())
 
 
 def picture_url(key: str | None) -> str | None:
@@ -95,14 +266,67 @@ def picture_url(key: str | None) -> str | None:
     return url_for("picture", key=key)
 
 
+def video_url(key: str | None) -> str | None:
+    """Where a stored video is played from."""
+    return url_for("video", key=key) if key else None
+
+
+def _one_range(header: str | None, size: int) -> str | None:
+    """The one stretch that is asked for, as it is answered: an open end is cut, more than the file has means all of it.
+
+    None answers with the whole file, as RFC 9110 (14.2) wants for units that are not known, several stretches and nonsense.
+    """
+    asked = parse_range_header(header)
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        return None
+    start, stop = asked.ranges[0]
+    if start < 0:
+        start = max(size + start, 0)
+    if stop is None and start < size:
+        stop = min(start + LARGEST_PIECE, size)
+    return Range("bytes", [(start, stop)]).to_header()
+
+
+def _film(key: str) -> Response:
+    size = video_size(key)
+    if size is None:
+        raise NotFound
+    asked = _one_range(request.headers.get("Range"), size)
+    if asked is None:
+        request.environ.pop("HTTP_RANGE", None)
+    else:
+        request.environ["HTTP_RANGE"] = asked
+    ending = key.rpartition(".")[2]
+    try:
+        answer = send_from_directory(
+            _videos() / key[:2],
+            key,
+            mimetype=VIDEO_TYPES[ending],
+            max_age=31_536_000,
+            as_attachment=True,
+            download_name=f"video.{ending}",
+            etag=key,
+        )
+    except RequestedRangeNotSatisfiable:
+        return Response(status=416, headers={"Content-Range": f"bytes */{size}", "Cache-Control": "no-store"})
+    answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    answer.headers["Content-Security-Policy"] = SEALED
+    answer.headers.setdefault("Accept-Ranges", "bytes")
+    return answer
+
+
 def init_app(app: Flask) -> None:
     @app.get("/pictures/<key>")
     @public("pictures of posts and groups; keys are random")
     def picture(key: str):  # type: ignore[no-untyped-def]
-        if not key.endswith(".webp") or len(key) > 40:
-            raise NotFound
-        response = send_from_directory(_folder() / key[:2], key, mimetype="image/webp", max_age=31_536_000)
+        response = _sent(_folder(), key, 31_536_000)
+        response.headers["Content-Disposition"] = "attachment; filename=picture.webp"
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
 
-    app.jinja_env.globals.update(picture_url=picture_url)
+    @app.get("/videos/<key>")
+    @public("short videos of posts; keys are random")
+    def video(key: str):  # type: ignore[no-untyped-def]
+        return _film(key)
+
+    app.jinja_env.globals.update(picture_url=picture_url, video_url=video_url)

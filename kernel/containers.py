@@ -1,0 +1,309 @@
+"""What an MP4 or a WebM file is made of, as far as it must be known: that it is one whole, what it is coded in, and which of
+its pieces say who filmed it where.
+
+Nothing is decoded. MP4 is a row of boxes (ISO/IEC 14496-12, 4.2), WebM a tree of elements (RFC 8794 and RFC 9559); a file is
+one of them when its pieces fill it from the first byte to the last, so that nothing else hides before, between or behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Final
+
+# A film of minutes has some thousand pieces; a file of more is made to keep somebody busy.
+MOST_PIECES: Final = 50_000
+# The table of contents of an MP4 file; that of an hour's film is smaller.
+LARGEST_INDEX: Final = 16 * 1024 * 1024
+
+BRANDS: Final = {
+    b"isom", b"iso2", b"iso3", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ", b"M4VH", b"M4VP", b"MSNV", b"dash",
+}  # fmt: skip
+TOP_BOXES: Final = {
+    b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"udta", b"pdin", b"sidx", b"ssix", b"styp",
+    b"moof", b"mfra", b"emsg", b"prft",
+}  # fmt: skip
+# Where places, names and devices are written: user data, tags, and the makers' own boxes.
+TELLING: Final = {b"udta", b"meta", b"uuid"}
+# H.264, VP8, VP9 and AV1: what every phone of the last years plays. H.265 is not among them.
+MP4_CODES: Final = {b"avc1", b"avc3", b"vp08", b"vp09", b"av01"}
+WEBM_CODES: Final = {b"V_VP8", b"V_VP9", b"V_AV1"}
+HELD_SHOWN: Final = {b"vide", b"soun", b"text", b"sbtl", b"subt", b"hint"}
+
+EBML, DOC_TYPE, SEGMENT = 0x1A45DFA3, 0x4282, 0x18538067
+SEEK_HEAD, VOID, CRC, INFO, TRACKS = 0x114D9B74, 0xEC, 0xBF, 0x1549A966, 0x1654AE6B
+CLUSTER, CUES, CHAPTERS, TAGS, ATTACHMENTS = 0x1F43B675, 0x1C53BB6B, 0x1043A770, 0x1254C367, 0x1941A469
+TRACK_ENTRY, TRACK_TYPE, CODEC_ID = 0xAE, 0x83, 0x86
+IN_SEGMENT: Final = {SEEK_HEAD, VOID, CRC, INFO, TRACKS, CLUSTER, CUES, CHAPTERS, TAGS, ATTACHMENTS}
+# Timestamp, SilentTracks, Position, PrevSize, SimpleBlock, BlockGroup, EncryptedBlock, and what may stand anywhere.
+IN_CLUSTER: Final = {0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, VOID, CRC}
+
+
+class Broken(ValueError):
+    """No whole MP4 or WebM file with a moving picture in it."""
+
+
+class UnplayableCode(ValueError):
+    """A whole file that most phones cannot play: it is coded as the argument says."""
+
+
+@dataclass(frozen=True)
+class Blank:
+    """A piece that is to be made empty where it stands, so that nothing after it moves: `head` at `at`, then zeros until `until`."""
+
+    at: int
+    head: bytes
+    until: int
+
+
+@dataclass(frozen=True)
+class Container:
+    """`ending` is how the file's name ends. `blanks` are its pieces that tell more than the film."""
+
+    ending: str
+    blanks: tuple[Blank, ...]
+
+
+def look_into(stream: IO[bytes], size: int) -> Container:
+    """What a file of `size` bytes is. Raises `Broken` and `UnplayableCode`; reads heads and tables, never the film itself."""
+    start = _read(stream, 0, min(size, 12))
+    if start[4:8] == b"ftyp":
+        return _mp4(stream, size)
+    if start[:4] == EBML.to_bytes(4):
+        return _webm(stream, size)
+    raise Broken
+
+
+def _read(stream: IO[bytes], at: int, length: int) -> bytes:
+    stream.seek(at)
+    found = stream.read(length)
+    if len(found) != length:
+        raise Broken
+    return found
+
+
+# ── MP4 ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Box:
+    kind: bytes
+    at: int
+    head: int
+    until: int
+
+    @property
+    def inside(self) -> int:
+        return self.at + self.head
+
+
+def _boxes(stream: IO[bytes], at: int, until: int, last_may_be_open: bool = False) -> Iterator[_Box]:
+    """The boxes that fill a stretch, one after the other."""
+    for _piece in range(MOST_PIECES):
+        if at == until:
+            return
+        length = int.from_bytes(_read(stream, at, 4))
+        kind, head = _read(stream, at + 4, 4), 8
+        if length == 1:
+            length, head = int.from_bytes(_read(stream, at + 8, 8)), 16
+        elif length == 0 and last_may_be_open:
+            length = until - at
+        if length < head or at + length > until:
+            raise Broken
+        yield _Box(kind, at, head, at + length)
+        at += length
+    raise Broken
+
+
+def _blank(box: _Box, stream: IO[bytes]) -> Blank:
+    """A box made a `free` one: its length stays, its name and what is inside go."""
+    length = _read(stream, box.at, box.head)
+    return Blank(box.at, length[:4] + b"free" + length[8:], box.until)
+
+
+def _mp4(stream: IO[bytes], size: int) -> Container:
+    blanks: list[Blank] = []
+    codes: list[bytes] = []
+    kinds: set[bytes] = set()
+    for box in _boxes(stream, 0, size, last_may_be_open=True):
+        if box.kind not in TOP_BOXES or (box.kind == b"ftyp") != (box.at == 0):
+            raise Broken
+        kinds.add(box.kind)
+        if box.kind == b"ftyp":
+            _check_brands(stream, box)
+        elif box.kind in TELLING:
+            blanks.append(_blank(box, stream))
+        elif box.kind == b"moov":
+            if box.until - box.at > LARGEST_INDEX or codes:
+                raise Broken
+            for inner in _boxes(stream, box.inside, box.until):
+                if inner.kind in TELLING:
+                    blanks.append(_blank(inner, stream))
+                elif inner.kind == b"trak":
+                    blanks += _track(stream, inner, codes)
+    if not codes or b"mdat" not in kinds:
+        raise Broken
+    unknown = [code for code in codes if code not in MP4_CODES]
+    if unknown:
+        raise UnplayableCode(unknown[0].decode("latin-1").strip())
+    return Container("mp4", tuple(blanks))
+
+
+def _check_brands(stream: IO[bytes], box: _Box) -> None:
+    if not 16 <= box.until - box.at <= 1_024:
+        raise Broken
+    words = _read(stream, box.inside, box.until - box.inside)
+    # The second word is a version, not a brand.
+    if not BRANDS & {words[i : i + 4] for i in range(0, len(words) - 3, 4) if i != 4}:
+        raise Broken
+
+
+def _track(stream: IO[bytes], track: _Box, codes: list[bytes]) -> list[Blank]:
+    """What is to be made empty of a track: what tells, or all of it where it is neither shown nor heard (a path of places)."""
+    found: list[Blank] = []
+    handler = b""
+    tables: list[_Box] = []
+    for box in _boxes(stream, track.inside, track.until):
+        if box.kind in TELLING:
+            found.append(_blank(box, stream))
+        elif box.kind == b"mdia":
+            for inner in _boxes(stream, box.inside, box.until):
+                if inner.kind in TELLING:
+                    found.append(_blank(inner, stream))
+                elif inner.kind == b"hdlr":
+                    handler = _read(stream, inner.inside + 8, 4)
+                elif inner.kind == b"minf":
+                    tables += [one for one in _boxes(stream, inner.inside, inner.until) if one.kind == b"stbl"]
+    if handler not in HELD_SHOWN:
+        return [_blank(track, stream)]
+    if handler == b"vide":
+        codes += [_code(stream, table) for table in tables]
+    return found
+
+
+def _code(stream: IO[bytes], table: _Box) -> bytes:
+    """How the pictures of a track are coded: the name of its first sample entry."""
+    for box in _boxes(stream, table.inside, table.until):
+        if box.kind == b"stsd" and box.until - box.inside >= 16:
+            return _read(stream, box.inside + 12, 4)
+    raise Broken
+
+
+# ── WebM ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Element:
+    id: int
+    at: int
+    inside: int
+    # None: it goes on until something that does not belong into it.
+    until: int | None
+
+
+def _element(stream: IO[bytes], at: int, limit: int) -> _Element:
+    """The element that begins at a place."""
+    first = _read(stream, at, 1)[0]
+    width = 9 - first.bit_length()
+    if width > 4:
+        raise Broken
+    name = int.from_bytes(_read(stream, at, width))
+    first = _read(stream, at + width, 1)[0]
+    wide = 9 - first.bit_length()
+    if wide > 8:
+        raise Broken
+    length = int.from_bytes(_read(stream, at + width, wide)) & ((1 << 7 * wide) - 1)
+    inside = at + width + wide
+    if length == (1 << 7 * wide) - 1:
+        return _Element(name, at, inside, None)
+    if inside + length > limit:
+        raise Broken
+    return _Element(name, at, inside, inside + length)
+
+
+def _elements(stream: IO[bytes], at: int, until: int) -> Iterator[_Element]:
+    """The elements that fill a stretch, each of a known length."""
+    for _piece in range(MOST_PIECES):
+        if at == until:
+            return
+        found = _element(stream, at, until)
+        if found.until is None:
+            raise Broken
+        yield found
+        at = found.until
+    raise Broken
+
+
+def _webm(stream: IO[bytes], size: int) -> Container:
+    head = _element(stream, 0, size)
+    if head.until is None or head.until > 1_024:
+        raise Broken
+    kinds = [
+        _read(stream, one.inside, (one.until or 0) - one.inside).rstrip(b"\0")
+        for one in _elements(stream, head.inside, head.until)
+        if one.id == DOC_TYPE
+    ]
+    segment = _element(stream, head.until, size)
+    if kinds != [b"webm"] or segment.id != SEGMENT or segment.until not in (None, size):
+        raise Broken
+    blanks: list[Blank] = []
+    codes: list[bytes] = []
+    films = 0
+    at = segment.inside
+    for _piece in range(MOST_PIECES):
+        if at == size:
+            break
+        found = _element(stream, at, size)
+        if found.id not in IN_SEGMENT or (found.until is None and found.id != CLUSTER):
+            raise Broken
+        if found.id == TRACKS:
+            codes += _codes(stream, found.inside, found.until or 0)
+        elif found.id in (TAGS, ATTACHMENTS):
+            blanks.append(_void(found.at, found.until or 0))
+        films += found.id == CLUSTER
+        at = _end_of_cluster(stream, found.inside, size) if found.until is None else found.until
+    else:
+        raise Broken
+    if not codes or not films:
+        raise Broken
+    unknown = [code for code in codes if code not in WEBM_CODES]
+    if unknown:
+        raise UnplayableCode(unknown[0].decode("latin-1").removeprefix("V_"))
+    return Container("webm", tuple(blanks))
+
+
+def _end_of_cluster(stream: IO[bytes], at: int, size: int) -> int:
+    """Where a cluster of unknown length ends (as browsers record it): before the first element that belongs into none."""
+    for _piece in range(MOST_PIECES):
+        if at == size:
+            return at
+        found = _element(stream, at, size)
+        if found.id not in IN_CLUSTER:
+            return at
+        if found.until is None:
+            raise Broken
+        at = found.until
+    raise Broken
+
+
+def _codes(stream: IO[bytes], at: int, until: int) -> list[bytes]:
+    """How each track with a moving picture is coded."""
+    found = []
+    for track in _elements(stream, at, until):
+        if track.id != TRACK_ENTRY:
+            continue
+        said = {
+            one.id: _read(stream, one.inside, (one.until or 0) - one.inside)
+            for one in _elements(stream, track.inside, track.until or 0)
+            if one.id in (TRACK_TYPE, CODEC_ID) and (one.until or 0) - one.inside <= 64
+        }
+        if int.from_bytes(said.get(TRACK_TYPE, b"")) == 1:
+            found.append(said.get(CODEC_ID, b"").rstrip(b"\0"))
+    return found
+
+
+def _void(at: int, until: int) -> Blank:
+    """An element made a Void one of the same length: one byte of name, the length, zeros."""
+    total = until - at
+    wide = 8 if total >= 9 else 1
+    return Blank(at, bytes([VOID]) + ((1 << 7 * wide) | (total - 1 - wide)).to_bytes(wide), until)
