@@ -199,6 +199,7 @@ def _write_posts(progress: Progress) -> None:
     )
     posts.schedule(coming.id, clock.at(clock.today() + timedelta(days=1), 20))
     posts_demo.talk(manager)
+    posts_demo.fill_library(manager)
     checkins_demo.keep_coming()
 
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flask import request
-from wtforms import BooleanField, RadioField, SelectField, SelectMultipleField, StringField, TextAreaField
-from wtforms.validators import DataRequired, Length
+from flask_wtf.file import FileField
+from wtforms import (
+    BooleanField,
+    FieldList,
+    HiddenField,
+    RadioField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+    TextAreaField,
+)
+from wtforms.validators import DataRequired, Length, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from kernel.forms import Form, LocalDateTimeField, PictureForm
+from kernel import files
+from kernel.forms import Form, LocalDateTimeField, PictureForm, one_line
+from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from membership.products.models import Product
 
-from . import labels, rules
+from . import labels, library, rules
 from .models import MemberPosts, Post, PostKind
 from .queries import PollShown
 from .services import Act, Draft, PollDraft
@@ -31,6 +45,54 @@ class PostForm(PictureForm):
     options = TextAreaField(_l("Answers to choose from"), [Length(max=1_000)])
     several = BooleanField(_l("More than one may be chosen"))
     poll_closes_at = LocalDateTimeField(_l("Voting ends"))
+    film = FileField(_l("Short video"))
+    video = HiddenField()
+    drop_video = BooleanField(_l("Without the video"))
+    products = FieldList(
+        StringField(_l("Product"), [Length(max=200)], filters=[one_line]),
+        label=_l("Products that it is about"),
+        min_entries=rules.MOST_PRODUCTS,
+        max_entries=rules.MOST_PRODUCTS,
+    )
+    kept = BooleanField(_l("Keep it in the library, to use it again"))
+
+    def validate_products(self, field: Any) -> None:
+        """Find the products that were typed, and say which ones are not known."""
+        self.product_ids: list[int] = []
+        for entry in field:
+            if not entry.data:
+                continue
+            found = library.find_product(entry.data)
+            if found is None:
+                raise ValidationError(_("No product is called “%(typed)s”. Choose one of the list.", typed=entry.data))
+            self.product_ids.append(found.id)
+
+    def keep_video(self) -> None:
+        """Store a video that came along, so that it stays when the page is shown again. Refuses as `files.save_video` does."""
+        upload = request.files.get(self.film.name)
+        if self.drop_video.data:
+            self.video.data = ""
+        elif upload is not None and upload.filename:
+            self.video.data = files.save_video(upload.stream).key
+        if not files.is_video(self.video.data or ""):
+            self.video.data = ""
+
+    def take_time(self) -> bool:
+        """Take over the time of a suggestion whose button was pressed; False when none was."""
+        pressed = request.form.get("best_time")
+        if pressed is None:
+            return False
+        self.publish_at.raw_data = None
+        try:
+            self.publish_at.process_formdata([pressed])
+        except ValidationError as error:
+            self.refuse("publish_at", error)
+        return True
+
+    def name_products(self, products: Sequence[Product]) -> None:
+        """Fill in the products that a post is about already."""
+        for entry, product in zip(self.products, products, strict=False):
+            entry.data = library.named(product)
 
     def offer(self, groups: list[Any]) -> PostForm:
         """Let these groups be chosen."""
@@ -49,6 +111,8 @@ class PostForm(PictureForm):
             link_url=self.link_url.data or "",
             link_label=self.link_label.data or "",
             group_ids=tuple(self.groups.data or ()),
+            video=self.video.data or None,
+            product_ids=tuple(getattr(self, "product_ids", ())),
         )
 
     @property
@@ -72,6 +136,7 @@ class PostForm(PictureForm):
         self.kind.data, self.title.data, self.body.data = post.kind.value, post.title, post.body
         self.picture.data, self.link_url.data, self.link_label.data = post.picture or "", post.link_url, post.link_label
         self.groups.data, self.publish_at.data = group_ids, post.publish_at
+        self.video.data, self.kept.data = post.video or "", post.kept_at is not None
         return self
 
 

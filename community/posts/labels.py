@@ -33,7 +33,7 @@ KIND_LINES: dict[PostKind, Any] = {
     PostKind.NEW_PRODUCT: _l("What is new, shown to the group first"),
     PostKind.PROMOTION: _l("An offer for this group"),
     PostKind.LIVE: _l("A live session and where to watch it"),
-    PostKind.SHORT_VIDEO: _l("A link to a short video"),
+    PostKind.SHORT_VIDEO: _l("Half a minute to watch, or a link to it"),
     PostKind.SURVEY: _l("A question with a link to the form"),
     PostKind.ANNOUNCEMENT: _l("A notice to everyone, without links"),
 }
@@ -58,11 +58,16 @@ STATES: dict[PostState, Any] = {
     PostState.PUBLISHED: _l("Published"),
     PostState.ARCHIVED: _l("Archived"),
 }
+# What a post of the shop can be; the others wait for staff because a member wrote them.
+SHOP_STATES: dict[PostState, Any] = {
+    state: label for state, label in STATES.items() if state not in (PostState.WAITING, PostState.REFUSED)
+}
 FIELDS: dict[str, Any] = {
     "title": _l("Title"),
     "body": _l("Text"),
     "link_url": _l("Link"),
     "picture": _l("Picture"),
+    "film": _l("Short video"),
     "groups": _l("Groups"),
     "publish_at": _l("Time"),
 }
@@ -92,6 +97,8 @@ _FINDINGS: dict[str, Any] = {
     "long_body": _l("The text is long: few read more than a screen. Keep the one thing that helps."),
     "no_picture": _l("There is no picture yet; posts of this kind are looked at more than read."),
     "no_link": _l("There is no link, so nothing can be followed from here."),
+    "no_video": _l("There is no video yet, and no link to one."),
+    "no_poster": _l("Without a picture the video is a dark field until somebody plays it."),
     "no_group": _l("No group is chosen yet."),
     "quiet_hours": _l("It appears between 22:00 and 08:00, when hardly anybody looks."),
 }
@@ -115,6 +122,21 @@ def weekday(on: date) -> str:
     return str(dates.format_date(on, "EEE", locale=current_locale()))
 
 
+def weekday_of(at: datetime) -> str:
+    """The day of the week on the shop's calendar."""
+    return weekday(clock.local(at).date())
+
+
+def weekday_at(at: datetime) -> str:
+    """The day and hour at which something comes next, with the day of the week."""
+    return f"{weekday_of(at)} {day_of_month(clock.local(at).date())} {hour(at)}"
+
+
+def typed(at: datetime) -> str:
+    """A moment as a field for times takes it."""
+    return clock.local(at).strftime("%Y-%m-%dT%H:%M")
+
+
 def month(on: date) -> str:
     """Month and year."""
     return str(dates.format_date(on, "y年M月" if current_locale() == "zh_Hans" else "MMMM y", locale=current_locale()))
@@ -128,3 +150,8 @@ def day_of_month(on: date) -> str:
 def hour(at: datetime | None) -> str:
     """The time of day on the shop's wall clock."""
     return clock.local(at).strftime("%H:%M") if at else ""
+
+
+def size(length: int | None) -> str:
+    """How much of somebody's mobile plan a file takes, in megabytes (from bytes)."""
+    return f"{max((length or 0) / 1_000_000, 0.1):.1f} MB"

@@ -41,6 +41,9 @@ class Post(db.Model):
     title: Mapped[str]
     body: Mapped[str]
     picture: Mapped[str | None]
+    # The key of a short video (`kernel.files`) and the length of its file; the picture is shown until it is played.
+    video: Mapped[str | None]
+    video_bytes: Mapped[int | None]
     link_url: Mapped[str] = mapped_column(default="")
     link_label: Mapped[str] = mapped_column(default="")
     state: Mapped[PostState] = mapped_column(default=PostState.DRAFT)
@@ -52,8 +55,14 @@ class Post(db.Model):
     # A member wrote it, for one group.
     member_id: Mapped[int | None] = mapped_column(ForeignKey("member.id"))
     created_at: Mapped[datetime]
+    # The first post with this text, when it is used again: all uses of one piece name the same.
+    origin_id: Mapped[int | None] = mapped_column(ForeignKey("post.id", ondelete="SET NULL"))
+    # Since when the library keeps it as a piece that is worth using again.
+    kept_at: Mapped[datetime | None]
 
     __table_args__ = (
+        Index("ix_post_origin", "origin_id", postgresql_where=text("origin_id IS NOT NULL")),
+        Index("ix_post_video", "video", postgresql_where=text("video IS NOT NULL")),
         CheckConstraint("member_id IS NULL OR author_id IS NULL", name="one_author"),
         CheckConstraint("member_id IS NOT NULL OR state NOT IN ('waiting', 'refused')", name="waiting"),
         Index("ix_post_member", "member_id", text("id DESC"), postgresql_where=text("member_id IS NOT NULL")),
@@ -74,8 +83,18 @@ class PostGroup(db.Model):
     liked: Mapped[int] = mapped_column(default=0)
     clicked: Mapped[int] = mapped_column(default=0)
     commented: Mapped[int] = mapped_column(default=0)
+    # Members who ordered within five days after they saw it here, as last counted (`services.count_orders`).
+    bought: Mapped[int] = mapped_column(default=0, server_default="0")
 
     __table_args__ = (Index("ix_post_group_feed", "group_id", text("published_at DESC"), text("post_id DESC")),)
+
+
+class PostProduct(db.Model):
+    """A product that a post is about."""
+
+    __tablename__ = "post_product"
+    post_id: Mapped[int] = mapped_column(ForeignKey("post.id", ondelete="CASCADE"), primary_key=True)
+    product_id: Mapped[int] = mapped_column(ForeignKey("product.id"), primary_key=True, index=True)
 
 
 class ReactionKind(enum.StrEnum):

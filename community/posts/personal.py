@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import func, select, update
 
+from kernel import files
 from kernel.db import db
 from kernel.i18n import lazy_gettext as _l
 from membership.members.services import erasure
@@ -18,20 +19,26 @@ from .models import (
     PollVote,
     Post,
     PostGroup,
+    PostProduct,
     PostState,
     Reaction,
 )
 
 declare(
     Post,
-    "id kind link_url link_label state publish_at published_at automatic author_id member_id created_at",
+    "id kind video video_bytes link_url link_label state publish_at published_at automatic author_id member_id created_at "
+    "origin_id kept_at",
     "title body picture",
     rows=by(Post.member_id),
     label=_l("Posts of theirs"),
 )
 declare(
     PostGroup,
-    "post_id group_id published_at seen liked clicked commented",
+    "post_id group_id published_at seen liked clicked commented bought",
+)
+declare(
+    PostProduct,
+    "post_id product_id",
 )
 declare(
     Reaction,
@@ -68,7 +75,9 @@ declare(
 
 @erasure.forgetters.fill
 def take_out_words(person: Person) -> None:
-    """What somebody wrote shows to nobody any more; its text is blanked with the other columns."""
+    """What somebody wrote shows to nobody any more, and their pictures are removed; texts are blanked with the other columns."""
+    shown = db.session.scalars(select(Post.picture).where(Post.member_id.in_(person.ids), Post.picture.is_not(None)))
+    files.drop_pictures([key for key in shown if key])
     for group_post in db.session.execute(
         select(Comment.post_id, Comment.group_id, func.count())
         .where(Comment.member_id.in_(person.ids), Comment.state == CommentState.SHOWN)

@@ -46,12 +46,13 @@ from .models import (
     Post,
     PostGroup,
     PostKind,
+    PostProduct,
     PostState,
     Reaction,
     ReactionKind,
 )
 
-SORTS = ("time", "title", "seen", "liked", "clicked", "commented")
+SORTS = ("time", "title", "seen", "liked", "clicked", "commented", "bought")
 
 
 def find_post(post_id: int) -> Post | None:
@@ -94,12 +95,13 @@ def acts_of(member_ids: Sequence[int]) -> Select[int, str, int]:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What members did with a post, over its groups."""
+    """What members did with a post, over its groups; whoever is in two of them counts in both. `bought` ordered after it."""
 
     seen: int
     liked: int
     clicked: int
     commented: int
+    bought: int
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Row:
     numbers: Numbers
 
 
-COUNTED = ("seen", "liked", "clicked", "commented")
+COUNTED = ("seen", "liked", "clicked", "commented", "bought")
 _SUMS = (
     select(
         PostGroup.post_id,
@@ -128,24 +130,33 @@ def shown_time() -> ColumnElement[Any]:
     return func.coalesce(Post.published_at, Post.publish_at, Post.created_at, type_=Post.created_at.type)
 
 
+def every_post() -> Select[Any]:
+    """All posts with their numbers. Rows: Post, seen, liked, clicked, commented, bought."""
+    sums = [func.coalesce(_SUMS.c[name], 0).label(name) for name in COUNTED]
+    found: Any = select(Post, *sums)
+    return found.outerjoin(_SUMS, _SUMS.c.post_id == Post.id)
+
+
+def says(q: str) -> ColumnElement[bool]:
+    """Posts with these words in their title or text."""
+    return or_(Post.title.icontains(q, autoescape=True), Post.body.icontains(q, autoescape=True))
+
+
 def listing(
     q: str = "",
     kind: PostKind | None = None,
     state: PostState | None = None,
     group_id: int | None = None,
     by_members: bool = False,
+    product_id: int | None = None,
 ) -> Select[Any]:
     """The posts that staff wrote, or those of members, filtered; archived ones, and what staff took out, only when they are
-    asked for. Rows: Post, seen, liked, clicked, commented."""
-    sums = [func.coalesce(_SUMS.c[name], 0).label(name) for name in COUNTED]
-    found: Any = (
-        select(Post, *sums)
-        .outerjoin(_SUMS, _SUMS.c.post_id == Post.id)
-        .where(Post.automatic.is_(False), Post.member_id.is_not(None) if by_members else Post.member_id.is_(None))
+    asked for. Rows: Post, seen, liked, clicked, commented, bought."""
+    found: Any = every_post().where(
+        Post.automatic.is_(False), Post.member_id.is_not(None) if by_members else Post.member_id.is_(None)
     )
     if q:
-        wanted = "%" + q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        found = found.where(or_(Post.title.ilike(wanted), Post.body.ilike(wanted)))
+        found = found.where(says(q))
     if kind is not None:
         found = found.where(Post.kind == kind)
     hidden = (PostState.ARCHIVED, PostState.REFUSED)
@@ -154,7 +165,16 @@ def listing(
         found = found.where(
             select(PostGroup.post_id).where(PostGroup.post_id == Post.id, PostGroup.group_id == group_id).exists()
         )
+    if product_id is not None:
+        found = found.where(about(product_id))
     return found
+
+
+def about(product_id: int) -> ColumnElement[bool]:
+    """Posts that name a product."""
+    return (
+        select(PostProduct.post_id).where(PostProduct.post_id == Post.id, PostProduct.product_id == product_id).exists()
+    )
 
 
 def order_of(sort: str) -> list[Any]:
@@ -179,7 +199,7 @@ def rows_of(found: Sequence[Any]) -> list[Row]:
             names.get(post.id, []),
             Numbers(*numbers),
         )
-        for post, *numbers in (row[:5] for row in found)
+        for post, *numbers in (row[:6] for row in found)
     ]
 
 
@@ -238,10 +258,10 @@ class Day:
     rows: list[Row]
 
 
-def calendar(first: date, days: int, group_id: int | None = None) -> list[Day]:
-    """Scheduled and published posts of all groups (or one), by shop day, from `first` for so many days."""
+def calendar(first: date, days: int, group_id: int | None = None, kind: PostKind | None = None) -> list[Day]:
+    """Scheduled and published posts of all groups (or one), of all kinds (or one), by shop day, from `first` for so many days."""
     since, until = clock.at(first), clock.at(first + timedelta(days=days))
-    found = listing(group_id=group_id).where(
+    found = listing(group_id=group_id, kind=kind).where(
         Post.state.in_((PostState.SCHEDULED, PostState.PUBLISHED)), shown_time() >= since, shown_time() < until
     )
     rows = rows_of(db.session.execute(found.order_by(shown_time(), Post.id).limit(1_000)).all())
@@ -293,6 +313,19 @@ def _bought(kind: ReactionKind) -> Any:
         .correlate(PostGroup)
         .scalar_subquery()
     )
+
+
+def bought_after(post_ids: Sequence[int]) -> dict[tuple[int, int], int]:
+    """In which places (post, group) another number of members ordered after they saw the post than was last counted."""
+    counted = (
+        select(PostGroup.post_id, PostGroup.group_id, PostGroup.bought, _bought(ReactionKind.SEEN).label("fresh"))
+        .where(PostGroup.post_id.in_(post_ids))
+        .subquery()
+    )
+    rows = db.session.execute(
+        select(counted.c.post_id, counted.c.group_id, counted.c.fresh).where(counted.c.fresh != counted.c.bought)
+    )
+    return {(post_id, group_id): fresh for post_id, group_id, fresh in rows}
 
 
 def numbers_by_group(post_id: int) -> list[GroupNumbers]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -15,6 +16,9 @@ from kernel.events import publish
 from .. import queries
 from ..events import PostClicked
 from ..models import Post, PostGroup, PostState, Reaction, ReactionKind
+
+# Who saw a post in its first weeks saw it; later orders are not looked for any more.
+ORDERS_LOOKED_FOR = timedelta(days=60)
 
 
 def _count(group_id: int, member_id: int, post_ids: Sequence[int], kind: ReactionKind) -> list[int]:
@@ -107,3 +111,32 @@ def click(post_id: int, group_id: int, member_id: int) -> None:
     see(group_id, member_id, [post_id])
     if _count(group_id, member_id, [post_id], ReactionKind.CLICKED):
         publish(PostClicked(member_id=member_id, post_id=post_id, group_id=group_id))
+
+
+def recent_posts() -> list[int]:
+    """The posts shown in the last sixty days, for which orders are still counted, in order."""
+    now = clock.now()
+    return list(
+        db.session.scalars(
+            select(PostGroup.post_id)
+            .where(PostGroup.published_at <= now, PostGroup.published_at > now - ORDERS_LOOKED_FOR)
+            .distinct()
+            .order_by(PostGroup.post_id)
+        )
+    )
+
+
+def count_orders(post_ids: Sequence[int]) -> int:
+    """Count anew who ordered within five days after they saw these posts; returns in how many places that changed.
+
+    Read first and written one after the other in the order in which likes lock them, so that no phone waits for the counting.
+    """
+    fresh = queries.bought_after(post_ids)
+    for (post_id, group_id), number in sorted(fresh.items()):
+        db.session.execute(
+            update(PostGroup)
+            .where(PostGroup.post_id == post_id, PostGroup.group_id == group_id)
+            .values(bought=number)
+            .execution_options(synchronize_session=False)
+        )
+    return len(fresh)

@@ -7,19 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy import case, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from kernel import audit, clock
+from kernel import audit, clock, files
 from kernel.db import changed, db
-from kernel.errors import Refusal
+from kernel.errors import NotFound, Refusal
 from kernel.events import publish, publish_all
 from kernel.i18n import lazy_gettext as _l
 
-from .. import queries, rules
+from .. import library, queries, rules
 from ..events import PostPublished
 from ..labels import sentence
-from ..models import Post, PostGroup, PostKind, PostState
+from ..models import Post, PostGroup, PostKind, PostProduct, PostState
 from .polls import PollDraft, PostLocked, save_poll
 
 FURTHEST = timedelta(days=366)
@@ -65,9 +65,20 @@ class TimeRefused(Refusal):
     label = _l("Choose a time in the future, within a year.")
 
 
+class MembersOwn(Refusal):
+    status = 409
+    label = _l("A member wrote this post. It is theirs, and is not used again.")
+
+
+class VideoGone(Refusal):
+    status = 422
+    field = "film"
+    label = _l("The video is not kept any more, because nothing was saved with it for a day. Choose it once more.")
+
+
 @dataclass(frozen=True)
 class Draft:
-    """What is written of a post, before it has a state."""
+    """What is written of a post, before it has a state. `video` is a key of `kernel.files`."""
 
     kind: PostKind
     title: str
@@ -76,6 +87,8 @@ class Draft:
     link_url: str = ""
     link_label: str = ""
     group_ids: tuple[int, ...] = ()
+    video: str | None = None
+    product_ids: tuple[int, ...] = ()
 
     def tidy(self) -> Draft:
         return replace(
@@ -85,6 +98,7 @@ class Draft:
             link_url=self.link_url.strip(),
             link_label=self.link_label.strip(),
             group_ids=tuple(sorted(set(self.group_ids))),
+            product_ids=tuple(sorted(set(self.product_ids))),
         )
 
 
@@ -99,7 +113,8 @@ def _check(draft: Draft) -> None:
 def _check_publishable(draft: Draft) -> None:
     if not draft.group_ids:
         raise NoGroupChosen
-    stops = [f for f in rules.lint(draft.kind, draft.title, draft.body, draft.link_url, draft.picture) if f.stops]
+    found = rules.lint(draft.kind, draft.title, draft.body, draft.link_url, draft.picture, video=draft.video)
+    stops = [f for f in found if f.stops]
     if stops:
         raise PostRefused(stops[0])
 
@@ -118,41 +133,81 @@ def _put_groups(post_id: int, group_ids: Iterable[int], shows_at: datetime | Non
         )
 
 
-def write(draft: Draft, author_id: int | None = None, automatic: bool = False) -> Post:
-    """Write a post as a draft.
+def _put_products(post_id: int, product_ids: Iterable[int]) -> None:
+    wanted = list(product_ids)
+    db.session.execute(delete(PostProduct).where(PostProduct.post_id == post_id, PostProduct.product_id.not_in(wanted)))
+    if wanted:
+        db.session.execute(
+            insert(PostProduct)
+            .values([{"post_id": post_id, "product_id": product_id} for product_id in wanted])
+            .on_conflict_do_nothing()
+        )
 
-    Refuses with `LinkRefused` and `GroupUnknown`; the lint stops a post only when it is to be shown.
+
+def _size_of(video: str | None) -> int | None:
+    """The length of a video's file. Refuses with `VideoGone` when there is none."""
+    if video is None:
+        return None
+    size = files.video_size(video)
+    if size is None:
+        raise VideoGone
+    return size
+
+
+def _let_go(video: str | None) -> None:
+    """Remove a video that no post names any more, once this is committed."""
+    if video is not None and not db.session.scalar(select(exists().where(Post.video == video))):
+        files.drop_video(video)
+
+
+def write(
+    draft: Draft,
+    author_id: int | None = None,
+    automatic: bool = False,
+    origin_id: int | None = None,
+    kept: bool = False,
+) -> Post:
+    """Write a post as a draft. `origin_id` is the piece that it is a use of, `kept` puts it into the library.
+
+    Refuses with `LinkRefused`, `GroupUnknown` and `VideoGone`; the lint stops a post only when it is to be shown.
     """
     draft = draft.tidy()
     _check(draft)
+    now = clock.now()
     post = Post(
         kind=draft.kind,
         title=draft.title,
         body=draft.body,
         picture=draft.picture,
+        video=draft.video,
+        video_bytes=_size_of(draft.video),
         link_url=draft.link_url,
         link_label=draft.link_label,
         state=PostState.DRAFT,
         author_id=author_id,
         automatic=automatic,
-        created_at=clock.now(),
+        created_at=now,
+        origin_id=origin_id,
+        kept_at=now if kept else None,
     )
     db.session.add(post)
     db.session.flush()
     _put_groups(post.id, draft.group_ids, None)
+    _put_products(post.id, draft.product_ids)
     audit.record("post.written", "post", post.id, after={"title": post.title, "groups": list(draft.group_ids)})
     return post
 
 
 def edit(post_id: int, draft: Draft) -> None:
-    """Change the text, picture, link and groups of a draft or a scheduled post.
+    """Change the text, picture, video, link, products and groups of a draft or a scheduled post.
 
-    Refuses with `PostLocked` once it shows, with `LinkRefused`, `GroupUnknown`, and for a scheduled one with whatever
-    stops it from being shown.
+    Refuses with `PostLocked` once it shows, with `LinkRefused`, `GroupUnknown`, `VideoGone`, and for a scheduled one with
+    whatever stops it from being shown.
     """
     draft = draft.tidy()
     _check(draft)
     now = clock.now()
+    before = db.session.scalar(select(Post.video).where(Post.id == post_id).with_for_update())
     row = db.session.execute(
         update(Post)
         .where(
@@ -164,6 +219,8 @@ def edit(post_id: int, draft: Draft) -> None:
             title=draft.title,
             body=draft.body,
             picture=draft.picture,
+            video=draft.video,
+            video_bytes=_size_of(draft.video),
             link_url=draft.link_url,
             link_label=draft.link_label,
         )
@@ -176,6 +233,9 @@ def edit(post_id: int, draft: Draft) -> None:
     if state == PostState.SCHEDULED:
         _check_publishable(draft)
     _put_groups(post_id, draft.group_ids, publish_at if state == PostState.SCHEDULED else None)
+    _put_products(post_id, draft.product_ids)
+    if before != draft.video:
+        _let_go(before)
     audit.record("post.edited", "post", post_id, after={"title": draft.title, "groups": list(draft.group_ids)})
 
 
@@ -189,6 +249,8 @@ def draft_of(post: Post) -> Draft:
         link_url=post.link_url,
         link_label=post.link_label,
         group_ids=tuple(queries.group_ids(post.id)),
+        video=post.video,
+        product_ids=tuple(library.product_ids(post.id)),
     )
 
 
@@ -317,14 +379,90 @@ def restore(post_id: int) -> None:
 
 
 def use_again(post_id: int, author_id: int | None) -> Post:
-    """A new draft with the same text, for those of its groups that can still be posted to."""
-    draft, poll = draft_of(queries.get_post(post_id)), queries.poll_of(post_id)
+    """A new draft with the same text, pictures, links, products and poll, for those of its groups that can still be posted to.
+
+    It remembers the piece that it is a use of. Refuses with `NotFound`, and with `MembersOwn` what a member wrote.
+    """
+    # Held, so that nobody takes the video away between reading its key and naming it a second time.
+    post = db.session.scalars(select(Post).where(Post.id == post_id).with_for_update(read=True)).one_or_none()
+    if post is None:
+        raise NotFound
+    if post.member_id is not None:
+        raise MembersOwn
+    draft, poll = draft_of(post), queries.poll_of(post_id)
     known = {group.id for group in queries.writable_groups()}
-    copy = write(replace(draft, group_ids=tuple(g for g in draft.group_ids if g in known)), author_id)
+    if draft.video is not None and files.video_size(draft.video) is None:
+        draft = replace(draft, video=None)
+    copy = write(
+        replace(draft, group_ids=tuple(g for g in draft.group_ids if g in known)),
+        author_id,
+        origin_id=post.origin_id or post.id,
+    )
     if poll is not None:
         # Its end lay in the former post's time.
         save_poll(copy.id, PollDraft(tuple(choice.words for choice in poll.choices), poll.several))
     return copy
+
+
+def keep(post_id: int, kept: bool) -> None:
+    """Keep a post in the library as a piece that is worth using again, or no longer; the whole family's first post is meant.
+
+    Refuses with `NotFound` and `MembersOwn`.
+    """
+    post = queries.get_post(post_id)
+    if post.member_id is not None:
+        raise MembersOwn
+    root = post.origin_id or post.id
+    moved = db.session.execute(
+        update(Post)
+        .where(Post.id == root, Post.kept_at.is_(None) if kept else Post.kept_at.is_not(None))
+        .values(kept_at=clock.now() if kept else None)
+    )
+    if changed(moved):
+        audit.record("post.kept" if kept else "post.let_go", "post", root)
+
+
+def discard(post_id: int) -> None:
+    """Delete a draft that was never shown, with its video if no other post has it. Refuses with `NotFound` and `PostMoved`."""
+    row = db.session.execute(
+        select(Post.title, Post.video).where(Post.id == post_id, Post.member_id.is_(None)).with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise NotFound
+    gone = db.session.execute(
+        delete(Post).where(Post.id == post_id, Post.state == PostState.DRAFT, Post.published_at.is_(None))
+    )
+    if not changed(gone):
+        raise PostMoved
+    _let_go(row.video)
+    audit.record("post.discarded", "post", post_id, before={"title": row.title})
+
+
+class Many(enum.StrEnum):
+    """What can be done with several posts of a list at once."""
+
+    AGAIN = "again"
+    KEEP = "keep"
+    LET_GO = "let_go"
+    ARCHIVE = "archive"
+
+
+def change_many(post_ids: Iterable[int], act: Many, author_id: int | None) -> int:
+    """Do the same with several posts; returns with how many. What cannot take it (archived already, a member's) is left out."""
+    done = 0
+    for post_id in sorted(set(post_ids)):
+        try:
+            match act:
+                case Many.AGAIN:
+                    use_again(post_id, author_id)
+                case Many.ARCHIVE:
+                    archive(post_id)
+                case _:
+                    keep(post_id, act is Many.KEEP)
+        except (NotFound, MembersOwn, PostMoved):
+            continue
+        done += 1
+    return done
 
 
 class Act(enum.StrEnum):
@@ -342,8 +480,10 @@ def save(
     author_id: int | None,
     post_id: int | None = None,
     poll: PollDraft | None = None,
+    kept: bool | None = None,
 ) -> int:
-    """Write or change a post with its poll and give it the state that is asked for; returns its id.
+    """Write or change a post with its poll and give it the state that is asked for; returns its id. `kept` says whether the
+    library keeps it; None leaves that as it is.
 
     `at` is the instant to appear, for `Act.SCHEDULE`. Refuses as `write`, `edit`, `save_poll`, `schedule` and `publish_now`
     do.
@@ -356,6 +496,8 @@ def save(
         edit(post_id, draft)
     if poll is not None:
         save_poll(post_id, poll)
+    if kept is not None:
+        keep(post_id, kept)
     if act == Act.SCHEDULE:
         if at is None:
             raise TimeRefused

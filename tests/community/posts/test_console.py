@@ -109,7 +109,7 @@ def test_the_list_comes_as_a_file(clock, owner_client, make_group, published):
     published(make_group("茶友群"), title="=1+1")
     answer = owner_client.get("/console/posts.csv", buffered=True)
     rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
-    assert rows[1] == ["'=1+1", "技巧", "已发布", "茶友群", "2026-03-03 12:00", "0", "0", "0", "0"]
+    assert rows[1] == ["'=1+1", "技巧", "已发布", "茶友群", "2026-03-03 12:00", "0", "0", "0", "0", "0"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from apiflask import APIBlueprint
 from flask import Response, flash, make_response, redirect, render_template, request, url_for
 
 from community.groups import queries as groups
@@ -13,25 +12,27 @@ from community.groups.models import Group
 from kernel import audit, clock
 from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound, Refusal
-from kernel.files import FileRefused
+from kernel.files import FileRefused, VideoCodeRefused, VideoRefused, VideoTooLarge
 from kernel.i18n import gettext as _
-from kernel.pages import capped_count, chosen, csv_response, keyset
+from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none
 
-from . import labels, queries, rules, services
-from .forms import CommentForm, PostForm, VoiceForm
-from .models import MemberPosts, Post, PostKind, PostState
+from .. import hours, labels, library, queries, rules, services
+from ..forms import CommentForm, PostForm, VoiceForm
+from ..models import MemberPosts, Post, PostKind, PostState
+from . import bp
 
-bp = APIBlueprint("posts_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
 COMMENTS = 30
 
 
-def _number(text: str) -> int | None:
-    """The number of a row as it is sent, or None for none and for nonsense."""
-    return int(text) if text.isdecimal() and len(text) < 19 else None
+UPLOAD_REFUSED = (FileRefused, VideoRefused, VideoTooLarge, VideoCodeRefused)
 
 
 def _group_id() -> int | None:
-    return _number(request.args.get("group", ""))
+    return row_or_none(request.args.get("group"))
+
+
+def _product_id() -> int | None:
+    return row_or_none(request.args.get("product"))
 
 
 def _by_members() -> bool:
@@ -45,11 +46,14 @@ def _listing() -> Any:
         chosen(PostState, "state"),
         _group_id(),
         _by_members(),
+        _product_id(),
     )
 
 
-def _chips(places: list[Any]) -> list[tuple[str, str, str]]:
+def _chips(places: list[Any], products: list[tuple[int, str]]) -> list[tuple[str, str, str]]:
     chips = []
+    if title := dict(products).get(_product_id() or 0):
+        chips.append(("product", str(_product_id()), _("About %(product)s", product=title)))
     if kind := chosen(PostKind, "kind"):
         chips.append(("kind", kind.value, _("Kind: %(kind)s", kind=labels.KINDS[kind])))
     if state := chosen(PostState, "state"):
@@ -64,7 +68,7 @@ def _chips(places: list[Any]) -> list[tuple[str, str, str]]:
 @bp.get("/posts")
 @staff("posts.view")
 def index() -> Any:
-    found, places = _listing(), queries.writable_groups()
+    found, places, products = _listing(), queries.writable_groups(), library.product_choices()
     page = keyset(found, queries.order_of(request.args.get("sort", "")), request.args.get("cursor"))
     return render_template(
         "posts/index.html",
@@ -72,7 +76,8 @@ def index() -> Any:
         rows=queries.rows_of(page.rows),
         count=capped_count(found),
         group_choices=[(group.id, group.name) for group in places],
-        chosen=_chips(places),
+        product_choices=products,
+        chosen=_chips(places, products),
         by_members=_by_members(),
         writers=queries.writers_of([row[0] for row in page.rows]),
         labels=labels,
@@ -92,6 +97,7 @@ def export() -> Any:
         _("Likes"),
         _("Clicked"),
         _("Comments"),
+        _("Bought within five days"),
     ]
     rows = queries.export(_listing(), queries.order_of(request.args.get("sort", "")))
     return csv_response(
@@ -108,6 +114,7 @@ def export() -> Any:
                 row.numbers.liked,
                 row.numbers.clicked,
                 row.numbers.commented,
+                row.numbers.bought,
             )
             for row in rows
         ],
@@ -125,7 +132,7 @@ def _day(text: str | None) -> date:
 @bp.get("/posts/calendar")
 @staff("posts.view")
 def calendar() -> Any:
-    on, places = _day(request.args.get("on")), queries.writable_groups()
+    on, places, kind = _day(request.args.get("on")), library.calendar_groups(), chosen(PostKind, "kind")
     by_month = request.args.get("view") == "month"
     if by_month:
         first = on.replace(day=1)
@@ -136,14 +143,15 @@ def calendar() -> Any:
         before, after = first - timedelta(days=7), first + timedelta(days=7)
     return render_template(
         "posts/calendar.html",
-        days=queries.calendar(first, (after - first).days, _group_id()),
+        days=queries.calendar(first, (after - first).days, _group_id(), kind),
         first=first,
         last=after - timedelta(days=1),
         before=before,
         after=after,
         by_month=by_month,
         today=clock.today(),
-        group_choices=[(group.id, group.name) for group in places],
+        on=on,
+        group_choices=places,
         labels=labels,
     )
 
@@ -151,7 +159,9 @@ def calendar() -> Any:
 def _remarks(form: PostForm) -> list[tuple[rules.Finding, str]]:
     draft = form.draft
     hour = clock.local(form.publish_at.data).hour if form.publish_at.data else None
-    found = rules.lint(draft.kind, draft.title, draft.body, draft.link_url, draft.picture, len(draft.group_ids), hour)
+    found = rules.lint(
+        draft.kind, draft.title, draft.body, draft.link_url, draft.picture, len(draft.group_ids), hour, draft.video
+    )
     return [(finding, labels.sentence(finding)) for finding in found]
 
 
@@ -163,27 +173,46 @@ def _editor(form: PostForm, post: Any = None, status: int = 200) -> Any:
         draft=form.draft,
         remarks=_remarks(form),
         html=rules.html_of(form.draft.body),
+        advice=hours.advice(form.draft.group_ids),
+        product_suggestions=library.product_suggestions(),
         labels=labels,
         rules=rules,
     ), status
+
+
+def _keep_files(form: PostForm) -> bool:
+    """Store the picture and the video that came along; False when one of them is refused, which stands beside its field."""
+    fine = True
+    for name, keep in (("file", form.keep_picture), ("film", form.keep_video)):
+        try:
+            keep()
+        except UPLOAD_REFUSED as refusal:
+            form.refuse(name, refusal)
+            fine = False
+    return fine
 
 
 def _submitted(post: Any = None) -> Any:
     """What an editor page sends: a preview, or the post saved, or the page again with what is wrong."""
     form = PostForm().offer(queries.writable_groups())
     complete = form.validate()
-    try:
-        form.keep_picture()
-    except FileRefused as refusal:
-        form.refuse("file", refusal)
+    if not _keep_files(form):
         return _editor(form, post, 422)
+    if form.take_time():
+        return _editor(form, post, 422 if form.publish_at.errors else 200)
     if form.act is None:
         return _editor(form, post)
     if not complete:
         return _editor(form, post, 422)
     try:
         post_id = services.save(
-            form.draft, form.act, form.publish_at.data, acting_staff().id, post.id if post else None, form.poll
+            form.draft,
+            form.act,
+            form.publish_at.data,
+            acting_staff().id,
+            post.id if post else None,
+            form.poll,
+            bool(form.kept.data),
         )
     except Refusal as refusal:
         if refusal.status != 422:
@@ -238,14 +267,31 @@ def preview() -> Any:
 @bp.post("/posts/picture")
 @staff("posts.edit")
 def picture() -> Any:
+    return _piece("posts/_picture.html")
+
+
+@bp.post("/posts/video")
+@staff("posts.edit")
+def video() -> Any:
+    return _piece("posts/_video.html")
+
+
+def _piece(template: str) -> Response:
+    """The part of the editor that takes a file, with what came along."""
     form = PostForm().offer([])
-    try:
-        form.keep_picture()
-    except FileRefused as refusal:
-        form.refuse("file", refusal)
-    response: Response = make_response(render_template("posts/_picture.html", form=form))
+    _keep_files(form)
+    response: Response = make_response(render_template(template, form=form))
     response.headers["HX-Trigger-After-Swap"] = "picture-changed"
     return response
+
+
+@bp.get("/posts/best-time")
+@staff("posts.edit")
+def best_time() -> Any:
+    """The suggestion for the groups that are ticked in the editor; it asks again whenever they change."""
+    known = {group.id for group in queries.writable_groups()}
+    chosen_ids = [group_id for text in request.args.getlist("groups") if (group_id := row_or_none(text)) in known]
+    return render_template("posts/_best_time.html", advice=hours.advice([i for i in chosen_ids if i]), labels=labels)
 
 
 @bp.get("/posts/<int:post_id>")
@@ -276,6 +322,9 @@ def _page_of(post: Post, form: CommentForm, status: int = 200) -> Any:
         editable=rules.editable(post.state, post.publish_at, now),
         numbers=queries.numbers_by_group(post_id),
         author=queries.author_of(post),
+        products=library.products_of([post_id]).get(post_id, []),
+        uses=library.uses_of(post) if post.member_id is None else [],
+        root=queries.get_post(post.origin_id) if post.origin_id else post,
         html=rules.html_of(post.body),
         labels=labels,
     ), status
@@ -285,9 +334,9 @@ def _page_of(post: Post, form: CommentForm, status: int = 200) -> Any:
 @staff("posts.answer")
 def answer(post_id: int) -> Any:
     post, form = queries.get_post(post_id), CommentForm()
-    chosen = _number(request.form.get("answers", ""))
+    chosen = row_or_none(request.form.get("answers"))
     answered = queries.find_comment(chosen) if chosen is not None else None
-    group_id = answered.group_id if answered is not None else _number(request.form.get("group", "")) or 0
+    group_id = answered.group_id if answered is not None else row_or_none(request.form.get("group")) or 0
     try:
         services.answer(post_id, group_id, acting_staff().id, form.body.data or "", chosen)
     except Refusal as refusal:
@@ -358,7 +407,9 @@ def edit(post_id: int) -> Any:
     if not rules.editable(post.state, post.publish_at, clock.now()):
         raise services.PostLocked(next_step=(url_for(".show", post_id=post_id), _("See the post")))
     form = PostForm().offer(queries.writable_groups())
-    return _editor(form.show(post, queries.group_ids(post_id), queries.poll_of(post_id)), post)
+    form.show(post, queries.group_ids(post_id), queries.poll_of(post_id))
+    form.name_products(library.products_of([post_id]).get(post_id, []))
+    return _editor(form, post)
 
 
 @bp.post("/posts/<int:post_id>/edit")
@@ -405,3 +456,25 @@ def restore(post_id: int) -> Any:
 def use_again(post_id: int) -> Any:
     copy = services.use_again(post_id, acting_staff().id)
     return _done(_("A new draft with the same text."), copy.id, ".edit")
+
+
+@bp.post("/posts/<int:post_id>/keep")
+@staff("posts.edit")
+def keep(post_id: int) -> Any:
+    services.keep(post_id, True)
+    return _done(_("The library keeps it as a piece to use again."), post_id)
+
+
+@bp.post("/posts/<int:post_id>/let-go")
+@staff("posts.edit")
+def let_go(post_id: int) -> Any:
+    services.keep(post_id, False)
+    return _done(_("No longer kept as a piece. The post itself stays as it is."), post_id)
+
+
+@bp.post("/posts/<int:post_id>/discard")
+@staff("posts.edit")
+def discard(post_id: int) -> Any:
+    services.discard(post_id)
+    flash(_("The draft is deleted."), "positive")
+    return redirect(url_for(".index"))
