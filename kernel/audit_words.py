@@ -257,6 +257,8 @@ ACTIONS: dict[str, Any] = {
     "forecast.learning_asked": _l("Repurchase clock learned at once"),
     "audience.exported": _l("Audience downloaded"),
     "audience.saved": _l("Audience saved"),
+    "audience.archived": _l("Audience archived"),
+    "audience.brought_back": _l("Audience brought back"),
     "audience.copied": _l("Audience copied"),
     "audience.removed": _l("Audience removed"),
     "audience.frozen": _l("Audience frozen"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from apiflask import APIBlueprint
 from flask import flash, make_response, redirect, render_template, request, url_for
+from sqlalchemy import Select
 
 from kernel import audit, clock
 from kernel.auth import may, staff
@@ -42,11 +43,11 @@ def _tabs(here: str) -> list[tuple[Any, str, bool]]:
 @bp.get("")
 @staff("audiences.view")
 def index() -> Any:
-    words, kind, frozen = _wanted()
+    words, kind = _wanted()
     chips = [("q", words, _("Search: %(words)s", words=words))] if words else []
-    if frozen is not None:
-        chips.append(("kind", kind, str(labels.SORTS[kind])))
-    found = queries.listed(words, frozen)
+    if kind:
+        chips.append(("kind", kind, str(labels.LISTED[kind])))
+    found = _found(words, kind)
     order = queries.ORDERS.get(request.args.get("sort", ""), queries.ORDERS[""])
     page = keyset(found, order, request.args.get("cursor"))
     return render_template(
@@ -60,19 +61,21 @@ def index() -> Any:
     )
 
 
-def _wanted() -> tuple[str, str, bool | None]:
-    """What the list is narrowed to: words, the kind as it was asked for, and whether that means frozen ones."""
+def _wanted() -> tuple[str, str]:
+    """What the list is narrowed to: words and the kind, empty for every one that is in use."""
     kind = request.args.get("kind", "")
-    frozen = {"rules": False, "list": True}.get(kind)
-    return request.args.get("q", "").replace("\x00", "").strip()[:100], kind, frozen
+    return request.args.get("q", "").replace("\x00", "").strip()[:100], kind if kind in labels.LISTED else ""
+
+
+def _found(words: str, kind: str) -> Select[Any]:
+    return queries.listed(words, {"rules": False, "list": True}.get(kind), archived=kind == "archived")
 
 
 @bp.get("/export")
 @staff("audiences.view")
 def export_list() -> Any:
-    words, _kind, frozen = _wanted()
     header = [_("Audience"), _("Kind"), _("Rules"), _("People"), _("Estimated"), _("Counted")]
-    found = queries.listed(words, frozen).order_by(Audience.id)
+    found = _found(*_wanted()).order_by(Audience.id)
 
     def rows() -> Iterator[list[Any]]:
         for audience in queries.all_of(found):
@@ -105,6 +108,25 @@ def remove_many() -> Any:
     flash(
         ngettext("One audience is removed.", "%(num)d audiences are removed.", gone), "positive" if gone else "caution"
     )
+    if kept:
+        flash(ngettext("One is in use and stays.", "%(num)d are in use and stay.", kept), "caution")
+    return redirect(url_for(".index"))
+
+
+@bp.post("/archive")
+@staff("audiences.edit")
+def archive_many() -> Any:
+    chosen = queries.some_of(ticked(MOST_AT_ONCE))
+    if not chosen:
+        flash(_("Tick the audiences first."), "caution")
+        return redirect(url_for(".index"))
+    found = queries.uses_of_each(chosen, archived=False)
+    unused = [audience for audience in chosen if not any(use.holds for use in found[audience.id])]
+    for audience in unused:
+        services.archive(audience, [])
+    gone, kept = len(unused), len(chosen) - len(unused)
+    if gone:
+        flash(ngettext("One audience is archived.", "%(num)d audiences are archived.", gone), "positive")
     if kept:
         flash(ngettext("One is in use and stays.", "%(num)d are in use and stay.", kept), "caution")
     return redirect(url_for(".index"))
@@ -301,6 +323,23 @@ def remove(audience_id: int) -> Any:
     services.remove(queries.get_audience(audience_id))
     flash(_("The audience is removed. Pushes made from it stay as they are."), "positive")
     return redirect(url_for(".index"))
+
+
+@bp.post("/<int:audience_id>/archive")
+@staff("audiences.edit")
+def archive(audience_id: int) -> Any:
+    services.archive(queries.get_audience(audience_id))
+    flash(_("The audience is archived. You find it in the list under “Archived”."), "positive")
+    return redirect(url_for(".index"))
+
+
+@bp.post("/<int:audience_id>/bring-back")
+@staff("audiences.edit")
+def bring_back(audience_id: int) -> Any:
+    audience = queries.get_audience(audience_id)
+    services.bring_back(audience)
+    flash(_("The audience is in use again."), "positive")
+    return redirect(url_for(".edit", audience_id=audience.id))
 
 
 @bp.post("/<int:audience_id>/export")

@@ -57,6 +57,8 @@ MEASURES: dict[str, Any] = {
 
 # The two kinds of audiences in the list.
 SORTS: dict[str, Any] = {"rules": _l("follows its rules"), "list": _l("a list of people")}
+# What the list of audiences can be narrowed to.
+LISTED: dict[str, Any] = {**SORTS, "archived": _l("Archived")}
 # Why a line of a file put nobody on the list.
 MISSED: dict[str, Any] = {
     "empty": _l("Nothing stands here."),

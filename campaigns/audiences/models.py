@@ -35,6 +35,8 @@ class Audience(db.Model):
     staff_id: Mapped[int | None]
     created_at: Mapped[datetime]
     changed_at: Mapped[datetime | None]
+    # Put away: nothing offers it any more, and it can be brought back.
+    archived_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("ix_audience_waiting", "refresh_asked_at", postgresql_where=text("refresh_asked_at IS NOT NULL")),

@@ -10,7 +10,7 @@ from .models import Audience, AudienceMember
 declare(
     Audience,
     "id name definition frozen source filename frozen_at refresh_asked_at people estimated counted_at staff_id created_at "
-    "changed_at",
+    "changed_at archived_at",
 )
 declare(
     AudienceMember,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,11 +28,12 @@ from . import clauses, rules
 from .clauses import EVERYBODY, Scope
 from .models import Audience, AudienceMember
 
-# How long people wait for an exact count (with the estimate after it: two seconds), and for the rest of what a page shows.
-LIMIT_MS = 1_500
+# How long people wait for an exact count and then for an estimate (two seconds together), and for the rest of what a page
+# shows. What is not counted in the first part takes many seconds.
+LIMIT_MS, ESTIMATE_MS = 800, 1_100
 ASIDE_MS = 1_000
-# Of so many members an estimate asks which belong.
-SAMPLE = 10_000
+# Of so many members an estimate asks which belong, part by part for as long as there is time.
+SAMPLE, PARTS = 10_000, 4
 
 
 @dataclass(frozen=True)
@@ -144,18 +146,26 @@ def _live() -> int:
 
 
 def _estimate(definition: rules.Definition, *more: ColumnElement[bool]) -> int:
-    """The share of a sample, by the members that there are; the planner's guess if even that takes too long."""
-    try:
-        with time_limit(LIMIT_MS):
-            some = _some()
-            found = db.session.scalar(
-                select(func.count())
-                .select_from(Member)
-                .where(Member.id == func.any(some), *conditions(definition, clauses.these(some)), *more)
-            )
-            return round((found or 0) / len(some) * _live()) if some else 0
-    except OutOfTime:
-        return _guess(member_ids(definition).where(*more))
+    """The share of a sample, by the members that there are; the planner's guess if even a part of it takes too long."""
+    until = time.monotonic() + ESTIMATE_MS / 1_000
+    some = _some()
+    if not some:
+        return 0
+    parts = PARTS if len(some) > SAMPLE // PARTS else 1
+    asked = found = 0
+    for number in range(parts):
+        part, left = some[number::parts], until - time.monotonic()
+        # The next part takes as long as those before it.
+        if asked and left < (ESTIMATE_MS / 1_000 - left) / number:
+            break
+        statement = select(func.count()).select_from(Member).where(Member.id == func.any(part))
+        try:
+            with time_limit(max(round(left * 1_000), 1)):
+                found += db.session.scalar(statement.where(*conditions(definition, clauses.these(part)), *more)) or 0
+        except OutOfTime:
+            break
+        asked += len(part)
+    return round(found / asked * _live()) if asked else _guess(member_ids(definition).where(*more))
 
 
 def _guess(statement: Select[Any]) -> int:
@@ -239,9 +249,13 @@ def streamed(statement: Select[Any]) -> Iterator[Member]:
 # ── Saved audiences ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def saved() -> Sequence[Audience]:
-    """Every saved audience, newest first."""
-    return db.session.scalars(select(Audience).order_by(Audience.id.desc())).all()
+def saved(archived: bool = False) -> Sequence[Audience]:
+    """Every saved audience that is in use, newest first; with `archived` those that were put away as well."""
+    return all_of(_there(archived).order_by(Audience.id.desc()))
+
+
+def _there(archived: bool) -> Select[Any]:
+    return select(Audience) if archived else select(Audience).where(Audience.archived_at.is_(None))
 
 
 ORDERS: dict[str, list[Any]] = {
@@ -253,9 +267,11 @@ ORDERS: dict[str, list[Any]] = {
 }
 
 
-def listed(wanted: str = "", frozen: bool | None = None) -> Select[Any]:
-    """The saved audiences whose name holds some words, of one kind."""
-    statement = select(Audience)
+def listed(wanted: str = "", frozen: bool | None = None, archived: bool = False) -> Select[Any]:
+    """The saved audiences whose name holds some words, of one kind; with `archived` those that were put away instead."""
+    statement = select(Audience).where(
+        Audience.archived_at.is_not(None) if archived else Audience.archived_at.is_(None)
+    )
     if words := plain_words(wanted)[:100]:
         statement = statement.where(func.strpos(func.lower(Audience.name), func.lower(literal(words))) > 0)
     return statement if frozen is None else statement.where(Audience.frozen == frozen)
@@ -296,10 +312,13 @@ def uses_of(audience: Audience) -> list[Use]:
     return uses_of_each([audience])[audience.id]
 
 
-def uses_of_each(audiences: Sequence[Audience]) -> dict[int, list[Use]]:
-    """The same for several at once: whatever may speak of them is read once for them all."""
+def uses_of_each(audiences: Sequence[Audience], archived: bool = True) -> dict[int, list[Use]]:
+    """The same for several at once: whatever may speak of them is read once for them all.
+
+    Audiences that were put away speak of others as well, unless `archived` says otherwise.
+    """
     found: dict[int, list[Use]] = {audience.id: [] for audience in audiences}
-    for other in saved():
+    for other in saved(archived):
         for audience_id in found.keys() & shown_rules(other).named() - {other.id}:
             found[audience_id].append(Use(other.name, url_for("audiences_console.edit", audience_id=other.id)))
     for answer in uses.call(found.keys()):
@@ -355,7 +374,9 @@ def group_choices() -> list[tuple[int, str]]:
 def audience_choices() -> list[tuple[int, str]]:
     return [
         (row.id, row.name)
-        for row in db.session.execute(select(Audience.id, Audience.name).order_by(Audience.name, Audience.id))
+        for row in db.session.execute(
+            _there(archived=False).with_only_columns(Audience.id, Audience.name).order_by(Audience.name, Audience.id)
+        )
     ]
 
 

@@ -44,6 +44,10 @@ class AudienceInUse(Refusal):
     label = _l("“%(name)s” speaks of this audience. Take it out there first.")
 
 
+class AudienceArchived(Refusal):
+    label = _l("This audience is archived. Bring it back first.")
+
+
 class TooManyLines(Refusal):
     status = 422
     label = _l("The file has more than %(most)s lines. Split it into several.")
@@ -75,8 +79,10 @@ def _itself(audience: Audience) -> dict[str, object]:
 def save(name: str, definition: rules.Definition, audience: Audience | None = None) -> Audience:
     """Save a new audience, or change one. Pushes that were made from it keep the rules they were made with.
 
-    A frozen one is written down anew by its new rules; until then its list stays.
+    A frozen one is written down anew by its new rules; until then its list stays. Refuses with `AudienceArchived`.
     """
+    if audience is not None and audience.archived_at is not None:
+        raise AudienceArchived
     before = _state(audience) if audience is not None else None
     if audience is None:
         audience = Audience(created_at=clock.now())
@@ -131,6 +137,29 @@ def remove(audience: Audience, uses: Sequence[queries.Use] | None = None) -> Non
     audit.record("audience.removed", "audience", audience.id, _state(audience))
     db.session.delete(audience)
     db.session.flush()
+
+
+def archive(audience: Audience, uses: Sequence[queries.Use] | None = None) -> None:
+    """Put an audience away: nothing offers it any more, and it can be brought back. Refuses with `AudienceInUse` while
+    something that is not put away itself speaks of it by name: `uses`, where they were asked for already."""
+    if audience.archived_at is not None:
+        return
+    for use in queries.uses_of_each([audience], archived=False)[audience.id] if uses is None else uses:
+        if use.holds:
+            raise AudienceInUse(name=use.label)
+    audience.archived_at = clock.now()
+    db.session.flush()
+    audit.record("audience.archived", "audience", audience.id, None, {"name": audience.name})
+
+
+def bring_back(audience: Audience) -> None:
+    """Let an archived audience be offered again."""
+    if audience.archived_at is None:
+        return
+    audience.archived_at = None
+    db.session.flush()
+    audit.record("audience.brought_back", "audience", audience.id, None, {"name": audience.name})
+    count_again(audience)
 
 
 def freeze(audience: Audience) -> None:

@@ -68,6 +68,47 @@ def test_the_list_searches_filters_and_sorts(db: Any, owner_client: Any) -> None
     assert "VIP3 or higher" in owner_client.get("/console/audiences").text
 
 
+def test_an_audience_is_put_away_and_brought_back(
+    db: Any, clock: Any, owner_client: Any, make_push: Any, inbox: Any
+) -> None:
+    away, named = saved("Tea lovers"), saved("Coffee lovers")
+    follower = saved("Both", rules.SavedRule(audience_id=named.id))
+    _push, run = make_push(audience=rules.Definition(rules=(rules.SavedRule(audience_id=away.id),)).dump())
+    assert run.state is RunState.DRAFT
+    # What something speaks of by name stays: a push that is still to go, and another audience.
+    for audience in (away, named):
+        assert owner_client.post(f"/console/audiences/{audience.id}/archive").status_code == 409
+    ids = {"ids": [str(one.id) for one in (away, named, follower)]}
+    assert owner_client.post("/console/audiences/archive", data=ids).status_code == 302
+    page = owner_client.get("/console/audiences").text
+    assert "One audience is archived." in page
+    assert "2 are in use and stay." in page
+    run.state = RunState.CANCELLED
+    db.session.flush()
+    # Whoever is put away itself holds nobody.
+    for audience in (away, named):
+        assert owner_client.post(f"/console/audiences/{audience.id}/archive").status_code == 302
+    db.session.expire_all()
+    assert away.archived_at is not None
+    offered = owner_client.get("/console/audiences").text + owner_client.get("/console/pushes/new").text
+    offered += owner_client.get("/console/audiences/export").text
+    assert "Tea lovers" not in offered
+    assert queries.audience_choices() == queries.for_grants() == []
+    assert "Tea lovers" in owner_client.get("/console/audiences?kind=archived").text
+    assert "Tea lovers" in owner_client.get("/console/audiences/export?kind=archived").text
+    # Nothing is changed while it is away, and what speaks of it is still true.
+    assert 'name="rules-0-kind"' not in owner_client.get(f"/console/audiences/{away.id}").text
+    assert owner_client.post(f"/console/audiences/{away.id}", data={"name": "Else"} | VIP3).status_code == 409
+    assert queries.count(rules.parse(follower.definition)) == queries.count(rules.parse(named.definition))
+    # Removing is another matter: the one that was put away would come back to nothing.
+    assert owner_client.post(f"/console/audiences/{named.id}/remove").status_code == 409
+    assert owner_client.post(f"/console/audiences/{away.id}/bring-back").status_code == 302
+    assert "Tea lovers" in owner_client.get("/console/pushes/new").text
+    assert [name for _id, name in queries.audience_choices()] == ["Tea lovers"]
+    owner_client.post("/console/audiences/archive")
+    assert "Tick the audiences first" in owner_client.get("/console/audiences").text
+
+
 # ── The builder ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -302,7 +343,7 @@ def test_many_are_removed_where_nothing_speaks_of_them(
     assert how_many(db) == 4
     # However many are ticked, what may speak of them is read once.
     read, saved_now = [], queries.saved
-    monkeypatch.setattr(queries, "saved", lambda: read.append(1) or saved_now())
+    monkeypatch.setattr(queries, "saved", lambda *asked: read.append(1) or saved_now(*asked))
     owner_client.post("/console/audiences/remove", data={"ids": ids, "sure": "yes"})
     assert len(read) == 1
     assert sorted(db.session.scalars(select(Audience.name))) == ["Leaned on", "Leans"]
