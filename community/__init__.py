@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import answers, checkins, conversations, desk, groups, moderation, permissions, posts, staff_results, tickets
+from . import (
+    activities,
+    answers,
+    checkins,
+    conversations,
+    desk,
+    groups,
+    moderation,
+    permissions,
+    posts,
+    staff_results,
+    tickets,
+)
 
-ROOMS = (groups, moderation, posts, checkins, desk, tickets, conversations, answers, staff_results)
+ROOMS = (groups, moderation, posts, checkins, activities, desk, tickets, conversations, answers, staff_results)
 
 
 def init_app(app: Flask) -> None:

@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from kernel import clock, today
 from kernel.db import db
 from kernel.errors import NotFound
+from kernel.ports import Port
 from membership.gifts.models import Gift
 from membership.members.models import Member
 from membership.products.models import Product
@@ -317,12 +318,22 @@ def models(limit: int = 12) -> Sequence[Group]:
 
 @dataclass(frozen=True)
 class Moment:
-    """Something on the calendar of groups: `what` is `opens`, `closes` or `session`."""
+    """Something on the calendar of groups: `what` is `opens`, `closes` or `session`, or what a higher room calls it.
+
+    A higher room says with it what it is (`label`), its icon and its address.
+    """
 
     at: datetime
     what: str
     group: Group
     title: str = ""
+    label: str = ""
+    icon: str = ""
+    url: str = ""
+
+
+# Asked with an interval `[since, until)`: what higher rooms have on the calendar of groups in it.
+moments: Port[[datetime, datetime], list[Moment]] = Port("groups.moments")
 
 
 def calendar(since: datetime, until: datetime) -> list[Moment]:
@@ -339,6 +350,7 @@ def calendar(since: datetime, until: datetime) -> list[Moment]:
         .limit(1_000)
     )
     found += [Moment(session.starts_at, "session", group, session.title) for session, group in sessions]
+    found += [moment for answer in moments.call(since, until) for moment in answer]
     return sorted(found, key=lambda moment: (moment.at, moment.group.id, moment.what))
 
 

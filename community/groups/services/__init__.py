@@ -27,6 +27,7 @@ from .drops import (
     drops_of,
     last_replay,
     running_drops,
+    shown_apart,
     shown_coupons,
 )
 from .editing import (
@@ -205,6 +206,7 @@ __all__ = [
     "settle",
     "settle_reward",
     "show_code",
+    "shown_apart",
     "shown_coupons",
     "sweep",
     "swept_groups",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,12 +12,16 @@ from sqlalchemy import func, select
 from kernel import audit, clock
 from kernel.db import db
 from kernel.errors import NotFound
+from kernel.ports import Port
 from membership.coupons import rules as coupon_rules
 from membership.coupons import services as coupons
 from membership.coupons.models import Coupon, Offer, OfferState, OfferVersion
 
 from .. import rules
 from ..models import Group, LiveDrop, LiveSession
+
+# Asked with a group's id: its offers that higher rooms show in a place of their own, and not among its coupons.
+shown_apart: Port[[int], Collection[int]] = Port("groups.shown_apart")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ def _refusal(offer: Offer) -> type[coupon_rules.ClaimRefused] | None:
 
 
 def shown_coupons(group: Group, member_id: int) -> list[Shown]:
-    """The coupons of a group for one of its people. Those of a live session are not among them: see `running_drops`."""
+    """The coupons of a group for one of its people. Those of a live session (`running_drops`) are not among them, nor
+    those that higher rooms show."""
     rows = _rows(group)
     if not rows:
         return []
@@ -71,6 +76,7 @@ def shown_coupons(group: Group, member_id: int) -> list[Shown]:
             .where(LiveSession.group_id == group.id, LiveDrop.offer_id.is_not(None))
         )
     )
+    later.update(offer_id for answer in shown_apart.call(group.id) for offer_id in answer)
     rows = [(offer, version) for offer, version in rows if offer.id not in later]
     held = _held(member_id, [offer.id for offer, _version in rows])
     found = [Shown(offer, version, held.get(offer.id), _refusal(offer)) for offer, version in rows]

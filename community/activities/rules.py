@@ -1,0 +1,212 @@
+"""Pure decisions: how winners follow from a seed and a list, what a group price may be, and what the clock says.
+
+The draw is that of RFC 3797 ("Publicly Verifiable Nominations Committee Random Selection"): an ordered list that is
+fixed before the seed is known, and for each place one number made of the seed, which picks from those who are left. The
+numbers are HMAC-SHA256 (RFC 2104, FIPS 180-4) where the RFC has MD5. That the seed is the one of the announcement is shown
+by its hash, as in any commitment by hash. Picking one of those left, place after place, is Knuth's algorithm P (The Art of
+Computer Programming, volume 2, 3.4.2): each order is reached by exactly one row of numbers, so that all are equally likely.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import hmac
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from kernel.errors import Refusal
+from kernel.i18n import lazy_gettext as _l
+from kernel.money import percent_of
+from membership.coupons.models import OfferState
+
+from .models import LotteryState, SaleKind
+
+SEED_BYTES: Final = 32
+# What tickets are made of: no character that an eye takes for another. 31 ** 8 is 2 ** 39 tickets.
+TICKET_CHARACTERS: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXY"
+TICKET_LENGTH: Final = 8
+MOST_PRIZES: Final = 1_000
+MOST_KINDS_OF_PRIZE: Final = 3
+LONGEST_DAYS: Final = 90
+# A group price is worth coming for and no give-away: between these shares of the list price (per mille).
+LOWEST_SHARE: Final = 500
+HIGHEST_SHARE: Final = 800
+
+
+# ── Refusals ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class EntryOver(Refusal):
+    title = _l("Entry is over")
+    label = _l("Nobody can enter this draw any more. Its page shows who has won.")
+    icon = "clock-off"
+
+
+class EntryNotYet(Refusal):
+    title = _l("Entry has not begun")
+    label = _l("Entry begins at %(when)s.")
+    icon = "hourglass"
+
+
+class Sanctioned(Refusal):
+    status = 403
+    title = _l("You cannot enter for now")
+    label = _l("The shop has paused your writing in this group, and draws with it. What is yours already stays yours.")
+    icon = "message-off"
+
+
+class ChangedMeanwhile(Refusal):
+    title = _l("Somebody was faster")
+    label = _l("This has changed in the meantime. Nothing was done; look at it again.")
+
+
+class AnnouncedAlready(Refusal):
+    title = _l("It is announced already")
+    label = _l(
+        "Members rely on what they have read, so it stays as it is. Cancel it with a reason and make another one."
+    )
+    icon = "lock"
+
+
+class TooLateToCancel(Refusal):
+    title = _l("It cannot be cancelled any more")
+    label = _l("Entry is over: who wins is settled by what was announced.")
+    icon = "lock"
+
+
+# ── The draw ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def commitment_of(seed: bytes) -> str:
+    """What is shown of a seed before the draw: its SHA-256, in hexadecimal digits."""
+    return hashlib.sha256(seed).hexdigest()
+
+
+def in_order(tickets: Sequence[str]) -> list[str]:
+    """The list as it is frozen: by the tickets' characters, which says nothing of who came first."""
+    return sorted(tickets)
+
+
+def listed_as(tickets: Sequence[str]) -> str:
+    """What a frozen list hashes to: SHA-256 of the tickets, one a line with no line end after the last."""
+    return hashlib.sha256("\n".join(tickets).encode()).hexdigest()
+
+
+def number_of(seed: bytes, listed: str, place: int) -> int:
+    """The number (0 to 2**256 - 1) that picks who gets a place: HMAC-SHA256 under the seed, of the list's hash and the place.
+
+    The remainder by m is even but for a share of m / 2**256: for every list that fits on a disk, nothing.
+    """
+    return int.from_bytes(hmac.digest(seed, f"{listed}:{place}".encode(), "sha256"))
+
+
+def pick(tickets: Sequence[str], numbers: Sequence[int]) -> list[str]:
+    """Each number in turn picks one of the tickets that are left, by its remainder; as many as there are of either."""
+    left = list(tickets)
+    return [left.pop(number % len(left)) for number in numbers[: len(tickets)]]
+
+
+def winners(seed: bytes, tickets: Sequence[str], places: int) -> list[str]:
+    """Who wins, first place first: `places` of the tickets of a frozen list, or all of them where there are fewer."""
+    listed = listed_as(tickets)
+    return pick(tickets, [number_of(seed, listed, place) for place in range(1, min(places, len(tickets)) + 1)])
+
+
+def prize_of(place: int, numbers: Sequence[int]) -> int:
+    """Which prize (by its index) a place gets, when there are so many of each: the first places get the first prize."""
+    for index, number in enumerate(numbers):
+        place -= number
+        if place <= 0:
+            return index
+    raise ValueError("there is no such place")
+
+
+RECIPE: Final = """\
+import csv, hashlib, hmac
+
+seed = bytes.fromhex("{seed}")
+tickets = [row["ticket"] for row in csv.DictReader(open("tickets.csv", encoding="utf-8-sig"))]
+places = {places}
+
+print("commitment", hashlib.sha256(seed).hexdigest())
+listed = hashlib.sha256("\\n".join(tickets).encode()).hexdigest()
+print("list", listed)
+for place in range(1, min(places, len(tickets)) + 1):
+    digest = hmac.digest(seed, f"{{listed}}:{{place}}".encode(), "sha256")
+    print(place, tickets.pop(int.from_bytes(digest, "big") % len(tickets)))
+"""
+
+
+def recipe(seed: bytes, places: int) -> str:
+    """A few lines of Python with which anybody recomputes a draw from the downloaded list."""
+    return RECIPE.format(seed=seed.hex(), places=places)
+
+
+# ── The clock ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Phase(enum.StrEnum):
+    """What a draw or a sale is at an instant, whether or not a job has run."""
+
+    DRAFT = "draft"
+    COMING = "coming"
+    RUNNING = "running"
+    SOLD_OUT = "sold_out"
+    PAUSED = "paused"
+    # A draw whose entry is over and that has not been drawn yet.
+    DRAWING = "drawing"
+    DRAWN = "drawn"
+    OVER = "over"
+    CANCELLED = "cancelled"
+
+
+SHOWN: Final = (Phase.COMING, Phase.RUNNING, Phase.SOLD_OUT, Phase.DRAWING)
+
+
+def lottery_phase(state: LotteryState, opens_at: datetime | None, closes_at: datetime, now: datetime) -> Phase:
+    """What a draw is at an instant."""
+    match state:
+        case LotteryState.DRAFT:
+            return Phase.DRAFT
+        case LotteryState.CANCELLED:
+            return Phase.CANCELLED
+        case LotteryState.DRAWN:
+            return Phase.DRAWN
+        case LotteryState.FROZEN:
+            return Phase.DRAWING
+    if now >= closes_at:
+        return Phase.DRAWING
+    return Phase.COMING if opens_at is not None and now < opens_at else Phase.RUNNING
+
+
+def sale_phase(
+    state: OfferState, begins: datetime | None, ends: datetime | None, stock: int | None, claimed: int, now: datetime
+) -> Phase:
+    """What a sale is at an instant, by its offer's state, times and stock."""
+    if state is OfferState.DRAFT:
+        return Phase.DRAFT
+    if state is OfferState.ENDED or (ends is not None and now >= ends):
+        return Phase.OVER
+    if stock is not None and claimed >= stock:
+        return Phase.SOLD_OUT
+    if state is OfferState.PAUSED:
+        return Phase.PAUSED
+    return Phase.COMING if begins is not None and now < begins else Phase.RUNNING
+
+
+# ── Prices ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def price_range(kind: SaleKind, list_price: int) -> tuple[int, int]:
+    """The lowest and the highest price (分) that a sale of this kind may have, given the product's list price (分)."""
+    if kind is SaleKind.GROUP_PRICE:
+        lowest = -(-list_price * LOWEST_SHARE // 1000)
+        return lowest, max(lowest, list_price * HIGHEST_SHARE // 1000)
+    return 1, list_price - 1
+
+
+def typical_prices(list_price: int) -> list[tuple[int, int]]:
+    """Prices to choose from: (share of the list price in percent, price in 分)."""
+    return [(share // 10, percent_of(list_price, share)) for share in range(LOWEST_SHARE, HIGHEST_SHARE + 1, 100)]

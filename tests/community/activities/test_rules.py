@@ -1,0 +1,132 @@
+"""The rule of the draw is fair and can be recomputed; prices and phases are what they should be."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from math import perm
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from community.activities import rules
+from community.activities.models import LotteryState, SaleKind
+from community.activities.rules import Phase
+from membership.coupons.models import OfferState
+
+NOW = datetime(2026, 3, 3, 4, 0, tzinfo=UTC)
+tickets_of = st.sets(
+    st.text(rules.TICKET_CHARACTERS, min_size=rules.TICKET_LENGTH, max_size=rules.TICKET_LENGTH), max_size=12
+)
+seeds = st.binary(min_size=rules.SEED_BYTES, max_size=rules.SEED_BYTES)
+
+
+@pytest.mark.parametrize(("tickets", "places"), [(1, 1), (2, 1), (3, 3), (4, 2), (5, 3), (5, 5)])
+def test_every_outcome_is_reached_by_equally_many_numbers(tickets, places):
+    """Exhaustive: of all rows of remainders, each order of winners comes from exactly one."""
+    listed = [f"T{n}" for n in range(tickets)]
+    remainders = itertools.product(*(range(tickets - place) for place in range(places)))
+    found = Counter(tuple(rules.pick(listed, numbers)) for numbers in remainders)
+    assert set(found) == set(itertools.permutations(listed, places))
+    assert (len(found), set(found.values())) == (perm(tickets, places), {1})
+
+
+@pytest.mark.parametrize("left", [1, 2, 3, 7, 5_000])
+def test_the_remainder_of_a_number_favours_nobody(left):
+    """Of 2**256 numbers each remainder has as many, or one more: a share below one in 2**240."""
+    whole, more = divmod(2**256, left)
+    assert 0 <= more < left
+    assert whole > 2**240
+
+
+def test_a_pick_takes_what_is_left():
+    assert rules.pick("ABC", [5, 1, 0]) == ["C", "B", "A"]
+    assert rules.pick("AB", [0, 0, 0, 0]) == ["A", "B"]
+    assert rules.pick([], [3]) == []
+
+
+@given(seed=seeds, tickets=tickets_of, places=st.integers(1, 6))
+def test_anybody_recomputes_a_draw_from_what_is_shown(tmp_path_factory, seed, tickets, places):
+    """The lines of the page, run on the file of the page, print the commitment, the list's hash and the winners."""
+    listed = rules.in_order(list(tickets))
+    folder = tmp_path_factory.mktemp("draw")
+    (folder / "tickets.csv").write_text(
+        "\ufeffnumber,ticket\r\n" + "".join(f"{n},{t}\r\n" for n, t in enumerate(listed, 1)), encoding="utf-8"
+    )
+    code = rules.recipe(seed, places).replace('open("tickets.csv"', f'open("{folder / "tickets.csv"}"')
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(code, "recipe", "exec"), {})  # noqa: S102 - the lines of the page are what is tested
+    lines = said.getvalue().splitlines()
+    won = rules.winners(seed, listed, places)
+    assert lines == [
+        f"commitment {rules.commitment_of(seed)}",
+        f"list {rules.listed_as(listed)}",
+        *(f"{place} {ticket}" for place, ticket in enumerate(won, 1)),
+    ]
+    assert len(won) == len(set(won)) == min(places, len(listed))
+    assert set(won) <= tickets
+
+
+@given(seed=seeds, other=seeds, tickets=tickets_of)
+def test_neither_seed_nor_list_can_be_another(seed, other, tickets):
+    listed = rules.in_order(list(tickets))
+    assert (rules.commitment_of(seed) == rules.commitment_of(other)) == (seed == other)
+    assert rules.in_order(reversed(listed)) == listed
+    assert rules.listed_as(listed) != rules.listed_as([*listed, "22222222"])
+
+
+def test_a_known_draw_stays_what_it_was():
+    """Were the rule changed, what members have noted down would not recompute any more."""
+    listed = ["AAAA2222", "BBBB3333", "CCCC4444", "DDDD5555"]
+    seed = bytes(range(64, 96))
+    assert rules.winners(seed, listed, 3) == ["DDDD5555", "BBBB3333", "AAAA2222"]
+
+
+def test_the_first_places_get_the_first_prize():
+    assert [rules.prize_of(place, [1, 2, 3]) for place in range(1, 7)] == [0, 1, 1, 2, 2, 2]
+    with pytest.raises(ValueError, match="place"):
+        rules.prize_of(7, [1, 2, 3])
+
+
+@given(price=st.integers(2, 10_000_000))
+def test_a_group_price_lies_between_half_and_four_fifths(price):
+    lowest, highest = rules.price_range(SaleKind.GROUP_PRICE, price)
+    assert lowest * 1000 >= price * 500
+    assert lowest <= highest
+    assert highest * 1000 <= price * 800 or highest == lowest
+    assert rules.price_range(SaleKind.FLASH_SALE, price) == (1, price - 1)
+
+
+def test_the_clock_says_what_a_draw_is():
+    before, after = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+    cases = {
+        (LotteryState.DRAFT, None, after): Phase.DRAFT,
+        (LotteryState.OPEN, after, after + timedelta(1)): Phase.COMING,
+        (LotteryState.OPEN, None, after): Phase.RUNNING,
+        (LotteryState.OPEN, NOW, after): Phase.RUNNING,
+        (LotteryState.OPEN, None, NOW): Phase.DRAWING,
+        (LotteryState.FROZEN, None, before): Phase.DRAWING,
+        (LotteryState.DRAWN, None, before): Phase.DRAWN,
+        (LotteryState.CANCELLED, None, before): Phase.CANCELLED,
+    }
+    assert {case: rules.lottery_phase(*case, NOW) for case in cases} == cases
+
+
+def test_the_offer_says_what_a_sale_is():
+    before, after = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+    cases = {
+        (OfferState.DRAFT, None, after, 3, 0): Phase.DRAFT,
+        (OfferState.ACTIVE, after, after + timedelta(1), 3, 0): Phase.COMING,
+        (OfferState.ACTIVE, before, after, 3, 2): Phase.RUNNING,
+        (OfferState.ACTIVE, None, after, None, 999): Phase.RUNNING,
+        (OfferState.ACTIVE, before, after, 3, 3): Phase.SOLD_OUT,
+        (OfferState.PAUSED, before, after, 3, 0): Phase.PAUSED,
+        (OfferState.ACTIVE, before, NOW, 3, 3): Phase.OVER,
+        (OfferState.ENDED, before, after, 3, 0): Phase.OVER,
+    }
+    assert {case: rules.sale_phase(*case, NOW) for case in cases} == cases
