@@ -31,8 +31,8 @@ from . import queries, services
 from .models import Stage, TouchKind
 
 IMPORTANCE = {
-    "push_inbox": 3, "post": 3, "group_link": 4, "call_invitation": 4, "group_welcome": 4, "coupon_link": 3, "gift": 2,
-    "web_shop": 5, "parcel": 4, "conversation": 4, "call_back": 5, "ticket": 5, "journey_message": 2,
+    "push_inbox": 4, "post": 3, "group_link": 3, "call_invitation": 4, "group_welcome": 4, "coupon_link": 3, "gift": 2,
+    "web_shop": 5, "parcel": 3, "conversation": 4, "call_back": 5, "ticket": 5, "journey_message": 2,
 }  # fmt: skip
 # Of how many people the push of each week was opened, in percent, the latest first.
 OPENED = (19, 12, 9, 11, 8, 13, 10, 7, 12, 9)
@@ -54,7 +54,7 @@ def begin() -> None:
             kind=TouchKind.GROUP,
             stage=Stage.AD,
             owner_id=manager,
-            importance=4,
+            importance=3,
             notes="每周三直播时展示，扫码进直播群。",
             sources=("直播间",),
         )
