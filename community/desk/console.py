@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,9 +12,11 @@ from flask import flash, redirect, render_template, request, url_for
 from community.groups import queries as groups
 from kernel import audit, clock
 from kernel.auth import acting_staff, may, staff
+from kernel.errors import NotFound
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, chosen, csv_response, instants, keyset, period, ticked, url_with
+from kernel.pages import capped_count, chosen, csv_response, instants, keyset, period, row_or_none, ticked, url_with
+from kernel.staff.models import Staff
 from membership.members import labels as member_labels
 from membership.members import queries as members
 from membership.members.models import CustomerType, Member
@@ -21,7 +24,7 @@ from membership.members.rules import masked_phone
 
 from . import labels, queries, rules, services
 from .forms import CallForm, InviteForm, OutcomeForm, ScriptForm
-from .models import CallReason, CallState, CallTask
+from .models import CallReason, CallState, CallTask, Script
 
 bp = APIBlueprint("desk_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
 
@@ -39,13 +42,13 @@ def _words() -> str:
 
 
 def _assignee() -> int | None:
-    match request.args.get("who"):
+    match who := request.args.get("who"):
         case "me":
             return acting_staff().id
         case "nobody":
             return 0
         case _:
-            return None
+            return row_or_none(who)
 
 
 def _listing(view: str) -> Any:
@@ -60,6 +63,8 @@ def _chips() -> list[tuple[str, str, str]]:
         chips.append(("reason", reason.value, _("Reason: %(reason)s", reason=labels.REASONS[reason])))
     if (who := request.args.get("who")) in ("me", "nobody"):
         chips.append(("who", who, _("Mine") if who == "me" else _("Nobody's yet")))
+    elif assignee := _assignee():
+        chips.append(("who", str(assignee), queries.names([assignee]).get(assignee, "–")))
     if words := _words():
         chips.append(("q", words, _("Search: %(words)s", words=words)))
     return chips
@@ -173,7 +178,11 @@ def _call_page(
         invite = InviteForm(formdata=None, group=task.invited_group_id)
     invite.group.choices = [(group.id, group.name) for group in open_groups]
     words = services.words_for(task, member, who)
-    chosen_type = chosen(CustomerType, "type") or member.customer_type
+    said = _said_by(task, member, who, words)
+    outcome.script.choices = [
+        ("", _("None of them")),
+        *((str(one["id"]), one["title"]) for one in said["scripts"] if one["id"] is not None),
+    ]
     this, earlier, others = queries.purchases_of(task)
     return render_template(
         "desk/show.html",
@@ -186,11 +195,7 @@ def _call_page(
         this=this,
         earlier=earlier,
         others=others,
-        scripts=[
-            (script.title, rules.fill(script.body, words))
-            for script in queries.fitting_scripts(task.reason, chosen_type, who.role)
-        ],
-        chosen_type=chosen_type,
+        **said,
         opening=labels.opening(who, words, member.locale),
         closing=labels.closing(who, member.locale),
         outcome=outcome,
@@ -201,6 +206,34 @@ def _call_page(
         served_first=queries.served_first(member),
         member_labels=member_labels,
     ), status
+
+
+def _said_by(task: CallTask, member: Member, who: Staff, words: dict[str, str]) -> dict[str, Any]:
+    """The scripts beside a call: those that fit it, or those that hold the words that were typed."""
+    chosen_type = chosen(CustomerType, "type") or member.customer_type
+    sought = request.args.get("words", "").strip()[:60]
+    found = queries.fitting_scripts(task.reason, chosen_type, who.role, staff_id=who.id, q=sought)
+    return {
+        "scripts": [
+            {"id": getattr(one, "id", None), "title": one.title, "body": rules.fill(one.body, words)} for one in found
+        ],
+        "sought": sought,
+        "chosen_type": chosen_type,
+    }
+
+
+@bp.get("/calls/<int:task_id>/scripts")
+@staff("calls.view")
+def call_scripts(task_id: int) -> Any:
+    """The scripts beside a call alone, while words are being typed."""
+    task, who = queries.get_task(task_id), acting_staff()
+    member = members.get_member(task.member_id)
+    return render_template(
+        "desk/_call_scripts.html",
+        task=task,
+        member=member,
+        **_said_by(task, member, who, services.words_for(task, member, who)),
+    )
 
 
 def _next_try() -> datetime:
@@ -250,8 +283,10 @@ def outcome(task_id: int) -> Any:
     try:
         services.record_outcome(task_id, acting_staff(), form.result, form.tries.data or 0)
     except services.RetryTimeRefused as refusal:
-        form.refuse("retry_at", refusal)
+        form.refuse("retry_at" if form.result.state is CallState.RETRY else "again_at", refusal)
         return _call_page(queries.get_task(task_id), outcome=form, status=422)
+    if (script := row_or_none(form.script.data)) is not None:
+        services.note_script_used(script)
     if form.result.state == CallState.REACHED:
         flash(_("Recorded. Now choose the group that suits them."), "positive")
         return redirect(url_for(".show", task_id=task_id, _anchor="invite"))
@@ -277,7 +312,7 @@ def invite(task_id: int) -> Any:
 
 
 def _member(text: str | None) -> Member:
-    return members.get_member(int(text) if text and text.isdecimal() and len(text) < 19 else 0)
+    return members.get_member(row_or_none(text) or 0)
 
 
 @bp.get("/calls/new")
@@ -333,6 +368,8 @@ def _script_chips() -> list[tuple[str, str, str]]:
         chips.append(("reason", reason.value, _("Reason: %(reason)s", reason=labels.REASONS[reason])))
     if kind := chosen(CustomerType, "type"):
         chips.append(("type", kind.value, _("Type: %(type)s", type=member_labels.CUSTOMER_TYPES[kind])))
+    if (voice := request.args.get("voice", "")) and voice in labels.VOICES:
+        chips.append(("voice", voice, _("In the voice of: %(voice)s", voice=labels.VOICES[voice])))
     if words := _words():
         chips.append(("q", words, _("Search: %(words)s", words=words)))
     return chips
@@ -341,7 +378,14 @@ def _script_chips() -> list[tuple[str, str, str]]:
 @bp.get("/scripts")
 @staff("calls.view")
 def scripts() -> Any:
-    found = queries.scripts(_words(), chosen(CallReason, "reason"), chosen(CustomerType, "type"))
+    voice = request.args.get("voice", "")
+    found = queries.scripts(
+        _words(),
+        chosen(CallReason, "reason"),
+        chosen(CustomerType, "type"),
+        acting_staff().id,
+        voice if voice in labels.VOICES else "",
+    )
     page = keyset(found, queries.script_order(), request.args.get("cursor"))
     fragment = request.headers.get("HX-Request") == "true"
     return render_template(
@@ -366,22 +410,36 @@ def starters() -> Any:
 
 
 def _script_page(form: ScriptForm, script: Any = None, status: int = 200) -> Any:
-    return render_template("desk/script.html", form=form, script=script), status
+    editable = may("scripts.edit") or (may("scripts.own") and (script is None or script.owner_id is not None))
+    return render_template("desk/script.html", form=form, script=script, editable=editable), status
+
+
+def _drafted(form: ScriptForm) -> services.ScriptDraft:
+    """The script as typed; whoever may not change everybody's writes their own."""
+    return form.draft if may("scripts.edit") else replace(form.draft, mine=True)
+
+
+def _changeable(script_id: int) -> Script:
+    """A script that the acting person may change. Refuses with `NotFound`."""
+    script = queries.get_script(script_id, acting_staff().id)
+    if script.owner_id is None and not may("scripts.edit"):
+        raise NotFound
+    return script
 
 
 @bp.get("/scripts/new")
-@staff("scripts.edit")
+@staff("scripts.own")
 def new_script() -> Any:
     return _script_page(ScriptForm())
 
 
 @bp.post("/scripts/new")
-@staff("scripts.edit")
+@staff("scripts.own")
 def new_script_post() -> Any:
     form = ScriptForm()
     if form.validate():
         try:
-            services.add_script(form.draft)
+            services.add_script(_drafted(form), acting_staff().id)
         except services.PlaceUnknown as refusal:
             form.refuse("body", refusal)
         else:
@@ -393,17 +451,17 @@ def new_script_post() -> Any:
 @bp.get("/scripts/<int:script_id>")
 @staff("calls.view")
 def edit_script(script_id: int) -> Any:
-    script = queries.get_script(script_id)
+    script = queries.get_script(script_id, acting_staff().id)
     return _script_page(ScriptForm().show(script), script)
 
 
 @bp.post("/scripts/<int:script_id>")
-@staff("scripts.edit")
+@staff("scripts.own")
 def edit_script_post(script_id: int) -> Any:
-    script, form = queries.get_script(script_id), ScriptForm()
+    script, form = _changeable(script_id), ScriptForm()
     if form.validate():
         try:
-            services.edit_script(script_id, form.draft)
+            services.edit_script(script_id, _drafted(form), acting_staff().id)
         except services.PlaceUnknown as refusal:
             form.refuse("body", refusal)
         else:
@@ -413,9 +471,9 @@ def edit_script_post(script_id: int) -> Any:
 
 
 @bp.post("/scripts/<int:script_id>/delete")
-@staff("scripts.edit")
+@staff("scripts.own")
 def delete_script(script_id: int) -> Any:
-    services.delete_script(script_id)
+    services.delete_script(_changeable(script_id).id, acting_staff().id)
     flash(_("The script is deleted."), "positive")
     return redirect(url_for(".scripts"))
 

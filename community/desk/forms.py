@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from wtforms import HiddenField, IntegerField, RadioField, SelectField, SelectMultipleField, StringField, TextAreaField
+from wtforms import (
+    BooleanField,
+    HiddenField,
+    IntegerField,
+    RadioField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange
 from wtforms.widgets import CheckboxInput, HiddenInput, ListWidget
 
@@ -49,6 +58,9 @@ class OutcomeForm(Form):
         option_widget=CheckboxInput(),
     )
 
+    again_at = LocalDateTimeField(_l("Call once more on"))
+    script = SelectField(_l("Script that helped"), validate_choice=False)
+
     def validate(self, extra_validators: Any = None) -> bool:
         """The fields, and that a time goes with calling again and a way with a yes."""
         fine = bool(super().validate(extra_validators))
@@ -71,6 +83,7 @@ class OutcomeForm(Form):
             customer_type=CustomerType(self.customer_type.data) if self.customer_type.data else None,
             offers={"yes": True, "no": False}.get(self.offers.data or ""),
             ways=tuple(Contact(way) for way in self.ways.data or ()),
+            again_at=self.again_at.data,
         )
 
 
@@ -107,6 +120,7 @@ class ScriptForm(Form):
     )
     voice = SelectField(_l("In the voice of"), choices=list(labels.VOICES.items()))
     body = TextAreaField(_l("Words"), [DataRequired(), Length(max=2_000)])
+    mine = BooleanField(_l("Only for me"))
 
     @property
     def draft(self) -> ScriptDraft:
@@ -117,11 +131,13 @@ class ScriptForm(Form):
             reason=CallReason(self.reason.data) if self.reason.data else None,
             customer_type=CustomerType(self.customer_type.data) if self.customer_type.data else None,
             voice=self.voice.data or "",
+            mine=bool(self.mine.data),
         )
 
     def show(self, script: Script) -> ScriptForm:
         """Fill in a script that is there already."""
         self.title.data, self.body.data, self.voice.data = script.title, script.body, script.voice
+        self.mine.data = script.owner_id is not None
         self.reason.data = script.reason.value if script.reason else ""
         self.customer_type.data = script.customer_type.value if script.customer_type else ""
         return self

@@ -86,4 +86,8 @@ class Script(db.Model):
     # The role in whose voice it is written (a value of `kernel.auth.Role`); empty suits everybody.
     voice: Mapped[str] = mapped_column(default="")
     body: Mapped[str]
+    # Whose own it is; nobody's is everybody's.
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
+    # How often it was sent to somebody, or used in a call.
+    used: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     created_at: Mapped[datetime]

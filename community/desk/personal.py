@@ -26,7 +26,7 @@ declare(
 )
 declare(
     Script,
-    "id title reason customer_type voice body created_at",
+    "id title reason customer_type voice body owner_id used created_at",
 )
 
 

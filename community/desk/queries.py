@@ -206,17 +206,30 @@ def product_of(task: CallTask) -> str:
 # ── Scripts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def get_script(script_id: int) -> Script:
-    """The script, or `NotFound`."""
-    found = db.session.get(Script, script_id)
+def _own(staff_id: int | None) -> ColumnElement[bool]:
+    """Scripts that are everybody's or somebody's own."""
+    return or_(Script.owner_id.is_(None), Script.owner_id == staff_id)
+
+
+def get_script(script_id: int, staff_id: int | None = None) -> Script:
+    """The script, or `NotFound` for one that is not there or is a colleague's own."""
+    found = db.session.scalar(select(Script).where(Script.id == script_id, _own(staff_id)))
     if found is None:
         raise NotFound
     return found
 
 
-def scripts(q: str = "", reason: CallReason | None = None, customer_type: CustomerType | None = None) -> Any:
-    """The library, searched in title and text and filtered."""
-    found: Any = select(Script)
+def scripts(
+    q: str = "",
+    reason: CallReason | None = None,
+    customer_type: CustomerType | None = None,
+    staff_id: int | None = None,
+    voice: str = "",
+) -> Any:
+    """The library with somebody's own, searched in title and text and filtered."""
+    found: Any = select(Script).where(_own(staff_id))
+    if voice:
+        found = found.where(Script.voice == voice)
     for word in q.split()[:8]:
         wanted = "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         found = found.where(or_(Script.title.ilike(wanted), Script.body.ilike(wanted)))
@@ -241,13 +254,26 @@ def script_count() -> int:
 
 
 def fitting_scripts(
-    reason: CallReason, customer_type: CustomerType | None, role: Role, limit: int = 4
+    reason: CallReason,
+    customer_type: CustomerType | None,
+    role: Role,
+    limit: int = 4,
+    staff_id: int | None = None,
+    q: str = "",
 ) -> list[Script | Starter]:
-    """The scripts that fit a call, the best first; the starters while the shop has none of its own."""
+    """The scripts that fit a call, the best first; the starters while the shop has none of its own.
+
+    With words: whatever holds all of them, for any reason, those of the type of customer and of one's voice first.
+    """
+    if q:
+        found = scripts(q, staff_id=staff_id).where(Script.voice.in_(("", role.value)))
+        fits = func.coalesce(Script.customer_type == customer_type, Script.customer_type.is_(None))
+        return list(db.session.scalars(found.order_by(fits.desc(), Script.used.desc(), Script.id).limit(2 * limit)))
     own = db.session.scalars(
         select(Script).where(
             or_(Script.reason.is_(None), Script.reason == reason),
             or_(Script.customer_type.is_(None), Script.customer_type == customer_type),
+            _own(staff_id),
         )
     ).all()
     chosen: Any = rules.fitting(own or STARTERS, reason, customer_type, role.value)

@@ -296,7 +296,10 @@ def note_reveal(task_id: int) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a call. `offers`: whether they agreed to hear offers, by `ways`; None when it was not asked."""
+    """What came of a call. `offers`: whether they agreed to hear offers, by `ways`; None when it was not asked.
+
+    `again_at` is when somebody who was reached is to be called once more.
+    """
 
     state: CallState
     note: str = ""
@@ -305,6 +308,7 @@ class Outcome:
     customer_type: CustomerType | None = None
     offers: bool | None = None
     ways: tuple[Contact, ...] = ()
+    again_at: datetime | None = None
 
 
 def record_outcome(task_id: int, staff: Staff, outcome: Outcome, tries: int) -> None:
@@ -350,6 +354,8 @@ def record_outcome(task_id: int, staff: Staff, outcome: Outcome, tries: int) -> 
         _write_consent(member.id, outcome.offers, outcome.ways, staff.name)
     if not retry:
         publish(CallClosed(member_id=member_id, task_id=task_id, outcome=outcome.state.value, staff_id=staff.id))
+    if outcome.state is CallState.REACHED and outcome.again_at is not None:
+        open_by_hand(member_id, CallReason.FOLLOW_UP, outcome.again_at, outcome.note, staff.id)
     audit.record("call.recorded", "call_task", task_id, after={"outcome": outcome.state.value})
 
 
@@ -484,13 +490,14 @@ def ensure_scripts() -> bool:
 
 @dataclass(frozen=True)
 class ScriptDraft:
-    """A script as it is written."""
+    """A script as it is written; `mine` keeps it to whoever writes it."""
 
     title: str
     body: str
     reason: CallReason | None = None
     customer_type: CustomerType | None = None
     voice: str = ""
+    mine: bool = False
 
 
 def _check_places(body: str) -> None:
@@ -498,8 +505,8 @@ def _check_places(body: str) -> None:
         raise PlaceUnknown(name=unknown[0])
 
 
-def add_script(draft: ScriptDraft) -> Script:
-    """Add a script to the library. Refuses with `PlaceUnknown`."""
+def add_script(draft: ScriptDraft, staff_id: int | None = None) -> Script:
+    """Add a script to the library, or to somebody's own. Refuses with `PlaceUnknown`."""
     _check_places(draft.body)
     script = Script(
         title=draft.title.strip(),
@@ -507,6 +514,8 @@ def add_script(draft: ScriptDraft) -> Script:
         reason=draft.reason,
         customer_type=draft.customer_type,
         voice=draft.voice,
+        owner_id=staff_id if draft.mine else None,
+        used=0,
         created_at=clock.now(),
     )
     db.session.add(script)
@@ -515,18 +524,24 @@ def add_script(draft: ScriptDraft) -> Script:
     return script
 
 
-def edit_script(script_id: int, draft: ScriptDraft) -> None:
-    """Change a script. Refuses with `PlaceUnknown`."""
+def edit_script(script_id: int, draft: ScriptDraft, staff_id: int | None = None) -> None:
+    """Change a script. Refuses with `PlaceUnknown`, and with `NotFound` for a colleague's own."""
     _check_places(draft.body)
-    script = queries.get_script(script_id)
+    script = queries.get_script(script_id, staff_id)
     before = {"title": script.title, "body": script.body}
     script.title, script.body = draft.title.strip(), draft.body.replace("\r\n", "\n").strip()
     script.reason, script.customer_type, script.voice = draft.reason, draft.customer_type, draft.voice
+    script.owner_id = staff_id if draft.mine else None
     audit.record("script.edited", "script", script_id, before, {"title": script.title, "body": script.body})
 
 
-def delete_script(script_id: int) -> None:
-    """Take a script out of the library."""
-    script = queries.get_script(script_id)
+def note_script_used(script_id: int) -> None:
+    """Count that a script was said or sent; one that is gone is not counted."""
+    db.session.execute(update(Script).where(Script.id == script_id).values(used=Script.used + 1))
+
+
+def delete_script(script_id: int, staff_id: int | None = None) -> None:
+    """Take a script out of the library. Refuses with `NotFound` for a colleague's own."""
+    script = queries.get_script(script_id, staff_id)
     audit.record("script.deleted", "script", script_id, before={"title": script.title, "body": script.body})
     db.session.delete(script)

@@ -6,13 +6,17 @@ import csv
 import io
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from sqlalchemy import func, select
 
+from community.conversations import services as conversations
 from community.desk import services
 from community.desk.models import CallReason, CallState, CallTask, Script
 from community.desk.starter import STARTERS
+from community.tickets import services as tickets
+from community.tickets.models import TicketKind, TicketState
 from kernel import clock as kernel_clock
 from kernel.audit import AuditEntry
 from kernel.auth import Role
@@ -22,6 +26,7 @@ from membership.members.models import Contact, CustomerType
 from membership.tiers import services as tiers
 from membership.tiers.rules import STANDARD
 from tests.community.desk.conftest import task_of
+from tests.conftest import bind
 
 DAY = timedelta(days=1)
 
@@ -475,7 +480,7 @@ def test_a_script_is_refused_field_by_field(db, agent, values, field, edit):
     assert [s.title for s in db.session.scalars(select(Script))] == (["旧"] if edit else [])
 
 
-@pytest.mark.parametrize("role", ["viewer", "marketer", "assistant"])
+@pytest.mark.parametrize("role", ["viewer", "marketer"])
 def test_who_does_not_keep_the_scripts_is_refused(db, staff_client, role):
     script = services.add_script(services.ScriptDraft("题", "好"))
     browser = staff_client(role)
@@ -552,3 +557,72 @@ def test_the_rail_marks_the_section_and_the_page_one_is_on(app, agent, path, act
     with app.test_request_context(f"/console/{path}"):
         assert {s.key for s in SECTIONS if any(item.active for item in s.items)} == active
         assert [item.url for s in SECTIONS for item in s.items if item.active] == [f"/console/{path}"]
+
+
+def test_scripts_are_found_while_typing_in_a_call_and_counted(db, clock, browse, make_staff, call):
+    script = services.add_script(services.ScriptDraft("运费说明", "满 99 包邮"))
+    services.add_script(services.ScriptDraft("开场", "您好"))
+    desk, task = browse(Role.SERVICE), call()
+    here = f"/console/calls/{task.id}"
+    assert "运费说明" in desk.get(f"{here}/scripts?words=包邮").text
+    assert "开场" not in desk.get(f"{here}/scripts?words=包邮").text
+    assert "No script holds these words" in desk.get(f"{here}?words=没有的").text
+    desk.post(f"{here}/outcome", data=typed(script=str(script.id)))
+    assert db.session.get(Script, script.id, populate_existing=True).used == 1
+
+
+def test_an_assistant_writes_scripts_of_their_own_and_leaves_everybodys_alone(db, clock, browse, make_staff):
+    shared = services.add_script(services.ScriptDraft("通用", "好"))
+    theirs = browse(Role.ASSISTANT)
+    plain = {"reason": "", "customer_type": "", "voice": "", "body": "好"}
+    assert theirs.post("/console/scripts/new", data={"title": "自己的", **plain}).status_code == 302
+    own = db.session.scalars(select(Script).where(Script.title == "自己的")).one()
+    assert own.owner_id is not None
+    assert "Save the script" not in theirs.get(f"/console/scripts/{shared.id}").text
+    for path in (f"/console/scripts/{shared.id}", f"/console/scripts/{shared.id}/delete"):
+        assert theirs.post(path, data={"title": "x", "body": "y"}).status_code == 404
+    assert theirs.post(f"/console/scripts/{own.id}", data={"title": "改了", **plain}).status_code == 302
+    assert browse(Role.SERVICE).get(f"/console/scripts/{own.id}").status_code == 404
+    assert theirs.post(f"/console/scripts/{own.id}/delete").status_code == 302
+
+
+EVIL = (
+    "//evil.example", "/\\evil.example", "/%09/evil.example", "///evil.example", "https:evil.example", "https://evil.example/",
+    "\\\\evil.example", "/\t/evil.example", " //evil.example", "javascript:alert(1)", "//evil.example/%2e%2e", "http://localhost.evil.example",
+    "/\n//evil.example", "////evil.example", "//localhost@evil.example", "https:/\\evil.example",
+)  # fmt: skip
+
+
+def elsewhere(answer) -> bool:
+    """Whether an answer leads to another site."""
+    location = answer.headers.get("Location", "")
+    return urlsplit(urljoin("http://localhost/", location)).netloc != "localhost" or "\\" in location
+
+
+def test_check_d6_no_page_of_the_desk_leads_elsewhere(app, db, clock, browse, make_member, client):
+    desk, member = browse(Role.MANAGER), make_member()
+    ticket = tickets.open_ticket(tickets.Opening(member_id=member.id, kind=TicketKind.FEEDBACK, text="x"))
+    talk = conversations.queries.get_conversation(conversations.ask(member.id, "x").conversation_id)
+    phone, bound = bind(app.test_client(), member.id, True), bind(app.test_client(), member.id)
+    led = 0
+    for evil in EVIL:
+        for browser, path, data in (
+            (desk, "/console/tickets/presence", {"on": "0"}),
+            (desk, f"/console/tickets/{ticket.id}/state", {"to": ticket.state.value}),
+            (phone, f"/tickets/{ticket.public_id}/looked", {}),
+            (phone, f"/ask/{talk.public_id}/person", {}),
+        ):
+            answer = browser.post(path, data={**data, "next": evil}, headers={"X-Forwarded-Host": "evil.example"})
+            assert answer.status_code < 400, (path, evil)
+            led += elsewhere(answer)
+        # Whoever has to show who they are first comes back to where they were, and nowhere else.
+        for path in (f"/tickets/{ticket.public_id}", f"/ask/{talk.public_id}"):
+            answer = bound.get(path, query_string={"next": evil}, headers={"X-Forwarded-Host": "evil.example"})
+            assert (answer.status_code, answer.location.startswith("/me/sign-in?next=/")) == (302, True)
+            led += elsewhere(answer)
+    assert led == 0
+    tickets.change_state(ticket.id, TicketState.RESOLVED, None)
+    page = desk.get(f"/console/tickets/{ticket.id}", headers={"X-Forwarded-Host": "evil.example"}).text
+    assert "/rate/" in page
+    assert "evil" not in page
+    assert client.get("/ask", headers={"Host": "evil.example"}).status_code == 400

@@ -484,3 +484,38 @@ def test_a_journey_has_nobody_called_who_asked_not_to_be(db, make_member):
     member_services.withdraw_consent(ann.id, Contact.CALL, Purpose.SERVICE, source="test", text_version="1")
     assert services.ask_to_call(ann.id, "Ask") is None
     assert calls(db) == []
+
+
+def test_own_scripts_are_nobody_elses_and_what_is_used_stands_first(db, clock, make_staff):
+    one, two = make_staff(Role.ASSISTANT, "a@shop.example"), make_staff(Role.SERVICE, "b@shop.example")
+    mine = services.add_script(services.ScriptDraft("我的开场", "运费我出", mine=True), one.id)
+    both = [services.add_script(services.ScriptDraft(f"通用 {n}", "运费您出")) for n in range(2)]
+    services.note_script_used(both[1].id)
+    services.note_script_used(10**9)
+
+    def found(person, q="运费"):
+        return [
+            s.title for s in queries.fitting_scripts(CallReason.DELIVERED, None, person.role, staff_id=person.id, q=q)
+        ]
+
+    assert found(one) == ["通用 1", "我的开场", "通用 0"]
+    assert found(two) == ["通用 1", "通用 0"]
+    assert found(one, q="没有这个") == []
+    with pytest.raises(NotFound):
+        queries.get_script(mine.id, two.id)
+    with pytest.raises(NotFound):
+        services.delete_script(mine.id, two.id)
+    services.edit_script(mine.id, services.ScriptDraft("给大家", "运费我出"), one.id)
+    assert "给大家" in found(two)
+
+
+def test_somebody_who_was_reached_is_called_once_more_on_the_day_that_was_agreed(db, clock, call, make_staff):
+    agent, task = make_staff(Role.SERVICE), call()
+    far = kernel_clock.now() + timedelta(days=61)
+    with pytest.raises(services.RetryTimeRefused), db.session.begin_nested():
+        services.record_outcome(task.id, agent, services.Outcome(CallState.REACHED, again_at=far), 0)
+    agreed = kernel_clock.now() + timedelta(days=30)
+    services.record_outcome(task.id, agent, services.Outcome(CallState.REACHED, note="月底再问", again_at=agreed), 0)
+    later = queries.live_task(task.member_id)
+    assert (later.reason, later.due_at, later.about) == (CallReason.FOLLOW_UP, agreed, "月底再问")
+    assert task_of(db, task.id).state is CallState.REACHED
