@@ -337,6 +337,19 @@ KINDS: dict[str, Any] = {
 
 # Names of what changed; whatever is not here is shown by its own name.
 FIELDS: dict[str, Any] = {
+    "hand_over": _l("Hand-over"),
+    "moved": _l("What went"),
+    "calls": _l("Open call-backs"),
+    "tickets": _l("Open tickets"),
+    "conversations": _l("Conversations under way"),
+    "join_links": _l("Invitation links and posters"),
+    "contact_tasks": _l("Contact tasks they have taken"),
+    "macros": _l("Saved answers of their own"),
+    "scripts": _l("Scripts of their own"),
+    "touchpoints": _l("Touchpoints they see to"),
+    "pushes": _l("Drafts of pushes and scheduled ones"),
+    "journeys": _l("Journeys and their drafts"),
+    "figure": _l("Figure"),
     "name": _l("Name"),
     "email": _l("E-mail"),
     "role": _l("Role"),

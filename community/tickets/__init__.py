@@ -25,5 +25,6 @@ def init_app(app: Flask) -> None:
     navigation.add("desk", _l("Tickets"), "tickets_console.index", "tickets.view", order=5)
     navigation.add("desk", _l("Saved answers"), "tickets_console.macros", "tickets.view", order=30)
     navigation.add("desk", _l("Hours and promises"), "tickets_console.desk_page", "tickets.view", order=40)
+    navigation.add("desk", _l("Ticket steps"), "tickets_console.workflows", "tickets.view", order=42)
     navigation.add("results", _l("Desk"), "tickets_console.results", "tickets.view", order=20)
     brief.init()

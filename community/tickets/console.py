@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -42,6 +43,8 @@ from .forms import (
     OpenForm,
     PresenceForm,
     answers_typed,
+    promise_typed,
+    steps_typed,
 )
 from .models import Ticket, TicketKind, TicketSource, TicketState
 from .queries import Phrase, Wanted
@@ -262,8 +265,8 @@ def _said(text: str, staff_id: int) -> Phrase | None:
         macro = queries.get_macro(wanted, staff_id)
         return Phrase(macro.title, macro.body, macro.id)
     if name == "script":
-        script = desk.get_script(wanted)
-        return Phrase(script.title, script.body)
+        script = desk.get_script(wanted, staff_id)
+        return Phrase(script.title, script.body, None, script.id)
     return None
 
 
@@ -297,9 +300,9 @@ def _ticket_page(
         chosen = _said(request.args.get("say", ""), who.id)
         if chosen is not None:
             form.body.data = rules.fill(chosen.body, services.words_for(member, who, ticket))
-            form.macro.data = str(chosen.macro_id or "")
+            form.macro.data = f"macro-{chosen.macro_id}" if chosen.macro_id else f"script-{chosen.script_id}"
         form.seen.data = str(queries.last_spoken(ticket.id))
-    bought = _purchase(ticket)
+    bought, steps = _purchase(ticket), queries.steps_of(ticket)
     done = queries.steps_done(ticket.id)
     rate = links.absolute(
         url_for(
@@ -315,8 +318,8 @@ def _ticket_page(
         form=form,
         labels=labels,
         names=queries.names([ticket.assignee_id, *(entry.staff_id for entry in entries)]),
-        steps=[(step, done.get(step.key)) for step in rules.WORKFLOWS[ticket.kind]],
-        next_step=rules.step_of(ticket.kind, ticket.step),
+        steps=[(step, done.get(step.key)) for step in steps],
+        next_step=rules.step_of(steps, ticket.step),
         faults=faults or {},
         typed=typed or {},
         agents=queries.agents(),
@@ -392,8 +395,7 @@ def answer(ticket_id: int) -> Any:
         form.refuse("body", refusal)
         form.seen.data = str(queries.last_spoken(ticket_id))
         return _ticket_page(ticket, form, 409)
-    if (macro := row_or_none(form.macro.data)) is not None:
-        services.note_used(macro)
+    services.note_said(form.macro.data or "")
     flash(_("The customer can read it now."), "positive")
     return _back(ticket_id)
 
@@ -402,7 +404,7 @@ def answer(ticket_id: int) -> Any:
 @staff("tickets.handle")
 def step(ticket_id: int, key: str) -> Any:
     ticket = queries.get_ticket(ticket_id)
-    found = rules.step_of(ticket.kind, key)
+    found = rules.step_of(queries.steps_of(ticket), key)
     if found is None:
         raise NotFound
     if "skip" in request.form:
@@ -415,7 +417,7 @@ def step(ticket_id: int, key: str) -> Any:
     except services.StepIncomplete as refusal:
         faults = {asked: str(labels.FAULTS[fault]) for asked, fault in refusal.faults}
         return _ticket_page(ticket, status=422, faults=faults, typed=typed)
-    flash(_("Step done: %(step)s", step=labels.STEPS[key]), "positive")
+    flash(_("Step done: %(step)s", step=labels.step_name(found)), "positive")
     return _back(ticket_id)
 
 
@@ -719,6 +721,76 @@ def agent_caps(staff_id: int) -> Any:
     )
     flash(_("Saved."), "positive")
     return redirect(url_for(".desk_page"))
+
+
+# ── The steps of each kind ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@bp.get("/workflows")
+@staff("tickets.view")
+def workflows() -> Any:
+    settings = services.desk_settings()
+    return render_template(
+        "tickets/workflows.html",
+        kinds=[
+            (kind, queries.steps_now(kind), queries.workflow_now(kind), settings.promises[kind]) for kind in TicketKind
+        ],
+        labels=labels,
+    )
+
+
+def _workflow_page(
+    kind: TicketKind, steps: Sequence[rules.Step] | None = None, fault: str = "", status: int = 200
+) -> Any:
+    versions = queries.workflow_versions(kind)
+    return render_template(
+        "tickets/workflow.html",
+        kind=kind,
+        steps=queries.steps_now(kind) if steps is None else steps,
+        own=queries.workflow_now(kind),
+        version=services.workflow_version(kind),
+        versions=versions,
+        names=queries.names([row.made_by_id for row in versions]),
+        promise=services.desk_settings().promises[kind],
+        fault=labels.WORKFLOW_FAULTS.get(fault, fault),
+        rules=rules,
+        labels=labels,
+        editable=may("tickets.settings"),
+    ), status
+
+
+def _kind_named(text: str) -> TicketKind:
+    if text not in {kind.value for kind in TicketKind}:
+        raise NotFound
+    return TicketKind(text)
+
+
+@bp.get("/workflows/<kind>")
+@staff("tickets.view")
+def workflow(kind: str) -> Any:
+    return _workflow_page(_kind_named(kind))
+
+
+@bp.post("/workflows/<kind>")
+@staff("tickets.settings")
+def workflow_post(kind: str) -> Any:
+    wanted, seen = _kind_named(kind), row_or_none(request.form.get("version")) or 0
+    standard = "standard" in request.form
+    steps = () if standard else steps_typed(queries.steps_now(wanted))
+    promise = promise_typed(wanted)
+    if not standard and promise is None:
+        return _workflow_page(wanted, steps, _("Promises are whole numbers of minutes and hours, at least one."), 422)
+    if not standard and not steps:
+        return _workflow_page(wanted, None, "number", 422)
+    try:
+        services.save_workflow(wanted, steps, acting_staff().id, seen)
+    except services.WorkflowInvalid as refusal:
+        return _workflow_page(wanted, steps, refusal.fault, 422)
+    settings = services.desk_settings()
+    if promise is not None and promise != settings.promises[wanted]:
+        services.save_settings(replace(settings, promises={**settings.promises, wanted: promise}))
+    flash(_("Saved. It counts for what is opened from now on; open tickets finish their own steps."), "positive")
+    return redirect(url_for(".workflow", kind=kind))
 
 
 # ── Results ─────────────────────────────────────────────────────────────────────────────────────────────────────────

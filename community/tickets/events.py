@@ -73,3 +73,11 @@ class ReturnOverdue(Event):
     member_id: int
     ticket_id: int
     kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketLooked(Event):
+    """The customer has looked at what the desk wrote."""
+
+    member_id: int
+    ticket_id: int

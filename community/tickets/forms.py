@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date, time
 from typing import Any
 
@@ -27,7 +29,7 @@ from kernel.i18n import lazy_gettext as _l
 
 from . import labels, rules
 from .models import TicketKind, TicketState
-from .rules import DeskSettings, Hours, Promise
+from .rules import Ask, DeskSettings, Hours, Promise, Step
 
 KINDS = [(kind.value, label) for kind, label in labels.KINDS.items()]
 
@@ -207,3 +209,61 @@ def _days(text: str | None) -> list[date] | None:
 def answers_typed(keys: Iterable[str]) -> dict[str, str]:
     """What was typed into the fields of a step, by key."""
     return {key: request.form.get(f"ask_{key}", "") for key in keys}
+
+
+# ── Steps of a kind ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _cell(name: str, most: int = rules.LONGEST_NAME) -> str:
+    return " ".join(request.form.get(name, "").replace("\x00", "").split())[:most]
+
+
+def _lines(name: str) -> list[str]:
+    lines = request.form.get(name, "").replace("\x00", "").splitlines()
+    return list(dict.fromkeys(found for line in lines if (found := " ".join(line.split())[: rules.LONGEST_NAME])))
+
+
+def _ask_typed(name: str, known: dict[str, Ask]) -> Ask | None:
+    """Something that a step asks for, from the fields that begin with `name`; None where nothing was written."""
+    label = _cell(f"{name}_label")
+    if not label:
+        return None
+    before = known.get(request.form.get(f"{name}_key", ""))
+    shape = request.form.get(f"{name}_shape", "line")
+    asked = Ask(
+        key=before.key if before else f"own-{secrets.token_hex(3)}",
+        shape=shape if shape in rules.SHAPES else "line",
+        needed=request.form.get(f"{name}_needed") == "1",
+        label=label,
+        label_en=_cell(f"{name}_label_en"),
+    )
+    if before is not None and label == labels.ask_name(before):
+        asked = replace(asked, label=before.label)
+    if asked.shape == "choice":
+        names = {labels.choice_name(before, value): value for value in before.choices} if before else {}
+        asked = replace(asked, choices=tuple(names.get(line, line) for line in _lines(f"{name}_choices")))
+    return asked
+
+
+def steps_typed(kept: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps as they were typed, in the order of their places. What is as it was in `kept` keeps its key, and its words."""
+    known = {step.key: step for step in kept}
+    found: list[tuple[int, Step]] = []
+    for n in range(rules.MOST_STEPS + 2):
+        name = _cell(f"s{n}_name")
+        if not name or request.form.get(f"s{n}_drop") == "1":
+            continue
+        before = known.get(request.form.get(f"s{n}_key", ""))
+        asks = {ask.key: ask for ask in before.asks} if before else {}
+        place = request.form.get(f"s{n}_place", "")
+        timer = request.form.get(f"s{n}_timer", "")
+        step = Step(
+            key=before.key if before else f"own-{secrets.token_hex(3)}",
+            asks=tuple(ask for m in range(rules.MOST_ASKS) if (ask := _ask_typed(f"s{n}_a{m}", asks)) is not None),
+            by_member=request.form.get(f"s{n}_by_member") == "1",
+            timer=timer if timer in rules.TIMERS else "",
+            name=before.name if before and name == labels.step_name(before) else name,
+            name_en=_cell(f"s{n}_name_en"),
+        )
+        found.append((int(place) if place.isascii() and place.isdigit() and len(place) < 4 else 999, step))
+    return tuple(step for _place, step in sorted(found, key=lambda pair: pair[0]))

@@ -10,9 +10,9 @@ from markupsafe import Markup, escape
 
 from kernel import money
 from kernel.events import describes
+from kernel.i18n import current_locale, ngettext
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
-from kernel.i18n import ngettext
 
 from .events import (
     ReturnOverdue,
@@ -24,7 +24,7 @@ from .events import (
     TicketResolved,
 )
 from .models import EntryKind, TicketEntry, TicketKind, TicketSource, TicketState, TicketStep
-from .rules import WORKFLOWS, Ask
+from .rules import Ask, Step
 
 KINDS: dict[TicketKind, Any] = {
     TicketKind.RETURN: _l("Return"),
@@ -128,6 +128,11 @@ ASKS: dict[str, Any] = {
     "outcome": _l("What happens now"),
     "said": _l("What they said"),
 }
+THEIR_ASKS: dict[str, Any] = {
+    "why": _l("Why it comes back"),
+    "wanted": _l("What you would like instead"),
+    "said": _l("What you think"),
+}
 CHOICES: dict[str, dict[str, Any]] = {
     "why": {
         "unlike_picture": _l("Not as pictured"),
@@ -191,6 +196,46 @@ STARS: dict[int, Any] = {
 WEEKDAYS = (_l("Monday"), _l("Tuesday"), _l("Wednesday"), _l("Thursday"), _l("Friday"), _l("Saturday"), _l("Sunday"))
 
 
+SHAPES: dict[str, Any] = {
+    "line": _l("A line"),
+    "text": _l("Several lines"),
+    "choice": _l("One of several"),
+    "yuan": _l("An amount"),
+}
+TIMERS: dict[str, Any] = {
+    "": _l("No parcel is waited for"),
+    "start": _l("From here a parcel is waited for"),
+    "stop": _l("The parcel is there"),
+}
+WORKFLOW_FAULTS: dict[str, Any] = {
+    "number": _l("One step at the least, twelve at the most."),
+    "twice": _l("A step stands there twice."),
+    "name": _l("Every step needs a name."),
+    "asks": _l("A step asks for six things at the most, each once."),
+    "choices": _l("Something to choose from has two to twelve lines."),
+    "timer": _l("A parcel can only arrive after a step from which it is waited for."),
+}
+
+
+def step_name(step: Step) -> str:
+    """What a step is called in the reader's language."""
+    if step.name:
+        return (step.name_en if current_locale().startswith("en") else "") or step.name
+    return str(STEPS.get(step.key, step.key))
+
+
+def ask_name(ask: Ask, theirs: bool = False) -> str:
+    """What is asked for, in the reader's language; `theirs` where the customer is asked themselves."""
+    if ask.label:
+        return (ask.label_en if current_locale().startswith("en") else "") or ask.label
+    return str((THEIR_ASKS if theirs else {}).get(ask.key) or ASKS.get(ask.key, ask.key))
+
+
+def choice_name(ask: Ask, value: str) -> str:
+    """One of the answers to choose from: the standard's are translated, the shop's own are as they were written."""
+    return str(CHOICES.get(ask.key, {}).get(value, value))
+
+
 def said(ask: Ask, answers: Mapping[str, Any] | None) -> str:
     """What a step was told, as people read it; empty when it was not."""
     value = (answers or {}).get(ask.key)
@@ -199,16 +244,13 @@ def said(ask: Ask, answers: Mapping[str, Any] | None) -> str:
     if ask.shape == "yuan":
         return money.yuan(int(value))
     if ask.shape == "choice":
-        return str(CHOICES[ask.key].get(str(value), value))
+        return choice_name(ask, str(value))
     return str(value)
 
 
-def told(kind: TicketKind, done: TicketStep) -> list[tuple[Any, str]]:
+def told(step: Step, done: TicketStep) -> list[tuple[str, str]]:
     """What a step that is done was told: (what was asked, the answer), without what was left empty."""
-    step = next((step for step in WORKFLOWS[kind] if step.key == done.step), None)
-    if step is None:
-        return []
-    return [(ASKS[ask.key], words) for ask in step.asks if (words := said(ask, done.answers))]
+    return [(ask_name(ask), words) for ask in step.asks if (words := said(ask, done.answers))]
 
 
 def happened(entry: TicketEntry) -> str:

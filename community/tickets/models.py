@@ -65,13 +65,17 @@ class Ticket(db.Model):
     kind: Mapped[TicketKind]
     state: Mapped[TicketState] = mapped_column(default=TicketState.OPEN)
     subject: Mapped[str]
-    # The step that is to be done next, a key of `rules.WORKFLOWS`; empty once all are done.
+    # The version of the steps that it was opened with, and which it finishes; none is the standard (`rules.WORKFLOWS`).
+    workflow_id: Mapped[int | None] = mapped_column(ForeignKey("ticket_workflow.id"))
+    # The key of the step that is to be done next; empty once all are done.
     step: Mapped[str] = mapped_column(default="")
     source: Mapped[TicketSource]
     # What it was opened for ("call:12"): the same thing opens no second ticket.
     source_key: Mapped[str | None] = mapped_column(unique=True)
     assignee_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
     assigned_at: Mapped[datetime | None]
+    # Who gave it back last: it is handed to others first.
+    released_by_id: Mapped[int | None]
     opened_by_id: Mapped[int | None]
     opened_at: Mapped[datetime]
     answer_minutes: Mapped[int]
@@ -97,6 +101,8 @@ class Ticket(db.Model):
     satisfaction_note: Mapped[str] = mapped_column(default="")
     rated_at: Mapped[datetime | None]
     last_entry_at: Mapped[datetime]
+    # The last entry that the customer has looked at, as far as the shop knows.
+    seen_entry_id: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
     __table_args__ = (
         CheckConstraint("satisfaction BETWEEN 1 AND 5", name="satisfaction"),
@@ -129,7 +135,10 @@ class TicketEntry(db.Model):
     pictures: Mapped[list[str]]
     at: Mapped[datetime]
 
-    __table_args__ = (Index("ix_ticket_entry_ticket", "ticket_id", "id"),)
+    __table_args__ = (
+        Index("ix_ticket_entry_ticket", "ticket_id", "id"),
+        Index("ix_ticket_entry_pictures", "pictures", postgresql_using="gin"),
+    )
 
 
 class TicketStep(db.Model):
@@ -141,6 +150,26 @@ class TicketStep(db.Model):
     answers: Mapped[dict[str, Any] | None]
     staff_id: Mapped[int | None]
     done_at: Mapped[datetime]
+
+
+class Workflow(db.Model):
+    """A version of what a kind of ticket asks for, as the shop has written it: `steps` are those of `rules.steps_to`.
+
+    The latest version of a kind counts for what is opened from then on. One without steps says that the standard counts again.
+    """
+
+    __tablename__ = "ticket_workflow"
+    id: Mapped[pk]
+    kind: Mapped[TicketKind]
+    version: Mapped[int]
+    steps: Mapped[list[Any]]
+    made_by_id: Mapped[int | None]
+    made_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("version > 0", name="version"),
+        Index("uq_ticket_workflow_version", "kind", "version", unique=True),
+    )
 
 
 class Macro(db.Model):

@@ -13,15 +13,15 @@ from kernel.i18n import lazy_gettext as _l
 from membership.members.services import erasure
 from membership.members.services.personal import Person, by, declare, through
 
-from .models import AgentPresence, Macro, Ticket, TicketEntry, TicketState, TicketStep
+from .models import AgentPresence, Macro, Ticket, TicketEntry, TicketState, TicketStep, Workflow
 from .rules import LIVE
 
 declare(
     Ticket,
-    "id public_id member_id order_id kind state step source source_key assignee_id assigned_at opened_by_id opened_at "
-    "answer_minutes resolve_minutes answer_due_at first_answered_at first_answered_by_id answered_minutes spent_minutes "
+    "id public_id member_id order_id kind state workflow_id step source source_key assignee_id assigned_at released_by_id opened_by_id "
+    "opened_at answer_minutes resolve_minutes answer_due_at first_answered_at first_answered_by_id answered_minutes spent_minutes "
     "running_since resolve_due_at due_at resolved_at resolved_by_id resolution_minutes closed_at reopened return_due_at "
-    "return_reminded_at satisfaction rated_at last_entry_at",
+    "return_reminded_at satisfaction rated_at last_entry_at seen_entry_id",
     "subject satisfaction_note",
     rows=by(Ticket.member_id),
     label=_l("Tickets"),
@@ -41,6 +41,7 @@ declare(
     label=_l("Steps of tickets"),
 )
 declare(Macro, "id title body kind owner_id used created_at")
+declare(Workflow, "id kind version steps made_by_id made_at")
 declare(AgentPresence, "staff_id is_on changed_at ticket_cap talk_cap")
 
 

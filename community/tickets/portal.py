@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import flash, redirect, render_template, request, session, url_for
+from flask import Response, flash, redirect, render_template, request, session, url_for
 
 from kernel import files, links, visitors
 from kernel.auth import member_only, public
@@ -81,7 +81,7 @@ def _kind(text: str) -> TicketKind:
 
 
 def _open_page(kind: TicketKind, form: MemberOpenForm, status: int = 200, faults: dict[str, str] | None = None) -> Any:
-    step = rules.WORKFLOWS[kind][0]
+    step = queries.steps_now(kind)[0]
     asks = step.asks if step.by_member else ()
     return render_template(
         "tickets/open.html",
@@ -107,7 +107,7 @@ def new(kind: str) -> Any:
 @member_only()
 def new_post(kind: str) -> Any:
     wanted, form, member_id = _kind(kind), MemberOpenForm(), _member_id()
-    step = rules.WORKFLOWS[wanted][0]
+    step = queries.steps_now(wanted)[0]
     answers = answers_typed(ask.key for ask in step.asks) if step.by_member else {}
     _found, wrong = rules.read_answers(step, answers) if step.by_member else ({}, [])
     faults = {key: str(labels.FAULTS[fault]) for key, fault in wrong}
@@ -115,16 +115,19 @@ def new_post(kind: str) -> Any:
         return _open_page(wanted, form, 422, faults)
     services.refuse_flood(member_id)
     try:
-        order_id = None
-        if form.order.data:
-            order_id = queries.order_of_member(member_id, form.order.data)
-            if order_id is None:
-                raise services.NotTheirOrder
+        number = form.order.data or ""
+        order_id = queries.order_of_member(member_id, number) if number else None
+        said = form.body.data or ""
+        if number and not _identified():
+            # Whether an order is the member's is told to nobody who has not proved who they are: the desk reads the number.
+            said = "\n".join(part for part in (said, str(_("Order number: %(number)s", number=number))) if part)
+        elif number and order_id is None:
+            raise services.NotTheirOrder
         ticket = services.open_ticket(
             services.Opening(
                 member_id=member_id,
                 kind=wanted,
-                text=form.body.data or "",
+                text=said,
                 subject="" if form.body.data else str(labels.KINDS[wanted]),
                 order_id=order_id,
                 pictures=form.keep(),
@@ -153,7 +156,8 @@ def _page(
 ) -> Any:
     entries = queries.entries(ticket.id, public=True)
     done = queries.steps_done(ticket.id)
-    step = rules.step_of(ticket.kind, ticket.step)
+    steps = queries.steps_of(ticket)
+    step = rules.step_of(steps, ticket.step)
     return render_template(
         "tickets/ticket.html",
         ticket=ticket,
@@ -161,7 +165,7 @@ def _page(
         names=queries.signatures([entry.staff_id for entry in entries], members.get_member(ticket.member_id).locale),
         form=form or WritingForm(formdata=None),
         rating=rating or RatingForm(formdata=None, stars=str(ticket.satisfaction or "")),
-        steps=[(one, done.get(one.key)) for one in rules.WORKFLOWS[ticket.kind]],
+        steps=[(one, done.get(one.key)) for one in steps],
         step=step if step is not None and step.by_member and ticket.live else None,
         approved=done.get("approved"),
         faults=faults or {},
@@ -186,6 +190,17 @@ def picture(public_id: str, key: str) -> Any:
     return files.send_private(key)
 
 
+@bp.post("/tickets/<public_id>/looked")
+@member_only()
+def looked(public_id: str) -> Any:
+    """The page tells that it is before somebody's eyes."""
+    ticket = _mine(public_id)
+    if ticket is None:
+        return _prove(public_id)
+    services.note_looked(ticket.id)
+    return Response(status=204)
+
+
 @bp.post("/tickets/<public_id>/messages")
 @member_only()
 def write(public_id: str) -> Any:
@@ -195,6 +210,7 @@ def write(public_id: str) -> Any:
     if not form.validate():
         return _page(ticket, form, status=422)
     services.refuse_chatter(ticket)
+    services.note_looked(ticket.id)
     try:
         services.member_write(ticket.id, form.body.data or "", form.keep())
     except FileRefused as refusal:
@@ -213,7 +229,7 @@ def step(public_id: str, key: str) -> Any:
     ticket = _mine(public_id)
     if ticket is None:
         return _prove(public_id)
-    found = rules.step_of(ticket.kind, key)
+    found = rules.step_of(queries.steps_of(ticket), key)
     if found is None:
         raise NotFound
     typed = answers_typed(ask.key for ask in found.asks)
@@ -232,6 +248,7 @@ def resolve(public_id: str) -> Any:
     ticket = _mine(public_id)
     if ticket is None:
         return _prove(public_id)
+    services.note_looked(ticket.id)
     services.member_resolve(ticket.id)
     flash(_("Good to hear. How did we do?"), "positive")
     return redirect(url_for(".show", public_id=public_id), 303)
@@ -245,6 +262,7 @@ def rating(public_id: str) -> Any:
         return _prove(public_id)
     if not form.validate():
         return _page(ticket, rating=form, status=422)
+    services.note_looked(ticket.id)
     services.rate(ticket.id, int(form.stars.data), form.note.data or "")
     flash(_("Thank you for telling us."), "positive")
     return redirect(url_for(".show", public_id=public_id), 303)

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Text, and_, cast, func, literal, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from community.desk import labels as desk_labels
 from community.desk.models import Script
-from kernel import clock
+from kernel import clock, files
 from kernel.auth import Role, holds
 from kernel.db import db
 from kernel.errors import NotFound
@@ -31,6 +32,7 @@ from .models import (
     TicketSource,
     TicketState,
     TicketStep,
+    Workflow,
 )
 
 SORTS = ("due", "opened", "name", "last")
@@ -72,13 +74,37 @@ def entries(ticket_id: int, public: bool = False) -> Sequence[TicketEntry]:
     return db.session.scalars(found).all()
 
 
-def last_spoken(ticket_id: int) -> int:
+def workflow_now(kind: TicketKind) -> Workflow | None:
+    """The version of a kind's steps that counts now; None while it is the standard's."""
+    last = db.session.scalar(select(Workflow).where(Workflow.kind == kind).order_by(Workflow.version.desc()).limit(1))
+    return last if last is not None and last.steps else None
+
+
+def workflow_versions(kind: TicketKind, most: int = 20) -> Sequence[Workflow]:
+    """The versions of a kind's steps, newest first."""
+    return db.session.scalars(
+        select(Workflow).where(Workflow.kind == kind).order_by(Workflow.version.desc()).limit(most)
+    ).all()
+
+
+def steps_now(kind: TicketKind) -> tuple[rules.Step, ...]:
+    """The steps of what is opened now."""
+    found = workflow_now(kind)
+    return rules.steps_from(found.steps) if found is not None else rules.WORKFLOWS[kind]
+
+
+def steps_of(ticket: Ticket) -> tuple[rules.Step, ...]:
+    """The steps of a ticket: those it was opened with."""
+    if ticket.workflow_id is None:
+        return rules.WORKFLOWS[ticket.kind]
+    return rules.steps_from(db.session.get_one(Workflow, ticket.workflow_id).steps)
+
+
+def last_spoken(ticket_id: int, kinds: Sequence[EntryKind] = (EntryKind.CUSTOMER, EntryKind.ANSWER)) -> int:
     """The number of the last thing that customer or desk said, 0 when nothing was."""
     return (
         db.session.scalar(
-            select(func.max(TicketEntry.id)).where(
-                TicketEntry.ticket_id == ticket_id, TicketEntry.kind.in_((EntryKind.CUSTOMER, EntryKind.ANSWER))
-            )
+            select(func.max(TicketEntry.id)).where(TicketEntry.ticket_id == ticket_id, TicketEntry.kind.in_(kinds))
         )
         or 0
     )
@@ -97,6 +123,15 @@ def steps_done(ticket_id: int) -> dict[str, TicketStep]:
 def has_picture(ticket_id: int, key: str, public: bool) -> bool:
     """Whether a picture belongs to a ticket; with `public`, to what its customer reads."""
     return any(key in entry.pictures for entry in entries(ticket_id, public))
+
+
+@files.private_in_use.fill
+def pictures_in_use(keys: Sequence[str]) -> set[str]:
+    """Which of these pictures stand in a ticket."""
+    rows = db.session.scalars(
+        select(TicketEntry.pictures).where(TicketEntry.pictures.op("?|")(cast(list(keys), ARRAY(Text))))
+    )
+    return {key for named in rows for key in named}.intersection(keys)
 
 
 def parcel_of(ticket_id: int) -> str:
@@ -402,13 +437,19 @@ def phrases(
         Phrase(macro.title, macro.body, macro.id)
         for macro in db.session.scalars(saved.order_by(fits.desc(), Macro.used.desc(), Macro.id).limit(most))
     ]
-    told = select(Script).where(Script.voice.in_(("", role.value)), *_said(q, Script.title, Script.body))
+    told = select(Script).where(
+        Script.voice.in_(("", role.value)),
+        or_(Script.owner_id.is_(None), Script.owner_id == staff_id),
+        *_said(q, Script.title, Script.body),
+    )
     if customer_type is not None:
         told = told.where(or_(Script.customer_type.is_(None), Script.customer_type == customer_type))
         own = (Script.customer_type == customer_type).is_(True)
     else:
         own = Script.customer_type.is_(None)
-    scripts = db.session.scalars(told.order_by(own.desc(), (Script.voice == role.value).desc(), Script.id).limit(most))
+    scripts = db.session.scalars(
+        told.order_by(own.desc(), (Script.voice == role.value).desc(), Script.used.desc(), Script.id).limit(most)
+    )
     found += [Phrase(script.title, script.body, None, script.id, script.customer_type) for script in scripts]
     return found[: 2 * most] if q else found[:most]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -188,9 +188,14 @@ class Load:
     last_at: datetime | None = None
 
 
-def next_agent(loads: Iterable[Load]) -> int | None:
-    """Who takes the next one: the least in hand goes first, then who has waited longest; None when nobody has room."""
-    free = [load for load in loads if load.open < load.cap]
+def next_agent(loads: Iterable[Load], but: int | None = None) -> int | None:
+    """Who takes the next one: the least in hand goes first, then who has waited longest; None when nobody has room.
+
+    `but` is who gave it back: they get it again only while nobody else is on.
+    """
+    on = list(loads)
+    others = [load for load in on if load.staff_id != but]
+    free = [load for load in others or on if load.open < load.cap]
     if not free:
         return None
     return min(
@@ -203,22 +208,32 @@ def next_agent(loads: Iterable[Load]) -> int | None:
 
 @dataclass(frozen=True)
 class Ask:
-    """Something a step asks for. `shape` is line, text, choice or yuan."""
+    """Something a step asks for. `shape` is line, text, choice or yuan.
+
+    What the shop has named itself has its words in `label`, `label_en`; the standard's are translated (`labels.ASKS`).
+    """
 
     key: str
     shape: str = "line"
     needed: bool = True
     choices: tuple[str, ...] = ()
+    label: str = ""
+    label_en: str = ""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a workflow. `by_member`: the customer may do it on their phone. `timer`: starts or stops the wait for a parcel."""
+    """A step of a workflow. `by_member`: the customer may do it on their phone. `timer`: starts or stops the wait for a parcel.
+
+    What the shop has named itself has its words in `name`, `name_en`; the standard's are translated (`labels.STEPS`).
+    """
 
     key: str
     asks: tuple[Ask, ...] = ()
     by_member: bool = False
     timer: str = ""
+    name: str = ""
+    name_en: str = ""
 
 
 _WHY_BACK = Ask(
@@ -266,7 +281,7 @@ WORKFLOWS: Final[Mapping[TicketKind, tuple[Step, ...]]] = {
         Step("decided", (Ask("outcome", "choice", choices=("send_again", "refund", "cancel")),)),
         Step("done", (Ask("parcel_number", needed=False),)),
     ),
-    TicketKind.SURVEY: (Step("asked"), Step("answered", (Ask("said", "text"),))),
+    TicketKind.SURVEY: (Step("asked"), Step("answered", (Ask("said", "text"),), by_member=True)),
 }
 # What members may open themselves; the others begin at the desk.
 MEMBER_KINDS: Final = (
@@ -278,20 +293,71 @@ MEMBER_KINDS: Final = (
 )
 
 
-def step_of(kind: TicketKind, key: str) -> Step | None:
-    """The step of a kind by its key, or None."""
-    return next((step for step in WORKFLOWS[kind] if step.key == key), None)
+SHAPES: Final = ("line", "text", "choice", "yuan")
+TIMERS: Final = ("", "start", "stop")
+MOST_STEPS, MOST_ASKS, MOST_OPTIONS = 12, 6, 12
+LONGEST_NAME: Final = 40
 
 
-def step_after(kind: TicketKind, key: str) -> str:
+def step_of(steps: Sequence[Step], key: str) -> Step | None:
+    """The step of a workflow by its key, or None."""
+    return next((step for step in steps if step.key == key), None)
+
+
+def step_after(steps: Sequence[Step], key: str) -> str:
     """The key of the step that follows, empty after the last."""
-    keys = [step.key for step in WORKFLOWS[kind]]
+    keys = [step.key for step in steps]
     at = keys.index(key) + 1
     return keys[at] if at < len(keys) else ""
 
 
-def first_step(kind: TicketKind) -> str:
-    return WORKFLOWS[kind][0].key
+def first_step(steps: Sequence[Step]) -> str:
+    return steps[0].key
+
+
+def steps_to(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """Steps as plain JSON; `steps_from` reads them back."""
+    return [asdict(step) for step in steps]
+
+
+def steps_from(kept: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
+    """The steps that `steps_to` wrote."""
+    return tuple(
+        Step(
+            key=row["key"],
+            asks=tuple(Ask(**{**ask, "choices": tuple(ask["choices"])}) for ask in row["asks"]),
+            by_member=row["by_member"],
+            timer=row["timer"],
+            name=row["name"],
+            name_en=row["name_en"],
+        )
+        for row in kept
+    )
+
+
+def workflow_fault(steps: Sequence[Step], known: Collection[str] = ()) -> str:
+    """What is wrong with steps as the shop writes them, a key of `labels.WORKFLOW_FAULTS`; empty when nothing is.
+
+    `known` are the keys of the standard, which need no name of their own.
+    """
+    if not 1 <= len(steps) <= MOST_STEPS:
+        return "number"
+    keys = [step.key for step in steps]
+    if len(set(keys)) != len(keys):
+        return "twice"
+    waits = False
+    for step in steps:
+        if not step.name and step.key not in known:
+            return "name"
+        asked = [ask.key for ask in step.asks]
+        if len(asked) > MOST_ASKS or len(set(asked)) != len(asked):
+            return "asks"
+        if any(ask.shape == "choice" and not 2 <= len(ask.choices) <= MOST_OPTIONS for ask in step.asks):
+            return "choices"
+        if step.timer == "stop" and not waits:
+            return "timer"
+        waits = (waits or step.timer == "start") and step.timer != "stop"
+    return ""
 
 
 def read_answers(step: Step, said: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[str, str]]]:

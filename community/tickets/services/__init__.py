@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .macros import MacroDraft, PlaceUnknown, add_macro, delete_macro, edit_macro, note_used, words_for
+from .macros import MacroDraft, PlaceUnknown, add_macro, delete_macro, edit_macro, note_said, note_used, words_for
 from .staffing import (
     CapRefused,
     TicketTaken,
@@ -41,6 +41,7 @@ from .tickets import (
     member_step,
     member_write,
     note,
+    note_looked,
     open_ticket,
     rate,
     refuse_chatter,
@@ -48,6 +49,7 @@ from .tickets import (
     remind_returns,
     resolve_many,
 )
+from .workflows import WorkflowChanged, WorkflowInvalid, save_workflow, workflow_version
 
 __all__ = [
     "AnsweredMeanwhile",
@@ -66,6 +68,8 @@ __all__ = [
     "TicketTaken",
     "TooLateToReopen",
     "TooManyTickets",
+    "WorkflowChanged",
+    "WorkflowInvalid",
     "add_macro",
     "answer",
     "assign",
@@ -87,6 +91,8 @@ __all__ = [
     "member_step",
     "member_write",
     "note",
+    "note_looked",
+    "note_said",
     "note_used",
     "open_ticket",
     "rate",
@@ -96,6 +102,8 @@ __all__ = [
     "remind_returns",
     "resolve_many",
     "save_settings",
+    "save_workflow",
     "set_presence",
     "words_for",
+    "workflow_version",
 ]

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 
 from community.desk import labels as desk_labels
+from community.desk.services import note_script_used
 from kernel import audit, clock, shop
 from kernel.db import db
 from kernel.errors import Refusal
 from kernel.i18n import lazy_gettext as _l
+from kernel.pages import row_or_none
 from kernel.staff.models import Staff
 from membership.members.models import Member
 from membership.orders.models import Order
@@ -80,6 +82,18 @@ def delete_macro(macro_id: int, staff_id: int) -> None:
 def note_used(macro_id: int) -> None:
     """Count that a saved answer was sent; one that is gone is not counted."""
     db.session.execute(update(Macro).where(Macro.id == macro_id).values(used=Macro.used + 1))
+
+
+def note_said(name: str) -> None:
+    """Count that a saved answer (`macro-3`, or its bare number) or a script (`script-3`) was sent; anything else is nothing."""
+    kind, _dash, number = name.rpartition("-")
+    wanted = row_or_none(number)
+    if wanted is None:
+        return
+    if kind == "script":
+        note_script_used(wanted)
+    elif kind in ("macro", ""):
+        note_used(wanted)
 
 
 def words_for(member: Member, staff: Staff, ticket: Ticket | None = None) -> dict[str, str]:

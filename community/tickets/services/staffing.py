@@ -105,8 +105,8 @@ def free_agents() -> list[rules.Load]:
 def hand_out(most: int = 200) -> int:
     """Give tickets that nobody has to those who are on: what is due first goes first, to who has the least in hand.
 
-    Returns how many were given out; none when the desk has switched this off. Nobody gets more than they take at a time.
-    What somebody has whose account is closed is nobody's again.
+    Returns how many were given out; none when the desk has switched this off. Nobody gets more than they take at a time, nor
+    what they gave back while somebody else is on. What somebody has whose account is closed is nobody's again.
     """
     _leave_behind()
     if not desk_settings().hand_out:
@@ -115,22 +115,22 @@ def hand_out(most: int = 200) -> int:
     loads = {load.staff_id: load for load in free_agents()}
     if rules.next_agent(loads.values()) is None:
         return 0
-    waiting = db.session.scalars(
-        select(Ticket.id)
+    waiting = db.session.execute(
+        select(Ticket.id, Ticket.released_by_id)
         .where(Ticket.state == TicketState.OPEN, Ticket.assignee_id.is_(None))
         .order_by(Ticket.due_at.nulls_last(), Ticket.id)
         .limit(most)
         .with_for_update(skip_locked=True)
     ).all()
     now, given = clock.now(), 0
-    for ticket_id in waiting:
-        to = rules.next_agent(loads.values())
+    for ticket_id, given_back_by in waiting:
+        to = rules.next_agent(loads.values(), given_back_by)
         if to is None:
-            break
+            continue
         db.session.execute(
             update(Ticket)
             .where(Ticket.id == ticket_id, Ticket.assignee_id.is_(None))
-            .values(assignee_id=to, assigned_at=now)
+            .values(assignee_id=to, assigned_at=now, released_by_id=None)
             .execution_options(synchronize_session="fetch")
         )
         had = loads[to]
@@ -173,7 +173,7 @@ def claim(ticket_id: int, staff_id: int) -> None:
     taken = db.session.execute(
         update(Ticket)
         .where(Ticket.id == ticket_id, or_(Ticket.assignee_id.is_(None), Ticket.assignee_id == staff_id))
-        .values(assignee_id=staff_id, assigned_at=clock.now())
+        .values(assignee_id=staff_id, assigned_at=clock.now(), released_by_id=None)
         .execution_options(synchronize_session="fetch")
     )
     if not changed(taken):
@@ -181,11 +181,11 @@ def claim(ticket_id: int, staff_id: int) -> None:
 
 
 def release(ticket_id: int, staff_id: int) -> None:
-    """Give one's ticket back to everybody. Refuses with `TicketTaken`, `NotFound`."""
+    """Give one's ticket back to everybody, whoever else is on first. Refuses with `TicketTaken`, `NotFound`."""
     freed = db.session.execute(
         update(Ticket)
         .where(Ticket.id == ticket_id, Ticket.assignee_id == staff_id)
-        .values(assignee_id=None, assigned_at=None)
+        .values(assignee_id=None, assigned_at=None, released_by_id=staff_id)
         .execution_options(synchronize_session="fetch")
     )
     if not changed(freed):
@@ -217,7 +217,7 @@ def _assign(ticket_ids: Sequence[int], to_id: int, by_id: int, whose: ColumnElem
             Ticket.state != TicketState.CLOSED,
             whose,
         )
-        .values(assignee_id=to_id, assigned_at=now)
+        .values(assignee_id=to_id, assigned_at=now, released_by_id=None)
         .returning(Ticket.id)
         .execution_options(synchronize_session=False)
     ).all()

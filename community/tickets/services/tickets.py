@@ -24,6 +24,7 @@ from ..events import (
     ReturnOverdue,
     TicketAnswered,
     TicketClosed,
+    TicketLooked,
     TicketOpened,
     TicketRated,
     TicketReopened,
@@ -170,7 +171,8 @@ def open_ticket(opening: Opening) -> Ticket:
         select(Order.member_id).where(Order.id == opening.order_id)
     ) not in {member.id}:
         raise NotTheirOrder
-    answers, faults = rules.read_answers(rules.WORKFLOWS[opening.kind][0], opening.answers)
+    workflow, steps = queries.workflow_now(opening.kind), queries.steps_now(opening.kind)
+    answers, faults = rules.read_answers(steps[0], opening.answers)
     wrong = [(key, fault) for key, fault in faults if fault != "needed"]
     if wrong:
         raise StepIncomplete(wrong)
@@ -189,7 +191,8 @@ def open_ticket(opening: Opening) -> Ticket:
             kind=opening.kind,
             state=TicketState.OPEN,
             subject=" ".join(opening.subject.split())[:120] or rules.subject_from(body),
-            step=rules.first_step(opening.kind),
+            workflow_id=workflow.id if workflow is not None else None,
+            step=rules.first_step(steps),
             source=opening.source,
             source_key=opening.source_key,
             opened_by_id=opening.staff_id,
@@ -214,7 +217,7 @@ def open_ticket(opening: Opening) -> Ticket:
     if body or opening.pictures:
         said_by = EntryKind.CUSTOMER if opening.source in _FROM_THEM else EntryKind.NOTE
         _write(ticket, said_by, body, opening.pictures, opening.staff_id)
-    if not faults and (answers or not rules.WORKFLOWS[opening.kind][0].asks) and opening.answers:
+    if not faults and (answers or not steps[0].asks) and opening.answers:
         _finish_step(ticket, ticket.step, answers, opening.staff_id)
     publish(
         TicketOpened(member_id=member.id, ticket_id=ticket.id, kind=opening.kind.value, source=opening.source.value)
@@ -356,20 +359,21 @@ def _refuse_late(ticket: Ticket) -> None:
 
 
 def _finish_step(ticket: Ticket, key: str, answers: dict[str, Any] | None, staff_id: int | None) -> None:
-    step = rules.step_of(ticket.kind, key)
+    steps = queries.steps_of(ticket)
+    step = rules.step_of(steps, key)
     if step is None:
         raise StepDone
     now = clock.now()
     done = db.session.execute(
         update(Ticket)
         .where(Ticket.id == ticket.id, Ticket.step == key)
-        .values(step=rules.step_after(ticket.kind, key))
+        .values(step=rules.step_after(steps, key))
         .execution_options(synchronize_session="fetch")
     )
     if not changed(done):
         raise StepDone
     db.session.add(TicketStep(ticket_id=ticket.id, step=key, answers=answers, staff_id=staff_id, done_at=now))
-    _write(ticket, EntryKind.STEP, "", (), staff_id, about=key)
+    _write(ticket, EntryKind.STEP, "", (), staff_id, about=step.name or key)
     if step.timer == "start" and answers is not None:
         ticket.return_due_at, ticket.return_reminded_at = now + desk_settings().return_days * DAY, None
     elif step.timer == "stop":
@@ -384,7 +388,7 @@ def do_step(ticket_id: int, key: str, said: Mapping[str, str] | None, staff_id: 
     `StepIncomplete`.
     """
     ticket = _locked(ticket_id)
-    step = rules.step_of(ticket.kind, key)
+    step = rules.step_of(queries.steps_of(ticket), key)
     if step is None or ticket.step != key:
         raise StepDone
     if not ticket.live:
@@ -403,7 +407,7 @@ def do_step(ticket_id: int, key: str, said: Mapping[str, str] | None, staff_id: 
 def member_step(ticket_id: int, key: str, said: Mapping[str, str]) -> None:
     """The customer does a step that is theirs (the number of the parcel they sent). Refuses as `do_step` does."""
     ticket = _locked(ticket_id)
-    step = rules.step_of(ticket.kind, key)
+    step = rules.step_of(queries.steps_of(ticket), key)
     if step is None or not step.by_member:
         raise StepDone
     do_step(ticket_id, key, said, None)
@@ -423,7 +427,9 @@ def change_kind(ticket_id: int, kind: TicketKind, staff_id: int) -> None:
         return
     before, settings = ticket.kind, desk_settings()
     promise, opened = settings.promises[kind], clock.local(ticket.opened_at)
-    ticket.kind, ticket.step = kind, rules.first_step(kind)
+    workflow = queries.workflow_now(kind)
+    ticket.kind, ticket.workflow_id = kind, workflow.id if workflow is not None else None
+    ticket.step = rules.first_step(queries.steps_now(kind))
     ticket.answer_minutes, ticket.resolve_minutes = promise.answer, promise.resolve
     ticket.return_due_at = None
     if ticket.first_answered_at is None:
@@ -542,6 +548,19 @@ def member_resolve(ticket_id: int) -> None:
 def member_reopen(ticket_id: int, body: str, pictures: Sequence[str] = ()) -> None:
     """The customer says that it is not put right. Refuses as `member_write` does."""
     member_write(ticket_id, body, pictures)
+
+
+def note_looked(ticket_id: int) -> None:
+    """The customer has the ticket before them. Publishes `TicketLooked` when the desk had written since. Refuses with `NotFound`."""
+    ticket = _locked(ticket_id)
+    last = queries.last_spoken(ticket.id)
+    if last <= ticket.seen_entry_id:
+        return
+    new = queries.last_spoken(ticket.id, (EntryKind.ANSWER,)) > ticket.seen_entry_id
+    ticket.seen_entry_id = last
+    db.session.flush()
+    if new:
+        publish(TicketLooked(member_id=ticket.member_id, ticket_id=ticket.id))
 
 
 def rate(ticket_id: int, stars: int, said: str = "") -> None:

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
+from community.desk.models import Script
+from community.desk.services import ScriptDraft, add_script
 from community.tickets import queries, services
 from community.tickets.models import EntryKind, Macro, Ticket, TicketKind, TicketState
 from kernel import clock as kernel_clock
@@ -106,6 +108,25 @@ def test_a_browser_that_only_opened_a_link_reads_what_it_opened_itself(db, clock
     assert [e.body for e in queries.entries(older.id)] == ["从前的事"]
 
 
+def test_check_e2_a_browser_that_is_only_bound_is_not_told_whether_an_order_is_theirs(
+    db, clock, phone, make_member, delivered
+):
+    member, other = make_member("甲"), make_member("乙")
+    theirs, foreign = delivered(member), delivered(other)
+    bound = phone(member, identified=False)
+    pages = []
+    for number in (theirs.external_id, foreign.external_id, "NOBODY-1"):
+        answer = bound.post("/tickets/new/feedback", data={"body": "问一下", "order": number})
+        assert answer.status_code == 303
+        shown = words(bound.get(answer.location))
+        pages.append(re.sub(r"/tickets/[\w-]+|csrf_token\W+value=\S+|entry-\d+", "", shown).replace(number, "#"))
+    assert len(set(pages)) == 1
+    made = db.session.scalars(select(Ticket).order_by(Ticket.id)).all()
+    assert [one.order_id for one in made] == [theirs.id, None, None]
+    # The desk reads what was typed.
+    assert foreign.external_id in queries.entries(made[1].id)[0].body
+
+
 def test_a_personal_link_rates_and_shows_nothing_else(app, db, clock, client, browse, ticket, make_staff):
     opened = ticket(text="很私密的话")
     services.answer(opened.id, make_staff(Role.ASSISTANT).id, "好了", then=TicketState.RESOLVED)
@@ -191,6 +212,10 @@ def test_two_answers_at_once_and_saved_answers_in_the_form(db, clock, browse, ti
     assert "好的" in words(clash)
     desk.post(f"{base}/answers", data={"body": "好的", "then": "waiting", "macro": macro.id})
     assert db.session.get(Macro, macro.id, populate_existing=True).used == 1
+    script = add_script(ScriptDraft("安抚", "您先别急"))
+    assert 'value="script-' in words(desk.get(f"{base}?say=script-{script.id}"))
+    desk.post(f"{base}/answers", data={"body": "别急", "then": "waiting", "macro": f"script-{script.id}"})
+    assert db.session.get(Script, script.id, populate_existing=True).used == 1
     assert desk.post(f"/console/macros/{macro.id}/delete").status_code == 302
 
 

@@ -201,6 +201,24 @@ def test_who_is_on_gets_the_next_one_up_to_a_cap(db, clock, ticket, make_staff):
         services.set_presence(first.id, True, ticket_cap=0, keep_caps=False)
 
 
+def test_what_somebody_gave_back_goes_to_others_first(db, clock, ticket, make_staff):
+    one, two = make_staff(Role.SERVICE, "a@shop.example"), make_staff(Role.SERVICE, "b@shop.example")
+    opened = ticket()
+    services.set_presence(one.id, True)
+    services.release(opened.id, one.id)
+    services.set_presence(two.id, True, ticket_cap=1, keep_caps=False)
+    assert ticket_of(db, opened.id).assignee_id == two.id
+    services.release(opened.id, two.id)
+    assert services.hand_out() == 1
+    assert ticket_of(db, opened.id).assignee_id == one.id
+    services.release(opened.id, one.id)
+    # Nobody else is on.
+    services.set_presence(two.id, False)
+    assert services.hand_out() == 1
+    held = ticket_of(db, opened.id)
+    assert (held.assignee_id, held.released_by_id) == (one.id, None)
+
+
 def test_by_hand_claiming_is_refused_when_a_colleague_has_it(db, clock, ticket, make_staff):
     first, second = make_staff(Role.SERVICE, "a@shop.example"), make_staff(Role.SERVICE, "b@shop.example")
     viewer, opened = make_staff(Role.VIEWER), ticket()
