@@ -99,13 +99,13 @@ def _phrases(conversation: Conversation, member: Member) -> dict[str, Any]:
 
 
 def _chosen_phrase(member: Member) -> tuple[str, str]:
-    """The words and the number of the saved answer or script that an address names (`say=macro-12`)."""
+    """The words and the name of the saved answer or script that an address names (`say=macro-12`)."""
     name, _dash, text = request.args.get("say", "").partition("-")
     number, who = row_or_none(text), acting_staff()
     if number is None or name not in ("macro", "script"):
         return "", ""
-    body = desk.get_macro(number, who.id).body if name == "macro" else calls.get_script(number).body
-    return desk_rules.fill(body, tickets.words_for(member, who)), str(number) if name == "macro" else ""
+    body = desk.get_macro(number, who.id).body if name == "macro" else calls.get_script(number, who.id).body
+    return desk_rules.fill(body, tickets.words_for(member, who)), f"{name}-{number}"
 
 
 def _talk(conversation: Conversation) -> dict[str, Any]:
@@ -226,8 +226,7 @@ def say(conversation_id: int) -> Any:
         form.refuse("words", refusal)
         form.seen.data = str(queries.last_word(conversation_id, but=me.id))
         return _inbox(queries.get_conversation(conversation_id), form, 409)
-    if (macro := row_or_none(form.macro.data)) is not None:
-        tickets.note_used(macro)
+    tickets.note_said(form.macro.data or "")
     return _back(conversation_id, _anchor="answer")
 
 

@@ -52,3 +52,11 @@ class ConversationRated(Event):
     conversation_id: int
     staff_id: int | None
     stars: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversationLooked(Event):
+    """The member has looked at what people wrote."""
+
+    member_id: int
+    conversation_id: int

@@ -50,6 +50,8 @@ class Conversation(db.Model):
     state: Mapped[TalkState]
     assignee_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
     assigned_at: Mapped[datetime | None]
+    # Who gave it back last: it is handed to others first.
+    released_by_id: Mapped[int | None]
     # How often the bot has offered without an answer that fitted.
     tries: Mapped[int] = mapped_column(default=0)
     opened_at: Mapped[datetime]
@@ -59,6 +61,8 @@ class Conversation(db.Model):
     first_answered_by_id: Mapped[int | None]
     answer_seconds: Mapped[int | None]
     last_message_id: Mapped[int] = mapped_column(default=0)
+    # The last message that the member has looked at, as far as the shop knows.
+    seen_message_id: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     last_from: Mapped[Sender]
     last_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
@@ -84,7 +88,10 @@ class Conversation(db.Model):
 
 
 class Message(db.Model):
-    """Words or one picture. Of the bot: how sure it was, what it offered to tap, and what it answered with."""
+    """Words or one picture. Of the bot: how sure it was, what it offered to tap, and what it answered with.
+
+    `shown` is a picture of the shop's own that belongs to an answer, `link_url` with `link_label` where it leads on.
+    """
 
     __tablename__ = "message"
     id: Mapped[pk]
@@ -97,6 +104,12 @@ class Message(db.Model):
     # Pairs of key and words, as they were shown.
     choices: Mapped[list[Any]]
     answer_key: Mapped[str] = mapped_column(default="")
+    shown: Mapped[str | None]
+    link_url: Mapped[str] = mapped_column(default="", server_default=text("''"))
+    link_label: Mapped[str] = mapped_column(default="", server_default=text("''"))
     at: Mapped[datetime]
 
-    __table_args__ = (Index("ix_message_conversation", "conversation_id", "id"),)
+    __table_args__ = (
+        Index("ix_message_conversation", "conversation_id", "id"),
+        Index("ix_message_picture", "picture", postgresql_where=text("picture IS NOT NULL")),
+    )

@@ -16,15 +16,16 @@ from .models import Conversation, Ending, Message, TalkState
 
 declare(
     Conversation,
-    "id public_id member_id state assignee_id assigned_at tries opened_at queued_at waits_since first_answered_at "
-    "first_answered_by_id answer_seconds last_message_id last_from last_at closed_at closed_by ticket_id satisfaction rated_at",
+    "id public_id member_id state assignee_id assigned_at released_by_id tries opened_at queued_at waits_since first_answered_at "
+    "first_answered_by_id answer_seconds last_message_id seen_message_id last_from last_at closed_at closed_by ticket_id satisfaction "
+    "rated_at",
     "satisfaction_note",
     rows=by(Conversation.member_id),
     label=_l("Conversations"),
 )
 declare(
     Message,
-    "id conversation_id sender staff_id band choices answer_key at",
+    "id conversation_id sender staff_id band choices answer_key shown link_url link_label at",
     "body picture",
     rows=through(Message.conversation_id, Conversation.id, Conversation.member_id),
     label=_l("What was said in conversations"),

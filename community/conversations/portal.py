@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import flash, redirect, render_template, request, session, url_for
+from flask import Response, flash, redirect, render_template, request, session, url_for
 
 from community.tickets import queries as desk
-from kernel import files, visitors
+from kernel import clock, files, visitors
 from kernel.auth import member_only
 from kernel.errors import NotFound
 from kernel.files import FileRefused
@@ -21,7 +21,7 @@ from kernel.i18n import gettext as _
 from membership.members import queries as members
 from membership.members.models import Member
 
-from . import labels, queries, services
+from . import labels, queries, rules, services
 from .forms import StarsForm, TalkForm
 from .fresh import fresh, mark_of
 from .models import Conversation, Ending, Sender
@@ -52,11 +52,27 @@ def _since(conversation: Conversation) -> int:
     return int(session.get(BEGUN, {}).get(conversation.public_id, NEVER))
 
 
+def _theirs(public_id: str) -> Conversation:
+    """A conversation of this browser's member, whether or not it may read it. Refuses with `NotFound`."""
+    found = queries.get_by_public_id(public_id)
+    if found.member_id != _member_id():
+        raise NotFound
+    return found
+
+
 def _mine(public_id: str) -> Conversation:
     """A conversation of this browser's member that it may read. Refuses with `NotFound`."""
-    found = queries.get_by_public_id(public_id)
-    if found.member_id != _member_id() or _since(found) == NEVER:
+    found = _theirs(public_id)
+    if _since(found) == NEVER:
         raise NotFound
+    return found
+
+
+def _last_over() -> Conversation | None:
+    """The conversation that ended last, where this browser may read it and it is not long ago."""
+    found = queries.last_over(_member_id(), None if _identified() else list(session.get(BEGUN, {})))
+    if found is None or found.closed_at is None or found.closed_at < clock.now() - rules.LATELY:
+        return None
     return found
 
 
@@ -87,6 +103,7 @@ def _page(conversation: Conversation | None, form: TalkForm | None = None, statu
         stars=StarsForm(formdata=None),
         elsewhere=conversation is not None and not readable,
         welcome=services.welcome(current_locale()) if not readable else None,
+        over=_last_over() if conversation is None else None,
         past=bool(_identified() and queries.of_member(_member_id(), 1)),
         labels=labels,
         **{"conversation": None, **values},
@@ -106,6 +123,9 @@ def ask() -> Any:
     if not form.validate():
         return _page(queries.live_of(member_id), form, 422)
     services.refuse_flood(member_id)
+    live = queries.live_of(member_id)
+    if live is not None and _since(live) != NEVER:
+        services.note_looked(live.id)
     try:
         message = services.ask(member_id, form.words.data or "", form.keep(), request.form.get("picked", "")[:100])
     except FileRefused as refusal:
@@ -129,7 +149,9 @@ def past() -> Any:
 @bp.get("/ask/<public_id>")
 @member_only()
 def transcript(public_id: str) -> Any:
-    conversation = _mine(public_id)
+    conversation = _theirs(public_id)
+    if _since(conversation) == NEVER:
+        return redirect(url_for("members_portal.sign_in", next=url_for(".transcript", public_id=public_id)))
     return render_template(
         "conversations/transcript.html",
         stars=StarsForm(formdata=None, stars=str(conversation.satisfaction or "")),
@@ -155,6 +177,14 @@ def picture(public_id: str, key: str) -> Any:
     return files.send_private(key)
 
 
+@bp.post("/ask/<public_id>/looked")
+@member_only()
+def looked(public_id: str) -> Any:
+    """The page tells that it is before somebody's eyes."""
+    services.note_looked(_mine(public_id).id)
+    return Response(status=204)
+
+
 @bp.post("/ask/<public_id>/person")
 @member_only()
 def person(public_id: str) -> Any:
@@ -165,7 +195,9 @@ def person(public_id: str) -> Any:
 @bp.post("/ask/<public_id>/close")
 @member_only()
 def close(public_id: str) -> Any:
-    services.close(_mine(public_id).id, Ending.MEMBER)
+    conversation = _mine(public_id)
+    services.note_looked(conversation.id)
+    services.close(conversation.id, Ending.MEMBER)
     flash(_("Thank you. How was it?"), "positive")
     return redirect(url_for(".transcript", public_id=public_id), 303)
 
@@ -176,6 +208,7 @@ def stars(public_id: str) -> Any:
     conversation, form = _mine(public_id), StarsForm()
     if not form.validate():
         return render_template("conversations/transcript.html", stars=form, labels=labels, **_piece(conversation)), 422
+    services.note_looked(conversation.id)
     services.rate(conversation.id, int(form.stars.data), form.note.data or "")
     flash(_("Thank you for telling us."), "positive")
     return redirect(url_for(".transcript", public_id=public_id), 303)
@@ -183,9 +216,7 @@ def stars(public_id: str) -> Any:
 
 def my_row(member: Member, **_values: Any) -> str:
     """The row on a member's own page (slot `me.nav`)."""
-    live = queries.live_of(member.id)
-    answered = live is not None and live.last_from is Sender.STAFF
-    return render_template("conversations/_my_row.html", answered=answered)
+    return render_template("conversations/_my_row.html", answered=queries.has_unread(member.id))
 
 
 def render_cards(member: Member, seat: Any, **_values: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, text
 from community.tickets.models import AgentPresence
 from community.tickets.queries import handles
 from community.tickets.rules import Load
+from kernel import clock, files
 from kernel.auth import Role
 from kernel.db import db
 from kernel.errors import NotFound
@@ -19,6 +20,7 @@ from kernel.staff.models import Staff
 from membership.members import queries as members
 from membership.members.models import Member
 
+from . import rules
 from .models import Conversation, Message, Sender, TalkState
 
 WORDS = (Sender.MEMBER, Sender.STAFF, Sender.BOT)
@@ -77,6 +79,12 @@ def has_picture(conversation_id: int, key: str, since: int = 0) -> bool:
     )
 
 
+@files.private_in_use.fill
+def pictures_in_use(keys: Sequence[str]) -> set[str]:
+    """Which of these pictures stand in a conversation."""
+    return {key for key in db.session.scalars(select(Message.picture).where(Message.picture.in_(keys))) if key}
+
+
 def last_choices(conversation_id: int) -> list[tuple[str, str]]:
     """What the bot's last message of a conversation offered to tap: (key, words)."""
     found = db.session.scalar(
@@ -103,6 +111,42 @@ def last_word(conversation_id: int, but: int | None = None) -> int:
     if but is not None:
         found = found.where(or_(Message.staff_id.is_(None), Message.staff_id != but))
     return db.session.scalar(found) or 0
+
+
+def last_of_staff(conversation_id: int) -> int:
+    """The number of the last thing that a person of the shop wrote, 0 when nobody has."""
+    return (
+        db.session.scalar(
+            select(func.max(Message.id)).where(
+                Message.conversation_id == conversation_id, Message.sender == Sender.STAFF
+            )
+        )
+        or 0
+    )
+
+
+def last_over(member_id: int, public_ids: Collection[str] | None = None) -> Conversation | None:
+    """A member's last conversation that is over; with `public_ids` only among those."""
+    found = select(Conversation).where(Conversation.member_id == member_id, Conversation.state == TalkState.CLOSED)
+    if public_ids is not None:
+        found = found.where(Conversation.public_id.in_(list(public_ids)))
+    return db.session.scalar(found.order_by(Conversation.id.desc()).limit(1))
+
+
+def has_unread(member_id: int) -> bool:
+    """Whether a person wrote to a member what they have not looked at yet; what is over for long does not matter any more."""
+    written = select(Message.id).where(
+        Message.conversation_id == Conversation.id,
+        Message.sender == Sender.STAFF,
+        Message.id > Conversation.seen_message_id,
+    )
+    found = select(Conversation.id).where(
+        Conversation.member_id == member_id,
+        Conversation.last_message_id > Conversation.seen_message_id,
+        or_(Conversation.state != TalkState.CLOSED, Conversation.closed_at > clock.now() - rules.LATELY),
+        written.exists(),
+    )
+    return db.session.scalar(select(found.exists())) or False
 
 
 # ── The queue ───────────────────────────────────────────────────────────────────────────────────────────────────────

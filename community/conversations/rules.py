@@ -55,13 +55,17 @@ class Asked:
 class Reply:
     """What the bot says. With `HAND_OVER` people take the conversation; `text` is then said before, when there is any.
 
-    `answer_key` names what was answered with, so that whoever keeps the answers can count how it went.
+    `answer_key` names what was answered with, so that whoever keeps the answers can count how it went. `picture` is one of the
+    shop's own (`kernel.files.picture_url`), `link_url` with `link_label` where the answer leads on.
     """
 
     band: Band
     text: str = ""
     choices: tuple[Choice, ...] = ()
     answer_key: str = ""
+    picture: str | None = None
+    link_url: str = ""
+    link_label: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ A_MINUTE, A_DAY, TALKS_A_DAY = 12, 200, 20
 # Nobody has written for so long: a conversation with a person, or with the bot, is over.
 SILENCE: Final = timedelta(hours=24)
 BOT_SILENCE: Final = timedelta(hours=2)
+# So long a conversation that is over is pointed out to its member.
+LATELY: Final = timedelta(days=7)
 
 
 def hands_over(reply: Reply | None, tries: int) -> bool:

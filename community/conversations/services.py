@@ -30,6 +30,7 @@ from .events import (
     ConversationAnswered,
     ConversationClosed,
     ConversationHandedOver,
+    ConversationLooked,
     ConversationOpened,
     ConversationRated,
 )
@@ -164,6 +165,9 @@ def _write(
         band=reply.band if reply else None,
         choices=[[c.key, c.label] for c in reply.choices[: rules.MOST_CHOICES]] if reply else [],
         answer_key=reply.answer_key if reply else "",
+        shown=reply.picture if reply else None,
+        link_url=reply.link_url if reply else "",
+        link_label=reply.link_label if reply else "",
         at=now,
     )
     db.session.add(message)
@@ -312,8 +316,8 @@ def _locked(conversation_id: int) -> Conversation:
 def hand_out(most: int = 100) -> int:
     """Give conversations that wait to those who are on and have room, the longest waiting first; returns how many.
 
-    Nobody gets more than they take at a time; none are given when the desk has switched this off. What somebody has whose
-    account is closed waits again.
+    Nobody gets more than they take at a time, nor what they gave back while somebody else is on; none are given when the desk
+    has switched this off. What somebody has whose account is closed waits again.
     """
     _leave_behind()
     settings = tickets.desk_settings()
@@ -323,18 +327,18 @@ def hand_out(most: int = 100) -> int:
     loads = {load.staff_id: load for load in queries.loads(settings.talk_cap)}
     if desk_rules.next_agent(loads.values()) is None:
         return 0
-    waiting = db.session.scalars(
-        select(Conversation.id)
+    waiting = db.session.execute(
+        select(Conversation.id, Conversation.released_by_id)
         .where(Conversation.state == TalkState.QUEUED)
         .order_by(Conversation.queued_at, Conversation.id)
         .limit(most)
         .with_for_update(skip_locked=True)
     ).all()
     given, now = 0, clock.now()
-    for conversation_id in waiting:
-        to = desk_rules.next_agent(loads.values())
+    for conversation_id, given_back_by in waiting:
+        to = desk_rules.next_agent(loads.values(), given_back_by)
         if to is None:
-            break
+            continue
         given += _give(conversation_id, to, (TalkState.QUEUED,))
         had = loads[to]
         loads[to] = desk_rules.Load(to, had.open + 1, had.cap, now)
@@ -371,6 +375,7 @@ def _give(conversation_id: int, staff_id: int, states: Sequence[TalkState], from
                 state=TalkState.OPEN,
                 assignee_id=staff_id,
                 assigned_at=now,
+                released_by_id=None,
                 queued_at=func.coalesce(Conversation.queued_at, now),
                 waits_since=func.coalesce(Conversation.waits_since, now)
                 if TalkState.BOT in states
@@ -406,8 +411,10 @@ def take(conversation_id: int, staff_id: int, from_id: int | None = None) -> Non
 
 
 def release(conversation_id: int, staff_id: int) -> None:
-    """Give one's conversation back to the queue. Refuses with `TalkTaken`, `TalkOver`, `NotFound`."""
-    now = clock.now()
+    """Give one's conversation back to the queue, in the place that it had there; whoever else is on has it first.
+
+    Refuses with `TalkTaken`, `TalkOver`, `NotFound`.
+    """
     done = db.session.execute(
         update(Conversation)
         .where(
@@ -415,7 +422,7 @@ def release(conversation_id: int, staff_id: int) -> None:
             Conversation.state == TalkState.OPEN,
             Conversation.assignee_id == staff_id,
         )
-        .values(state=TalkState.QUEUED, assignee_id=None, assigned_at=None, queued_at=now)
+        .values(state=TalkState.QUEUED, assignee_id=None, assigned_at=None, released_by_id=staff_id)
         .execution_options(synchronize_session="fetch")
     )
     if not changed(done):
@@ -543,6 +550,18 @@ def _end(conversation: Conversation, by: Ending) -> None:
     )
 
 
+def note_looked(conversation_id: int) -> None:
+    """The member has the whole conversation before them. Publishes `ConversationLooked` when a person had written since."""
+    conversation = _locked(conversation_id)
+    seen = conversation.seen_message_id
+    if conversation.last_message_id <= seen:
+        return
+    conversation.seen_message_id = conversation.last_message_id
+    db.session.flush()
+    if queries.last_of_staff(conversation.id) > seen:
+        publish(ConversationLooked(member_id=conversation.member_id, conversation_id=conversation.id))
+
+
 def rate(conversation_id: int, stars: int, said: str = "") -> None:
     """Keep a member's stars, 1 to 5, for a conversation that is over; publishes `ConversationRated`.
 
@@ -575,9 +594,19 @@ def close_silent(most: int = 200) -> int:
     A conversation that somebody is writing in at this moment is left for the next time. All rows are locked before the desk
     hands out anew, as `ask` does it, so that neither waits for the other.
     """
+    old = _silent(most)
+    for conversation in old:
+        _end(conversation, Ending.SILENCE)
+    if old:
+        hand_out()
+    return len(old)
+
+
+def _silent(most: int) -> Sequence[Conversation]:
+    """Conversations in which nobody has written for long, locked, so that none gets a word before it is ended."""
     now = clock.now()
     with_people = Conversation.state.in_((TalkState.QUEUED, TalkState.OPEN))
-    old = db.session.scalars(
+    return db.session.scalars(
         select(Conversation)
         .where(
             or_(
@@ -590,8 +619,3 @@ def close_silent(most: int = 200) -> int:
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     ).all()
-    for conversation in old:
-        _end(conversation, Ending.SILENCE)
-    if old:
-        hand_out()
-    return len(old)

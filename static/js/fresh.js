@@ -18,6 +18,7 @@ export function keepFresh(root) {
             const atEnd = piece.scrollHeight - piece.scrollTop - piece.clientHeight < 80;
             piece.innerHTML = await answer.text();
             mark = answer.headers.get("ETag") ?? "";
+            piece.dispatchEvent(new Event("fresh"));
             if (atEnd) piece.scrollTop = piece.scrollHeight;
           }
           wait = answer.ok || answer.status === 304 ? pace : Math.min(wait * 2, 60_000);

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, text, update
 
 from community.conversations import services
 from community.conversations.models import Conversation, TalkState
@@ -49,3 +49,50 @@ def test_a_conversation_in_which_somebody_writes_is_not_ended(committed: Flask) 
         states = dict(db.session.execute(select(Conversation.member_id, Conversation.state)).all())
     assert closed == [1, 0]
     assert states == {silent: TalkState.CLOSED, writes: TalkState.QUEUED}
+
+
+def write_into(app: Flask, member_id: int, refused: list[str]) -> None:
+    """Somebody writes; they wait for half a second at the most, and are told so."""
+
+    def write() -> None:
+        with transaction():
+            db.session.execute(text("SET LOCAL lock_timeout = '500ms'"))
+            services.ask(member_id, "还有一句")
+
+    refused += [type(fault).__name__ for fault in at_once(app, [write])]
+
+
+def words_lost(app: Flask) -> int:
+    """How many words nobody will ever read: of a member, in a conversation that was ended without an answer to them."""
+    with app.app_context():
+        rows = db.session.scalars(select(Conversation).where(Conversation.state == TalkState.CLOSED)).all()
+        return sum(1 for one in rows if one.last_at > clock.now() - timedelta(hours=1))
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "teeth"])
+def test_no_word_is_lost_between_looking_and_ending(
+    committed: Flask, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    silent, _other = furnish(committed)
+    refused: list[str] = []
+    if not guarded:
+        found = services._silent
+
+        def unlocked(most: int) -> object:
+            with monkeypatch.context() as patch:
+                patch.setattr(Select, "with_for_update", lambda statement, **_how: statement)
+                return found(most)
+
+        monkeypatch.setattr(services, "_silent", unlocked)
+    ends = services._end
+
+    def end_after_a_word(conversation: Conversation, by: services.Ending) -> None:
+        if conversation.member_id == silent:
+            write_into(committed, silent, refused)
+        ends(conversation, by)
+
+    monkeypatch.setattr(services, "_end", end_after_a_word)
+    with committed.app_context(), transaction():
+        services.close_silent()
+    # Locked, the writer is refused in time and may say it again; without the lock the word is in a conversation that is over.
+    assert (len(refused), words_lost(committed)) == ((1, 0) if guarded else (0, 1))

@@ -337,6 +337,54 @@ def test_a_browser_that_only_opened_a_link_reads_from_its_own_first_word_on(db, 
     assert "很私密的话" not in words(bound.get(f"/ask/{found.public_id}"))
 
 
+def test_a_browser_that_is_only_bound_finds_what_ended_and_rates_it(db, clock, phone, make_member, make_staff):
+    member, agent = make_member(), make_staff(Role.SERVICE)
+    bound, another = phone(member, identified=False), phone(member, identified=False)
+    bound.post("/ask", data={"words": "几时发货"})
+    found = queries.live_of(member.id)
+    services.say(found.id, agent.id, "今天发")
+    services.close(found.id, Ending.STAFF, staff_id=agent.id)
+    here = f"/ask/{found.public_id}"
+    page = words(bound.get("/ask"))
+    assert here in page
+    assert "Tell us how it was" in page
+    assert "今天发" in words(bound.get(here))
+    assert bound.post(f"{here}/stars", data={"stars": "5"}).status_code == 303
+    assert queries.get_conversation(found.id).satisfaction == 5
+    assert "Tell us how it was" not in words(bound.get("/ask"))
+    # Another browser of theirs is not shown it, but may prove who it is and come back.
+    assert here not in words(another.get("/ask"))
+    asked = another.get(here)
+    assert (asked.status_code, asked.location) == (302, f"/me/sign-in?next={here}")
+    clock.move(days=8)
+    assert here not in words(bound.get("/ask"))
+
+
+def test_what_somebody_gave_back_goes_to_others_first_and_keeps_its_place(db, clock, make_member, make_staff):
+    one, two = make_staff(Role.SERVICE, "a@shop.example"), make_staff(Role.SERVICE, "b@shop.example")
+    desk.set_presence(one.id, True)
+    found = talk(db, services.ask(make_member().id, "x"))
+    queued = found.queued_at
+    desk.set_presence(two.id, True, talk_cap=1, keep_caps=False)
+    other = talk(db, services.ask(make_member().id, "y"))
+    assert (found.assignee_id, other.assignee_id) == (one.id, two.id)
+    clock.move(minutes=5)
+    services.release(found.id, one.id)
+    again = talk(db, queries.messages(found.id)[0])
+    assert (again.queued_at, again.released_by_id) == (queued, one.id)
+    # With room or without: while somebody else is on, it waits for them, and keeps nothing else from being given.
+    assert services.hand_out() == 0
+    assert talk(db, services.ask(make_member().id, "z")).assignee_id == one.id
+    services.close(other.id, Ending.STAFF)
+    again = talk(db, queries.messages(found.id)[0])
+    assert (again.assignee_id, again.released_by_id) == (two.id, None)
+    # Alone on the desk they get back what they gave back.
+    services.release(found.id, two.id)
+    desk.set_presence(one.id, False)
+    assert services.hand_out() == 1
+    assert talk(db, queries.messages(found.id)[0]).assignee_id == two.id
+
+
 def test_the_bot_suggests_to_people(db, clock, browse, make_member):
     ports.suggest.fill(lambda asked: [Suggestion("运费", "满九十九包邮", 0.9)] if "运费" in asked else [])
     found = talk(db, services.ask(make_member().id, "运费多少"))
