@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from kernel.i18n import lazy_gettext as _l
-from membership.members.services.personal import by, declare
+from sqlalchemy import update
 
-from .models import AnswerModel, AskedQuestion, Intent, PackImport, Phrasing, Suggestion, WelcomeCard
+from kernel import clock
+from kernel.db import db
+from kernel.i18n import lazy_gettext as _l
+from membership.members.services import erasure
+from membership.members.services.personal import Person, by, declare
+
+from .models import (
+    AnswerModel,
+    AskedQuestion,
+    AskedState,
+    Intent,
+    PackImport,
+    Phrasing,
+    Suggestion,
+    SuggestionState,
+    WelcomeCard,
+)
 
 declare(
     Intent,
@@ -33,3 +48,20 @@ declare(
 )
 declare(WelcomeCard, "place intent_id label label_en")
 declare(PackImport, "id name filename rows errors staff_id created_at taken_at")
+
+
+@erasure.forgetters.fill
+def settle_questions(person: Person) -> None:
+    """What has no words left is nothing to learn from: nobody is asked to look at an empty card."""
+    db.session.execute(
+        update(AskedQuestion)
+        .where(AskedQuestion.member_id.in_(person.ids), AskedQuestion.state == AskedState.OPEN)
+        .values(state=AskedState.DISMISSED)
+        .execution_options(synchronize_session=False)
+    )
+    db.session.execute(
+        update(Suggestion)
+        .where(Suggestion.member_id.in_(person.ids), Suggestion.state == SuggestionState.OPEN)
+        .values(state=SuggestionState.REJECTED, decided_at=clock.now())
+        .execution_options(synchronize_session=False)
+    )

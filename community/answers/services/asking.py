@@ -10,10 +10,11 @@ from sqlalchemy import select, update
 from community.conversations.rules import MOST_CHOICES, Asked, Band, Choice, Reply, Suggestion, Welcome
 from community.tickets import rules as desk_rules
 from community.tickets import services as desk
-from kernel import clock, links
+from kernel import clock
 from kernel.db import changed, db
 from kernel.i18n import forced_locale
 from kernel.i18n import gettext as _
+from kernel.pages import row_or_none
 
 from .. import brain, queries, rules, words
 from ..models import AskedQuestion, AskedState, Intent, Phrasing
@@ -98,18 +99,15 @@ def _says(intent: Intent, asked: AskedQuestion, locale: str) -> Reply:
             Choice(f"{HELPED}{asked.id}", str(_("That helped"))),
             Choice(f"{MISSED}{asked.id}", str(_("Not what I meant"))),
         ]
-    words_said = rules.spoken(text, intent.link_label, intent.link_url)
-    if intent.picture:
-        # A reply is words; the picture stands on the help page.
-        page = links.absolute(f"/faq/{intent.public_id}")
-        with forced_locale(locale):
-            words_said = rules.spoken(words_said, str(_("With a picture")), page)
     more = [Choice(f"{INTENT}{other.id}", said(other, locale)[0]) for other in queries.related_to(intent)]
     return Reply(
         Band.ANSWER,
-        words_said,
+        text,
         tuple([*after, *more][:MOST_CHOICES]),
         str(asked.id),
+        picture=intent.picture,
+        link_url=intent.link_url,
+        link_label=intent.link_label,
     )
 
 
@@ -139,18 +137,19 @@ def speaks(asked: Asked) -> bool:
 def answer(asked: Asked) -> Reply | None:
     """What the bot says to a member in a conversation (port `conversations.answer`); None when people come first."""
     row = None
-    if asked.picked[:2] in (HELPED, MISSED) and asked.picked[2:].isdecimal():
+    number = row_or_none(asked.picked[2:])
+    if asked.picked[:2] in (HELPED, MISSED) and number is not None:
         # Whoever says that an answer helped wants nobody, whether or not people come first by now.
         helped = asked.picked[:2] == HELPED
-        row = _judge(int(asked.picked[2:]), asked.conversation_id, helped)
+        row = _judge(number, asked.conversation_id, helped)
         if helped:
             return _glad(asked)
     if not speaks(asked):
         return None
     if row is not None:
         return _others(row, asked)
-    if asked.picked.startswith(INTENT) and asked.picked[2:].isdecimal():
-        chosen = queries.enabled([int(asked.picked[2:])])
+    if asked.picked.startswith(INTENT) and number is not None:
+        chosen = queries.enabled([number])
         if chosen:
             _note_choice(asked.conversation_id, chosen[0].id)
             found = Found(Band.ANSWER, (Scored(chosen[0].id, 1.0),), exact=True, model_id=brain.think().model_id)

@@ -30,13 +30,21 @@ FIELDS: Final = (
     "answer_en",
     "link_url",
     "link_label",
+    "voice_group",
+    "voice_wecom",
+    "voice_agent",
+    "enabled",
     "related",
     "phrasings",
 )
+VOICES: Final = {f"voice_{channel}": channel for channel in rules.CHANNELS}
 LONGEST: Final = {
     "key": 60, "topic": 40, "question": rules.LONGEST_QUESTION, "question_en": 160, "answer": rules.LONGEST_ANSWER,
     "answer_en": rules.LONGEST_ANSWER, "link_url": 500, "link_label": 40,
+    **dict.fromkeys(VOICES, rules.LONGEST_ANSWER),
 }  # fmt: skip
+# What the column `enabled` says of a question that is switched off; empty, or any other word, is on.
+OFF: Final = ("0", "no", "off", "false", "否", "停用")
 MOST_INTENTS: Final = 2_000
 # What several texts in one cell stand apart by.
 _APART = re.compile(r"[\n|]+")
@@ -94,6 +102,7 @@ def _listed(value: Any) -> list[str]:
 def _entry(said: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """An entry as it is kept, and what is wrong with it: column and reason (a key of `labels.ROW_ERRORS`)."""
     row: dict[str, Any] = {name: str(said.get(name) or "").replace("\x00", "").strip() for name in LONGEST}
+    row["enabled"] = str(said.get("enabled", "")).strip().lower() not in OFF
     row["related"], row["phrasings"] = (
         _listed(said.get("related"))[: rules.MOST_RELATED],
         _listed(said.get("phrasings")),
@@ -173,8 +182,11 @@ def take_in(import_id: int) -> tuple[int, int, int]:
     came = 0
     for row in found.rows:
         if row["key"] not in known:
-            texts = {name: row[name] for name in LONGEST}
-            fresh[row["key"]] = new_intent(Draft(**texts), pack=found.name)
+            texts = {name: row[name] for name in LONGEST if name not in VOICES}
+            # A file that was looked at before packs said these things has none of them.
+            voices = {channel: row.get(name, "") for name, channel in VOICES.items()}
+            draft = Draft(**texts, voices=voices, enabled=row.get("enabled", True))
+            fresh[row["key"]] = new_intent(draft, pack=found.name)
     everyone = {**known, **fresh}
     for row in found.rows:
         intent = everyone[row["key"]]
@@ -208,6 +220,12 @@ def _add_phrasings(intent_id: int, texts: list[str]) -> int:
     )
 
 
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "\n".join(value) if isinstance(value, list) else str(value)
+
+
 def exported(form: str, intent_ids: list[int] | None = None) -> bytes:
     """The questions (all, or those named) as a file that `preview` reads: `json`, `csv` or `xlsx`."""
     intents = queries.exported(intent_ids)
@@ -215,7 +233,9 @@ def exported(form: str, intent_ids: list[int] | None = None) -> bytes:
     said = queries.phrasings_of([intent.id for intent in intents])
     rows = [
         {
-            **{name: getattr(intent, name) for name in LONGEST},
+            **{name: getattr(intent, name) for name in LONGEST if name not in VOICES},
+            **{name: intent.voices.get(channel, "") for name, channel in VOICES.items()},
+            "enabled": intent.enabled,
             "related": [keys[other] for other in intent.related if other in keys],
             "phrasings": said.get(intent.id, []),
         }
@@ -224,9 +244,7 @@ def exported(form: str, intent_ids: list[int] | None = None) -> bytes:
     audit.record("pack.exported", "intent", None, after={"questions": len(rows)})
     if form == "json":
         return json.dumps({"name": "shop", "version": 1, "intents": rows}, ensure_ascii=False, indent=1).encode()
-    table = [list(FIELDS)] + [
-        ["\n".join(row[name]) if name in ("related", "phrasings") else row[name] for name in FIELDS] for row in rows
-    ]
+    table = [list(FIELDS)] + [[_cell(row[name]) for name in FIELDS] for row in rows]
     if form == "xlsx":
         return sheets.xlsx_of(table, "questions")
     return csv_text(table, opening=True).encode("utf-8")

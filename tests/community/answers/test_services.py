@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select
@@ -29,6 +30,7 @@ from community.tickets import services as desk
 from kernel.auth import Role
 from membership.members.services import erasure, merge
 from tests.community.tickets.conftest import make_member
+from tests.conftest import bind, english
 
 __all__ = ["make_member"]
 
@@ -151,7 +153,7 @@ def test_a_member_is_answered_offered_or_handed_over(db, known, bot_first, make_
     assert asked(db)[-1].channel == "card"
     known[8].picture = "demo/tea.webp"
     talks.ask(member.id, "我要退款")
-    assert last_of_bot(db).body.endswith(f"/faq/{known[8].public_id}")
+    assert last_of_bot(db).shown == "demo/tea.webp"
     talks.ask(member.id, "我要投诉，找律师")
     assert asked(db)[-1].band is Band.HAND_OVER
     assert asked(db)[-1].state is AskedState.NONE
@@ -320,6 +322,60 @@ def test_a_wrong_line_stays_out_and_is_named(db):
             services.preview(name, content, None)
 
 
+def test_a_suggestion_of_somebody_who_is_gone_asks_for_no_decision(db, known, clock, make_member, make_staff):
+    member, agent = make_member(), make_staff(Role.SERVICE)
+    question = talks.ask(member.id, "张三的电话是多少")
+    answer = talks.say(question.conversation_id, agent.id, "我查一下")
+    made = services.note_answer(member.id, agent.id, question.id, answer.id)
+    assert made is not None
+    assert queries.waiting()[0] == 1
+    erasure.erase(member.id, str(member.id))
+    db.session.expire_all()
+    found = queries.get_suggestion(made.id)
+    assert (found.state, found.text, found.decided_at is None) == (SuggestionState.REJECTED, "", False)
+    assert queries.waiting()[0] == 0
+
+
+def test_an_answer_comes_with_its_picture_and_its_link(db, known, bot_first, make_member, app):
+    draft = services.Draft(
+        "能开发票吗？", "能开。", picture="demo/tea.webp", link_url="https://shop.example/i", link_label="去开票",
+        phrasings=("开发票",), voices={"agent": "亲，能开"}, enabled=True,
+    )  # fmt: skip
+    services.edit(known[9].id, draft)
+    member = make_member()
+    said = talks.ask(member.id, "开发票")
+    message = last_of_bot(db)
+    assert (message.body, message.shown, message.link_url) == ("能开。", "demo/tea.webp", "https://shop.example/i")
+    page = bind(english(app.test_client()), member.id, True).get("/ask").text
+    assert 'href="https://shop.example/i"' in page
+    assert "img/demo/tea.webp" in page
+    assert not waits(said)
+
+
+def test_a_pack_carries_what_is_said_elsewhere_and_what_is_switched_off(db, known):
+    services.edit(known[9].id, services.Draft("能开发票吗？", "能开。", voices={"agent": "亲，能开"}, enabled=False))
+    key = known[9].key
+    for form in ("json", "csv", "xlsx"):
+        content = services.exported(form)
+        services.delete(db.session.scalars(select(Intent.id)).all())
+        services.take_in(services.preview(f"x.{form}", content, None).id)
+        found = queries.find_by_key(key)
+        assert (found.voices, found.enabled) == ({"agent": "亲，能开"}, False)
+        assert queries.find_by_key(known[7].key).enabled
+
+
+def test_mixed_lets_the_bot_speak_when_too_many_wait(db, known, clock, make_member, make_staff):
+    services.save_settings(BotSettings(routing=Routing.MIXED, most_waiting=1))
+    agent = make_staff(Role.SERVICE)
+    desk.save_settings(replace(desk.desk_settings(), hand_out=False))
+    desk.set_presence(agent.id, True)
+    assert waits(talks.ask(make_member().id, "我要退款"))
+    assert waits(talks.ask(make_member().id, "我要退款"))
+    # Two wait by now, which is more than one.
+    assert not waits(talks.ask(make_member().id, "我要退款"))
+    assert last_of_bot(db).body == "在订单里点退款。"
+
+
 def test_questions_follow_a_merge_and_are_forgotten_with_the_person(db, known, bot_first, make_member, clock):
     one, other = make_member(), make_member()
     talks.ask(other.id, "张三的电话是多少")
@@ -327,7 +383,9 @@ def test_questions_follow_a_merge_and_are_forgotten_with_the_person(db, known, b
     assert asked(db)[0].member_id == one.id
     erasure.erase(one.id, str(one.id))
     assert {(row.text, row.folded) for row in asked(db)} == {("", "")}
-    services.dismiss(asked(db)[0].id)
+    # What has no words left stands on nobody's list.
+    assert {row.state for row in asked(db)} <= {AskedState.DISMISSED, AskedState.NONE}
+    assert queries.waiting() == (0, 0)
     clock.move(days=401)
     forget_questions()
     assert asked(db) == []
