@@ -13,7 +13,7 @@ from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, chosen, csv_response, keyset, ticked
+from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none, ticked
 from membership.members import queries as members
 from membership.members.models import Member
 
@@ -27,8 +27,7 @@ bp = APIBlueprint(
 
 
 def _group_id() -> int | None:
-    text = request.args.get("group", "")
-    return int(text) if text.isdecimal() and len(text) < 19 else None
+    return row_or_none(request.args.get("group"))
 
 
 def _follows(consequence: rules.Consequence) -> None:
