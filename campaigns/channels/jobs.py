@@ -71,6 +71,25 @@ def say() -> None:
                 services.note_errors(due.account_id, 1, outcome.reason, outcome.down, outcome.after)
 
 
+@every(10)
+@job(own_transactions=True)
+def write_letters() -> None:
+    """Tell members that something of theirs was answered, where they have not looked by themselves."""
+    until = time.monotonic() + SAYING_SECONDS
+    while time.monotonic() < until:
+        with transaction():
+            letter = services.take_letter()
+        if letter is None:
+            return
+        outcome = _handed_over(letter.account_id, letter.message)
+        with transaction():
+            services.note_letter(letter, outcome)
+            if outcome.status is Status.ACCEPTED:
+                services.note_accepted(letter.account_id)
+            else:
+                services.note_errors(letter.account_id, 1, outcome.reason, outcome.down, outcome.after)
+
+
 @every(30)
 @job(own_transactions=True)
 def probe() -> None:
@@ -116,3 +135,4 @@ def ask_wecom() -> None:
 def forget() -> None:
     """Forget what the health pages show no more."""
     services.prune()
+    services.forget_notices()

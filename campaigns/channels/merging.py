@@ -12,7 +12,7 @@ from kernel.i18n import lazy_gettext as _l
 from membership.members.services import merge
 
 from . import rules
-from .models import ContactCount, ContactTask, DeadAddress, InboxMessage, Reply, WecomRecipient
+from .models import ContactCount, ContactTask, DeadAddress, InboxMessage, Reply, ServiceNotice, WecomRecipient
 
 
 @merge.follower(InboxMessage.member_id)
@@ -38,6 +38,11 @@ def follow_dead_addresses(merging: merge.Merging) -> None:
 @merge.follower(WecomRecipient.member_id)
 def follow_mass_sends(merging: merge.Merging) -> None:
     merging.repoint(WecomRecipient.member_id)
+
+
+@merge.follower(ServiceNotice.member_id)
+def follow_service_notices(merging: merge.Merging) -> None:
+    merging.repoint(ServiceNotice.member_id)
 
 
 @merge.follower(ContactCount.member_id)

@@ -137,6 +137,10 @@ class Callback(db.Model):
     at: Mapped[datetime]
 
 
+# A report that does not say our own key of its message.
+NUMBERED = "left(key, 9) <> 'delivery:'"
+
+
 class Receipt(db.Model):
     """What the other side reported of a message after it had taken it. The first report of each kind counts."""
 
@@ -151,7 +155,11 @@ class Receipt(db.Model):
     signed: Mapped[bool]
     at: Mapped[datetime]
 
-    __table_args__ = (UniqueConstraint("account_id", "key", "delivered", "signed"),)
+    __table_args__ = (
+        UniqueConstraint("account_id", "key", "delivered", "signed"),
+        # The few that know a message by the other side's number alone, the latest ones first.
+        Index("ix_channel_receipt_by_number", "at", postgresql_where=text(NUMBERED)),
+    )
 
 
 class Reply(db.Model):
@@ -254,6 +262,47 @@ class ContactTask(db.Model):
     __table_args__ = (Index("ix_contact_task_open", "due_at", "id", postgresql_where=text("state = 'open'")),)
 
 
+class NoticeState(enum.StrEnum):
+    WAITING = "waiting"
+    SENDING = "sending"
+    SENT = "sent"
+    INBOX = "inbox"  # It lies in the inbox, and they agreed to no other way.
+    LOOKED = "looked"  # They looked before anything was sent.
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class ServiceNotice(db.Model):
+    """A word to a member that something of theirs was answered; `about` names what (`conversation:12`).
+
+    There is one about a thing until the member has looked at it. Unless they look first, it lies in the inbox from `due_at`
+    on, and one letter or text message goes where they agreed to that; `contact` is that way.
+    """
+
+    __tablename__ = "service_notice"
+    id: Mapped[pk]
+    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"), index=True)
+    about: Mapped[str]
+    title: Mapped[str]
+    body: Mapped[str]
+    path: Mapped[str]
+    made_at: Mapped[datetime]
+    looked_at: Mapped[datetime | None]
+    inbox_at: Mapped[datetime | None]
+    state: Mapped[NoticeState] = mapped_column(default=NoticeState.WAITING)
+    contact: Mapped[Contact | None]
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("channel_account.id"))
+    tries: Mapped[int] = mapped_column(default=0)
+    reason: Mapped[str | None]
+    due_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("uq_service_notice_about", "about", unique=True, postgresql_where=text("looked_at IS NULL")),
+        Index("ix_service_notice_due", "due_at", "id", postgresql_where=text("state IN ('waiting', 'sending')")),
+    )
+
+
 class WecomSend(db.Model):
     """A mass send that WeCom has laid before the staff, until it is known what became of it."""
 
@@ -344,7 +393,8 @@ class ContactCount(db.Model):
             "AND month_total = month_triggered + month_repurchase + month_broadcast",
             name="counts",
         ),
-        {"postgresql_with": {"fillfactor": 80}},
+        # A claim counts every member of a page at once, and the new versions are to find their place beside the old.
+        {"postgresql_with": {"fillfactor": 50}},
     )
 
 

@@ -19,6 +19,7 @@ from .models import (
     Posting,
     Receipt,
     Reply,
+    ServiceNotice,
     WecomRecipient,
     WecomSend,
 )
@@ -59,6 +60,14 @@ declare(
     "title words note",
     rows=by(ContactTask.member_id),
     label=_l("Contact tasks"),
+    drop=True,
+)
+declare(
+    ServiceNotice,
+    "id member_id about made_at looked_at inbox_at state contact account_id tries reason due_at ended_at",
+    "title body path",
+    rows=by(ServiceNotice.member_id),
+    label=_l("Words that something was answered"),
     drop=True,
 )
 declare(WecomSend, "id account_id msgid made_at polled_at closed_at")

@@ -30,5 +30,7 @@ def messages() -> Any:
 @bp.post("/me/messages/read")
 @member_only()
 def read() -> Any:
-    services.mark_read(visitors.member_id() or 0)
+    member_id = visitors.member_id() or 0
+    services.mark_read(member_id)
+    services.looked_into_inbox(member_id)
     return redirect(url_for(".messages"))

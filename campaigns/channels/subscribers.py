@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from community.conversations import queries as conversations
+from community.conversations.events import ConversationAnswered, ConversationClosed, ConversationLooked
+from community.conversations.models import Ending
 from community.posts.events import PostPublished
 from community.posts.models import Post
+from community.tickets import labels as ticket_labels
+from community.tickets import queries as tickets
+from community.tickets.events import TicketAnswered, TicketLooked, TicketResolved
+from community.tickets.models import TicketKind, TicketState
 from kernel.db import db
 from kernel.events import subscribe
 from kernel.i18n import LOCALES, forced_locale
 from kernel.i18n import gettext as _
 from kernel.notices import Notice, NoticeWritten
+from membership.members import queries as members
 
 from . import jobs, services
 from .events import ChannelPaused
@@ -47,3 +55,63 @@ def tell_of_pause(event: ChannelPaused) -> None:
     at = int(account.paused_at.timestamp()) if account.paused_at is not None else 0
     if services.tell_staff(f"paused:{account.id}:{at}", title, body, f"/console/channels/{account.id}"):
         jobs.say.later()
+
+
+# ── Answers of the desk ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@subscribe(ConversationAnswered)
+def tell_of_answer(event: ConversationAnswered) -> None:
+    """Tell a member who does not sit before the page that somebody has answered."""
+    found = conversations.get_conversation(event.conversation_id)
+    with forced_locale(members.get_member(event.member_id).locale):
+        title, body = (
+            str(_("We have answered you")),
+            str(_("What you asked is answered. It waits for you on your page.")),
+        )
+    services.tell(event.member_id, f"conversation:{found.id}", title, body, f"/ask/{found.public_id}")
+
+
+@subscribe(ConversationClosed)
+def ask_how_it_was(event: ConversationClosed) -> None:
+    """Ask a member how content they are with a conversation that a person had and that they did not end themselves."""
+    found = conversations.get_conversation(event.conversation_id)
+    if event.staff_id is None or event.ending == Ending.MEMBER or found.satisfaction is not None:
+        return
+    with forced_locale(members.get_member(event.member_id).locale):
+        title = str(_("How was it?"))
+        body = str(_("Your conversation with us is over. One tap tells us how content you are."))
+    services.tell(event.member_id, f"conversation:{found.id}", title, body, f"/ask/{found.public_id}")
+
+
+@subscribe(ConversationLooked)
+def note_conversation_looked_at(event: ConversationLooked) -> None:
+    services.looked(f"conversation:{event.conversation_id}")
+
+
+@subscribe(TicketAnswered)
+def tell_of_ticket(event: TicketAnswered) -> None:
+    """Tell a member that the desk has written into their ticket."""
+    found = tickets.get_ticket(event.ticket_id)
+    with forced_locale(members.get_member(event.member_id).locale):
+        kind = ticket_labels.KINDS[TicketKind(event.kind)]
+        title, body = str(_("We have answered you")), str(_("There is news in your case: %(kind)s.", kind=kind))
+    services.tell(event.member_id, f"ticket:{found.id}", title, body, f"/tickets/{found.public_id}")
+
+
+@subscribe(TicketResolved)
+def ask_how_it_went(event: TicketResolved) -> None:
+    """Ask a member how content they are with what the desk has put right; who says so themselves is asked on the page."""
+    found = tickets.get_ticket(event.ticket_id)
+    if found.state is not TicketState.RESOLVED or found.satisfaction is not None:
+        return
+    with forced_locale(members.get_member(event.member_id).locale):
+        kind = ticket_labels.KINDS[TicketKind(event.kind)]
+        title = str(_("How did we do?"))
+        body = str(_("Your case is put right: %(kind)s. Tell us how content you are.", kind=kind))
+    services.tell(event.member_id, f"ticket:{found.id}", title, body, f"/tickets/{found.public_id}")
+
+
+@subscribe(TicketLooked)
+def note_ticket_looked_at(event: TicketLooked) -> None:
+    services.looked(f"ticket:{event.ticket_id}")

@@ -38,6 +38,7 @@ from .codes import MailFailed, mail_code, text_code, ways_of_codes
 from .health import note_accepted, note_call, note_errors, note_probe, prune, to_probe
 from .hooks import find_account, hook_secret, open_hooks, signed, take_mail, take_receipts, take_replies
 from .inbox import in_parts, mark_read, put_into_inbox
+from .notices import Letter, forget_notices, looked, looked_into_inbox, note_letter, take_letter, tell
 from .postings import note_posting, say_again, take_due, tell_staff
 from .rates import rates_of, return_tokens, take_tokens
 from .tasks import end_task, get_task, reopen_task, take_task
@@ -45,6 +46,7 @@ from .texts import check, check_whole, length_of, sample, templates_of, terms_of
 from .trials import NO_ADDRESS, TO_A_MEMBER, ask_test, default_words, note_test, test_key, test_message
 
 __all__ = [
+    "Letter",
     "MailFailed",
     "NO_ADDRESS",
     "Reserved",
@@ -63,6 +65,7 @@ __all__ = [
     "environment_account",
     "festivals",
     "find_account",
+    "forget_notices",
     "get_account",
     "get_festival",
     "has_festival",
@@ -74,12 +77,15 @@ __all__ = [
     "in_parts",
     "inbox_account",
     "length_of",
+    "looked",
+    "looked_into_inbox",
     "mail_code",
     "makes_no_sound",
     "mark_read",
     "note_accepted",
     "note_call",
     "note_errors",
+    "note_letter",
     "note_posting",
     "note_probe",
     "note_test",
@@ -106,11 +112,13 @@ __all__ = [
     "shown_name",
     "signed",
     "take_due",
+    "take_letter",
     "take_mail",
     "take_receipts",
     "take_replies",
     "take_task",
     "take_tokens",
+    "tell",
     "tell_staff",
     "templates_of",
     "terms_of",

@@ -96,6 +96,17 @@ def code_text(account: Account, code: str) -> str | None:
     return None
 
 
+def answered_text(account: Account) -> str | None:
+    """The text message that says that an answer is there, for a provider that sends approved templates only; None without one.
+
+    Such a template has 答复 or 已回复 in it and no place that varies.
+    """
+    for template in templates_of(account):
+        if ("答复" in template.text or "已回复" in template.text) and not _VARYING.search(template.text):
+            return f"【{terms_of(account).signature}】{template.text}"
+    return None
+
+
 def sample(account: Account) -> str:
     """A text that may go over an account for text messages: its first template, or a sentence of ours."""
     terms, templates = terms_of(account), templates_of(account)

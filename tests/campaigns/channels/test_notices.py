@@ -1,0 +1,200 @@
+"""Words to members that they were answered: once until they look, in the inbox, and by one way that they agreed to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from campaigns.channels import jobs, services
+from campaigns.channels.models import Account, ChannelKind, InboxMessage, NoticeState, ServiceNotice
+from campaigns.channels.services import notices, texts
+from community.conversations import services as talks
+from community.conversations.models import Ending
+from community.tickets import services as desk
+from community.tickets.models import TicketKind, TicketSource, TicketState
+from kernel.auth import Role
+from membership.members import services as people
+from membership.members.models import Contact, Member, Purpose
+from tests.conftest import bind, english
+
+from .conftest import Say, Side
+
+PHONE = "+8610000000007"
+Told = Callable[[], list[ServiceNotice]]
+
+
+@pytest.fixture
+def told(db: Any, clock: Any, run_jobs: Any) -> Told:
+    """`told()` lets events reach their subscribers and, two minutes later, what is due go; returns the notices, the newest last."""
+
+    def run() -> list[ServiceNotice]:
+        run_jobs()
+        clock.move(minutes=2)
+        jobs.write_letters.later()
+        run_jobs()
+        return list(db.session.scalars(select(ServiceNotice).order_by(ServiceNotice.id)))
+
+    return run
+
+
+@pytest.fixture
+def lime(db: Any, clock: Any, make_member: Any) -> Member:
+    member: Member = make_member("Lime", phone=PHONE)
+    member.locale = "en"
+    db.session.flush()
+    return member
+
+
+def lies(db: Any, member: Member) -> list[tuple[str, str | None, bool]]:
+    rows = db.session.scalars(select(InboxMessage).where(InboxMessage.member_id == member.id).order_by(InboxMessage.id))
+    return [(row.title, row.path, row.read_at is not None) for row in rows]
+
+
+def agree(member: Member, way: Contact) -> None:
+    people.give_consent(member.id, way, Purpose.SERVICE, source="test", text_version="1")
+
+
+def test_an_answer_is_told_once_until_the_member_has_looked(
+    app: Any, db: Any, clock: Any, lime: Member, told: Told, make_staff: Any, run_jobs: Any
+) -> None:
+    agent = make_staff(Role.SERVICE)
+    asked = talks.ask(lime.id, "几时发货")
+    found = talks.queries.get_conversation(asked.conversation_id)
+    talks.say(found.id, agent.id, "今天发")
+    # Whoever sits before the page looks within a minute, and is told nothing.
+    browser = bind(english(app.test_client()), lime.id, True)
+    run_jobs()
+    assert browser.post(f"/ask/{found.public_id}/looked").status_code == 204
+    assert [one.state for one in told()] == [NoticeState.LOOKED]
+    assert lies(db, lime) == []
+    # Away from the page: told once, however much is written.
+    for words in ("还有", "再说一句"):
+        talks.say(found.id, agent.id, words)
+        last = told()[-1]
+    assert (last.state, last.contact) == (NoticeState.INBOX, None)
+    assert lies(db, lime) == [("We have answered you", f"/ask/{found.public_id}", False)]
+    assert "We have answered you" in browser.get("/me/").text
+    # Reading the messages counts as having looked; so does writing.
+    browser.post("/me/messages/read")
+    talks.say(found.id, agent.id, "您看到了吗")
+    assert len(told()) == 3
+    browser.post("/ask", data={"words": "看到了"})
+    assert told()[-1].looked_at is not None
+    assert lies(db, lime)[-1][2]
+    # Ended by the desk: asked how it was, unless they have said so.
+    talks.close(found.id, Ending.STAFF, staff_id=agent.id)
+    told()
+    assert lies(db, lime)[-1] == ("How was it?", f"/ask/{found.public_id}", False)
+    assert services.forget_notices() == 0
+    clock.move(days=200)
+    assert services.forget_notices() == 3
+
+
+def test_a_ticket_is_told_of_with_its_kind_and_asks_how_it_went(
+    app: Any, db: Any, clock: Any, lime: Member, told: Told, make_staff: Any
+) -> None:
+    agent = make_staff(Role.SERVICE)
+    opening = desk.Opening(member_id=lime.id, kind=TicketKind.RETURN, text="杯口缺了", source=TicketSource.MEMBER)
+    ticket = desk.open_ticket(opening)
+    desk.answer(ticket.id, agent.id, "收到", then=TicketState.WAITING)
+    told()
+    assert lies(db, lime) == [("We have answered you", f"/tickets/{ticket.public_id}", False)]
+    browser = bind(english(app.test_client()), lime.id, True)
+    assert "data-looked" in browser.get(f"/tickets/{ticket.public_id}").text
+    assert browser.post(f"/tickets/{ticket.public_id}/looked").status_code == 204
+    desk.change_state(ticket.id, TicketState.RESOLVED, agent.id)
+    told()
+    assert [title for title, _path, _read in lies(db, lime)] == ["We have answered you", "How did we do?"]
+    # A browser that is only bound has to show who it is.
+    assert bind(app.test_client(), lime.id).post(f"/tickets/{ticket.public_id}/looked").status_code == 302
+
+
+def test_the_member_who_says_it_is_put_right_is_not_asked_again(
+    db: Any, clock: Any, lime: Member, told: Told, make_staff: Any
+) -> None:
+    ticket = desk.open_ticket(desk.Opening(member_id=lime.id, kind=TicketKind.RETURN, text="x"))
+    desk.assign(ticket.id, make_staff(Role.SERVICE).id, make_staff(Role.OWNER).id)
+    desk.member_resolve(ticket.id)
+    assert told() == []
+
+
+def test_a_text_message_goes_where_they_agreed_and_never_at_night(
+    db: Any, clock: Any, lime: Member, told: Told, make_staff: Any, sms_account: Account, side: Side
+) -> None:
+    agent = make_staff(Role.SERVICE)
+    agree(lime, Contact.SMS)
+    clock.move(hours=12)  # Midnight.
+    asked = talks.ask(lime.id, "在吗")
+    talks.say(asked.conversation_id, agent.id, "在")
+    assert told()[0].state is NoticeState.WAITING
+    assert side.taken == []
+    # The inbox makes no sound.
+    assert len(lies(db, lime)) == 1
+    clock.move(hours=9)
+    (sent,) = told()
+    assert (sent.state, sent.contact, sent.account_id) == (NoticeState.SENT, Contact.SMS, sms_account.id)
+    (request,) = side.taken
+    words = request.json["content"]
+    assert words.startswith("【青荷茶铺】")
+    # Carriers refuse links that differ, and the words say nothing of what was asked.
+    assert words.rstrip().endswith("/ask")
+    assert "在吗" not in words
+    assert len(lies(db, lime)) == 1
+
+
+def test_check_f1_no_letter_without_a_live_consent_and_none_to_a_dead_number(
+    db: Any, clock: Any, lime: Member, told: Told, make_staff: Any, sms_account: Account, side: Side
+) -> None:
+    agent = make_staff(Role.SERVICE)
+    asked = talks.ask(lime.id, "在吗")
+    people.give_consent(lime.id, Contact.SMS, Purpose.MARKETING, source="test", text_version="1")
+    talks.say(asked.conversation_id, agent.id, "在")
+    agree(lime, Contact.SMS)
+    # Taken back before it goes: judged when it goes.
+    people.withdraw_consent(lime.id, Contact.SMS, Purpose.SERVICE, source="test", text_version="1")
+    assert told()[0].state is NoticeState.INBOX
+    services.looked(f"conversation:{asked.conversation_id}")
+    agree(lime, Contact.SMS)
+    services.give_up(lime.id, PHONE, "no such number", Contact.SMS)
+    talks.say(asked.conversation_id, agent.id, "还在")
+    assert told()[-1].state is NoticeState.INBOX
+    assert side.taken == []
+
+
+def test_what_the_gateway_does_is_written_down_and_doubt_is_never_sent_again(
+    db: Any, clock: Any, lime: Member, told: Told, make_staff: Any, sms_account: Account, side: Side
+) -> None:
+    agree(lime, Contact.SMS)
+    asked = talks.ask(lime.id, "在吗")
+    talks.say(asked.conversation_id, make_staff(Role.SERVICE).id, "在")
+    clock.move(minutes=2)
+    side.answers = [Say(status=503), Say(status=0)]
+    assert told()[0].state is NoticeState.WAITING
+    clock.move(minutes=70)
+    assert told()[0].state is NoticeState.UNKNOWN
+    clock.move(hours=1)
+    told()
+    assert len(side.taken) == 2
+    # A worker that died while it sent leaves doubt, too.
+    services.looked(f"conversation:{asked.conversation_id}")
+    notices.tell(lime.id, "ticket:1", "a", "b", "/tickets/x")
+    clock.move(minutes=2)
+    assert services.take_letter() is not None
+    clock.move(minutes=10)
+    assert told()[-1].state is NoticeState.UNKNOWN
+
+
+def test_a_provider_with_templates_says_its_own_words(db: Any, clock: Any, make_account: Any) -> None:
+    account = make_account(
+        ChannelKind.SMS,
+        provider="aliyun",
+        signature="青荷茶铺",
+        key_id="x",
+        templates="SMS_1 您的验证码为${code}\nSMS_2 您的咨询已回复，请到会员页查看",
+    )
+    assert texts.answered_text(account) == "【青荷茶铺】您的咨询已回复，请到会员页查看"
+    account.settings = account.settings | {"templates": "SMS_1 您的验证码为${code}"}
+    assert texts.answered_text(account) is None
