@@ -30,7 +30,7 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.orm import aliased
 
 from community.conversations.models import Conversation
@@ -255,39 +255,51 @@ def _within() -> timedelta:
     return timedelta(days=rules.TOUCH_DAYS)
 
 
+def _micros(at: Any) -> Any:
+    return cast(func.extract("epoch", at) * 1_000_000, BigInteger)
+
+
 def _orders(over: Stretch) -> Select[Any]:
-    """Orders of the period, each once, for whoever touched the buyer last within the days before it."""
+    """Orders of the period, each once, for whoever touched the buyer last within the days before it.
+
+    Touches and orders of each member are laid in one line by the clock, and the latest touch is carried along it: sorting
+    once stays quick where looking for each order's touch would not. A touch is an array so that the latest is the greatest;
+    of two at one instant the colleague with the lower number has it.
+    """
     touch = _touches(over.since - _within(), over.until)
-    last = (
+    mark = array([_micros(touch.c.at), -touch.c.staff_id, touch.c.id])
+    line = union_all(
         select(
-            Order.id.label("row_id"),
-            Order.member_id.label("member_id"),
-            Order.placed_at.label("at"),
-            orders.spend().label("money"),
-            touch.c.staff_id,
-        )
-        .join(
-            touch,
-            and_(
-                touch.c.member_id == Order.member_id,
-                touch.c.at <= Order.placed_at,
-                touch.c.at > Order.placed_at - _within(),
-            ),
-        )
-        .where(_during(Order.placed_at, over), orders.counts())
-        .ext(distinct_on(Order.id))
-        .order_by(Order.id, touch.c.at.desc(), touch.c.staff_id, touch.c.id)
-        .subquery()
+            touch.c.member_id.label("member_id"),
+            touch.c.at.label("at"),
+            cast(mark, ARRAY(BigInteger)).label("mark"),
+            cast(null(), BigInteger).label("row_id"),
+            cast(null(), BigInteger).label("money"),
+        ),
+        select(
+            Order.member_id,
+            Order.placed_at,
+            cast(null(), ARRAY(BigInteger)),
+            Order.id,
+            cast(orders.spend(), BigInteger),
+        ).where(_during(Order.placed_at, over), Order.member_id.is_not(None), orders.counts()),
+    ).subquery()
+    last: Any = func.max(line.c.mark, type_=ARRAY(BigInteger)).over(
+        partition_by=line.c.member_id, order_by=(line.c.at, line.c.row_id.nulls_first()), rows=(None, 0)
     )
+    found = select(line.c.row_id, line.c.member_id, line.c.at, line.c.money, last.label("mark")).subquery()
     return _row(
-        last.c.staff_id,
+        -found.c.mark[2],
         "order",
-        last.c.row_id,
-        last.c.member_id,
-        last.c.at,
+        found.c.row_id,
+        found.c.member_id,
+        found.c.at,
         good=1,
-        total=last.c.money,
-        value=last.c.money,
+        total=found.c.money,
+        value=found.c.money,
+    ).where(
+        found.c.row_id.is_not(None),
+        found.c.mark[1] > _micros(found.c.at) - round(_within().total_seconds() * 1_000_000),
     )
 
 
