@@ -70,6 +70,8 @@ acts_of: Port[[Sequence[int]], Select[int, str, int]] = Port("members.acts_of")
 TAIL = 4
 # A pair that more than so large a share of names hold is no help: reading where it stands costs more than it rules out.
 OFTEN = 0.02
+# So many rare pairs are enough, however the word is covered.
+ENOUGH = 4
 COMMON_SECONDS = 600.0
 _PIECES: ColumnElement[Any] = literal_column(name_pieces("member."))
 _NAMES: ColumnElement[str] = literal_column(names_of("member."))
@@ -288,11 +290,16 @@ def common_pieces() -> dict[str, float]:
 
 
 def _telling(plain: str, places: list[int]) -> list[int]:
-    """Of the places of a word's pairs those that narrow the search: the rare ones, or else the two that are least common."""
+    """Of the places of a word's pairs those that narrow the search: the rare ones, or else the two that are least common.
+
+    Pairs of Latin letters are in very many names, and each costs the index its time. Where few of those that cover the word
+    are rare, the rare ones between them help: each person they leave out need not be looked up.
+    """
     common = common_pieces()
-    share = {place: common.get(plain[place : place + 2].lower(), 0.0) for place in places}
-    rare = [place for place in places if share[place] <= OFTEN]
-    return rare or sorted(places, key=lambda place: share[place])[:2]
+    between = [place for place in range(len(plain) - 1) if place not in places]
+    share = {place: common.get(plain[place : place + 2].lower(), 0.0) for place in (*places, *between)}
+    rare = [place for place in share if share[place] <= OFTEN]
+    return rare[: max(len(places), ENOUGH)] or sorted(places, key=lambda place: share[place])[:2]
 
 
 def _named(words: str) -> ColumnElement[bool] | None:
@@ -305,7 +312,7 @@ def _named(words: str) -> ColumnElement[bool] | None:
         return None
     lower = func.lower(literal(plain))
     size = min(2, len(plain))
-    # Every second pair and the last one: pairs of Latin letters are in very many names, and each costs the index its time.
+    # Every second pair and the last one cover the word.
     places = sorted({*range(0, len(plain) - size + 1, 2), len(plain) - size})
     if len(plain) > 2:
         # What is found is compared with the whole word, so that any of its pairs may be left out.
