@@ -966,6 +966,20 @@ def close_slices(run_id: int, to: DeliveryState, limit: int) -> int:
 
 
 _UNREPORTED = _OF_STATE.where(Delivery.delivered_at.is_(None))
+# A delivery in doubt of a slice, of which the channel has not reported meanwhile that it arrived.
+still_doubtful = and_(
+    Delivery.run_id == Slice.run_id,
+    Delivery.member_id.between(Slice.from_member, Slice.to_member),
+    Delivery.slice_number == Slice.number,
+    Delivery.state == DeliveryState.UNKNOWN,
+    Delivery.delivered_at.is_(None),
+)
+
+
+def still_in_doubt(run_id: int) -> int:
+    """How many messages of a run may not have arrived: those in doubt without those that were reported delivered meanwhile."""
+    found = select(func.count()).select_from(Slice).join(Delivery, still_doubtful)
+    return db.session.scalar(found.where(Slice.run_id == run_id, Slice.unknown > 0)) or 0
 
 
 def reopen_unknown(run_id: int) -> int:

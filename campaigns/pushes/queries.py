@@ -209,9 +209,10 @@ def failed(since: datetime) -> list[tuple[Run, Push]]:
 def in_doubt(since: datetime) -> list[tuple[Push, int]]:
     """Pushes begun since an instant with messages of which nobody knows whether they arrived."""
     rows = db.session.execute(
-        select(Push, func.sum(Slice.unknown))
+        select(Push, func.count())
         .join(Run, Run.push_id == Push.id)
         .join(Slice, Slice.run_id == Run.id)
+        .join(Delivery, ledger.still_doubtful)
         .where(Slice.unknown > 0, Run.started_at >= since)
         .group_by(Push.id)
         .order_by(Push.id.desc())

@@ -492,8 +492,11 @@ def cancel(run: Run) -> None:
 def resend_unknown(run: Run) -> int:
     """Offer the messages in doubt again, because somebody decided to; some people may get them twice. Returns how many.
 
-    Refuses with `TooLate` a run that was cancelled, has expired or stands still.
+    Refuses with `TooLate` a run that was cancelled, has expired or stands still, and with `NothingMissed` one of which every
+    doubtful message was reported delivered meanwhile.
     """
+    if run.state in (RunState.COMPLETED, RunState.RUNNING) and not ledger.still_in_doubt(run.id):
+        raise NothingMissed
     if run.state is RunState.COMPLETED:
         now = clock.now()
         move(run, RunState.RUNNING, finished_at=None, tally=None, expires_at=now + DEFAULT_LIFE)

@@ -25,7 +25,7 @@ from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import capped_count, csv_response, keyset
 
-from .. import jobs, labels, message, queries, recurrence, rules, services
+from .. import jobs, labels, ledger, message, queries, recurrence, rules, services
 from ..forms import CheckForm, PushForm, values_of
 from ..models import Delivery, DeliveryState, Push, Run, RunState
 from . import bp
@@ -238,6 +238,7 @@ def show(push_id: int) -> Any:
         labels=labels,
         S=DeliveryState,
         MISSED=services.MISSED,
+        still_in_doubt=ledger.still_in_doubt(run.id) if run.started_at else 0,
         **_live(run, account),
     )
 

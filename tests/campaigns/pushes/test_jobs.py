@@ -13,7 +13,7 @@ from campaigns.channels import registry
 from campaigns.channels import services as channels
 from campaigns.channels.adapters import Abilities, Message, Outcome, Status
 from campaigns.channels.models import Account, ChannelKind, ContactClass, ContactCount, InboxMessage
-from campaigns.pushes import drain, jobs, ledger, rules, services
+from campaigns.pushes import drain, jobs, ledger, queries, rules, services
 from campaigns.pushes.models import CouponMode, Delivery, DeliveryState, Run, RunState, Slice
 from kernel import clock as kernel_clock
 from kernel import shop
@@ -280,7 +280,7 @@ def test_doubt_keeps_the_cap_and_is_not_sent_again(
 
 
 def test_what_was_reported_delivered_meanwhile_is_not_sent_again(
-    db: Any, make_member: Any, make_push: Any, run_jobs: Any, gateway: Any
+    db: Any, owner_client: Any, make_member: Any, make_push: Any, run_jobs: Any, gateway: Any
 ) -> None:
     lime, mint = make_member("Lime"), make_member("Mint")
     account, adapter = gateway(lambda m: Outcome(Status.UNKNOWN, "timed out"))
@@ -300,6 +300,16 @@ def test_what_was_reported_delivered_meanwhile_is_not_sent_again(
     }
     assert run.tally == {"accepted": 1, "unknown": 1}
     assert db.session.get(ContactCount, lime.id).month_total == 1
+    # Nobody is left to whom it could be sent again: neither page nor button offers it, and the run stays as it ended.
+    assert ledger.still_in_doubt(run.id) == 0
+    assert queries.in_doubt(kernel_clock.now() - timedelta(days=1)) == []
+    page = owner_client.get(f"/console/pushes/{run.push_id}").text
+    assert "1 条消息结果未知" in page
+    assert "渠道之后回报其中 1 条已送达。" in page
+    assert f"/console/pushes/{run.push_id}/resend" not in page
+    for act in ("resend", "missed"):
+        assert owner_client.post(f"/console/pushes/{run.push_id}/{act}").status_code == 409
+    assert (run.state, run.tally) == (RunState.COMPLETED, {"accepted": 1, "unknown": 1})
 
 
 def test_what_was_not_taken_is_tried_again_later(
