@@ -185,6 +185,13 @@ def wake() -> None:
                 wake_run(run_id)
 
 
+@every(60)
+@job()
+def match_receipts() -> None:
+    """Take up reports that came before the message they speak of was written down."""
+    services.match_receipts(clock.now() - timedelta(hours=1))
+
+
 @every(10)
 @job(own_transactions=True)
 def reap() -> None:

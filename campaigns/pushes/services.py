@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import BigInteger, bindparam, exists, func, literal, select, update
+from sqlalchemy import BigInteger, bindparam, case, exists, func, literal, literal_column, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from campaigns.audiences import queries as audiences
 from campaigns.audiences import rules as audience_rules
 from campaigns.channels import registry
 from campaigns.channels import services as channels
-from campaigns.channels.models import Account, ChannelKind, ContactClass
+from campaigns.channels.models import NUMBERED, Account, ChannelKind, ContactClass, Receipt
 from kernel import audit, clock, shop
 from kernel.db import changed, db
 from kernel.errors import NotFound, Refusal
@@ -596,6 +596,30 @@ def note_report(account_id: int, delivery_id: int, delivered: bool) -> bool:
         .execution_options(synchronize_session=False)
     )
     return changed(noted) == 1
+
+
+def note_numbered(account_id: int, number: str, delivered: bool) -> bool:
+    """The same for a report that knows a message by the other side's own number alone (Aliyun's `BizId`, a gateway's
+    message id); returns whether this was news. A number that several messages share says nothing of any of them."""
+    found = select(Delivery.id).join(Run, Run.id == Delivery.run_id).join(Push, Push.id == Run.push_id)
+    ids = db.session.scalars(found.where(Delivery.provider_id == number, Push.account_id == account_id).limit(2)).all()
+    return len(ids) == 1 and note_report(account_id, ids[0], delivered)
+
+
+def match_receipts(since: datetime) -> int:
+    """Note the reports since an instant that came by number before the message had its number here; returns how many."""
+    rows = db.session.execute(
+        select(Receipt.account_id, Receipt.key, Receipt.delivered)
+        .join(Delivery, Delivery.provider_id == Receipt.key)
+        .where(
+            Receipt.at >= since,
+            literal_column(NUMBERED),
+            case((Receipt.delivered, Delivery.delivered_at), else_=Delivery.undelivered_at).is_(None),
+        )
+        .order_by(Receipt.at.desc(), Receipt.id.desc())
+        .limit(1_000)
+    )
+    return sum(note_numbered(row.account_id, row.key, row.delivered) for row in rows.all())
 
 
 # ── Upkeep: what the ticker's jobs do ───────────────────────────────────────────────────────────────────────────────

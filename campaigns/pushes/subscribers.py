@@ -19,6 +19,8 @@ def note_report(event: MessageReported) -> None:
     key = _DELIVERY.fullmatch(event.key)
     if key is not None:
         services.note_report(event.account_id, int(key[1]), event.delivered)
+    else:
+        services.note_numbered(event.account_id, event.key, event.delivered)
 
 
 @subscribe(MessageConfirmed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import permutations
 from typing import Any
 
@@ -14,6 +15,7 @@ from campaigns.channels.models import Account, ChannelKind
 from campaigns.pushes import jobs, services
 from campaigns.pushes.models import Delivery, DeliveryState
 from campaigns.results import queries as results
+from kernel import clock as kernel_clock
 from kernel import shop
 
 
@@ -93,6 +95,35 @@ def test_another_account_has_nothing_to_say(db: Any, sent: Any, inbox: Account) 
     assert not services.note_report(inbox.id, lime.id, True)
     db.session.refresh(lime)
     assert lime.delivered_at is None
+
+
+def test_a_report_by_the_other_sides_number_finds_its_message(
+    db: Any, client: Any, run_jobs: Any, clock: Any, sms: Account, inbox: Account, sent: Any
+) -> None:
+    _push, _run, (lime, plum, pear) = sent
+
+    def report(account: Account, number: str, success: bool = True) -> None:
+        body = [{"biz_id": number, "success": success}]
+        assert client.post(f"/hooks/channels/{account.hook_token}/receipts", json=body).status_code == 200
+        run_jobs()
+
+    lime.provider_id, plum.provider_id, pear.provider_id = "b-1", "shared", "shared"
+    db.session.flush()
+    report(sms, "b-1")
+    # A number of several messages, or of none here, says nothing of any.
+    report(sms, "shared"), report(sms, "b-2", success=False)
+    assert not services.note_numbered(inbox.id, "b-1", False)
+    db.session.expire_all()
+    assert lime.delivered_at is not None
+    assert plum.delivered_at is pear.delivered_at is None
+    # The report was quicker than our own note of the message's number.
+    plum.provider_id = "b-2"
+    db.session.flush()
+    clock.move(minutes=1)
+    jobs.match_receipts.direct()
+    db.session.expire_all()
+    assert plum.undelivered_at is not None
+    assert services.match_receipts(kernel_clock.now() - timedelta(hours=1)) == 0
 
 
 @pytest.mark.parametrize("state", [DeliveryState.SUPPRESSED, DeliveryState.READY, DeliveryState.CONTROL])
