@@ -745,19 +745,26 @@ def at_once() -> Iterator[Connection | None]:
 def step_statement(basis: Basis, named: bool) -> Any:
     """The usual case in one statement: under the lease, a batch was accepted and the next one is about to be handed over.
 
-    `named` says whether the other side gave messages names of its own, which are kept. All of it happens or nothing: it is
-    its own transaction, so that the lease moves only if every delivery of the batch is still where it was left.
+    `named` says whether the other side gave messages names of its own, which are kept. It is a transaction of its own, and all
+    of it happens or nothing: whoever holds the lease when it begins is the only one who moves the slice's deliveries, and
+    the slice counts those that were really moved.
     """
-    left = (
-        select(func.count())
-        .where(
-            _delivery.c.id == func.any(_ids), _delivery.c.state == bindparam("from_state", type_=Delivery.state.type)
-        )
-        .scalar_subquery()
+    ours = (
+        select(_slice.c.id)
+        .where(_slice.c.id == bindparam("slice_id"), _slice.c.token == bindparam("holder"), _slice.c.state == "leased")
+        .with_for_update()
+        .cte("ours")
     )
-    fenced = _FENCE.where(left == bindparam("more_accepted", type_=BigInteger)).returning(_slice.c.id).cte("fenced")
-    held = select(fenced.c.id).exists()
+    held = select(ours.c.id).exists()
     accepted = (_ACCEPT if named else _ACCEPT_UNNAMED).where(held).returning(_delivery.c.id).cte("accepted")
+    recorded = select(func.count()).select_from(accepted).scalar_subquery()
+    fenced = (
+        update(_slice)
+        .where(_slice.c.id == ours.c.id)
+        .values(leased_until=bindparam("until", type_=UtcDateTime), accepted=_slice.c.accepted + recorded)
+        .returning(_slice.c.id)
+        .cte("fenced")
+    )
     going = (
         update(_delivery)
         .where(*_still_may_go(basis), held)
@@ -767,7 +774,7 @@ def step_statement(basis: Basis, named: bool) -> Any:
     )
     return select(
         select(func.count()).select_from(fenced).scalar_subquery(),
-        select(func.count()).select_from(accepted).scalar_subquery(),
+        recorded,
         func.array(select(going.c.id).scalar_subquery(), type_=ARRAY(BigInteger)),
     )
 
@@ -793,10 +800,6 @@ def step(
         "slice_id": held.slice_id,
         "holder": held.token,
         "until": now + hold,
-        "more_accepted": len(accepted),
-        "more_unsent": 0,
-        "more_unknown": 0,
-        "more_assigned": 0,
         "ids": list(accepted),
         "now": now,
         "from_state": DeliveryState.SUBMITTING,
@@ -819,9 +822,12 @@ def step(
 _OF_STATE = select(Delivery.id, Delivery.attempts).where(
     _in_slice, Delivery.state == bindparam("from_state", type_=Delivery.state.type)
 )
-_OPEN = select(func.count(), func.min(Delivery.not_before), func.count().filter(Delivery.not_before.is_(None))).where(
-    _in_slice, Delivery.state.in_(OPEN_STATES)
-)
+_OPEN = select(
+    func.count(),
+    func.min(Delivery.not_before),
+    func.count().filter(Delivery.not_before.is_(None)),
+    func.array_agg(Delivery.id).filter(Delivery.state == DeliveryState.CLAIMED),
+).where(_in_slice, Delivery.state.in_(OPEN_STATES))
 _GIVE_BACK = (
     update(_slice)
     .where(Slice.id == bindparam("slice_id"))
@@ -847,16 +853,15 @@ def class_of(run_id: int) -> ContactClass:
     ).scalar_one()
 
 
-def unclaim(part: Any, contact_class: ContactClass) -> int:
-    """Let claimed deliveries of a slice be ready again; they were never handed over, and their budget is given back."""
-    ids = list(ids_in(part, DeliveryState.CLAIMED))
-    free_contacts(ids, contact_class)
-    return end(ids, DeliveryState.CLAIMED, DeliveryState.READY, None)
+def settle(slice_id: int, part: Any, contact_class: ContactClass, due: datetime | None = None) -> bool:
+    """Free a slice whose row this transaction has locked: done when nothing in it is open, else ready. Returns whether done.
 
-
-def settle(slice_id: int, part: Any, due: datetime | None = None) -> bool:
-    """Free a slice whose row this transaction has locked: done when nothing in it is open, else ready. Returns whether done."""
-    left, earliest, at_once = db.session.execute(_OPEN, place_of(part)).one()
+    What is claimed in it was never handed over: it is ready again, and its budget is given back.
+    """
+    left, earliest, at_once, claimed = db.session.execute(_OPEN, place_of(part)).one()
+    if claimed:
+        free_contacts(claimed, contact_class)
+        end(claimed, DeliveryState.CLAIMED, DeliveryState.READY, None)
     due = due or (earliest if not at_once else None)
     db.session.execute(
         _GIVE_BACK, {"slice_id": slice_id, "to_state": "ready" if left else "done", "due": due if left else None}
@@ -867,8 +872,7 @@ def settle(slice_id: int, part: Any, due: datetime | None = None) -> bool:
 def give_back(held: Lease, hold: timedelta, contact_class: ContactClass, due: datetime | None = None) -> bool:
     """End a lease in good order. Returns whether the slice is done."""
     fence(held, hold)
-    unclaim(held, contact_class)
-    return settle(held.slice_id, held, due)
+    return settle(held.slice_id, held, contact_class, due)
 
 
 # ── What people have in hand ────────────────────────────────────────────────────────────────────────────────────────
@@ -932,7 +936,6 @@ _COUNT = (
 
 def take_back(part: Any, idempotent: bool, contact_class: ContactClass) -> None:
     """Put a slice in order whose holder is gone; its row is given and locked by the caller."""
-    unclaim(part, contact_class)
     doubtful = ids_in(part, DeliveryState.SUBMITTING)
     again = [i for i, attempts in doubtful.items() if idempotent and attempts + 1 < rules.ATTEMPTS]
     if again:
@@ -943,7 +946,7 @@ def take_back(part: Any, idempotent: bool, contact_class: ContactClass) -> None:
     unknown = end(lost, DeliveryState.SUBMITTING, DeliveryState.UNKNOWN, "sender_stopped")
     if unknown:
         db.session.execute(_COUNT, {"slice_id": part.id, "more_unsent": 0, "more_unknown": unknown})
-    settle(part.id, part)
+    settle(part.id, part, contact_class)
 
 
 _PLACE = (Slice.id, Slice.run_id, Slice.number, Slice.from_member, Slice.to_member)
@@ -958,10 +961,11 @@ def close_slices(run_id: int, to: DeliveryState, limit: int) -> int:
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
+    contact_class = class_of(run_id)
     for part in found:
         ended = end(list(ids_in(part, DeliveryState.READY)), DeliveryState.READY, to, None)
         db.session.execute(_COUNT, {"slice_id": part.id, "more_unsent": ended, "more_unknown": 0})
-        settle(part.id, part)
+        settle(part.id, part, contact_class)
     return len(found)
 
 
@@ -999,6 +1003,6 @@ def reopen_unknown(run_id: int) -> int:
         free_contacts(ids, contact_class)
         again = end(ids, DeliveryState.UNKNOWN, DeliveryState.READY, "resent")
         db.session.execute(_COUNT, {"slice_id": part.id, "more_unsent": 0, "more_unknown": -again})
-        settle(part.id, part)
+        settle(part.id, part, contact_class)
         people += again
     return people

@@ -24,6 +24,7 @@ from membership.members.models import Contact, Member
 from membership.members.services import unsubscribe_path
 from membership.products.models import Product
 from membership.tiers import labels as tier_labels
+from membership.tiers import queries as tier_queries
 
 from . import rules
 from .models import Push
@@ -172,6 +173,7 @@ def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, vers
     constants: dict[str, dict[str, str]] = {}
     tiers: dict[str, tuple[str, ...]] = {}
     farewell: dict[str, str] = {}
+    levels = tier_queries.policy()
     for locale in LOCALES:
         with forced_locale(locale):
             # A nickname that is not there is no reason to say nothing.
@@ -189,7 +191,9 @@ def wording(push: Push, run_id: int, contact: Contact, offer: Offer | None, vers
                     shop=shop.shop_name(),
                 )
             )
-            tiers[locale] = tuple(tier_labels.tier_name(rank) if rank else str(_("member")) for rank in range(5))
+            tiers[locale] = tuple(
+                tier_labels.tier_name(rank, levels) if rank else str(_("member")) for rank in range(5)
+            )
     return Wording(
         push.id,
         run_id,

@@ -124,11 +124,14 @@ def level_name(level: Level) -> str:
     return level.name_en if current_locale() == "en" and level.name_en else level.name
 
 
-def tier_name(rank: int) -> str:
-    """The name of a rank in the reader's language; VIP3 and so on for a level that is off, a sentence for rank 0."""
+def tier_name(rank: int, policy: Policy | None = None) -> str:
+    """The name of a rank in the reader's language; VIP3 and so on for a level that is off, a sentence for rank 0.
+
+    Who names many of them reads the `policy` in force once; without it, it is read here.
+    """
     if rank == 0:
         return str(_("No tier yet"))
-    level = queries.policy().level(rank)
+    level = (policy or queries.policy()).level(rank)
     return level_name(level) if level is not None else f"VIP{rank}"
 
 

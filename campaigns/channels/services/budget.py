@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import cache
@@ -31,9 +31,25 @@ def _caps(said: Mapping[str, int | None]) -> rules.Caps:
     return rules.Caps(said.get("day"), said.get("week"), said.get("month"))
 
 
+def in_force() -> tuple[rules.Budget, rules.Quiet]:
+    """The contact budget and the quiet hours in force, with what the festivals to come say of both."""
+    today = clock.today()
+    calendar = festivals(today - timedelta(days=1), today + AHEAD)
+    return _budget(calendar), _quiet_hours(calendar)
+
+
 def budget() -> rules.Budget:
     """The contact budget in force, with the extra allowance of the festivals to come."""
-    standard, today = rules.Budget(), clock.today()
+    return in_force()[0]
+
+
+def quiet_hours() -> rules.Quiet:
+    """The quiet hours in force, with the quiet days to come."""
+    return in_force()[1]
+
+
+def _budget(calendar: Sequence[Festival]) -> rules.Budget:
+    standard = rules.Budget()
     return rules.Budget(
         shop.get("contact.per_day", standard.per_day),
         shop.get("contact.per_week", standard.per_week),
@@ -42,25 +58,19 @@ def budget() -> rules.Budget:
         {int(rank): _caps(said) for rank, said in shop.get("contact.by_rank", {}).items()},
         {
             day: festival.extra
-            for festival in festivals(today - timedelta(days=1), today + AHEAD)
+            for festival in calendar
             if festival.effect is FestivalEffect.EXTRA
             for day in days_of(festival)
         },
     )
 
 
-def quiet_hours() -> rules.Quiet:
-    """The quiet hours in force, with the quiet days to come."""
-    standard, today = rules.Quiet(), clock.today()
+def _quiet_hours(calendar: Sequence[Festival]) -> rules.Quiet:
+    standard = rules.Quiet()
     return rules.Quiet(
         time.fromisoformat(shop.get("quiet.from", standard.since.isoformat("minutes"))),
         time.fromisoformat(shop.get("quiet.until", standard.until.isoformat("minutes"))),
-        frozenset(
-            day
-            for festival in festivals(today - timedelta(days=1), today + AHEAD)
-            if festival.effect is FestivalEffect.QUIET
-            for day in days_of(festival)
-        ),
+        frozenset(day for festival in calendar if festival.effect is FestivalEffect.QUIET for day in days_of(festival)),
     )
 
 
