@@ -217,7 +217,7 @@ def in_doubt(since: datetime) -> list[tuple[Push, int]]:
         .group_by(Push.id)
         .order_by(Push.id.desc())
     )
-    return [(push, int(count)) for push, count in rows]
+    return [(push, count) for push, count in rows]
 
 
 def waiting_drafts() -> list[tuple[Push, Run]]:
