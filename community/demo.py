@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import select, text
 
+from community.activities import demo as activities_demo
 from community.answers import demo as answers_demo
 from community.checkins import demo as checkins_demo
 from community.conversations import demo as conversations
@@ -59,6 +60,7 @@ def steps() -> Iterator[Step]:
     yield Step(
         "groups.past", "A flash group that is over, a live one, and who no longer qualifies", 3, _give_groups_past
     )
+    yield Step("activities", "Draws and sales of two groups", 1, _give_activities)
     yield Step("tickets", "Tickets and what was said in them", 3, tickets.make)
     yield Step("conversations", "What customers asked the desk", 2, conversations.make)
     yield Step("staff_results", "A month of call-backs that were held", 2, staff_results.make)
@@ -136,6 +138,11 @@ def _make_groups(progress: Progress) -> None:
 
 def _give_groups_past(progress: Progress) -> None:
     groups_demo.give_past(_manager_id())
+    progress(1.0)
+
+
+def _give_activities(progress: Progress) -> None:
+    activities_demo.give(_manager_id())
     progress(1.0)
 
 

@@ -1,0 +1,182 @@
+"""A draw that several workers come to at once, tickets under many thumbs, and a shelf with fewer pieces than people."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+
+from community.activities import jobs, queries, rules, services
+from community.activities.models import Lottery, LotteryEntry, PrizeState, SaleKind
+from community.groups.models import Group, GroupKind, GroupState, Seat, SeatState, SubGroup
+from kernel import clock
+from kernel.db import db, transaction
+from membership.coupons import rules as coupon_rules
+from membership.coupons import services as coupons
+from membership.coupons.models import Coupon, CouponKind, OfferState
+from membership.members.models import Member
+from membership.products.models import Product
+from tests.committed import at_once
+
+pytestmark = pytest.mark.race
+PEOPLE = 12
+
+
+def furnish(app: Flask, people: int = PEOPLE) -> tuple[int, list[int]]:
+    """A group, and the members who sit in it."""
+    with app.app_context(), transaction():
+        now = clock.now()
+        group = Group(
+            public_id="acts", name="Acts", kind=GroupKind.REGULAR, state=GroupState.OPEN, seated=people, created_at=now,
+            join_rule={},
+        )  # fmt: skip
+        members = [Member(stage_since=now, created_at=now) for _ in range(people)]
+        db.session.add_all([group, *members])
+        db.session.flush()
+        part = SubGroup(group_id=group.id, number=1, seats=500, seated=people)
+        db.session.add(part)
+        db.session.flush()
+        db.session.add_all(
+            Seat(
+                group_id=group.id, sub_group_id=part.id, member_id=member.id, state=SeatState.TAKEN, held_at=now,
+                joined_at=now, barred=False,
+            )
+            for member in members
+        )  # fmt: skip
+        db.session.flush()
+        return group.id, [member.id for member in members]
+
+
+def announce(app: Flask, group_id: int, prizes: int = 3) -> int:
+    with app.app_context(), transaction():
+        offer = coupons.create(
+            coupons.Draft(name="Prize", kind=CouponKind.AMOUNT, value=100, valid_days=7), OfferState.ACTIVE
+        )
+        draft = services.LotteryDraft(
+            "Race", clock.now() + timedelta(days=1), (services.PrizeDraft(prizes, offer_id=offer.id),)
+        )
+        made = services.create(db.session.get_one(Group, group_id), draft, "race")
+        return services.announce(made.id).id
+
+
+def close(app: Flask, lottery_id: int) -> None:
+    """Let entry be over by the clock."""
+    with app.app_context(), transaction():
+        db.session.get_one(Lottery, lottery_id).closes_at = clock.now() - timedelta(seconds=1)
+
+
+def enter_all(app: Flask, lottery_id: int, members: list[int]) -> None:
+    with app.app_context():
+        for member_id in members:
+            with transaction():
+                services.enter(queries.get_lottery(lottery_id), member_id)
+
+
+def came_of(app: Flask) -> tuple[int, int, int]:
+    """Places given, prizes given, coupons there are."""
+    with app.app_context():
+        places = db.session.scalar(select(func.count()).where(LotteryEntry.place.is_not(None))) or 0
+        given = db.session.scalar(select(func.count()).where(LotteryEntry.prize_state == PrizeState.GIVEN)) or 0
+        return places, given, db.session.scalar(select(func.count()).select_from(Coupon)) or 0
+
+
+def test_six_workers_hold_one_draw_and_give_each_prize_once(committed: Flask) -> None:
+    group_id, members = furnish(committed)
+    lottery_id = announce(committed, group_id)
+    enter_all(committed, lottery_id, members)
+    close(committed, lottery_id)
+    assert at_once(committed, [jobs.settle.direct] * 6) == []
+    with committed.app_context():
+        jobs.settle.direct()
+        lottery = queries.get_lottery(lottery_id)
+        seed = services.seed_shown(lottery)
+        assert seed is not None
+        won = [entry.ticket for entry, _member, _prize in queries.winners_of(lottery_id)]
+        assert won == rules.winners(seed, lottery.tickets, 3)
+    assert came_of(committed) == (3, 3, 3)
+
+
+def test_teeth_a_draw_that_only_looks_first_is_held_twice(committed: Flask) -> None:
+    """Whoever trusts the state that was read gives the places anew, with another worker between reading and writing."""
+    group_id, members = furnish(committed)
+    lottery_id = announce(committed, group_id)
+    enter_all(committed, lottery_id, members)
+    close(committed, lottery_id)
+    with committed.app_context(), transaction():
+        services.freeze(lottery_id)
+    looked, drawn = threading.Barrier(2), []
+
+    def draw() -> None:
+        with transaction():
+            assert queries.get_lottery(lottery_id).state == "frozen"
+            looked.wait(30)
+            drawn.append(services.draw(lottery_id))
+
+    assert at_once(committed, [draw, draw]) == []
+    # The guard let one of the two do it, though both had read that it was still to be done.
+    assert sorted(drawn) == [False, True]
+
+
+def test_a_ticket_is_on_the_list_or_was_never_given(committed: Flask) -> None:
+    """People tap while the list is being frozen: nobody holds a ticket that is neither on the list nor left out."""
+    group_id, members = furnish(committed)
+    lottery_id = announce(committed, group_id)
+    close_soon = threading.Event()
+
+    def tap(member_id: int) -> None:
+        try:
+            with transaction():
+                services.enter(queries.get_lottery(lottery_id), member_id)
+        except rules.EntryOver:
+            close_soon.set()
+
+    def end() -> None:
+        close(committed, lottery_id)
+        with transaction():
+            services.freeze(lottery_id)
+
+    taps = [partial(tap, member_id) for member_id in members for _twice in range(2)]
+    assert at_once(committed, [*taps[:12], end, *taps[12:]]) == []
+    with committed.app_context():
+        tickets = sorted(db.session.scalars(select(LotteryEntry.ticket)))
+        assert queries.get_lottery(lottery_id).tickets == tickets
+
+
+def test_a_hundred_claims_share_ten_pieces(committed: Flask) -> None:
+    """The shelf is the offer's: what holds it is proved in `test_claims`; here, that a sale goes by it."""
+    people, pieces = 25, 10
+    group_id, members = furnish(committed, people)
+    with committed.app_context(), transaction():
+        product = Product(source="s", sku="MUG", title="Mug", list_price=10_000, cost=100, created_at=clock.now())
+        db.session.add(product)
+        db.session.flush()
+        draft = services.SaleDraft("Mug", product.id, 6_000, clock.now() + timedelta(hours=1), stock=pieces)
+        group = db.session.get_one(Group, group_id)
+        sale = services.create_sale(group, SaleKind.FLASH_SALE, draft, "race")
+        services.start_sale(sale.id)
+        sale_id = sale.id
+    got: list[int] = []
+
+    def claim(member_id: int) -> None:
+        try:
+            with transaction():
+                if services.claim(queries.get_sale(sale_id), member_id).fresh:
+                    got.append(member_id)
+        except coupon_rules.SoldOut:
+            return
+
+    assert at_once(committed, [partial(claim, member_id) for member_id in members * 4]) == []
+    with committed.app_context():
+        found = queries.on_sale(sale_id)
+        coupons_out = db.session.scalar(select(func.count()).select_from(Coupon))
+    assert (len(got), len(set(got)), coupons_out, found.left, found.offer.claimed) == (
+        pieces,
+        pieces,
+        pieces,
+        0,
+        pieces,
+    )
