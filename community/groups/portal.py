@@ -10,7 +10,7 @@ from flask import flash, redirect, render_template, request, url_for
 
 from kernel import clock, links, visitors
 from kernel.auth import member_only, public
-from kernel.db import db, keep_refused
+from kernel.db import keep_refused
 from kernel.errors import NotFound
 from kernel.http import client_address
 from kernel.i18n import gettext as _
@@ -356,13 +356,12 @@ def elsewhere(public_id: str) -> Any:
 def here(public_id: str) -> Any:
     group, member = _inside(public_id)
     roster = queries.roster(group.id)
-    leaders = db.session.execute(roster.where(Seat.role != SeatRole.MEMBER).order_by(Seat.id).limit(20)).all()
     return render_template(
         "groups/here.html",
         group=group,
         me=member.id,
         people=queries.taken_seats(group),
-        leaders=leaders,
+        leaders=queries.leaders(group.id),
         page=keyset(
             roster.where(Seat.role == SeatRole.MEMBER), [Seat.id.desc()], request.args.get("cursor"), PEOPLE_A_PAGE
         ),

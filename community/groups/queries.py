@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Row,
     Select,
     Text,
     and_,
@@ -38,6 +39,7 @@ from .models import (
     JoinLink,
     LiveSession,
     Seat,
+    SeatRole,
     SeatState,
     SubGroup,
     Waiting,
@@ -271,6 +273,12 @@ def roster(group_id: int, state: SeatState | None = SeatState.TAKEN) -> Select[S
     """The stays in a group with their members: taken seats, or those of another state, or all with None."""
     statement = select(Seat, Member).join(Member, Member.id == Seat.member_id).where(Seat.group_id == group_id)
     return statement if state is None else statement.where(Seat.state == state)
+
+
+def leaders(group_id: int, most: int = 20) -> Sequence[Row[tuple[Seat, Member]]]:
+    """Who looks after a group among those who sit in it, the longest there first."""
+    asked = roster(group_id).where(Seat.role != SeatRole.MEMBER).order_by(Seat.id).limit(most)
+    return db.session.execute(asked).all()
 
 
 def waiting_list(group_id: int) -> Select[Waiting, Member]:
