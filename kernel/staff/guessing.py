@@ -11,8 +11,9 @@ from __future__ import annotations
 import secrets
 from datetime import timedelta
 
-from flask import Response, current_app, request
+from flask import current_app, request
 from sqlalchemy import delete, func, select
+from werkzeug import Response
 
 from .. import clock, links
 from ..db import db
