@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, func, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from .. import audit, clock
@@ -18,6 +18,7 @@ from ..auth import ROLE_LABELS, holds
 from ..bulk import BulkRun
 from ..db import changed, db
 from ..errors import NotFound, Refusal
+from ..forms import one_line
 from ..i18n import gettext as _
 from ..i18n import lazy_gettext as _l
 from ..ports import Port
@@ -172,7 +173,7 @@ def hand_over(
         raise NotFound
     for key, staff_id in to.items():
         _check(known[key], people.get(staff_id), from_id)
-    made = HandOver(from_id=from_id, by_id=by_id, note=" ".join(note.split())[:LONGEST_NOTE], at=clock.now())
+    made = HandOver(from_id=from_id, by_id=by_id, note=one_line(note)[:LONGEST_NOTE], at=clock.now())
     db.session.add(made)
     db.session.flush()
     moved = {key: _move(known[key], made.id, from_id, staff_id, by_id) for key, staff_id in to.items()}
@@ -205,22 +206,35 @@ def _check(area: Area, person: Staff | None, from_id: int) -> None:
 
 
 def _move(area: Area, hand_over_id: int, from_id: int, to_id: int, by_id: int | None) -> int:
-    ids = db.session.scalars(
-        update(area.column.class_)
-        .where(*_held(area, from_id))
-        .values({area.column.key: to_id, **area.also()})
-        .returning(area.number)
-        .execution_options(synchronize_session=False)
-    ).all()
+    ids = _rename(area, select(area.number).where(*_held(area, from_id)), to_id, by_id)
     if ids:
         db.session.execute(
             insert(HandOverItem),
-            [{"hand_over_id": hand_over_id, "area": area.key, "row_id": i, "to_id": to_id} for i in sorted(ids)],
+            [{"hand_over_id": hand_over_id, "area": area.key, "row_id": i, "to_id": to_id} for i in ids],
         )
-        if area.moved is not None:
-            area.moved(sorted(ids), to_id, by_id)
-    _forget(area, ids)
     return len(ids)
+
+
+def _rename(area: Area, which: Select[tuple[int]], to_id: int, by_id: int | None) -> Sequence[int]:
+    """Put rows under another name, and tell their room; returns their numbers.
+
+    They are locked lowest first, as whoever locks many does, and looked at again under the lock.
+    """
+    ids = db.session.scalars(which.order_by(area.number).with_for_update(key_share=True, of=area.column.class_)).all()
+    if not ids:
+        return ids
+    renamed = db.session.execute(
+        update(area.column.class_)
+        .where(area.number.in_(ids))
+        .values({area.column.key: to_id, **area.also()})
+        .execution_options(synchronize_session=False)
+    )
+    if changed(renamed) != len(ids):
+        raise RuntimeError("rows that were locked are gone")
+    if area.moved is not None:
+        area.moved(ids, to_id, by_id)
+    _forget(area, ids)
+    return ids
 
 
 def _forget(area: Area, ids: Sequence[int]) -> None:
@@ -259,13 +273,12 @@ def give_back(hand_over_id: int, by_id: int | None) -> int:
 
 def _give_back(area: Area, made: HandOver, by_id: int | None) -> Sequence[int]:
     item = HandOverItem.hand_over_id == made.id, HandOverItem.area == area.key
-    ids = db.session.scalars(
-        update(area.column.class_)
-        .where(HandOverItem.row_id == area.number, HandOverItem.to_id == area.column, *item, *area.live())
-        .values({area.column.key: made.from_id, **area.also()})
-        .returning(area.number)
-        .execution_options(synchronize_session=False)
-    ).all()
+    still = (
+        select(area.number)
+        .join(HandOverItem, and_(HandOverItem.row_id == area.number, HandOverItem.to_id == area.column))
+        .where(*item, *area.live())
+    )
+    ids = _rename(area, still, made.from_id, by_id)
     if ids:
         db.session.execute(
             update(HandOverItem)
@@ -273,9 +286,6 @@ def _give_back(area: Area, made: HandOver, by_id: int | None) -> Sequence[int]:
             .values(returned=True)
             .execution_options(synchronize_session=False)
         )
-        if area.moved is not None:
-            area.moved(sorted(ids), made.from_id, by_id)
-    _forget(area, ids)
     return ids
 
 

@@ -138,7 +138,7 @@ def test_what_somebody_has_is_counted_moved_and_moved_back(db, clock, team, leav
         found = {one.area.key: one.count for one in handover.in_hand(gone.id)}
     assert {key: n for key, n in found.items() if n} == dict.fromkeys(mine, 1)
     before = holders(db)
-    made = handover.hand_over(gone.id, dict.fromkeys(found, to.id), to.id, "  Holiday \n until Monday ")
+    made = handover.hand_over(gone.id, dict.fromkeys(found, to.id), to.id, "  Holiday \n until\x00 Monday ")
     assert made.note == "Holiday until Monday"
     after = holders(db)
     assert all(after[key][row] == to.id for key, row in mine.items())
