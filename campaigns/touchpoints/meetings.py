@@ -12,7 +12,22 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, Integer, Text, and_, case, cast, exists, func, literal, null, or_, select, union_all
+from sqlalchemy import (
+    Boolean,
+    Integer,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+)
 
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.pushes.models import NOBODY, Delivery, DeliveryState, Origin, Push, Run
@@ -285,10 +300,15 @@ def met(since: datetime, until: datetime, ways: Ways, keys: Collection[str] | No
         for own, source in _SOURCES
         if keys is None or own & set(keys) or (source in named and ways.keys & set(keys))
     ]
-    found = (union_all(*parts) if len(parts) > 1 else parts[0]).subquery("met") if parts else _none().subquery("met")
+    found = _together(parts or [_none()]).subquery("met")
     if keys is None:
         return found
-    return select(found).where(found.c.key.in_(keys)).subquery("met_here")
+    here: Any = select(*found.c).where(found.c.key.in_(keys))
+    return here.subquery("met_here")
+
+
+def _together(parts: Sequence[Select[Any]]) -> Any:
+    return union_all(*parts) if len(parts) > 1 else parts[0]
 
 
 def _none() -> Any:

@@ -275,7 +275,7 @@ def roster(group_id: int, state: SeatState | None = SeatState.TAKEN) -> Select[S
     return statement if state is None else statement.where(Seat.state == state)
 
 
-def leaders(group_id: int, most: int = 20) -> Sequence[Row[tuple[Seat, Member]]]:
+def leaders(group_id: int, most: int = 20) -> Sequence[Row[Seat, Member]]:
     """Who looks after a group among those who sit in it, the longest there first."""
     asked = roster(group_id).where(Seat.role != SeatRole.MEMBER).order_by(Seat.id).limit(most)
     return db.session.execute(asked).all()
