@@ -16,7 +16,7 @@ def init_app(app: Flask) -> None:
 
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
-    fill_slot("group.page", order=10)(portal.render_strips)
+    fill_slot("group.page", order=1)(portal.render_strips)
     fill_slot("group.tabs", order=20)(console.lists.group_tab)
     groups.shown_apart.fill(queries.offers_shown)
     navigation.add("groups", _l("Draws and sales"), "activities_console.index", "activities.view", order=30)

@@ -35,7 +35,7 @@ def give(manager_id: int | None) -> None:
     open_one = services.create(
         regular,
         services.LotteryDraft(
-            title="周末抽茶礼",
+            title="周末大抽奖",
             closes_at=clock.at(clock.today() + timedelta(days=2), 20),
             prizes=(services.PrizeDraft(3, gift_id=gift_id), services.PrizeDraft(10, offer_id=_offer_id())),
             note="点一下就参加。周末晚上八点自动开奖，结果人人可以验证。",
@@ -65,7 +65,7 @@ def _hold_one(group: Group, gift_id: int, manager_id: int | None) -> None:
         held = services.create(
             group,
             services.LotteryDraft(
-                title="周三抽茶巾",
+                title="周三老友抽奖",
                 closes_at=closes_at,
                 prizes=(services.PrizeDraft(2, gift_id=gift_id),),
                 note="老规矩：一人一号，八点开奖。",
