@@ -159,7 +159,9 @@ def brief_of(staff_id: int) -> Brief:
             select(PutOffTask.key, PutOffTask.weight, PutOffTask.until).where(PutOffTask.staff_id == staff_id)
         )
     }
-    now, shown, later = clock.now(), [], []
+    now = clock.now()
+    shown: list[Task] = []
+    later: list[Task] = []
     for task in ranked([task for answer in tasks.call() for task in answer], staff_id):
         (later if put_off(task, rows, now) else shown).append(task)
     return Brief(shown, later)
