@@ -218,8 +218,9 @@ class Delivery(db.Model):
     """One message to one member.
 
     No index holds the state, so that the way from ready to accepted rewrites rows in their own pages (HOT) and touches no
-    index. There are no foreign keys to run and member: rows come from these very tables in one INSERT … SELECT, members
-    and runs are never deleted, and checking would lock each member's row.
+    index, unless the other side gives its messages names of its own. There are no foreign keys to run and member: rows come
+    from these very tables in one INSERT … SELECT, members and runs are never deleted, and checking would lock each member's
+    row.
     """
 
     __tablename__ = "delivery"
