@@ -138,6 +138,22 @@ COUNT_LINKS = text(
 )
 
 
+def _array(values: list[Any]) -> str:
+    """A list as the text of an array, for statements that say the type: the driver would write it value by value."""
+    return "{" + ",".join([_item(value) for value in values]) + "}"
+
+
+def _item(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    words = value.isoformat() if isinstance(value, datetime) else value
+    if not words.isalnum():
+        words = words.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{words}"'
+
+
 class BookDisagrees(Exception):
     """A statement under the lock touched another number of rows than the book foresaw: the transaction must not commit."""
 
@@ -263,7 +279,8 @@ class Book:
     # ── Reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _run(self, statement: Any, **values: Any) -> Any:
-        return self.connection.execute(statement, values)
+        sent = {name: _array(value) if isinstance(value, list) else value for name, value in values.items()}
+        return self.connection.execute(statement, sent)
 
     def _open(self) -> None:
         rows = self._run(LOCK_GROUPS, ids=self._ids).all()

@@ -199,3 +199,12 @@ def test_a_pause_leaves_a_held_seat_to_its_holder(db, clock, make_group, make_me
     with pytest.raises(rules.GroupPaused):
         services.join(group.id, other.id)
     assert isinstance(services.join(group.id, person.id), services.Joined)
+
+
+@pytest.mark.parametrize("words", ['a "b" \\c, {d}', "NULL", "", "直播间", "{}", "\\", " ", "it's; --"])
+def test_where_somebody_came_from_is_kept_to_the_letter(db, clock, make_group, make_member, words):
+    group, member = make_group(), make_member()
+    services.join(group.id, member.id, words, together=True)
+    services.remove(group.id, member.id, words)
+    seat = db.session.scalars(select(Seat).where(Seat.member_id == member.id)).one()
+    assert (seat.source, seat.end_reason) == (words, words or "removed")
