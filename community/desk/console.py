@@ -251,8 +251,7 @@ def show(task_id: int) -> Any:
 @bp.post("/calls/<int:task_id>/take")
 @staff("calls.handle")
 def take(task_id: int) -> Any:
-    text = request.form.get("from", "")
-    services.take(task_id, acting_staff().id, int(text) if text.isdecimal() and len(text) < 19 else None)
+    services.take(task_id, acting_staff().id, row_or_none(request.form.get("from")))
     flash(_("The call is yours."), "positive")
     return redirect(url_for(".show", task_id=task_id))
 
