@@ -4,7 +4,7 @@
 
 Makes N members, 10 N orders with a line each, consents, tags, seats, clicks and coupons by set-wise SQL in a database of its
 own (kept and used again with `--data`), then counts each audience through `campaigns.audiences.queries.count`, first as people
-wait for it (eight tenths of a second, then an estimate from a sample), then with no limit to see what the estimate is worth. The yardstick
+wait for it (half a second, then an estimate from a sample), then with no limit to see what the estimate is worth. The yardstick
 is a count of the live members by their primary key's table, one pass. Goal: at 1,000,000 members every answer, exact or
 estimated, within two seconds; an estimate within a tenth of the truth where it speaks of more than one in a hundred.
 """
