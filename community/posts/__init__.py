@@ -19,7 +19,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)
     fill_slot("group.feed", order=10)(portal.render_feed)
-    fill_slot("group.tabs", order=30)(console.group_tab)
+    fill_slot("group.tabs", order=30)(console.writing.group_tab)
     subjects.register(comments.KIND, moderated.COMMENTS)
     subjects.register(contributions.KIND, moderated.POSTS)
     navigation.add("posts", _l("Posts"), "posts_console.index", "posts.view", order=10)

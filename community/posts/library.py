@@ -177,6 +177,11 @@ def pieces_of(rows: Sequence[Any]) -> list[Piece]:
     ]
 
 
+def first_of(found: Select[Any], order: Sequence[Any], most: int) -> Sequence[Any]:
+    """The first rows of a list in its order, for a file."""
+    return db.session.execute(found.order_by(*order).limit(most)).all()
+
+
 def uses_of(post: Post) -> list[queries.Row]:
     """Every use of the piece that a post belongs to, in the order in which they were shown; drafts last."""
     root = post.origin_id or post.id
@@ -254,7 +259,8 @@ def totals(found: Select[Any]) -> tuple[int, queries.Numbers]:
     row = db.session.execute(
         select(func.count(), *(cast(func.coalesce(func.sum(inner.c[name]), 0), BigInteger) for name in queries.COUNTED))
     ).one()
-    return row[0], queries.Numbers(*row[1:])
+    number, *sums = row
+    return number, queries.Numbers(*sums)
 
 
 def all_groups() -> list[tuple[int, str]]:

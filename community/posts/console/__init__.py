@@ -9,6 +9,5 @@ bp = APIBlueprint(
 )
 
 from . import library, writing  # noqa: E402
-from .writing import group_tab  # noqa: E402
 
-__all__ = ["bp", "group_tab", "library", "writing"]
+__all__ = ["bp", "library", "writing"]

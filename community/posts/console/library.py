@@ -9,7 +9,6 @@ from flask import flash, redirect, render_template, request, url_for
 
 from kernel import clock
 from kernel.auth import acting_staff, safe_next, staff
-from kernel.db import db
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import capped_count, chosen, csv_response, instants, keyset, period, row_or_none, ticked
@@ -75,7 +74,7 @@ def shelf() -> Any:
 @staff("posts.view")
 def export_shelf() -> Any:
     found, order = library.pieces(_wanted(), request.args.get("sort", ""))
-    rows = library.pieces_of(db.session.execute(found.order_by(*order).limit(LONGEST_FILE)).all())
+    rows = library.pieces_of(library.first_of(found, order, LONGEST_FILE))
     header = [
         _("Title"),
         _("Kind"),
@@ -171,7 +170,7 @@ def results() -> Any:
 @staff("posts.view")
 def export_results() -> Any:
     found, columns = library.results(*instants(*period(30)), _wanted())
-    ordered = found.order_by(*library.result_order(columns, request.args.get("sort", ""))).limit(LONGEST_FILE)
+    rows = library.first_of(found, library.result_order(columns, request.args.get("sort", "")), LONGEST_FILE)
     header = [
         _("Title"),
         _("Kind"),
@@ -183,7 +182,7 @@ def export_results() -> Any:
         _("Comments"),
         _("Bought within five days"),
     ]
-    return csv_response("post-results.csv", header, _result_lines(db.session.execute(ordered).all()))
+    return csv_response("post-results.csv", header, _result_lines(rows))
 
 
 def _result_lines(rows: Any) -> Iterator[tuple[Any, ...]]:

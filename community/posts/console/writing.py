@@ -300,6 +300,11 @@ def show(post_id: int) -> Any:
     return _page_of(queries.get_post(post_id), CommentForm(formdata=None))
 
 
+def _root_of(post: Post) -> Post:
+    """The piece that a post is a use of."""
+    return queries.get_post(post.origin_id) if post.origin_id else post
+
+
 def _page_of(post: Post, form: CommentForm, status: int = 200) -> Any:
     now, post_id = clock.now(), post.id
     page = keyset(queries.comments(post_id), queries.COMMENT_ORDER, request.args.get("cursor"), COMMENTS)
@@ -324,7 +329,7 @@ def _page_of(post: Post, form: CommentForm, status: int = 200) -> Any:
         author=queries.author_of(post),
         products=library.products_of([post_id]).get(post_id, []),
         uses=library.uses_of(post) if post.member_id is None else [],
-        root=queries.get_post(post.origin_id) if post.origin_id else post,
+        root=_root_of(post),
         html=rules.html_of(post.body),
         labels=labels,
     ), status
@@ -409,6 +414,8 @@ def edit(post_id: int) -> Any:
     form = PostForm().offer(queries.writable_groups())
     form.show(post, queries.group_ids(post_id), queries.poll_of(post_id))
     form.name_products(library.products_of([post_id]).get(post_id, []))
+    # It is the piece that is kept, whichever of its uses is being written.
+    form.kept.data = _root_of(post).kept_at is not None
     return _editor(form, post)
 
 

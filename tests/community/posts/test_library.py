@@ -215,6 +215,12 @@ def test_a_piece_is_kept_and_let_go_on_its_page(db, owner_client, make_group, pu
     db.session.refresh(post)
     # The piece is kept, not the one use of it.
     assert (post.kept_at is not None, copy.kept_at) == (True, None)
+    # The editor of the use says so too, and saving it takes nothing away.
+    box = owner_client.get(f"/console/posts/{copy.id}/edit").text.partition('name="kept"')
+    assert "checked" in box[0].rpartition("<")[2] + box[2].partition(">")[0]
+    owner_client.post(f"/console/posts/{copy.id}/edit", data=typed(kept="y"))
+    db.session.refresh(post)
+    assert post.kept_at is not None
     assert f"/console/posts/{post.id}/let-go" in owner_client.get(f"/console/posts/{post.id}").text
     owner_client.post(f"/console/posts/{post.id}/let-go")
     db.session.refresh(post)
