@@ -65,6 +65,10 @@ def test_check_f2_the_form_says_so(db: Any, texts: Account, owner_client: Any) -
     answer = owner_client.post("/console/pushes/new", data=typed)
     assert answer.status_code == 422
     assert "【青荷茶铺】" in answer.text
+    # A notice needs neither agreement nor a way to stop it: nobody writes one by hand and calls it that.
+    for notice in ("service", "transactional", "triggered"):
+        answer = owner_client.post("/console/pushes/new", data=typed | {"body": GOOD, "contact_class": notice})
+        assert answer.status_code == 422
 
 
 def test_a_task_is_in_the_hands_of_staff_until_they_say(
