@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.touchpoints [--rows 1000000] [--rounds 3] [--data FOLDER]
 
 Makes the shop of `benchmarks.members` (kept and used again with `--data`) and, beside it, a push a week to a quarter of the
-members for twelve weeks, reactions to posts, calls and conversations with stars. Then it asks what the pages ask: the list of 30 days,
+members for twelve weeks, coupons, and calls with stars. Then it asks what the pages ask: the list of 30 days,
 the matrix of 90, one touchpoint with its weeks, its funnel and what followed, and the tasks of the first page. The yardstick is
 one pass over the deliveries. Goal: every page within the 20 seconds after which it is broken off, the first page within one second.
 """

@@ -123,7 +123,8 @@ def _send_weekly() -> None:
 
 
 def _call(agent: int | None) -> None:
-    """Calls two days after real deliveries of the last weeks; a third of those reached were invited to the group."""
+    """Calls two days after real deliveries of the last weeks, older than those that the desk still has to call about; a third of
+    those reached were invited to the group."""
     group = db.session.scalar(
         select(Group.id).where(Group.kind == GroupKind.REGULAR).order_by(Group.seated.desc(), Group.id).limit(1)
     )
@@ -133,14 +134,14 @@ def _call(agent: int | None) -> None:
         .where(
             Order.state.in_([OrderState.DELIVERED, OrderState.COMPLETED]),
             Order.member_id.is_not(None),
-            Order.delivered_at.between(now - timedelta(days=75), now - timedelta(days=3)),
+            Order.delivered_at.between(now - timedelta(days=80), now - timedelta(days=16)),
             Order.id.not_in(select(CallTaskOrder.order_id)),
         )
         .ext(distinct_on(Order.member_id))
         .order_by(Order.member_id, Order.delivered_at.desc())
         .subquery()
     )
-    rows = db.session.execute(select(delivered).order_by(delivered.c.delivered_at.desc(), delivered.c.id).limit(CALLS))
+    rows = db.session.execute(select(delivered).order_by(delivered.c.id % 97, delivered.c.id).limit(CALLS))
     for number, order in enumerate(rows):
         at = order.delivered_at + timedelta(days=2)
         invited = number % 3 == 0 and group is not None

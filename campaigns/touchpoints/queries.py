@@ -255,7 +255,8 @@ class Matrix:
     entered: bool
 
     def of(self, quadrant: rules.Quadrant) -> list[Point]:
-        return [point for point in self.points if point.quadrant is quadrant]
+        """The touchpoints of a quadrant, by the quadrant or by its name."""
+        return [point for point in self.points if point.quadrant == quadrant]
 
     @property
     def placed(self) -> list[Point]:
@@ -307,9 +308,10 @@ def _in_quadrant(point: Point, at: rules.Lines) -> Point:
 
 
 def met_by(ref: str, since: datetime, until: datetime) -> Select[Any]:
-    """The ids of the members who met a touchpoint, as a statement; one may come twice."""
+    """The ids of the members who met a touchpoint, as a statement that is worked out once however often it is asked."""
     here = met(since, until, ways(), [ref])
-    return select(here.c.member_id)
+    those = select(here.c.member_id).distinct().cte("those").prefix_with("MATERIALIZED", dialect="postgresql")
+    return select(those.c.member_id)
 
 
 @dataclass(frozen=True)

@@ -110,21 +110,25 @@ def score_of_rate(rate: float, usual: float) -> float:
 
 
 def performance(tally: Tally, answer: Answer | None, usual: float | None, recorded: bool = True) -> Performance:
-    """Stars where members gave enough of them, else the rate of answers against the usual one."""
+    """Stars where members gave enough of them, else the rate of answers against the usual one; to a tenth, as it is shown, so
+    that nothing changes its quadrant by less than can be seen."""
     if not recorded:
         return Performance(None, Basis.NOT_RECORDED)
     if tally.mean_stars is not None and tally.rated >= FEWEST_RATED:
-        return Performance(tally.mean_stars, Basis.STARS)
+        return Performance(round(tally.mean_stars, 1), Basis.STARS)
     if answer is None or tally.rate is None or tally.met < FEWEST_MET:
         return Performance(None, Basis.TOO_FEW)
     if usual is None:
         return Performance(None, Basis.NO_USUAL)
-    return Performance(score_of_rate(tally.rate, usual), Basis.RATE)
+    return Performance(round(score_of_rate(tally.rate, usual), 1), Basis.RATE)
 
 
 def measured_importance(buyers: int, most: int) -> float | None:
-    """How important a touchpoint is by how many buyers met it before they ordered: the one most met is 5, one that none met 1."""
-    return LOWEST + (HIGHEST - LOWEST) * buyers / most if most else None
+    """How important a touchpoint is by how many buyers met it before they ordered: the one most met is 5, one that none met 1.
+
+    To a tenth, as it is shown.
+    """
+    return round(LOWEST + (HIGHEST - LOWEST) * buyers / most, 1) if most else None
 
 
 @dataclass(frozen=True)

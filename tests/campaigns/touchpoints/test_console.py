@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
+from campaigns.pushes.models import Delivery
 from campaigns.touchpoints import queries, services
 from campaigns.touchpoints.models import Stage, TouchKind, Touchpoint
 from kernel import clock as kernel_clock
@@ -145,13 +147,22 @@ def test_no_more_than_so_many_of_one_s_own(db, clock, monkeypatch):
         services.add(services.Draft("二", TouchKind.OTHER, Stage.AD))
 
 
-def test_the_matrix_and_its_file(shop, browse):
+def test_the_matrix_and_its_file(db, shop, browse):
     browser = browse(Role.VIEWER)
     page = get(browser, "/matrix")
     assert page.count('class="matrix-dot"') == 2
     assert "2 of 23 touchpoints have a place" in page
     assert "too little seen" in page
     assert "Keep up the good work" in page
+    services.edit(
+        "push_inbox", services.Draft("Push to the member's page", TouchKind.MESSAGE, Stage.REACH, importance=5)
+    )
+    services.edit("call_back", services.Draft("Call-back", TouchKind.PHONE, Stage.RECEIPT, importance=2))
+    db.session.query(Delivery).filter(Delivery.accepted_at > kernel_clock.now() - timedelta(days=9)).update(
+        {Delivery.clicked_at: None}
+    )
+    page = get(browser, "/matrix?from=2026-02-01")
+    assert "1 of them should be worked on first" in page
     assert get(browser, "/matrix?by=measured&from=2026-02-01&to=2026-03-03")
     empty = get(browser, "/matrix?from=2020-01-01&to=2020-01-02")
     assert "Nothing can be placed yet" in empty
