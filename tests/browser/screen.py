@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 # A refused form or a page that is not there is said so by the browser too; the status is looked at by itself.
 _EXPECTED = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
+# Waits are for something that comes, so a generous limit costs nothing; a busy machine may be ten times slower.
+PATIENCE = 60_000
 
 
 class Screen:
@@ -25,6 +28,7 @@ class Screen:
         self.site = site
         self.shape = shape
         self.locale = locale
+        self.script = script
         self.wrong: list[str] = []
         self.statuses: dict[str, int] = {}
         self.context = browser.new_context(
@@ -35,7 +39,8 @@ class Screen:
             base_url=site,
             accept_downloads=True,
         )
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(PATIENCE)
+        self.context.add_init_script(_TIMERS)
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.wrong.append(f"{self.page.url}: {error}"))
         self.page.on("console", self._said)
@@ -61,6 +66,13 @@ class Screen:
     def path(self) -> str:
         return urlsplit(self.page.url).path
 
+    def quiet(self) -> Screen:
+        """Wait until nothing is about to change by itself: what was typed has been sent, its answer stands on the page and
+        has settled, and the cursor is where the page puts it. A page that looks again every few seconds is quiet between."""
+        if self.script and not self.page.evaluate(_QUIET):
+            self.page.wait_for_function(_QUIET)
+        return self
+
     def open(self, address: str, expect: int = 200) -> Screen:
         """Go to an address and look at the page."""
         answer = self.page.goto(address)
@@ -70,17 +82,25 @@ class Screen:
 
     def press(self, selector: str) -> Screen:
         """Press or tap something that leads to another page, and look at that."""
+        self.quiet()
         with self.page.expect_navigation():
-            self.tap(selector)
+            self._touch(selector)
         return self.look()
 
     def enter(self) -> Screen:
         """Press Enter where the typing is, and look at the page it leads to."""
+        self.quiet()
         with self.page.expect_navigation():
             self.page.keyboard.press("Enter")
         return self.look()
 
-    def tap(self, selector: str) -> None:
+    def tap(self, selector: str) -> Screen:
+        """Press or tap something that stays on the page."""
+        self.quiet()
+        self._touch(selector)
+        return self.quiet()
+
+    def _touch(self, selector: str) -> None:
         target = self.page.locator(selector).locator("visible=true").first
         if self.shape == "phone":
             target.tap()
@@ -90,7 +110,18 @@ class Screen:
     def fill(self, **values: str) -> Screen:
         """Type into the fields with these names."""
         for name, value in values.items():
-            self.page.locator(f"main [name={name}]").first.fill(value)
+            self.quiet().page.locator(f"main [name={name}]").first.fill(value)
+        return self
+
+    def choose(self, name: str, value: str | None = None, label: str | None = None) -> Screen:
+        """Choose in the select with this name, by its value or by what is read there."""
+        field = self.quiet().page.locator(f"main select[name={name}]").first
+        field.select_option(value) if label is None else field.select_option(label=label)
+        return self
+
+    def check(self, name: str, value: str) -> Screen:
+        """Tick the box, or choose the button, with this name and value; its label may be drawn over it."""
+        self.quiet().page.locator(f'main input[name={name}][value="{value}"]').first.check(force=True)
         return self
 
     def look(self) -> Screen:
@@ -111,17 +142,31 @@ class Screen:
         """Everything that can be read on the page."""
         return str(self.page.locator("body").inner_text())
 
-    def shot(self, name: str) -> Path:
-        """Keep a picture of the whole page under `test-results/`."""
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        path = PICTURES / f"{name}-{self.shape}-{self.locale[:2]}.png"
-        self.page.screenshot(path=path, full_page=True)
-        return path
+    def shot(self, name: str, always: bool = False) -> Screen:
+        """Keep a picture of the whole page under `test-results/`, if SIYU_PICTURES is set: pictures take their time."""
+        if always or os.environ.get("SIYU_PICTURES"):
+            PICTURES.mkdir(parents=True, exist_ok=True)
+            path: Path = PICTURES / f"{name}-{self.shape}-{self.locale[:2]}.png"
+            self.page.screenshot(path=path, full_page=True)
+        return self
 
     def close(self) -> None:
         self.context.close()
 
 
+# Keeps count of what the page has put off for less than a second, such as sending what is being typed.
+_TIMERS = """(() => {
+  const waiting = new Set(), set = window.setTimeout, clear = window.clearTimeout;
+  window.setTimeout = (act, delay, ...rest) => {
+    const timer = set((...given) => { waiting.delete(timer); act(...given); }, delay, ...rest);
+    if ((delay ?? 0) < 1000) waiting.add(timer);
+    return timer;
+  };
+  window.clearTimeout = (timer) => { waiting.delete(timer); clear(timer); };
+  window.putOff = waiting;
+})()"""
+_QUIET = """() => document.readyState === "complete" && !window.putOff?.size
+  && !document.querySelector(".htmx-request, .htmx-added, .htmx-settling, .htmx-swapping")"""
 # What sticks out of the window, if the page can be scrolled sideways; or nothing.
 _WIDER = """() => {
   const width = document.documentElement.clientWidth;
