@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from wtforms import BooleanField, HiddenField, IntegerField, SelectField, StringField, TextAreaField
@@ -18,6 +19,13 @@ from .services import LotteryDraft, PrizeDraft, SaleDraft
 
 def strip(value: Any) -> Any:
     return value.replace("\x00", "").strip() if isinstance(value, str) else value
+
+
+def given(moment: datetime | None) -> datetime:
+    """A moment that the form asks for; `ValueError` before it was validated."""
+    if moment is None:
+        raise ValueError("the form has not been validated")
+    return moment
 
 
 class LotteryForm(Form):
@@ -75,7 +83,7 @@ class LotteryForm(Form):
                 kind, _colon, row = prize.data.partition(":")
                 prizes.append(PrizeDraft(number.data or 0, **{f"{kind}_id": int(row)}))
         return LotteryDraft(
-            self.title.data or "", self.closes_at.data, tuple(prizes), self.note.data or "", self.opens_at.data
+            self.title.data or "", given(self.closes_at.data), tuple(prizes), self.note.data or "", self.opens_at.data
         )
 
     def fill(self, draft: LotteryDraft) -> None:
@@ -84,7 +92,7 @@ class LotteryForm(Form):
         self.opens_at.data, self.closes_at.data = draft.opens_at, draft.closes_at
         for (prize, number), one in zip(self._pairs, draft.prizes, strict=False):
             prize.data = f"gift:{one.gift_id}" if one.gift_id is not None else f"offer:{one.offer_id}"
-            number.data = one.number
+            number.process_data(one.number)
 
 
 class SaleForm(Form):
@@ -119,7 +127,7 @@ class SaleForm(Form):
             self.title.data or "",
             self.product_id.data,
             self.price.data or 0,
-            self.ends_at.data,
+            given(self.ends_at.data),
             self.starts_at.data,
             self.stock.data,
             self.per_member.data or 1,

@@ -229,10 +229,10 @@ def product_choices() -> list[tuple[int, str]]:
         .order_by(Product.title, Product.id)
         .limit(2_000)
     )
-    return [(row[0], f"{row[1] or row[2]} · {short_yuan(row[3])}") for row in rows]
+    return [(row[0], f"{row[1] or row[2]} · {short_yuan(row[3] or 0)}") for row in rows]
 
 
-def _sales() -> Select[Any]:
+def _sales() -> Select[Sale, Offer, OfferVersion, Product]:
     return (
         select(Sale, Offer, OfferVersion, Product)
         .join(Offer, Offer.id == Sale.offer_id)
@@ -256,7 +256,9 @@ def get_started(group_id: int, public_id: str, member_id: int | None = None) -> 
     ).one_or_none()
     if row is None:
         raise NotFound
-    return OnSale(*row, mine=coupons_of([row[1].id], member_id).get(row[1].id, []) if member_id else ())
+    sale, offer, version, product = row
+    mine = coupons_of([offer.id], member_id).get(offer.id, []) if member_id else ()
+    return OnSale(sale, offer, version, product, mine)
 
 
 def coupons_of(offer_ids: Collection[int], member_id: int) -> dict[int, list[Coupon]]:
@@ -361,7 +363,7 @@ def shown_in(group_id: int, member_id: int) -> tuple[list[OnSale], list[Drawn]]:
         .limit(20)
     ).all()
     held = coupons_of([row[1].id for row in rows], member_id) if rows else {}
-    sales = [OnSale(*row, mine=held.get(row[1].id, [])) for row in rows]
+    sales = [OnSale(sale, offer, version, product, held.get(offer.id, [])) for sale, offer, version, product in rows]
     lotteries = db.session.scalars(
         select(Lottery)
         .where(

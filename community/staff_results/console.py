@@ -140,7 +140,7 @@ def _page(person: Staff, own: bool) -> Any:
 
 def _rows_address(person: Staff, own: bool) -> Any:
     def address(figure: Figure) -> str:
-        days = {name: request.args[name] for name in ("from", "to") if request.args.get(name)}
+        days: dict[str, Any] = {name: request.args[name] for name in ("from", "to") if request.args.get(name)}
         if own:
             return url_for(".my_rows", figure=figure.value, **days)
         return url_for(".rows", staff_id=person.id, figure=figure.value, **days)
@@ -173,7 +173,7 @@ def _rows(person: Staff, name: str, own: bool) -> Any:
     figure, shared = _figure(name), _shared()
     over = services.stretch_of(shared["first"], shared["last"])
     page, lines = queries.page_of(figure, person.id, over, request.args.get("cursor"))
-    days = {key: request.args[key] for key in ("from", "to") if request.args.get(key)}
+    days: dict[str, Any] = {key: request.args[key] for key in ("from", "to") if request.args.get(key)}
     if own:
         back, save = url_for(".mine", **days), url_for(".export_mine", figure=figure.value, **days)
     else:

@@ -477,14 +477,13 @@ def _lines(rows: Sequence[Any]) -> list[Line]:
     for source, find in names.items():
         if ids := [row[1] for row in rows if row[0] == source]:
             about |= {(source, row_id): said for row_id, said in find(ids).items()}
-    return [
-        Line(
-            *row[:9],
-            None if row[9] is None else float(row[9]),
-            *about.get((row[0], row[1]), ("", None)),
-        )
-        for row in rows
-    ]
+    return [_line(row, *about.get((row[0], row[1]), ("", None))) for row in rows]
+
+
+def _line(row: Any, about: str, about_id: int | None) -> Line:
+    source, row_id, at, member_id, member, n, good, pieces, total, value = row[:10]
+    measured = None if value is None else float(value)
+    return Line(source, row_id, at, member_id, member, n, good, pieces, total, measured, about, about_id)
 
 
 def _groups_of(seat_ids: Sequence[int]) -> dict[int, tuple[str, int | None]]:

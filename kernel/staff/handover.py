@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, and_, func, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute
@@ -53,8 +53,14 @@ class Area:
     waits: bool = True
 
     @property
-    def number(self) -> InstrumentedAttribute[int]:
-        return cast("InstrumentedAttribute[int]", self.column.class_.id)
+    def number(self) -> Any:
+        """The column of the rows' numbers."""
+        return self.rows.id
+
+    @property
+    def rows(self) -> Any:
+        """The class of the rows."""
+        return self.column.class_
 
 
 @dataclass(frozen=True)
@@ -215,16 +221,16 @@ def _move(area: Area, hand_over_id: int, from_id: int, to_id: int, by_id: int | 
     return len(ids)
 
 
-def _rename(area: Area, which: Select[tuple[int]], to_id: int, by_id: int | None) -> Sequence[int]:
+def _rename(area: Area, which: Select[int], to_id: int, by_id: int | None) -> Sequence[int]:
     """Put rows under another name, and tell their room; returns their numbers.
 
     They are locked lowest first, as whoever locks many does, and looked at again under the lock.
     """
-    ids = db.session.scalars(which.order_by(area.number).with_for_update(key_share=True, of=area.column.class_)).all()
+    ids = db.session.scalars(which.order_by(area.number).with_for_update(key_share=True, of=area.rows)).all()
     if not ids:
         return ids
     renamed = db.session.execute(
-        update(area.column.class_)
+        update(area.rows)
         .where(area.number.in_(ids))
         .values({area.column.key: to_id, **area.also()})
         .execution_options(synchronize_session=False)
@@ -241,7 +247,7 @@ def _forget(area: Area, ids: Sequence[int]) -> None:
     """Rows that the session holds are read anew when they are next looked at."""
     touched = set(ids)
     for held in list(db.session.identity_map.values()):
-        if isinstance(held, area.column.class_) and held.id in touched:
+        if isinstance(held, area.rows) and held.id in touched:
             db.session.expire(held)
 
 
