@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 from kernel.db import transaction
 from kernel.jobs import every, job
 
 from . import services
+
+log = logging.getLogger(__name__)
 
 
 @every(seconds=5)
@@ -15,12 +20,18 @@ def settle() -> None:
     with transaction():
         waiting = services.due()
     for lottery_id in waiting:
-        with transaction():
-            services.freeze(lottery_id)
-        with transaction():
-            services.draw(lottery_id)
+        _step(services.freeze, lottery_id)
+        _step(services.draw, lottery_id)
     with transaction():
         winners = services.owed()
     for entry_id in winners:
+        _step(services.hand_over, entry_id)
+
+
+def _step(act: Callable[[int], object], row_id: int) -> None:
+    """Do one step; one that fails is due again in the next round, and holds up nobody else's draw meanwhile."""
+    try:
         with transaction():
-            services.hand_over(entry_id)
+            act(row_id)
+    except Exception:
+        log.exception("a step of a draw failed on row %s", row_id)

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from community.activities import jobs, queries, rules, services
 from community.activities.models import Lottery, LotteryEntry, PrizeState, SaleKind
+from community.activities.services import draws
 from community.groups.models import Group, GroupKind, GroupState, Seat, SeatState, SubGroup
 from kernel import clock
 from kernel.db import db, transaction
@@ -100,8 +101,13 @@ def test_six_workers_hold_one_draw_and_give_each_prize_once(committed: Flask) ->
     assert came_of(committed) == (3, 3, 3)
 
 
-def test_teeth_a_draw_that_only_looks_first_is_held_twice(committed: Flask) -> None:
-    """Whoever trusts the state that was read gives the places anew, with another worker between reading and writing."""
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_draw_is_held_once_and_without_the_guard_twice(
+    committed: Flask, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """Both have read that it is still to be done; that the `UPDATE … WHERE state` met no row is what stops the second."""
+    if not guarded:
+        monkeypatch.setattr(draws, "changed", lambda done: 1)
     group_id, members = furnish(committed)
     lottery_id = announce(committed, group_id)
     enter_all(committed, lottery_id, members)
@@ -117,8 +123,30 @@ def test_teeth_a_draw_that_only_looks_first_is_held_twice(committed: Flask) -> N
             drawn.append(services.draw(lottery_id))
 
     assert at_once(committed, [draw, draw]) == []
-    # The guard let one of the two do it, though both had read that it was still to be done.
-    assert sorted(drawn) == [False, True]
+    assert sorted(drawn) == ([False, True] if guarded else [True, True])
+
+
+def test_a_prize_that_fails_holds_up_no_other(committed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    group_id, members = furnish(committed)
+    lottery_id = announce(committed, group_id)
+    enter_all(committed, lottery_id, members)
+    close(committed, lottery_id)
+    give = services.hand_over
+    tried: list[int] = []
+
+    def give_but_the_first(entry_id: int) -> object:
+        tried.append(entry_id)
+        if entry_id == min(tried):
+            raise RuntimeError("no room on the disk")
+        return give(entry_id)
+
+    with monkeypatch.context() as patched, committed.app_context():
+        patched.setattr(services, "hand_over", give_but_the_first)
+        jobs.settle.direct()
+    assert came_of(committed) == (3, 2, 2)
+    with committed.app_context():
+        jobs.settle.direct()
+    assert came_of(committed) == (3, 3, 3)
 
 
 def test_a_ticket_is_on_the_list_or_was_never_given(committed: Flask) -> None:
