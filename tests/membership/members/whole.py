@@ -58,6 +58,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "journey_member": {"state": "active", "step": "first", "due_at": clock.now, "ended_at": None},
     "push_run": {"state": "completed"},
     "suggestion": {"message_id": lambda: 10**9 + next(_numbers)},
+    "lottery": {"commitment": lambda: f"commitment {next(_numbers)}", "announced_at": clock.now},
     "ticket": {"state": "open", "kind": "return", "running_since": clock.now},
     "channel_account": {"kind": "webhook"},
 }  # fmt: skip
@@ -92,14 +93,19 @@ def row(table: Table | str, **values: Any) -> dict[str, Any]:
         table = db.metadata.tables[table]
     given = {k: v() if callable(v) else v for k, v in RIGHT.get(table.name, {}).items()} | values
     filled: dict[str, Any] = {}
+    # The columns of one key lead to one parent.
+    parents: dict[Any, dict[str, Any]] = {}
     for column in table.columns:
         if column.name in given:
             filled[column.name] = given[column.name]
         elif column.foreign_keys and not column.nullable:
-            parent = next(iter(column.foreign_keys)).column
+            key = next(iter(column.foreign_keys))
+            parent = key.column
             if parent.table is table:
                 continue
-            filled[column.name] = (person() if parent.table.name == "member" else row(parent.table))[parent.name]
+            if key.constraint not in parents:
+                parents[key.constraint] = person() if parent.table.name == "member" else row(parent.table)
+            filled[column.name] = parents[key.constraint][parent.name]
         elif column.nullable or column.identity is not None:
             continue
         elif column.default is not None and column.default.is_scalar:
