@@ -29,6 +29,7 @@ from campaigns.touchpoints import queries
 from community.groups import brief
 from kernel import clock
 from kernel.db import db, transaction
+from kernel.pages import patience
 
 WEEKS = 12
 MADE = "benchmark of touchpoints"
@@ -66,7 +67,7 @@ def fill(rows: int) -> None:
 def timed(call: Callable[[], Any]) -> float:
     """Seconds of a call in a transaction of its own."""
     began = time.perf_counter()
-    with queries.patience(300):
+    with patience(300):
         call()
     spent = time.perf_counter() - began
     db.session.rollback()

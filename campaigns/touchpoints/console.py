@@ -17,7 +17,7 @@ from kernel.errors import NotFound, Refusal
 from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, chosen, csv_response, instants, keyset, period
+from kernel.pages import capped_count, chosen, csv_response, instants, keyset, patience, period
 from kernel.staff import services as colleagues
 
 from . import labels, queries, rules, services
@@ -69,7 +69,7 @@ def _wanted() -> tuple[list[queries.Listed], list[tuple[str, str, Any]]]:
 
 
 def _sums(first: date, last: date) -> dict[str, rules.Tally]:
-    with queries.patience(PATIENCE):
+    with patience(PATIENCE):
         found = queries.tallies(*instants(first, last))
     return {ref: sum(weeks, rules.Tally()) for ref, weeks in found.items()}
 
@@ -245,7 +245,7 @@ def remove(ref: str) -> Any:
 
 def _matrix() -> tuple[queries.Matrix, date, date]:
     first, last = period(90)
-    with queries.patience(PATIENCE):
+    with patience(PATIENCE):
         return queries.matrix(*instants(first, last), entered=request.args.get("by") != "measured"), first, last
 
 
@@ -350,7 +350,7 @@ def show(ref: str) -> Any:
     first, last = period()
     since, until = instants(first, last)
     begins = min(since, until - rules.WEEKS * queries.WEEK)
-    with queries.patience(PATIENCE):
+    with patience(PATIENCE):
         weeks = queries.tallies(begins, until, [ref]).get(ref, [])
         people = queries.people_of(since, until, [ref]).get(ref, 0)
         tally = sum(queries.tallies(since, until, [ref]).get(ref, []), rules.Tally())
@@ -383,7 +383,7 @@ def people(ref: str) -> Any:
         raise NotFound
     first, last = period()
     statement = queries.members_who(ref, action, *instants(first, last))
-    with queries.patience(PATIENCE):
+    with patience(PATIENCE):
         page = keyset(statement, queries.MEMBER_ORDER, request.args.get("cursor"))
         count = capped_count(statement)
     return render_template(

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Select, and_, cast, extract, func, literal, select, text
+from sqlalchemy import BigInteger, Integer, Select, and_, cast, extract, func, literal, select
 
 from campaigns.results import funnel as funnels
 from community.groups.models import Seat
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.i18n import LOCALES, forced_locale
-from kernel.pages import once_a_request, time_limit
+from kernel.pages import once_a_request
 from membership.coupons.models import Coupon
 from membership.members.models import Consent, Member, Purpose
 from membership.orders import queries as orders
@@ -29,16 +28,6 @@ from .models import Stage, TouchKind, Touchpoint
 
 OWN = "own-"
 WEEK = timedelta(days=7)
-# Members are hashed in memory where that is possible, and no time goes into compiling plans; until the transaction's end.
-_FOR_SUMS = text("SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)")
-
-
-@contextmanager
-def patience(seconds: float) -> Iterator[None]:
-    """Let no statement of the block run longer, and each go through many rows at once. Refuses with `kernel.pages.TooSlow`."""
-    with time_limit(seconds):
-        db.session.execute(_FOR_SUMS)
-        yield
 
 
 # ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────

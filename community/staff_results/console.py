@@ -13,7 +13,7 @@ from kernel import clock
 from kernel.auth import ROLE_LABELS, Role, acting_staff, may, staff
 from kernel.errors import NotFound
 from kernel.i18n import gettext as _
-from kernel.pages import chosen, csv_response, period
+from kernel.pages import chosen, csv_response, patience, period
 from kernel.staff import services as staff_services
 from kernel.staff.models import Staff
 
@@ -23,6 +23,8 @@ from .rules import Figure, Span
 bp = APIBlueprint(
     "staff_results_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False
 )
+# Whoever waits longer for a page asks for less.
+PATIENCE = 20.0
 
 
 def _days() -> tuple[date, date, Span | None]:
@@ -58,7 +60,8 @@ def _sorting() -> tuple[Figure | None, bool]:
 
 
 def _board(first: date, last: date) -> services.Board:
-    return services.board(first, last, chosen(Role, "role"), *_sorting())
+    with patience(PATIENCE):
+        return services.board(first, last, chosen(Role, "role"), *_sorting())
 
 
 @bp.get("/results/staff")
@@ -127,11 +130,13 @@ def _cells(board: services.Board) -> Iterator[tuple[Any, ...]]:
 def _page(person: Staff, own: bool) -> Any:
     shared = _shared()
     first, last = shared["first"], shared["last"]
+    with patience(PATIENCE):
+        page = services.own_page(person.id, first, last)
     return render_template(
         "staff_results/person.html",
         person=person,
         own=own,
-        page=services.own_page(person.id, first, last),
+        page=page,
         before=rules.preceding(first, last),
         rows_of=_rows_address(person, own),
         **shared,
@@ -172,7 +177,8 @@ def _figure(name: str) -> Figure:
 def _rows(person: Staff, name: str, own: bool) -> Any:
     figure, shared = _figure(name), _shared()
     over = services.stretch_of(shared["first"], shared["last"])
-    page, lines = queries.page_of(figure, person.id, over, request.args.get("cursor"))
+    with patience(PATIENCE):
+        page, lines = queries.page_of(figure, person.id, over, request.args.get("cursor"))
     days: dict[str, Any] = {key: request.args[key] for key in ("from", "to") if request.args.get(key)}
     if own:
         back, save = url_for(".mine", **days), url_for(".export_mine", figure=figure.value, **days)
@@ -196,6 +202,8 @@ def _rows(person: Staff, name: str, own: bool) -> Any:
 def _file(person: Staff, name: str) -> Any:
     figure = _figure(name)
     first, last, _span = _days()
+    with patience(PATIENCE):
+        lines = services.export(figure, person.id, first, last)
     return csv_response(
         f"{figure.value}-{person.id}-{first}-{last}.csv",
         [_("What"), _("Number"), _("Name"), _("When"), _("Customer"), _("Result")],
@@ -208,7 +216,7 @@ def _file(person: Staff, name: str) -> Any:
                 line.member,
                 labels.plain_outcome(figure, line),
             )
-            for line in services.export(figure, person.id, first, last)
+            for line in lines
         ],
     )
 

@@ -43,6 +43,8 @@ FEWEST: Final[Mapping[Figure, int]] = {
 # A median of fewer people would tell one what the other has.
 FEWEST_PEOPLE: Final = 3
 CONTENT: Final = 4
+# So many days are counted at once: a year, and a month beside it.
+MOST_DAYS: Final = 400
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,11 @@ def spans(today: date) -> dict[Span, tuple[date, date]]:
         Span.THIS_QUARTER: (quarter, today),
         Span.LAST_QUARTER: (_after_months(quarter, -3), quarter - one),
     }
+
+
+def too_long(first: date, last: date) -> bool:
+    """Whether the days from `first` to `last`, both included, are more than `MOST_DAYS`."""
+    return (last - first).days >= MOST_DAYS
 
 
 def preceding(first: date, last: date) -> tuple[date, date]:

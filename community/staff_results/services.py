@@ -8,6 +8,8 @@ from datetime import date
 
 from kernel import audit
 from kernel.auth import Role
+from kernel.errors import Refusal
+from kernel.i18n import lazy_gettext as _l
 from kernel.pages import instants
 from kernel.staff import handover
 from kernel.staff.models import Staff
@@ -17,8 +19,17 @@ from .queries import Line, Stretch
 from .rules import NOTHING, Against, Figure, Part
 
 
+class PeriodTooLong(Refusal):
+    status = 422
+    label = _l("At most %(most)s days can be counted at once. Choose a shorter period.")
+    title = _l("Choose fewer days")
+    icon = "calendar"
+
+
 def stretch_of(first: date, last: date) -> Stretch:
-    """The instants of days of the shop, the last one included."""
+    """The instants of days of the shop, the last one included. Refuses with `PeriodTooLong` more than `rules.MOST_DAYS`."""
+    if rules.too_long(first, last):
+        raise PeriodTooLong(most=rules.MOST_DAYS)
     return queries.stretch(*instants(first, last))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from community.desk.models import CallReason, CallState, CallTask
 from community.posts.models import Post, PostGroup, PostKind, PostState
-from community.staff_results import rules
+from community.staff_results import console, queries, rules
 from community.staff_results.rules import Figure
 from kernel.audit import AuditEntry
 from kernel.auth import Role
@@ -160,3 +160,24 @@ def test_the_period_that_is_compared_is_said(db, clock, team, browse):
     page = browse(Role.OWNER).get(f"/console/results/staff/{team['Ann'].id}?from=2026-02-01&to=2026-02-28").text
     assert "1 Feb 2026 to 28 Feb 2026, against 1 Jan 2026 to 31 Jan 2026." in page
     assert rules.preceding(clock.now().date(), clock.now().date())[0] == clock.now().date() - 7 * DAY
+
+
+def test_no_page_counts_for_ever(db, clock, team, browse, monkeypatch):
+    manager, ann = browse(Role.MANAGER), team["Ann"].id
+    board, person, mine = "/console/results/staff", f"/console/results/staff/{ann}", "/console/results/my-work"
+    pages = (board, f"{board}.csv", person, f"{person}/calls", mine, f"{mine}/orders")
+    files = (f"{person}/calls/export", f"{mine}/orders/export")
+    long, longest = "?from=2025-01-27&to=2026-03-03", "?from=2025-01-28&to=2026-03-03"
+    for ask, address in [(manager.get, one) for one in pages] + [(manager.post, one) for one in files]:
+        refused = ask(address + long)
+        assert (refused.status_code, "At most 400 days" in refused.text) == (422, True), address
+        assert ask(address + longest).status_code == 200, address
+
+    def slow(*_said):
+        db.session.execute(text("SELECT pg_sleep(5)"))
+
+    monkeypatch.setattr(console, "PATIENCE", 0.05)
+    monkeypatch.setattr(queries, "parts", slow)
+    monkeypatch.setattr(queries, "_rows_of", slow)
+    for ask, address in [(manager.get, one) for one in pages] + [(manager.post, one) for one in files]:
+        assert ask(address).status_code == 503, address
