@@ -131,6 +131,17 @@ def count(definition: rules.Definition, *more: ColumnElement[bool]) -> Reach:
         return Reach(_estimate(definition, *more), estimated=True)
 
 
+def more_than(definition: rules.Definition, people: int, milliseconds: int) -> bool | None:
+    """Whether an audience has more than so many members now, counted and never estimated, and no further than that takes;
+    None when it takes longer than the time given."""
+    some = member_ids(definition).limit(people + 1).subquery()
+    try:
+        with time_limit(milliseconds):
+            return (db.session.scalar(select(func.count()).select_from(some)) or 0) > people
+    except OutOfTime:
+        return None
+
+
 def _some() -> list[int]:
     """Ids of about `SAMPLE` live members from random pages of the table; of everybody in a small shop."""
     rows = db.session.scalar(text("SELECT reltuples::bigint FROM pg_class WHERE oid = 'member'::regclass")) or 0

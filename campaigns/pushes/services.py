@@ -38,6 +38,8 @@ MISSED_AT_MOST = 20
 # What a run says that went at none of its moments.
 MISSED = "missed"
 APPROVAL_ABOVE = "push.approval_above"
+# How long it may take to find out whether an audience is larger than that; an estimate decides nothing.
+APPROVAL_MS = 10_000
 # How the result of a push that begins now is measured; asked once, when a run begins.
 fixed_terms: Port[[Push], dict[str, Any]] = Port("pushes.terms")
 
@@ -243,23 +245,41 @@ def set_approval_above(people: int | None) -> None:
     audit.record("push.approval_changed", "shop", None, {"above": before}, {"above": people})
 
 
-def size_of(push: Push, run: Run) -> int | None:
+def size_of(push: Push, run: Run) -> audiences.Reach | None:
     """How many people a run is planned for, before anybody is left out; None where nobody can say (a chat)."""
+    people = _known_size(push, run)
+    if people is not None:
+        return audiences.Reach(people)
+    if db.session.get_one(Account, push.account_id).kind.shared:
+        return None
+    return audiences.count(audience_rules.parse(push.audience))
+
+
+def _known_size(push: Push, run: Run) -> int | None:
+    """The people in the groups or the chat that a run goes to, or on its list; None where it asks an audience, or nobody
+    can say."""
     account = db.session.get_one(Account, push.account_id)
     if account.kind.shared:
         return channels.people_in(account)
     if run.listed:
         return db.session.scalar(select(func.count()).select_from(Target).where(Target.run_id == run.id)) or 0
-    return audiences.count(audience_rules.parse(push.audience)).people
+    return None
 
 
 def needs_approval(push: Push, run: Run) -> bool:
-    """Whether a second person has to approve a run before it may go; one to a chat of unknown size counts as large."""
+    """Whether a second person has to approve a run before it may go.
+
+    One to a chat of unknown size counts as large, and so does an audience that cannot be counted within `APPROVAL_MS`.
+    """
     above = approval_above()
     if above is None:
         return False
-    size = size_of(push, run)
-    return size is None or size > above
+    people = _known_size(push, run)
+    if people is not None:
+        return people > above
+    if db.session.get_one(Account, push.account_id).kind.shared:
+        return True
+    return audiences.more_than(audience_rules.parse(push.audience), above, APPROVAL_MS) is not False
 
 
 def schedule(run: Run, at: datetime | None = None, life: timedelta | None = None, staff_id: int | None = None) -> None:

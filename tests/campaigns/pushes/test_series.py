@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 
+from campaigns.audiences import queries as audiences
 from campaigns.channels.adapters import Outcome, Status
 from campaigns.channels.models import InboxMessage
 from campaigns.pushes import drain, jobs, queries, recurrence, rules, services
@@ -145,6 +148,44 @@ def test_a_large_push_waits_for_a_second_person(
     _push, small = make_push()
     services.schedule(small, staff_id=writer.id)
     assert small.state is RunState.SCHEDULED
+
+
+def test_an_estimate_lets_nothing_go(
+    db: Any, make_member: Any, make_push: Any, make_staff: Any, owner_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = make_staff(email="writer@shop.example")
+    for n in range(3):
+        make_member(f"P{n}")
+    owner_client.post("/console/language", data={"lang": "en"})
+    limits: list[int] = []
+
+    @contextmanager
+    def out_of_time(milliseconds: int) -> Iterator[None]:
+        limits.append(milliseconds)
+        if milliseconds <= longest:
+            raise audiences.OutOfTime
+        yield
+
+    def scheduled(above: int) -> RunState:
+        services.set_approval_above(above)
+        push, run = make_push()
+        services.schedule(run, staff_id=writer.id)
+        about = "it goes to about 1 people" in owner_client.get(f"/console/pushes/{push.id}").text
+        assert about == (run.state is RunState.APPROVAL)
+        return run.state
+
+    # What people wait for on a page is over, and the estimate is far off in either direction.
+    longest = 5_000
+    monkeypatch.setattr(audiences, "time_limit", out_of_time)
+    monkeypatch.setattr(audiences, "_estimate", lambda *_asked: 1)
+    assert scheduled(2) is RunState.APPROVAL
+    monkeypatch.setattr(audiences, "_estimate", lambda *_asked: 1_000)
+    assert scheduled(3) is RunState.SCHEDULED
+    # Nobody can say within any time.
+    longest = services.APPROVAL_MS
+    monkeypatch.setattr(audiences, "_estimate", lambda *_asked: 1)
+    assert scheduled(1_000) is RunState.APPROVAL
+    assert services.APPROVAL_MS in limits
 
 
 # ── Groups ──────────────────────────────────────────────────────────────────────────────────────────────────────────
