@@ -314,12 +314,15 @@ class Outcome:
 def record_outcome(task_id: int, staff: Staff, outcome: Outcome, tries: int) -> None:
     """Write down a try. `tries` is how many the agent's page showed before this one.
 
-    Refuses with `RetryTimeRefused`, with `CallTaken` when a colleague has the task, and with `CallRecorded` when somebody
-    recorded a try or an end since the page was opened.
+    Refuses with `RetryTimeRefused` before anything is written, with `CallTaken` when a colleague has the task, and with
+    `CallRecorded` when somebody recorded a try or an end since the page was opened.
     """
     now = clock.now()
     retry = outcome.state == CallState.RETRY
     if retry and (outcome.retry_at is None or not now < outcome.retry_at <= now + rules.FURTHEST):
+        raise RetryTimeRefused
+    again = outcome.again_at if outcome.state is CallState.REACHED else None
+    if again is not None and not now <= again <= now + rules.FURTHEST:
         raise RetryTimeRefused
     values: dict[str, object] = {
         "state": outcome.state,
@@ -354,8 +357,8 @@ def record_outcome(task_id: int, staff: Staff, outcome: Outcome, tries: int) -> 
         _write_consent(member.id, outcome.offers, outcome.ways, staff.name)
     if not retry:
         publish(CallClosed(member_id=member_id, task_id=task_id, outcome=outcome.state.value, staff_id=staff.id))
-    if outcome.state is CallState.REACHED and outcome.again_at is not None:
-        open_by_hand(member_id, CallReason.FOLLOW_UP, outcome.again_at, outcome.note, staff.id)
+    if again is not None:
+        open_by_hand(member_id, CallReason.FOLLOW_UP, again, outcome.note, staff.id)
     audit.record("call.recorded", "call_task", task_id, after={"outcome": outcome.state.value})
 
 

@@ -243,6 +243,8 @@ def test_calling_again(db, clock, agent, due):
         ({"outcome": "retry", "retry_at": "tomorrow"}, "retry_at"),
         ({"outcome": "retry", "retry_at": "2026-03-03T11:59"}, "retry_at"),
         ({"outcome": "retry", "retry_at": "2027-03-03T11:59"}, "retry_at"),
+        ({"again_at": "2026-03-03T11:59"}, "again_at"),
+        ({"again_at": "2027-03-03T11:59"}, "again_at"),
         ({"note": "字" * 2001}, "note"),
         ({"satisfaction": "6"}, "satisfaction"),
         ({"customer_type": "x"}, "customer_type"),
@@ -257,7 +259,9 @@ def test_what_is_wrong_stands_beside_its_field_and_what_was_typed_stays(db, cloc
     answer = agent.post(f"/console/calls/{due.id}/outcome", data=typed(**{"note": "留着我", **values}))
     assert answer.status_code == 422
     assert f'href="#{field}"' in answer.text
-    assert ("留着我" in answer.text) or "note" in values
+    # The form is there still, with what was typed: nothing reads as if it had been recorded.
+    assert ('name="outcome"' in answer.text, 'id="invite"' in answer.text) == (True, False)
+    assert ("留着我</textarea>" in answer.text) or "note" in values
     assert task_of(db, due.id).state == CallState.OPEN
 
 
