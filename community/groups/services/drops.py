@@ -36,6 +36,13 @@ class Shown:
 
 
 def _rows(group: Group) -> list[tuple[Offer, OfferVersion]]:
+    """The newest offers of a group that stand among its coupons: none of a live session, none that is shown apart."""
+    live = (
+        select(LiveDrop.offer_id)
+        .join(LiveSession, LiveSession.id == LiveDrop.session_id)
+        .where(LiveSession.group_id == group.id, LiveDrop.offer_id.is_not(None))
+    )
+    apart = {offer_id for answer in shown_apart.call(group.id) for offer_id in answer}
     rows = db.session.execute(
         select(Offer, OfferVersion)
         .join(OfferVersion, OfferVersion.id == Offer.version_id)
@@ -43,6 +50,8 @@ def _rows(group: Group) -> list[tuple[Offer, OfferVersion]]:
             OfferVersion.group_id == group.id,
             Offer.archived_at.is_(None),
             Offer.state.in_([OfferState.ACTIVE, OfferState.PAUSED]),
+            Offer.id.not_in(live),
+            Offer.id.not_in(apart),
         )
         .order_by(Offer.id.desc())
         .limit(20)
@@ -69,15 +78,6 @@ def shown_coupons(group: Group, member_id: int) -> list[Shown]:
     rows = _rows(group)
     if not rows:
         return []
-    later = set(
-        db.session.scalars(
-            select(LiveDrop.offer_id)
-            .join(LiveSession, LiveSession.id == LiveDrop.session_id)
-            .where(LiveSession.group_id == group.id, LiveDrop.offer_id.is_not(None))
-        )
-    )
-    later.update(offer_id for answer in shown_apart.call(group.id) for offer_id in answer)
-    rows = [(offer, version) for offer, version in rows if offer.id not in later]
     held = _held(member_id, [offer.id for offer, _version in rows])
     found = [Shown(offer, version, held.get(offer.id), _refusal(offer)) for offer, version in rows]
     return [one for one in found if one.mine is not None or one.refusal is not coupon_rules.TooLate]

@@ -20,7 +20,7 @@ from kernel.errors import InputInvalid
 from kernel.notices import Notice
 from membership.coupons import rules as coupon_rules
 from membership.coupons import services as coupons
-from membership.coupons.models import Coupon, OfferState
+from membership.coupons.models import Coupon, CouponKind, OfferState
 from membership.coupons.rules import Basket, Line
 from membership.coupons.services import guard
 from membership.gifts.models import GiftClaim
@@ -345,6 +345,18 @@ def test_sales_stand_in_their_own_place_and_not_among_the_coupons(scene, started
     assert groups.shown_coupons(scene.group, scene.ann.id) == []
     sales, draws = queries.shown_in(scene.group.id, scene.ann.id)
     assert ([found.offer.id for found in sales], draws) == ([one.offer.id], [])
+
+
+def test_many_sales_leave_the_coupons_of_the_group_in_their_place(clock, scene, started):
+    terms = coupons.Draft(
+        name="群友券", kind=CouponKind.AMOUNT, value=500, valid_days=7, group_id=scene.group.id, per_member=1
+    )
+    coupon = coupons.create(terms, OfferState.ACTIVE)
+    for n in range(21):
+        started(title=f"第{n}场")
+    for hours in (0, 3):
+        clock.move(hours=hours)
+        assert [one.offer.id for one in groups.shown_coupons(scene.group, scene.ann.id)] == [coupon.id]
 
 
 def test_a_copied_group_takes_its_sales_along(db, scene, started):
