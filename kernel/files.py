@@ -51,6 +51,8 @@ _VIDEO = re.compile(r"[A-Za-z0-9_-]{16}\.(?:mp4|webm)")
 
 private_in_use: Port[[Sequence[str]], set[str]] = Port("files.private_in_use")
 """Which of these keys of private pictures a room still names; every room that stores some answers."""
+public_in_use: Port[[Sequence[str]], set[str]] = Port("files.public_in_use")
+"""Which of these keys of pictures that anybody could ask for a room still names; every room that stores some answers."""
 videos_in_use: Port[[Sequence[str]], set[str]] = Port("files.videos_in_use")
 """Which of these keys of videos a room still names; every room that stores some answers."""
 
@@ -196,8 +198,15 @@ def drop_private(keys: Iterable[str]) -> None:
 
 
 def drop_pictures(keys: Iterable[str]) -> None:
-    """Remove pictures that anybody could ask for, once the present transaction is committed (erasure of who showed them)."""
-    _drop([_folder() / key[:2] / key for key in keys if _KEY.fullmatch(key)])
+    """Remove pictures that anybody could ask for, once the present transaction is committed (erasure of who showed them).
+
+    Whoever calls has taken the names away; a picture that any row still names stays, so that nobody who named one of the
+    shop's takes it along.
+    """
+    known = sorted({key for key in keys if _KEY.fullmatch(key)})
+    if known:
+        used: set[str] = set().union(*public_in_use.call(known))
+        _drop([_folder() / key[:2] / key for key in known if key not in used])
 
 
 def drop_video(key: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Select, and_, func, or_, select
 
 from community.conversations.rules import Band
+from kernel import files
 from kernel.db import db
 from kernel.errors import NotFound
 
@@ -52,6 +53,12 @@ def enabled(intent_ids: Sequence[int]) -> Sequence[Intent]:
 def all_enabled() -> Sequence[Intent]:
     """Every intent that is switched on, by topic."""
     return db.session.scalars(select(Intent).where(Intent.enabled).order_by(Intent.topic, Intent.id)).all()
+
+
+@files.public_in_use.fill
+def pictures_in_use(keys: Sequence[str]) -> set[str]:
+    """Which of these pictures an answer has."""
+    return {key for key in db.session.scalars(select(Intent.picture).where(Intent.picture.in_(keys))) if key}
 
 
 def any_enabled() -> bool:

@@ -85,6 +85,12 @@ def pictures_in_use(keys: Sequence[str]) -> set[str]:
     return {key for key in db.session.scalars(select(Message.picture).where(Message.picture.in_(keys))) if key}
 
 
+@files.public_in_use.fill
+def pictures_shown(keys: Sequence[str]) -> set[str]:
+    """Which of these pictures of the shop's own the bot has shown."""
+    return {key for key in db.session.scalars(select(Message.shown).where(Message.shown.in_(keys))) if key}
+
+
 def last_choices(conversation_id: int) -> list[tuple[str, str]]:
     """What the bot's last message of a conversation offered to tap: (key, words)."""
     found = db.session.scalar(

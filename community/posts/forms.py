@@ -20,7 +20,8 @@ from wtforms import (
 from wtforms.validators import DataRequired, Length, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from kernel import files
+from kernel import files, links
+from kernel.errors import Refusal
 from kernel.forms import Form, LocalDateTimeField, PictureForm, one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
@@ -140,12 +141,32 @@ class PostForm(PictureForm):
         return self
 
 
+# What a member's picture is signed for while the form is shown again.
+PICTURE = "contribution.picture"
+
+
 class CommentForm(Form):
     body = TextAreaField(_l("What you want to say"), [DataRequired(), Length(max=rules.LONGEST_COMMENT)])
 
 
 class ContributionForm(PictureForm):
+    """What a member writes. The picture stays as a signed word, so that nobody names one that this form did not take."""
+
     body = TextAreaField(_l("What you want to share"), [DataRequired(), Length(max=rules.LONGEST_CONTRIBUTION)])
+
+    def keep_picture(self) -> None:
+        """As `PictureForm.keep_picture`; what was sent without our signature is dropped."""
+        try:
+            (name,) = links.read(PICTURE, self.picture.data or "")
+            self.picture.data = f"{name}.webp"
+        except (Refusal, ValueError):
+            self.picture.data = ""
+        super().keep_picture()
+
+    @property
+    def picture_token(self) -> str:
+        """The picture that came along, as the form sends it back."""
+        return links.make(PICTURE, (self.picture.data or "").removesuffix(".webp"))
 
 
 class VoiceForm(Form):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, select, union
 from sqlalchemy.orm import aliased
 
-from community.groups.models import Group
+from community.groups.models import Group, OutsideCode
 from kernel import clock, files
 from kernel.db import db
 from membership.products.models import Product
@@ -274,6 +274,13 @@ def calendar_groups() -> list[tuple[int, str]]:
     """Every group that has a post or can be posted to, for the calendar."""
     known = dict(all_groups()) | {group.id: group.name for group in queries.writable_groups()}
     return sorted(known.items(), key=lambda one: (one[1], one[0]))
+
+
+@files.public_in_use.fill
+def pictures_in_use(keys: Sequence[str]) -> set[str]:
+    """Which of these pictures a post has, or a group as its cover or as the code of one on another platform."""
+    columns: tuple[Any, ...] = (Post.picture, Group.cover, OutsideCode.picture)
+    return set(db.session.scalars(union(*(select(column).where(column.in_(keys)) for column in columns))))
 
 
 @files.videos_in_use.fill

@@ -76,8 +76,8 @@ declare(
 @erasure.forgetters.fill
 def take_out_words(person: Person) -> None:
     """What somebody wrote shows to nobody any more, and their pictures are removed; texts are blanked with the other columns."""
-    shown = db.session.scalars(select(Post.picture).where(Post.member_id.in_(person.ids), Post.picture.is_not(None)))
-    files.drop_pictures([key for key in shown if key])
+    pictures = select(Post.picture).where(Post.member_id.in_(person.ids), Post.picture.is_not(None))
+    shown = [key for key in db.session.scalars(pictures) if key]
     for group_post in db.session.execute(
         select(Comment.post_id, Comment.group_id, func.count())
         .where(Comment.member_id.in_(person.ids), Comment.state == CommentState.SHOWN)
@@ -99,6 +99,8 @@ def take_out_words(person: Person) -> None:
     db.session.execute(
         update(Post)
         .where(Post.member_id.in_(person.ids))
-        .values(state=PostState.REFUSED)
+        .values(state=PostState.REFUSED, picture=None)
         .execution_options(synchronize_session=False)
     )
+    # Asked once their own posts name none any more: what is named then belongs to others.
+    files.drop_pictures(shown)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
-from kernel import clock
+from kernel import clock, files
 from kernel.db import db
 from kernel.links import LinkInvalid
 from kernel.pages import Count, Page, capped_count, keyset
@@ -101,6 +101,12 @@ def gift_choices() -> list[tuple[int, str]]:
 def found_by_name(words: str) -> list[Gift]:
     """Gifts for the search over everything."""
     return list(db.session.scalars(select(Gift).where(Gift.name.icontains(words, autoescape=True)).limit(5)))
+
+
+@files.public_in_use.fill
+def pictures_in_use(keys: Sequence[str]) -> set[str]:
+    """Which of these pictures a gift has."""
+    return {key for key in db.session.scalars(select(Gift.picture).where(Gift.picture.in_(keys))) if key}
 
 
 # ── Members' gifts ──────────────────────────────────────────────────────────────────────────────────────────────────

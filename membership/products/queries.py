@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Select, case, func, or_, select
 
+from kernel import files
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.pages import Count, Page, capped_count, keyset
@@ -32,6 +33,12 @@ def get_product(product_id: int) -> Product:
     if found is None:
         raise NotFound
     return found
+
+
+@files.public_in_use.fill
+def pictures_in_use(keys: Sequence[str]) -> set[str]:
+    """Which of these pictures a product has."""
+    return {key for key in db.session.scalars(select(Product.picture).where(Product.picture.in_(keys))) if key}
 
 
 def listed(q: str = "", category: str = "", source: str = "", lacks: str = "", sku: str = "") -> Select[Product]:

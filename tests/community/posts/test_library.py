@@ -15,7 +15,7 @@ from sqlalchemy import select
 from community.posts import hours, jobs, library, queries, rules, services
 from community.posts.models import Post, PostGroup, PostKind, PostProduct, PostState, Reaction, ReactionKind
 from kernel import clock as kernel_clock
-from kernel import files
+from kernel import files, links
 from kernel.auth import Role
 from kernel.db import commit
 from membership.orders.models import OrderState
@@ -339,6 +339,70 @@ def test_the_pictures_of_somebody_who_is_erased_are_removed(db, app, make_group,
     erasure.forgetters.call(Person((ann.id,)))
     commit()
     assert not path.exists()
+
+
+def test_erasing_somebody_takes_no_picture_along_that_others_show(db, app, make_group, make_member, product, draft):
+    from community.answers.models import Intent
+    from community.groups.models import OutsideCode, Platform
+    from membership.gifts.models import Gift, GiftKind
+    from membership.members.services import erasure
+    from membership.members.services.personal import Person
+
+    ann, ben, now = make_member(), make_member(), kernel_clock.now()
+    group = make_group(members=[ann, ben])
+    with app.test_request_context():
+        own, *shared = (files.save_picture(picture()) for _n in range(8))
+    of_product, of_gift, of_answer, of_post, cover, code, of_ben = shared
+    product("POT1").picture, group.cover = of_product, cover
+    gift = Gift(name="杯垫", kind=next(iter(GiftKind)), picture=of_gift, created_at=now)
+    answer = Intent(
+        key="k1", public_id="k1", topic="t", question="?", answer="!", picture=of_answer, created_at=now, updated_at=now
+    )
+    outside = OutsideCode(
+        group_id=group.id, platform=next(iter(Platform)), name="一", picture=code, position=1, created_at=now
+    )
+    db.session.add_all([gift, answer, outside])
+    services.write(draft(group, picture=of_post))
+    services.contribute(group.id, ben.id, "我的", of_ben)
+    for number, key in enumerate((own, *shared)):
+        db.session.add(
+            Post(
+                kind=PostKind.TALK,
+                title="拿来的",
+                body=f"{number}",
+                picture=key,
+                state=PostState.WAITING,
+                member_id=ann.id,
+                created_at=now,
+            )
+        )
+    db.session.flush()
+    erasure.forgetters.call(Person((ann.id,)))
+    commit()
+    store = Path(app.extensions["settings"].files_dir)
+    assert [key for key in (own, *shared) if not (store / key[:2] / key).exists()] == [own]
+    assert set(db.session.scalars(select(Post.picture).where(Post.member_id == ann.id))) == {None}
+
+
+def test_a_member_posts_no_picture_but_one_that_they_sent(db, app, make_group, make_member, phone_of):
+    ann = make_member()
+    group, phone = make_group(members=[ann]), phone_of(ann)
+    address = f"/groups/{group.public_id}/write"
+    with app.test_request_context():
+        shops = files.save_picture(picture())
+        other = links.make("contribution", shops.removesuffix(".webp"))
+    for number, sent in enumerate((shops, "demo/tea.webp", other, "a.b.c")):
+        phone.post(address, data={"body": f"拿来的 {number}", "picture": sent})
+    assert [post.picture for post in posts(db)] == [None] * 4
+    # Refused for its text, the form brings the picture back, and it is taken when it is sent again.
+    page = phone.post(address, data={"body": " ", "file": (picture(), "a.jpg")})
+    token = page.text.partition('name="picture" value="')[2].partition('"')[0]
+    assert page.status_code == 422
+    assert phone.post(address, data={"body": "我的照片", "picture": token}).status_code == 303
+    key = posts(db)[-1].picture
+    assert f"/pictures/{key}" in page.text
+    phone.post(address, data={"body": "还是不要图", "picture": token, "drop_picture": "y"})
+    assert posts(db)[-1].picture is None
 
 
 # ── Results ─────────────────────────────────────────────────────────────────────────────────────────────────────────
