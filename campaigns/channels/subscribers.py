@@ -9,7 +9,7 @@ from community.posts.events import PostPublished
 from community.posts.models import Post
 from community.tickets import labels as ticket_labels
 from community.tickets import queries as tickets
-from community.tickets.events import TicketAnswered, TicketLooked, TicketResolved
+from community.tickets.events import TicketAnswered, TicketLooked, TicketRated, TicketResolved
 from community.tickets.models import TicketKind, TicketState
 from kernel.db import db
 from kernel.events import subscribe
@@ -114,4 +114,10 @@ def ask_how_it_went(event: TicketResolved) -> None:
 
 @subscribe(TicketLooked)
 def note_ticket_looked_at(event: TicketLooked) -> None:
+    services.looked(f"ticket:{event.ticket_id}")
+
+
+@subscribe(TicketRated)
+def note_ticket_rated(event: TicketRated) -> None:
+    """Whoever has said how content they are need not be asked, whatever page they said it on."""
     services.looked(f"ticket:{event.ticket_id}")

@@ -36,6 +36,8 @@ from .staffing import desk_settings, hand_out
 DAY = timedelta(days=1)
 # Said by the desk or the customer, as opposed to what the house writes itself.
 SPOKEN = (EntryKind.CUSTOMER, EntryKind.ANSWER)
+# What a customer may have been told of, and has seen once the page was before them: that it is put right is news as well.
+NEWS = (EntryKind.ANSWER, EntryKind.STATE)
 
 
 class NothingSaid(Refusal):
@@ -551,12 +553,12 @@ def member_reopen(ticket_id: int, body: str, pictures: Sequence[str] = ()) -> No
 
 
 def note_looked(ticket_id: int) -> None:
-    """The customer has the ticket before them. Publishes `TicketLooked` when the desk had written since. Refuses with `NotFound`."""
+    """The customer has the ticket before them. Publishes `TicketLooked` when there was news since. Refuses with `NotFound`."""
     ticket = _locked(ticket_id)
-    last = queries.last_spoken(ticket.id)
+    last = queries.last_spoken(ticket.id, (EntryKind.CUSTOMER, *NEWS))
     if last <= ticket.seen_entry_id:
         return
-    new = queries.last_spoken(ticket.id, (EntryKind.ANSWER,)) > ticket.seen_entry_id
+    new = queries.last_spoken(ticket.id, NEWS) > ticket.seen_entry_id
     ticket.seen_entry_id = last
     db.session.flush()
     if new:

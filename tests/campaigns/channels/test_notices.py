@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from community.conversations import services as talks
 from community.conversations.models import Ending
 from community.tickets import services as desk
 from community.tickets.models import TicketKind, TicketSource, TicketState
+from kernel import links
 from kernel.auth import Role
 from membership.members import services as people
 from membership.members.models import Contact, Member, Purpose
@@ -110,6 +112,28 @@ def test_a_ticket_is_told_of_with_its_kind_and_asks_how_it_went(
     assert [title for title, _path, _read in lies(db, lime)] == ["We have answered you", "How did we do?"]
     # A browser that is only bound has to show who it is.
     assert bind(app.test_client(), lime.id).post(f"/tickets/{ticket.public_id}/looked").status_code == 302
+
+
+def test_a_ticket_that_was_put_right_looked_at_and_opened_again_is_told_of_anew(
+    app: Any, clock: Any, lime: Member, told: Told, make_staff: Any
+) -> None:
+    agent = make_staff(Role.SERVICE)
+    ticket = desk.open_ticket(desk.Opening(member_id=lime.id, kind=TicketKind.RETURN, text="杯口缺了"))
+    browser = bind(english(app.test_client()), lime.id, True)
+    page = f"/tickets/{ticket.public_id}"
+    # Asked how it went, they look and say so, or say so by a link alone; then it breaks again.
+    link = links.make("ticket.rate", ticket.id, expires_at=clock.now() + timedelta(days=1))
+    for said in ([f"{page}/looked"], [f"{page}/looked", f"{page}/rating"], [f"/rate/{link}"]):
+        ticket.satisfaction = None
+        desk.change_state(ticket.id, TicketState.RESOLVED, agent.id)
+        assert told()[-1].looked_at is None
+        for path in said:
+            assert browser.post(path, data={"stars": "4"}).status_code in (204, 302, 303)
+        assert told()[-1].looked_at is not None
+        browser.post(f"{page}/messages", data={"body": "又坏了"})
+        desk.answer(ticket.id, agent.id, "再换一个")
+        assert (told()[-1].title, told()[-1].looked_at) == ("We have answered you", None)
+        browser.post(f"{page}/looked")
 
 
 def test_the_member_who_says_it_is_put_right_is_not_asked_again(
