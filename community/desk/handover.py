@@ -29,7 +29,7 @@ def areas() -> list[Area]:
             _l("Scripts of their own"),
             Script.owner_id,
             list,
-            asks="scripts.edit",
+            asks="scripts.own",
             icon="note",
             waits=False,
         ),

@@ -261,7 +261,7 @@ def fitting_scripts(
     staff_id: int | None = None,
     q: str = "",
 ) -> list[Script | Starter]:
-    """The scripts that fit a call, the best first; the starters while the shop has none of its own.
+    """The scripts that fit a call, the best first; the starters after one's own while everybody's library has none for it.
 
     With words: whatever holds all of them, for any reason, those of the type of customer and of one's voice first.
     """
@@ -269,14 +269,16 @@ def fitting_scripts(
         found = scripts(q, staff_id=staff_id).where(Script.voice.in_(("", role.value)))
         fits = func.coalesce(Script.customer_type == customer_type, Script.customer_type.is_(None))
         return list(db.session.scalars(found.order_by(fits.desc(), Script.used.desc(), Script.id).limit(2 * limit)))
-    own = db.session.scalars(
+    written = db.session.scalars(
         select(Script).where(
             or_(Script.reason.is_(None), Script.reason == reason),
             or_(Script.customer_type.is_(None), Script.customer_type == customer_type),
             _own(staff_id),
         )
     ).all()
-    chosen: Any = rules.fitting(own or STARTERS, reason, customer_type, role.value)
+    chosen: Any = rules.fitting(written, reason, customer_type, role.value)
+    if all(script.owner_id is not None for script in written):
+        chosen += rules.fitting(STARTERS, reason, customer_type, role.value)
     return list(chosen[:limit])
 
 

@@ -17,6 +17,7 @@ from kernel import clock as kernel_clock
 from kernel.auth import Role
 from kernel.errors import NotFound
 from kernel.events import EventRecord, publish
+from kernel.staff import handover
 from membership.members import queries as members
 from membership.members import services as member_services
 from membership.members.models import Contact, CustomerType, Purpose
@@ -457,6 +458,27 @@ def test_own_scripts_go_before_the_starters(db, clock):
     assert [s.title for s in starters] == ["到货回访"]
     services.add_script(services.ScriptDraft("自己的", "好"))
     assert [s.title for s in queries.fitting_scripts(CallReason.DELIVERED, None, Role.SERVICE)] == ["自己的"]
+
+
+def test_a_script_of_ones_own_goes_before_the_starters_and_takes_them_from_nobody(db, clock, make_staff):
+    writer = make_staff(Role.ASSISTANT)
+    services.add_script(services.ScriptDraft("自己的", "好", mine=True), writer.id)
+
+    def found(kind=None):
+        fit = queries.fitting_scripts(CallReason.DELIVERED, kind, Role.ASSISTANT, staff_id=writer.id)
+        return [script.title for script in fit]
+
+    assert found() == ["自己的", "到货回访"]
+    assert (found(CustomerType.RATIONAL)[0], len(found(CustomerType.RATIONAL))) == ("自己的", 3)
+    services.add_script(services.ScriptDraft("大家的", "好"))
+    assert found() == ["自己的", "大家的"]
+
+
+def test_whoever_may_write_scripts_of_their_own_can_take_over_a_colleagues(db, clock, make_staff):
+    leaves, stays = make_staff(Role.ASSISTANT, "a@shop.example"), make_staff(Role.ASSISTANT, "b@shop.example")
+    script = services.add_script(services.ScriptDraft("自己的", "好", mine=True), leaves.id)
+    assert handover.hand_over(leaves.id, {"scripts": stays.id}, None) is not None
+    assert queries.get_script(script.id, stays.id).owner_id == stays.id
 
 
 def test_the_dearest_line_is_what_one_names(db, call, make_member):
