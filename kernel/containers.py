@@ -28,7 +28,11 @@ TELLING: Final = {b"udta", b"meta", b"uuid"}
 # H.264, VP8, VP9 and AV1: what every phone of the last years plays. H.265 is not among them.
 MP4_CODES: Final = {b"avc1", b"avc3", b"vp08", b"vp09", b"av01"}
 WEBM_CODES: Final = {b"V_VP8", b"V_VP9", b"V_AV1"}
-HELD_SHOWN: Final = {b"vide", b"soun", b"text", b"sbtl", b"subt", b"hint"}
+# Picture, sound, and both in one.
+WEBM_SHOWN: Final = {1, 2, 3}
+HELD_SHOWN: Final = {b"vide", b"soun", b"hint"}
+# Tracks of programs that cut and pack films: counted time and the order of things, and never a place.
+HARMLESS: Final = {b"tmcd", b"odsm", b"sdsm"}
 
 EBML, DOC_TYPE, SEGMENT = 0x1A45DFA3, 0x4282, 0x18538067
 SEEK_HEAD, VOID, CRC, INFO, TRACKS = 0x114D9B74, 0xEC, 0xBF, 0x1549A966, 0x1654AE6B
@@ -45,6 +49,14 @@ class Broken(ValueError):
 
 class UnplayableCode(ValueError):
     """A whole file that most phones cannot play: it is coded as the argument says."""
+
+
+class TellingTrack(ValueError):
+    """A whole file with a track beside picture and sound, of the kind that the argument names.
+
+    Cameras write their path into such tracks (GoPro, Android, drones also as subtitles), sample by sample among the film
+    itself, so that emptying the track's table would leave every place in the file.
+    """
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,10 @@ class Container:
 
 
 def look_into(stream: IO[bytes], size: int) -> Container:
-    """What a file of `size` bytes is. Raises `Broken` and `UnplayableCode`; reads heads and tables, never the film itself."""
+    """What a file of `size` bytes is. Reads heads and tables, never the film itself.
+
+    Raises `Broken`, `UnplayableCode` and `TellingTrack`.
+    """
     start = _read(stream, 0, min(size, 12))
     if start[4:8] == b"ftyp":
         return _mp4(stream, size)
@@ -159,7 +174,7 @@ def _check_brands(stream: IO[bytes], box: _Box) -> None:
 
 
 def _track(stream: IO[bytes], track: _Box, codes: list[bytes]) -> list[Blank]:
-    """What is to be made empty of a track: what tells, or all of it where it is neither shown nor heard (a path of places)."""
+    """What is to be made empty of a track: what tells, or all of it where it only counts. Raises `TellingTrack`."""
     found: list[Blank] = []
     handler = b""
     tables: list[_Box] = []
@@ -174,8 +189,10 @@ def _track(stream: IO[bytes], track: _Box, codes: list[bytes]) -> list[Blank]:
                     handler = _read(stream, inner.inside + 8, 4)
                 elif inner.kind == b"minf":
                     tables += [one for one in _boxes(stream, inner.inside, inner.until) if one.kind == b"stbl"]
-    if handler not in HELD_SHOWN:
+    if handler in HARMLESS:
         return [_blank(track, stream)]
+    if handler not in HELD_SHOWN:
+        raise TellingTrack(handler.decode("latin-1").strip())
     if handler == b"vide":
         codes += [_code(stream, table) for table in tables]
     return found
@@ -287,7 +304,7 @@ def _end_of_cluster(stream: IO[bytes], at: int, size: int) -> int:
 
 
 def _codes(stream: IO[bytes], at: int, until: int) -> list[bytes]:
-    """How each track with a moving picture is coded."""
+    """How each track with a moving picture is coded. Raises `TellingTrack` where one is neither picture nor sound."""
     found = []
     for track in _elements(stream, at, until):
         if track.id != TRACK_ENTRY:
@@ -297,7 +314,10 @@ def _codes(stream: IO[bytes], at: int, until: int) -> list[bytes]:
             for one in _elements(stream, track.inside, track.until or 0)
             if one.id in (TRACK_TYPE, CODEC_ID) and (one.until or 0) - one.inside <= 64
         }
-        if int.from_bytes(said.get(TRACK_TYPE, b"")) == 1:
+        kind = int.from_bytes(said.get(TRACK_TYPE, b""))
+        if kind not in WEBM_SHOWN:
+            raise TellingTrack(str(kind))
+        if kind == 1:
             found.append(said.get(CODEC_ID, b"").rstrip(b"\0"))
     return found
 

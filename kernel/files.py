@@ -1,5 +1,5 @@
 """Uploaded files under `FILES_DIR`: pictures are decoded, shrunk, stripped of their metadata and encoded anew; short videos are
-looked into and kept as they are, but for what tells where they were filmed.
+looked into and kept as they are, but for the user data and tags that tell where they were filmed.
 
 A file lies under a random name of ours in a folder named after the first two letters of it; nothing that somebody sends is
 ever part of a path. It is written aside and renamed, so that a full disk leaves nothing cut off in sight.
@@ -79,6 +79,14 @@ class VideoCodeRefused(Refusal):
     label = _l("The video is coded as %(code)s, which many phones cannot play. Save it as MP4 with H.264, or as WebM.")
 
 
+class VideoTells(Refusal):
+    status = 422
+    label = _l(
+        "Beside picture and sound the video has another track (%(kind)s), and cameras write into such a track where they were. "
+        "Save it again as a plain video, for instance by cutting it on the phone, and choose that one."
+    )
+
+
 @dataclass(frozen=True)
 class Video:
     """A stored video: its key, and how long the file is."""
@@ -140,10 +148,11 @@ def save_picture(stream: IO[bytes], private: bool = False) -> str:
 
 
 def save_video(stream: IO[bytes]) -> Video:
-    """Store a short video as it is and return its key; its user data, tags and tracks of places are made empty.
+    """Store a short video as it is and return its key; its user data and tags are made empty.
 
-    Refuses with `VideoTooLarge` (more than 32 MB), `VideoCodeRefused` (a coding that many phones cannot play) and
-    `VideoRefused`: no MP4 or WebM, or one whose pieces do not fill it from the first byte to the last.
+    Refuses with `VideoTooLarge` (more than 32 MB), `VideoCodeRefused` (a coding that many phones cannot play), `VideoTells`
+    (a track beside picture and sound, which may be a path of places) and `VideoRefused`: no MP4 or WebM, or
+    one whose pieces do not fill it from the first byte to the last.
     """
     size = stream.seek(0, os.SEEK_END)
     if size > LARGEST_VIDEO:
@@ -154,6 +163,8 @@ def save_video(stream: IO[bytes]) -> Video:
         raise VideoRefused from error
     except containers.UnplayableCode as error:
         raise VideoCodeRefused(code=error.args[0]) from error
+    except containers.TellingTrack as error:
+        raise VideoTells(kind=error.args[0]) from error
     key = f"{secrets.token_urlsafe(12)}.{found.ending}"
     stream.seek(0)
     with _written(_videos(), key) as out:

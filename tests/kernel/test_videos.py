@@ -20,7 +20,15 @@ from PIL import Image
 
 from kernel import containers, files
 from kernel.db import on_rollback, rollback
-from kernel.files import FileRefused, VideoCodeRefused, VideoRefused, VideoTooLarge, save_picture, save_video
+from kernel.files import (
+    FileRefused,
+    VideoCodeRefused,
+    VideoRefused,
+    VideoTells,
+    VideoTooLarge,
+    save_picture,
+    save_video,
+)
 from tests.films import box, element, mp4, place, tags, track, webm
 
 FILM = bytes(range(256)) * 40
@@ -51,7 +59,7 @@ def content_of(folder, video):
         (mp4(brand=b"mp42", after=box(b"free", b"x" * 9)), "mp4"),
         (mp4(after=struct.pack(">I4sQ", 1, b"mdat", 26) + b"0123456789"), "mp4"),
         (mp4(after=struct.pack(">I4s", 0, b"mdat") + b"to the end"), "mp4"),
-        (mp4(tracks=track(code=b"vp09") + track(b"meta", b"mebx")), "mp4"),
+        (mp4(tracks=track(code=b"vp09") + track(b"tmcd", b"tmcd")), "mp4"),
         (webm(), "webm"),
         (webm(b"V_VP9", b"webm", True), "webm"),
         (webm(b"V_AV1"), "webm"),
@@ -61,7 +69,7 @@ def test_a_whole_video_is_stored_as_it_is_under_a_random_name(inside, content, e
     first, second = save_video(io.BytesIO(content)), save_video(io.BytesIO(content))
     assert first.key != second.key
     assert (first.key.rpartition(".")[2], first.size) == (ending, len(content))
-    if b"mebx" not in content:
+    if b"tmcd" not in content:
         assert content_of(inside, first) == content
     assert files.video_size(first.key) == len(content)
 
@@ -72,7 +80,7 @@ def test_a_whole_video_is_stored_as_it_is_under_a_random_name(inside, content, e
         mp4(place()),
         mp4(box(b"meta", place())),
         mp4(tracks=track(b"vide", b"avc1", place())),
-        mp4(tracks=track() + track(b"meta", b"mebx", place())),
+        mp4(tracks=track() + track(b"tmcd", b"tmcd", place())),
         mp4(after=box(b"uuid", b"x" * 16, place())),
         mp4(after=place()),
         webm(b"V_VP8", b"webm", False, tags()),
@@ -101,6 +109,28 @@ def test_a_coding_that_many_phones_cannot_play_is_named(inside, content, code):
     before = everything(inside)
     with pytest.raises(VideoCodeRefused, match=code):
         save_video(io.BytesIO(content))
+    assert everything(inside) == before
+
+
+SPOKEN = element(0x1654AE6B, element(0xAE, element(0x83, b"\x11"), element(0x86, b"S_TEXT/UTF8")))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        # GoPro, Android, and drones that write the path as subtitles: the samples lie in the film's own box.
+        (mp4(tracks=track() + track(b"meta", b"gpmd"), film=b"\x00" * 300 + PLACE), "meta"),
+        (mp4(tracks=track(b"camm", b"camm") + track(), film=b"\x00" * 300 + PLACE), "camm"),
+        (mp4(tracks=track() + track(b"text", b"text"), film=b"\x00" * 300 + PLACE), "text"),
+        (mp4(tracks=track() + track(b"sbtl", b"tx3g"), film=b"\x00" * 300 + PLACE), "sbtl"),
+        (webm(b"V_VP8", b"webm", False, SPOKEN, film=PLACE), "17"),
+    ],
+)
+def test_a_track_that_may_be_a_path_of_places_is_refused_and_leaves_nothing(inside, content, kind):
+    before = everything(inside)
+    with pytest.raises(VideoTells) as refused:
+        save_video(io.BytesIO(content))
+    assert f"({kind})" in str(refused.value) or f"（{kind}）" in str(refused.value)
     assert everything(inside) == before
 
 
@@ -145,7 +175,7 @@ def test_check_d7_whatever_is_changed_in_a_video_is_taken_or_refused_in_good_ord
         content[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=9))
     try:
         found = containers.look_into(io.BytesIO(bytes(content)), len(content))
-    except (containers.Broken, containers.UnplayableCode):
+    except (containers.Broken, containers.UnplayableCode, containers.TellingTrack):
         return
     assert all(one.at >= 0 and one.at + len(one.head) <= one.until <= len(content) for one in found.blanks)
 

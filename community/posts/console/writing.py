@@ -12,7 +12,7 @@ from community.groups.models import Group
 from kernel import audit, clock
 from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound, Refusal
-from kernel.files import FileRefused, VideoCodeRefused, VideoRefused, VideoTooLarge
+from kernel.files import FileRefused, VideoCodeRefused, VideoRefused, VideoTells, VideoTooLarge
 from kernel.i18n import gettext as _
 from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none
 
@@ -24,7 +24,7 @@ from . import bp
 COMMENTS = 30
 
 
-UPLOAD_REFUSED = (FileRefused, VideoRefused, VideoTooLarge, VideoCodeRefused)
+UPLOAD_REFUSED = (FileRefused, VideoRefused, VideoTooLarge, VideoCodeRefused, VideoTells)
 
 
 def _group_id() -> int | None:
