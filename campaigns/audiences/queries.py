@@ -151,6 +151,23 @@ def _some() -> list[int]:
     return list(db.session.scalars(live.limit(2 * SAMPLE)))
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """A sample of the live members: their ids, and of how many it was taken."""
+
+    ids: list[int]
+    live: int
+
+    def all_of(self, people: int) -> int:
+        """As many of all members as these are of the sample."""
+        return round(people / max(len(self.ids), 1) * self.live)
+
+
+def sampled() -> Sampled:
+    """Some members at random, to estimate by them what takes too long to count; belongs into a `time_limit`."""
+    return Sampled(_some(), _live())
+
+
 def _live() -> int:
     return db.session.scalar(select(func.count()).select_from(members.live().subquery())) or 0
 
@@ -159,18 +176,19 @@ def _estimate(definition: rules.Definition, *more: ColumnElement[bool]) -> int:
     """The share of a sample, by the members that there are; the planner's guess if even that takes too long."""
     try:
         with time_limit(ESTIMATE_MS):
-            some = _some()
+            some = sampled()
+            within = conditions(definition, clauses.these(some.ids))
             found = db.session.scalar(
-                select(func.count())
-                .select_from(Member)
-                .where(Member.id == func.any(some), *conditions(definition, clauses.these(some)), *more)
+                select(func.count()).select_from(Member).where(Member.id == func.any(some.ids), *within, *more)
             )
-            return round((found or 0) / len(some) * _live()) if some else 0
+            return some.all_of(found or 0)
     except OutOfTime:
-        return _guess(member_ids(definition).where(*more))
+        return guess(definition, *more)
 
 
-def _guess(statement: Select[Any]) -> int:
+def guess(definition: rules.Definition, *more: ColumnElement[bool]) -> int:
+    """How many people the planner expects in an audience; it reads no member for that."""
+    statement = member_ids(definition).where(*more)
     compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"render_postcompile": True})
     connection = db.session.connection()
     plan: Any = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params).scalar()
@@ -193,10 +211,9 @@ def line_counts(definition: rules.Definition) -> list[Reach]:
         pass
     try:
         with time_limit(ASIDE_MS):
-            some = _some()
-            live = _live()
-            rows = _count_lines(wanted, clauses.these(some), Member.id == func.any(some))
-            return [Reach(round(n / max(len(some), 1) * live), True) for n in rows]
+            some = sampled()
+            rows = _count_lines(wanted, clauses.these(some.ids), Member.id == func.any(some.ids))
+            return [Reach(some.all_of(n), True) for n in rows]
     except OutOfTime:
         return []
 

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import case, false, func, literal, not_, or_, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import case, false, func, literal, not_, or_, select
 
+from campaigns.audiences import clauses
 from campaigns.audiences import queries as audiences
 from campaigns.audiences.rules import AudienceInvalid, Definition
 from campaigns.audiences.rules import parse as parse_audience
@@ -271,8 +271,14 @@ class Check:
         return self.reachable - self.held_out - self.day - self.week - self.month
 
 
+# How long people wait for these counts and then for the same of a sample, and for somebody to show the words to: they ask
+# every member for consents and counts, which takes longer than a count of people alone.
+CHECK_MS = 1_500
+
+
 def check(definition: Definition, account: Account, contact_class: ContactClass = ContactClass.REPURCHASE) -> Check:
-    """Count what would become of an audience over an account, within two seconds; else an estimate of its size alone."""
+    """Count what would become of an audience over an account; an estimate by a sample of the members when that takes
+    too long, and when the sample does too, how many there are and how many of them it reaches, as the planner expects."""
     basis = ledger.basis_of(registry.adapter_of(account).abilities.contact, contact_class)
     reasons: list[tuple[Any, str]] = [(not_(basis.has_address), "no_address"), (not_(basis.consented), "no_consent")]
     if contact_class.budgeted:
@@ -280,33 +286,41 @@ def check(definition: Definition, account: Account, contact_class: ContactClass 
         reasons.append((ledger.held_out(literal(salt), literal(rules.holdout_cut(percent))), "held_out"))
         reasons += channels.at_the_cap(contact_class, Member.rank)
     kind = case(*reasons, else_="sent")
-    each = (
-        select(kind.label("kind"))
-        .select_from(Member)
-        .outerjoin(ContactCount, ContactCount.member_id == Member.id)
-        .where(*audiences.conditions(definition))
-        .subquery()
-    )
+    each = select(kind.label("kind")).select_from(Member).outerjoin(ContactCount, ContactCount.member_id == Member.id)
     try:
-        with db.session.begin_nested():
-            db.session.execute(text(f"SET LOCAL statement_timeout = {audiences.LIMIT_MS}"))
-            rows = db.session.execute(select(each.c.kind, func.count()).group_by(each.c.kind)).all()
-            db.session.execute(text("SET LOCAL statement_timeout = DEFAULT"))
-    except OperationalError as error:
-        if getattr(error.orig, "sqlstate", "") != "57014":
-            raise
-        people = audiences.count(definition).people
-        return Check(people=people, reachable=people, estimated=True)
-    found = {row[0]: row[1] for row in rows}
+        with audiences.time_limit(CHECK_MS):
+            return _checked(_kinds(each.where(*audiences.conditions(definition))))
+    except audiences.OutOfTime:
+        pass
+    try:
+        with audiences.time_limit(CHECK_MS):
+            some = audiences.sampled()
+            within = audiences.conditions(definition, clauses.these(some.ids))
+            found = _kinds(each.where(Member.id == func.any(some.ids), *within))
+            return _checked({kind: some.all_of(people) for kind, people in found.items()}, estimated=True)
+    except audiences.OutOfTime:
+        people = audiences.guess(definition)
+        reachable = min(people, audiences.guess(definition, basis.consented, basis.has_address))
+        return Check(people=people, reachable=reachable, estimated=True)
+
+
+def _kinds(each: Any) -> dict[str, int]:
+    """How many rows there are of each `kind`."""
+    one = each.subquery()
+    return {row[0]: row[1] for row in db.session.execute(select(one.c.kind, func.count()).group_by(one.c.kind))}
+
+
+def _checked(found: dict[str, int], estimated: bool = False) -> Check:
     capped = sum(found.get(window, 0) for window in channel_rules.WINDOWS)
     reachable = found.get("sent", 0) + found.get("held_out", 0) + capped
-    return Check(people=sum(found.values()), reachable=reachable, **{k: n for k, n in found.items() if k != "sent"})
+    reasons = {kind: people for kind, people in found.items() if kind != "sent"}
+    return Check(people=sum(found.values()), reachable=reachable, estimated=estimated, **reasons)
 
 
 def somebody(
     definition: Definition, account: Account, contact_class: ContactClass = ContactClass.REPURCHASE
 ) -> Member | None:
-    """A real member of the audience whom the account reaches, for the preview."""
+    """A real member of the audience whom the account reaches, for the preview; None when finding one takes too long."""
     basis = ledger.basis_of(registry.adapter_of(account).abilities.contact, contact_class)
     statement = (
         select(Member)
@@ -315,14 +329,9 @@ def somebody(
         .limit(1)
     )
     try:
-        with db.session.begin_nested():
-            db.session.execute(text(f"SET LOCAL statement_timeout = {audiences.LIMIT_MS}"))
-            found = db.session.scalar(statement)
-            db.session.execute(text("SET LOCAL statement_timeout = DEFAULT"))
-            return found
-    except OperationalError as error:
-        if getattr(error.orig, "sqlstate", "") != "57014":
-            raise
+        with audiences.time_limit(CHECK_MS):
+            return db.session.scalar(statement)
+    except audiences.OutOfTime:
         return None
 
 

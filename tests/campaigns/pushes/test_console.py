@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
-from campaigns.pushes import jobs, services
+from campaigns.audiences import queries as audiences
+from campaigns.audiences.rules import Definition
+from campaigns.pushes import jobs, queries, services
 from campaigns.pushes.models import Delivery, DeliveryState, Push, Run, RunState
 from kernel import shop
 from kernel.auth import Role
@@ -98,6 +103,45 @@ def test_wrong_input_is_refused_and_kept(db: Any, owner_client: Any, words: Any,
     assert f'href="#{field}"' in answer.text
     assert "Time for tea" in answer.text or field == "body"
     assert db.session.scalar(select(func.count()).select_from(Push)) == 0
+
+
+def test_what_takes_too_long_to_count_is_estimated_with_whom_it_reaches(
+    db: Any, owner_client: Any, words: Any, inbox: Any, make_member: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(5):
+        make_member(f"P{n}", consents=(Contact.INBOX,) if n < 2 else ())
+    exact = queries.check(Definition(), inbox)
+    assert (exact.people, exact.no_consent, exact.reachable) == (5, 3, 2)
+    limits: list[int] = []
+    real = audiences.time_limit
+
+    @contextmanager
+    def out_of_time(milliseconds: int) -> Iterator[None]:
+        limits.append(milliseconds)
+        if len(limits) <= slow:
+            raise audiences.OutOfTime
+        with real(milliseconds):
+            yield
+
+    monkeypatch.setattr(audiences, "time_limit", out_of_time)
+    # The sample of a small shop is everybody, so that the estimate is the count.
+    slow = 1
+    assert queries.check(Definition(), inbox) == replace(exact, estimated=True)
+    limits.clear()
+    owner_client.post("/console/language", data={"lang": "en"})
+    page = owner_client.post("/console/pushes/check", data=words, headers={"HX-Request": "true"}).text
+    assert "Counting took too long" in page
+    assert "of 5 in the audience" in page
+    # These counts have a time of their own, and when even the sample is slow fewer are reached than there are.
+    assert limits[:2] == [queries.CHECK_MS, queries.CHECK_MS]
+    slow = 2
+    limits.clear()
+    db.session.execute(text("ANALYZE member, consent"))
+    guessed = queries.check(Definition(), inbox)
+    assert guessed.estimated
+    assert guessed.sent < guessed.people
+    slow = 9
+    assert queries.somebody(Definition(), inbox) is None
 
 
 def test_check_counts_and_changes_nothing(db: Any, owner_client: Any, words: Any, make_member: Any) -> None:
