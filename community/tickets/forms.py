@@ -237,7 +237,7 @@ def _ask_typed(name: str, known: dict[str, Ask]) -> Ask | None:
         label=label,
         label_en=_cell(f"{name}_label_en"),
     )
-    if before is not None and label == labels.ask_name(before):
+    if before is not None and label == labels.ask_written(before):
         asked = replace(asked, label=before.label)
     if asked.shape == "choice":
         names = {labels.choice_name(before, value): value for value in before.choices} if before else {}
@@ -262,7 +262,7 @@ def steps_typed(kept: Sequence[Step]) -> tuple[Step, ...]:
             asks=tuple(ask for m in range(rules.MOST_ASKS) if (ask := _ask_typed(f"s{n}_a{m}", asks)) is not None),
             by_member=request.form.get(f"s{n}_by_member") == "1",
             timer=timer if timer in rules.TIMERS else "",
-            name=before.name if before and name == labels.step_name(before) else name,
+            name=before.name if before and name == labels.step_written(before) else name,
             name_en=_cell(f"s{n}_name_en"),
         )
         found.append((int(place) if place.isascii() and place.isdigit() and len(place) < 4 else 999, step))

@@ -224,11 +224,21 @@ def step_name(step: Step) -> str:
     return str(STEPS.get(step.key, step.key))
 
 
+def step_written(step: Step) -> str:
+    """What stands in the field of a step's name: the shop's own words whatever the reader's language, which has its own field."""
+    return step.name or step_name(step)
+
+
 def ask_name(ask: Ask, theirs: bool = False) -> str:
     """What is asked for, in the reader's language; `theirs` where the customer is asked themselves."""
     if ask.label:
         return (ask.label_en if current_locale().startswith("en") else "") or ask.label
     return str((THEIR_ASKS if theirs else {}).get(ask.key) or ASKS.get(ask.key, ask.key))
+
+
+def ask_written(ask: Ask) -> str:
+    """What stands in the field of what is asked for, as `step_written`."""
+    return ask.label or ask_name(ask)
 
 
 def choice_name(ask: Ask, value: str) -> str:

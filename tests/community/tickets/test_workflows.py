@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,14 +33,50 @@ def fields(kind: TicketKind, steps: tuple[Step, ...], version: int = 0, **more: 
     """What a browser sends back from the page of a kind."""
     sent = {"version": str(version), f"answer_{kind}": "60", f"resolve_{kind}": "24"}
     for n, step in enumerate(steps):
-        sent |= {f"s{n}_key": step.key, f"s{n}_name": labels.step_name(step), f"s{n}_place": str(n + 1)}
+        sent |= {f"s{n}_key": step.key, f"s{n}_name": labels.step_written(step), f"s{n}_place": str(n + 1)}
         sent |= {f"s{n}_timer": step.timer, f"s{n}_by_member": "1" if step.by_member else ""}
         for m, ask in enumerate(step.asks):
             name = f"s{n}_a{m}"
-            sent |= {f"{name}_key": ask.key, f"{name}_label": labels.ask_name(ask), f"{name}_shape": ask.shape}
+            sent |= {f"{name}_key": ask.key, f"{name}_label": labels.ask_written(ask), f"{name}_shape": ask.shape}
             sent |= {f"{name}_needed": "1" if ask.needed else ""}
             sent |= {f"{name}_choices": "\r\n".join(labels.choice_name(ask, value) for value in ask.choices)}
     return {**sent, **more}
+
+
+class _Typed(HTMLParser):
+    """Collects what a browser would send back from the form of the steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: dict[str, str] = {}
+        self.inside = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        name = found.get("name") or ""
+        if tag in ("select", "textarea"):
+            self.inside = name
+            self.sent[name] = ""
+        elif tag == "option" and "selected" in found:
+            self.sent[self.inside] = found.get("value") or ""
+        elif tag == "input" and name and (found.get("type") != "checkbox" or "checked" in found):
+            self.sent[name] = found.get("value") or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("select", "textarea"):
+            self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside.endswith("_choices"):
+            self.sent[self.inside] += data
+
+
+def typed_on(page: str) -> dict[str, str]:
+    """What a browser sends back when nothing on the page of a kind was touched."""
+    reader = _Typed()
+    begin = page.rindex("<form", 0, page.index('name="version"'))
+    reader.feed(page[begin : page.index("</form>", begin)])
+    return reader.sent
 
 
 @given(
@@ -104,6 +142,23 @@ def test_open_tickets_finish_the_steps_that_they_were_opened_with(db, clock, tic
     services.change_kind(before.id, TicketKind.RETURN, agent.id)
     services.change_kind(before.id, TicketKind.FEEDBACK, agent.id)
     assert ticket_of(db, before.id).workflow_id is None
+
+
+def test_a_console_in_english_keeps_the_shops_own_words(db, clock, browse, make_staff):
+    kind, page = TicketKind.FEEDBACK, "/console/workflows/feedback"
+    services.save_workflow(kind, OWN, make_staff(Role.OWNER).id, 0)
+    desk = browse(Role.MANAGER)
+    shown = desk.get(page).text
+    for name, words in (
+        ("s2_name", "回访"),
+        ("s2_name_en", "Asked back"),
+        ("s2_a0_label", "满意吗"),
+        ("s0_name", "Noted"),
+    ):
+        assert f'name="{name}" value="{words}"' in shown
+    as_shown = typed_on(shown)
+    assert desk.post(page, data=as_shown | {"s2_place": "1", "s0_place": "3"}).status_code == 302
+    assert queries.steps_now(kind) == (OWN[2], OWN[1], OWN[0])
 
 
 def test_a_manager_changes_steps_and_promise_on_a_page_that_loses_nothing(app, db, clock, browse, ticket, make_member):
