@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from community.conversations import queries as conversations
-from community.conversations.events import ConversationAnswered, ConversationClosed, ConversationLooked
+from community.conversations.events import (
+    ConversationAnswered,
+    ConversationClosed,
+    ConversationLooked,
+    ConversationRated,
+)
 from community.conversations.models import Ending
 from community.posts.events import PostPublished
 from community.posts.models import Post
@@ -86,6 +91,12 @@ def ask_how_it_was(event: ConversationClosed) -> None:
 
 @subscribe(ConversationLooked)
 def note_conversation_looked_at(event: ConversationLooked) -> None:
+    services.looked(f"conversation:{event.conversation_id}")
+
+
+@subscribe(ConversationRated)
+def note_conversation_rated(event: ConversationRated) -> None:
+    """Whoever has said how content they are need not be asked."""
     services.looked(f"conversation:{event.conversation_id}")
 
 

@@ -165,7 +165,7 @@ def transcript(public_id: str) -> Any:
 def said(public_id: str) -> Any:
     """The messages alone; 304 while there is no new one."""
     conversation = _mine(public_id)
-    return fresh(_mark(conversation), lambda: render_template("conversations/_said.html", **_piece(conversation)))
+    return fresh(_mark(conversation), lambda: render_template("conversations/_said.html", **_piece(conversation), ask=True))
 
 
 @bp.get("/ask/<public_id>/pictures/<key>")

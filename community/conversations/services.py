@@ -551,14 +551,17 @@ def _end(conversation: Conversation, by: Ending) -> None:
 
 
 def note_looked(conversation_id: int) -> None:
-    """The member has the whole conversation before them. Publishes `ConversationLooked` when a person had written since."""
+    """The member has the whole conversation before them. Publishes `ConversationLooked` when a person had written since, and
+    when it is over and they are asked there how it was.
+    """
     conversation = _locked(conversation_id)
     seen = conversation.seen_message_id
-    if conversation.last_message_id <= seen:
+    asked = not conversation.live and conversation.satisfaction is None
+    if conversation.last_message_id <= seen and not asked:
         return
     conversation.seen_message_id = conversation.last_message_id
     db.session.flush()
-    if queries.last_of_staff(conversation.id) > seen:
+    if asked or queries.last_of_staff(conversation.id) > seen:
         publish(ConversationLooked(member_id=conversation.member_id, conversation_id=conversation.id))
 
 

@@ -4,7 +4,7 @@
 for (const piece of document.querySelectorAll("[data-looked]")) {
   let told = "";
   const tell = () => {
-    const last = [...piece.querySelectorAll(".talk-theirs")].pop()?.id ?? "";
+    const last = ([...piece.querySelectorAll(".talk-theirs")].pop()?.id ?? "") + (piece.querySelector("[data-over]") ? " over" : "");
     if (document.visibilityState !== "visible" || !last || last === told || !navigator.sendBeacon) return;
     const said = new FormData();
     const token = document.querySelector("[name=csrf_token]");

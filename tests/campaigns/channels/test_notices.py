@@ -95,6 +95,32 @@ def test_an_answer_is_told_once_until_the_member_has_looked(
     assert services.forget_notices() == 3
 
 
+def test_whoever_looked_at_the_question_how_it_was_or_answered_it_is_not_asked_again(
+    app: Any, db: Any, lime: Member, told: Told, make_staff: Any, run_jobs: Any
+) -> None:
+    agent = make_staff(Role.SERVICE)
+    browser = bind(english(app.test_client()), lime.id, True)
+
+    def ended() -> str:
+        asked = talks.ask(lime.id, "几时发货")
+        talks.say(asked.conversation_id, agent.id, "今天发")
+        page = f"/ask/{talks.queries.get_conversation(asked.conversation_id).public_id}"
+        browser.post(f"{page}/looked")
+        talks.close(asked.conversation_id, Ending.STAFF, staff_id=agent.id)
+        run_jobs()
+        return page
+
+    page = ended()
+    # Whoever still sits before the conversation reads that it is over, and where to say how it was.
+    assert f'href="{page}"' in browser.get(f"{page}/messages").text
+    assert "data-over" in browser.get(page).text
+    assert told()[-1].state is NoticeState.INBOX
+    browser.post(f"{page}/looked")
+    assert told()[-1].looked_at is not None
+    talks.rate(talks.queries.get_by_public_id(ended().removeprefix("/ask/")).id, 5)
+    assert told()[-1].state is NoticeState.LOOKED
+
+
 def test_a_ticket_is_told_of_with_its_kind_and_asks_how_it_went(
     app: Any, db: Any, clock: Any, lime: Member, told: Told, make_staff: Any
 ) -> None:
