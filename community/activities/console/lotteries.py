@@ -25,10 +25,14 @@ from . import bp
 from .lists import frame_of
 
 
-def _things(lottery: Lottery | None = None) -> list[tuple[str, str]]:
-    """What can be won: gifts and coupon offers that are given out now, and what is chosen already."""
+def _things(group_id: int, lottery: Lottery | None = None) -> list[tuple[str, str]]:
+    """What can be won in a group: gifts and coupon offers that are given out now, and what is chosen already."""
     found = [(f"gift:{gift.id}", _("Gift: %(name)s", name=gift.name)) for gift, _given in gifts.givable()]
-    found += [(f"offer:{offer.id}", _("Coupon: %(name)s", name=offer.name)) for offer, _version in coupons.grantable()]
+    found += [
+        (f"offer:{offer.id}", _("Coupon: %(name)s", name=offer.name))
+        for offer, version in coupons.grantable()
+        if version.group_id in (None, group_id)
+    ]
     if lottery is not None:
         prizes = queries.prizes_of(lottery.id)
         names, known = queries.prize_names(prizes), {key for key, _name in found}
@@ -39,8 +43,8 @@ def _things(lottery: Lottery | None = None) -> list[tuple[str, str]]:
     return found
 
 
-def _form(lottery: Lottery | None = None, **values: Any) -> LotteryForm:
-    return LotteryForm(_things(lottery), **values)
+def _form(group_id: int, lottery: Lottery | None = None, **values: Any) -> LotteryForm:
+    return LotteryForm(_things(group_id, lottery), **values)
 
 
 def _edit_page(group: Group, form: LotteryForm, lottery: Lottery | None = None, status: int = 200) -> Any:
@@ -52,7 +56,7 @@ def _edit_page(group: Group, form: LotteryForm, lottery: Lottery | None = None, 
 @bp.get("/groups/<int:group_id>/lotteries/new")
 @staff("activities.edit")
 def new_lottery(group_id: int) -> Any:
-    form = _form(formdata=None)
+    form = _form(group_id, formdata=None)
     form.form_key.data = secrets.token_urlsafe(12)
     return _edit_page(groups.get_group(group_id), form)
 
@@ -60,7 +64,7 @@ def new_lottery(group_id: int) -> Any:
 @bp.post("/groups/<int:group_id>/lotteries/new")
 @staff("activities.edit")
 def new_lottery_post(group_id: int) -> Any:
-    group, form = groups.get_group(group_id), _form()
+    group, form = groups.get_group(group_id), _form(group_id)
     if not form.validate():
         return _edit_page(group, form, None, 422)
     try:
@@ -80,7 +84,7 @@ def edit_lottery(lottery_id: int) -> Any:
     lottery = queries.get_lottery(lottery_id)
     if lottery.state is not LotteryState.DRAFT:
         raise rules.AnnouncedAlready(next_step=(url_for(".lottery", lottery_id=lottery_id), _("See the draw")))
-    form = _form(lottery, formdata=None)
+    form = _form(lottery.group_id, lottery, formdata=None)
     form.fill(services.draft_of(lottery))
     return _edit_page(groups.get_group(lottery.group_id), form, lottery)
 
@@ -89,7 +93,7 @@ def edit_lottery(lottery_id: int) -> Any:
 @staff("activities.edit")
 def edit_lottery_post(lottery_id: int) -> Any:
     lottery = queries.get_lottery(lottery_id)
-    form = _form(lottery)
+    form = _form(lottery.group_id, lottery)
     if form.validate():
         try:
             services.edit(lottery_id, form.draft)

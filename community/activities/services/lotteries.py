@@ -23,7 +23,7 @@ from kernel.events import publish
 from kernel.i18n import forced_locale, ngettext
 from kernel.i18n import gettext as _
 from kernel.notices import tell
-from membership.coupons.models import Offer, OfferState
+from membership.coupons.models import Offer, OfferState, OfferVersion
 from membership.gifts.models import Gift
 from membership.gifts.services.catalogue import given
 
@@ -54,7 +54,7 @@ class LotteryDraft:
     opens_at: datetime | None = None
 
 
-def check(draft: LotteryDraft) -> None:
+def check(group: Group, draft: LotteryDraft) -> None:
     """Refuses with `InputInvalid` (field, sentence) whatever does not make a sensible draw."""
     wrong: list[tuple[str, str]] = []
     now = clock.now()
@@ -64,6 +64,10 @@ def check(draft: LotteryDraft) -> None:
         wrong.append(("closes_at", _("Entry must close in the future.")))
     elif draft.closes_at > now + timedelta(days=rules.LONGEST_DAYS):
         wrong.append(("closes_at", _("At most %(days)s days from now.", days=rules.LONGEST_DAYS)))
+    elif group.closes_at is not None and draft.closes_at > group.closes_at:
+        wrong.append(
+            ("closes_at", _("The group closes before that, at %(when)s.", when=clock.wall_text(group.closes_at)))
+        )
     if draft.opens_at is not None and draft.opens_at >= draft.closes_at:
         wrong.append(("opens_at", _("Entry begins before it closes.")))
     if not draft.prizes:
@@ -77,15 +81,18 @@ def check(draft: LotteryDraft) -> None:
         raise InputInvalid(wrong)
 
 
-def _refuse_uncovered(group: Group, prizes: list[PrizeDraft]) -> None:
-    """Refuse with `InputInvalid` what could not be given today: too little in stock, not running, another group's."""
+def _refuse_uncovered(group: Group, draft: LotteryDraft) -> None:
+    """Refuse with `InputInvalid` what could not be given or used: too little in stock, not running, another group's, a
+    coupon that has ended by the time of the draw."""
     wrong: list[tuple[str, str]] = []
     wanted: dict[tuple[str, int], int] = {}
-    for place, prize in enumerate(prizes, 1):
+    for place, prize in enumerate(draft.prizes, 1):
         thing = ("gift", prize.gift_id) if prize.gift_id is not None else ("offer", prize.offer_id or 0)
         wanted[thing] = wanted.get(thing, 0) + prize.number
-        left = _left_of(group, prize)
-        if left is None:
+        left = _left_of(prize)
+        if prize.offer_id is not None and (sentence := _useless(prize.offer_id, group, draft.closes_at)):
+            wrong.append((f"prize_{place}", sentence))
+        elif left is None:
             wrong.append((f"prize_{place}", _("This is not given out any more. Choose something else.")))
         elif left < wanted[thing]:
             wrong.append(
@@ -98,7 +105,23 @@ def _refuse_uncovered(group: Group, prizes: list[PrizeDraft]) -> None:
         raise InputInvalid(wrong)
 
 
-def _left_of(group: Group, prize: PrizeDraft) -> int | None:
+def _useless(offer_id: int, group: Group, drawn_at: datetime) -> str | None:
+    """Why nobody who wins a coupon of an offer in this group at that instant could have or use it, None when they can."""
+    row = db.session.execute(
+        select(OfferVersion.group_id, OfferVersion.usable_until, Offer.claim_until)
+        .join(Offer, Offer.version_id == OfferVersion.id)
+        .where(Offer.id == offer_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.group_id not in (None, group.id):
+        return _("This coupon is another group's. Choose something else.")
+    if any(ends is not None and ends <= drawn_at for ends in (row.usable_until, row.claim_until)):
+        return _("This coupon ends before the draw. Choose something else.")
+    return None
+
+
+def _left_of(prize: PrizeDraft) -> int | None:
     """How many of a prize can be given now (more than anybody gives where it has no limit), None when none ever."""
     if prize.gift_id is not None:
         gift = db.session.get(Gift, prize.gift_id)
@@ -137,7 +160,7 @@ def _plain(draft: LotteryDraft) -> dict[str, Any]:
 
 def create(group: Group, draft: LotteryDraft, form_key: str, author_id: int | None = None) -> Lottery:
     """Write a draw down as a draft; the same form again gives the same one. Refuses with `InputInvalid`."""
-    check(draft)
+    check(group, draft)
     try:
         with db.session.begin_nested():
             lottery = Lottery(
@@ -174,10 +197,10 @@ def draft_of(lottery: Lottery) -> LotteryDraft:
 
 def edit(lottery_id: int, draft: LotteryDraft) -> Lottery:
     """Change a draw that is still a draft. Refuses with `InputInvalid` and `AnnouncedAlready`."""
-    check(draft)
     lottery = queries.get_lottery(lottery_id, lock=True)
     if lottery.state is not LotteryState.DRAFT:
         raise rules.AnnouncedAlready
+    check(groups.get_group(lottery.group_id), draft)
     before = draft_of(lottery)
     _write(lottery, draft)
     audit.record("lottery.changed", "lottery", lottery.id, _plain(before), _plain(draft))
@@ -195,8 +218,8 @@ def announce(lottery_id: int) -> Lottery:
     if lottery.state is not LotteryState.DRAFT or groups.state_of(group) in GONE:
         raise rules.ChangedMeanwhile
     draft = draft_of(lottery)
-    check(draft)
-    _refuse_uncovered(group, list(draft.prizes))
+    check(group, draft)
+    _refuse_uncovered(group, draft)
     seed = secrets.token_bytes(rules.SEED_BYTES)
     commitment, now = rules.commitment_of(seed), clock.now()
     done = db.session.execute(

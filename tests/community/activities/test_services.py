@@ -74,6 +74,49 @@ def test_what_cannot_be_given_is_not_announced(db, scene, draft):
         announce(3, offer_id=scene.offer.id)
 
 
+def test_a_prize_can_be_used_by_whoever_wins_it(scene, draft, make_group, browse):
+    """No coupon that is another group's, and none that has ended by the time of the draw."""
+    closes_at = draft().closes_at
+    standard = {"name": "券", "kind": CouponKind.AMOUNT, "value": 500}
+    elsewhere = coupons.create(
+        coupons.Draft(**standard, valid_days=7, group_id=make_group("别的群").id), OfferState.ACTIVE
+    )
+    for n, (terms, works) in enumerate(
+        (
+            ({"valid_days": 7, "claim_until": closes_at}, False),
+            ({"usable_until": closes_at}, False),
+            ({"usable_until": closes_at + timedelta(hours=1), "claim_until": closes_at + timedelta(minutes=1)}, True),
+            ({"valid_days": 7, "group_id": scene.group.id}, True),
+            (None, False),
+        )
+    ):
+        offer = elsewhere if terms is None else coupons.create(coupons.Draft(**standard, **terms), OfferState.ACTIVE)
+        made = services.create(scene.group, draft(prizes=(services.PrizeDraft(1, offer_id=offer.id),)), f"k{n}")
+        if works:
+            assert services.announce(made.id).state is LotteryState.OPEN
+            continue
+        with pytest.raises(InputInvalid) as refused:
+            services.announce(made.id)
+        assert fields(refused) == {"prize_1"}
+    page = browse().get(f"/console/groups/{scene.group.id}/lotteries/new").text
+    assert f'"offer:{scene.offer.id}"' in page
+    assert f'"offer:{elsewhere.id}"' not in page
+
+
+def test_a_draw_is_held_while_its_group_is_there(scene, draft):
+    scene.group.closes_at = draft().closes_at
+    made = services.create(scene.group, draft(), "k")
+    scene.group.closes_at -= timedelta(minutes=1)
+    for act in (
+        lambda: services.create(scene.group, draft(), "another"),
+        lambda: services.edit(made.id, draft()),
+        lambda: services.announce(made.id),
+    ):
+        with pytest.raises(InputInvalid) as refused:
+            act()
+        assert fields(refused) == {"closes_at"}
+
+
 def test_an_announcement_commits_to_one_seed_and_the_tables_hold_it(db, scene, announced):
     lottery = announced()
     kept = db.session.get(LotterySeed, lottery.id)
