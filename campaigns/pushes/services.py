@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import BigInteger, bindparam, case, exists, func, literal, literal_column, select, update
+from sqlalchemy import BigInteger, bindparam, case, exists, func, literal, literal_column, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from campaigns.audiences import queries as audiences
@@ -31,6 +31,8 @@ from .models import Delivery, DeliveryState, Push, Run, RunState, Slice, Target
 DEFAULT_LIFE = timedelta(hours=48)
 # Slices that are closed in one transaction.
 CLOSED_AT_ONCE = 20
+# Reports that are taken up together when they came before their message's number, and how long looking for them may take.
+MATCHED_AT_ONCE, MATCHING_MS = 1_000, 30_000
 
 
 # Of a long gap in a series so many missed times are written down, the latest ones.
@@ -595,6 +597,10 @@ def confirm(delivery_id: int, done: bool, staff_id: int | None = None, reason: s
     )
 
 
+# Of what a report may speak: it may come before our own note that the message was taken, or after a doubt.
+_REPORTED_STATES = (DeliveryState.SUBMITTING, DeliveryState.ACCEPTED, DeliveryState.UNKNOWN)
+
+
 def note_report(account_id: int, delivery_id: int, delivered: bool) -> bool:
     """Write down what a channel reported of a message that it had taken; returns whether this was news.
 
@@ -607,8 +613,7 @@ def note_report(account_id: int, delivery_id: int, delivered: bool) -> bool:
         update(Delivery)
         .where(
             Delivery.id == delivery_id,
-            # It may come before our own note that the message was taken, or after a doubt.
-            Delivery.state.in_([DeliveryState.SUBMITTING, DeliveryState.ACCEPTED, DeliveryState.UNKNOWN]),
+            Delivery.state.in_(_REPORTED_STATES),
             column.is_(None),
             Delivery.run_id.in_(over),
         )
@@ -628,18 +633,28 @@ def note_numbered(account_id: int, number: str, delivered: bool) -> bool:
 
 def match_receipts(since: datetime) -> int:
     """Note the reports since an instant that came by number before the message had its number here; returns how many."""
-    rows = db.session.execute(
-        select(Receipt.account_id, Receipt.key, Receipt.delivered)
-        .join(Delivery, Delivery.provider_id == Receipt.key)
-        .where(
-            Receipt.at >= since,
-            literal_column(NUMBERED),
-            case((Receipt.delivered, Delivery.delivered_at), else_=Delivery.undelivered_at).is_(None),
+    noted_at = case((Receipt.delivered, Delivery.delivered_at), else_=Delivery.undelivered_at)
+    # What can never be matched is no row of the answer: it would come back each time and keep others from their turn.
+    one = (
+        select(func.min(Delivery.id).label("delivery_id"))
+        .join(Run, Run.id == Delivery.run_id)
+        .join(Push, Push.id == Run.push_id)
+        .where(Delivery.provider_id == Receipt.key, Push.account_id == Receipt.account_id)
+        .having(
+            func.count() == 1, func.bool_and(noted_at.is_(None)), func.bool_and(Delivery.state.in_(_REPORTED_STATES))
         )
-        .order_by(Receipt.at.desc(), Receipt.id.desc())
-        .limit(1_000)
+        .correlate(Receipt)
+        .lateral("one")
     )
-    return sum(note_numbered(row.account_id, row.key, row.delivered) for row in rows.all())
+    with audiences.time_limit(MATCHING_MS):
+        rows = db.session.execute(
+            select(Receipt.account_id, one.c.delivery_id, Receipt.delivered)
+            .join(one, true())
+            .where(Receipt.at >= since, literal_column(NUMBERED))
+            .order_by(Receipt.at.desc(), Receipt.id.desc())
+            .limit(MATCHED_AT_ONCE)
+        ).all()
+    return sum(note_report(row.account_id, row.delivery_id, row.delivered) for row in rows)
 
 
 # ── Upkeep: what the ticker's jobs do ───────────────────────────────────────────────────────────────────────────────

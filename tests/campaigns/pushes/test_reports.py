@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from campaigns.channels import pace
 from campaigns.channels import services as channels
-from campaigns.channels.models import Account, ChannelKind
+from campaigns.channels.models import Account, ChannelKind, Receipt
 from campaigns.pushes import jobs, services
 from campaigns.pushes.models import Delivery, DeliveryState
 from campaigns.results import queries as results
@@ -124,6 +124,36 @@ def test_a_report_by_the_other_sides_number_finds_its_message(
     db.session.expire_all()
     assert plum.undelivered_at is not None
     assert services.match_receipts(kernel_clock.now() - timedelta(hours=1)) == 0
+
+
+def test_reports_that_fit_nothing_keep_no_other_from_its_turn(
+    db: Any, clock: Any, sms: Account, inbox: Account, sent: Any, make_member: Any, make_push: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    _push, run, (lime, plum, pear) = sent
+    monkeypatch.setattr(services, "MATCHED_AT_ONCE", 1)
+    lime.provider_id, plum.provider_id, pear.provider_id = "b-1", "shared", "shared"
+    # One of those that share a number was reported already, which makes the other no more certain.
+    plum.delivered_at = kernel_clock.now()
+    other, other_run = make_push()
+    lost = Delivery(
+        run_id=other_run.id, member_id=make_member("Fig").id, slice_number=0, provider_id="elsewhere",
+        state=DeliveryState.ACCEPTED,
+    )  # fmt: skip
+    ended = Delivery(
+        run_id=run.id, member_id=lost.member_id, slice_number=0, provider_id="ended", state=DeliveryState.EXPIRED
+    )
+    db.session.add_all([lost, ended])
+    for number in ("b-1", "shared", "elsewhere", "ended"):
+        clock.move(seconds=1)
+        said = {"account_id": sms.id, "key": number, "delivered": True, "code": "", "signed": True}
+        db.session.add(Receipt(**said, at=kernel_clock.now()))
+        db.session.flush()
+    assert other.account_id == inbox.id
+    assert services.match_receipts(kernel_clock.now() - timedelta(hours=1)) == 1
+    db.session.expire_all()
+    assert lime.delivered_at is not None
+    assert pear.delivered_at is lost.delivered_at is ended.delivered_at is None
 
 
 @pytest.mark.parametrize("state", [DeliveryState.SUPPRESSED, DeliveryState.READY, DeliveryState.CONTROL])
