@@ -89,8 +89,12 @@ def workflow_versions(kind: TicketKind, most: int = 20) -> Sequence[Workflow]:
 
 def steps_now(kind: TicketKind) -> tuple[rules.Step, ...]:
     """The steps of what is opened now."""
-    found = workflow_now(kind)
-    return rules.steps_from(found.steps) if found is not None else rules.WORKFLOWS[kind]
+    return steps_by(workflow_now(kind), kind)
+
+
+def steps_by(workflow: Workflow | None, kind: TicketKind) -> tuple[rules.Step, ...]:
+    """The steps of a version of a kind, of the standard when there is none."""
+    return rules.steps_from(workflow.steps) if workflow is not None else rules.WORKFLOWS[kind]
 
 
 def steps_of(ticket: Ticket) -> tuple[rules.Step, ...]:

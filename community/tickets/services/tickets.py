@@ -173,7 +173,9 @@ def open_ticket(opening: Opening) -> Ticket:
         select(Order.member_id).where(Order.id == opening.order_id)
     ) not in {member.id}:
         raise NotTheirOrder
-    workflow, steps = queries.workflow_now(opening.kind), queries.steps_now(opening.kind)
+    # Read once: a colleague may save another version at any moment, and the first step must be one of those kept.
+    workflow = queries.workflow_now(opening.kind)
+    steps = queries.steps_by(workflow, opening.kind)
     answers, faults = rules.read_answers(steps[0], opening.answers)
     wrong = [(key, fault) for key, fault in faults if fault != "needed"]
     if wrong:
@@ -431,7 +433,7 @@ def change_kind(ticket_id: int, kind: TicketKind, staff_id: int) -> None:
     promise, opened = settings.promises[kind], clock.local(ticket.opened_at)
     workflow = queries.workflow_now(kind)
     ticket.kind, ticket.workflow_id = kind, workflow.id if workflow is not None else None
-    ticket.step = rules.first_step(queries.steps_now(kind))
+    ticket.step = rules.first_step(queries.steps_by(workflow, kind))
     ticket.answer_minutes, ticket.resolve_minutes = promise.answer, promise.resolve
     ticket.return_due_at = None
     if ticket.first_answered_at is None:

@@ -144,6 +144,28 @@ def test_open_tickets_finish_the_steps_that_they_were_opened_with(db, clock, tic
     assert ticket_of(db, before.id).workflow_id is None
 
 
+def test_a_ticket_keeps_to_one_version_though_another_is_saved_while_it_is_written(
+    db, clock, ticket, make_staff, monkeypatch
+):
+    agent, kind = make_staff(Role.SERVICE), TicketKind.FEEDBACK
+    other, read = ticket(kind=TicketKind.RETURN), queries.workflow_now
+    services.save_workflow(kind, STANDARD, agent.id, 0)
+
+    def overtaken(wanted):
+        """Reads the version that counts; right after that a colleague saves one that begins otherwise."""
+        found, seen = read(wanted), services.workflow_version(kind)
+        first = Step(f"own-{seen}", name="先看看")
+        services.save_workflow(kind, (first, *STANDARD), agent.id, seen)
+        return found
+
+    monkeypatch.setattr(queries, "workflow_now", overtaken)
+    opened = ticket(kind=kind, answers={"about": "parcel"})
+    services.change_kind(other.id, kind, agent.id)
+    for one in (opened, ticket_of(db, other.id)):
+        assert one.step in {step.key for step in queries.steps_of(one)}
+    assert (opened.step, list(queries.steps_done(opened.id))) == ("passed_on", ["noted"])
+
+
 def test_a_console_in_english_keeps_the_shops_own_words(db, clock, browse, make_staff):
     kind, page = TicketKind.FEEDBACK, "/console/workflows/feedback"
     services.save_workflow(kind, OWN, make_staff(Role.OWNER).id, 0)
