@@ -228,12 +228,14 @@ def hand_over_post(staff_id: int) -> Any:
 def handed_over(hand_over_id: int) -> Any:
     made = handover.get(hand_over_id)
     moved = handover.moved_with(hand_over_id)
+    person = services.get_staff(made.from_id)
     named = {made.from_id, *(one.to_id for one in moved), made.by_id, made.returned_by_id} - {None}
     return render_template(
         "staff/handed_over.html",
         made=made,
-        person=services.get_staff(made.from_id),
+        person=person,
         moved=moved,
+        not_theirs=_(", ").join(str(area.label) for area in handover.not_theirs(made, person.role)),
         names=services.names([one for one in named if one is not None]),
     )
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, func, insert, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from .. import audit, clock
-from ..auth import ROLE_LABELS, holds
+from ..auth import ROLE_LABELS, Role, holds
 from ..bulk import BulkRun
 from ..db import changed, db
 from ..errors import NotFound, Refusal
@@ -129,11 +129,10 @@ def in_hand(staff_id: int, waiting: bool = False) -> list[InHand]:
 
 
 def left_behind() -> dict[int, int]:
-    """How much of what waits is with people who cannot sign in, by their ids, in one statement."""
-    gone = select(Staff.id).where(Staff.disabled_at.is_not(None))
+    """How much of what waits is with people who cannot sign in or whose role does not allow it, by their ids, in one statement."""
     pieces = [
         select(area.column.label("staff_id"), func.count().label("n"))
-        .where(area.column.in_(gone), *area.live())
+        .where(area.column.in_(_unable(area)), *area.live())
         .group_by(area.column)
         for area in areas()
         if area.waits
@@ -143,6 +142,12 @@ def left_behind() -> dict[int, int]:
     every = pieces[0].union_all(*pieces[1:]).subquery()
     rows = db.session.execute(select(every.c.staff_id, func.sum(every.c.n)).group_by(every.c.staff_id))
     return {row[0]: int(row[1]) for row in rows}
+
+
+def _unable(area: Area) -> Select[int]:
+    """The ids of the staff who can do nothing with an area: the account is closed, or the role does not allow it."""
+    roles = [role for role in Role if holds(role, area.asks)]
+    return select(Staff.id).where(or_(Staff.disabled_at.is_not(None), Staff.role.not_in(roles)))
 
 
 def able(area: Area, but: int) -> list[Staff]:
@@ -254,8 +259,8 @@ def _forget(area: Area, ids: Sequence[int]) -> None:
 def give_back(hand_over_id: int, by_id: int | None) -> int:
     """Move back what went with a hand-over, as far as it is still with whoever took it and still needs somebody.
 
-    Returns how much came back. Refuses with `NotFound`, `ReturnedAlready`, and with `CannotHaveItBack` while the account is
-    closed.
+    What the person's role no longer allows stays with whoever took it (`not_theirs`). Returns how much came back. Refuses with
+    `NotFound`, `ReturnedAlready`, and with `CannotHaveItBack` while the account is closed.
     """
     made = get(hand_over_id)
     person = _lock([made.from_id])[made.from_id]
@@ -271,10 +276,18 @@ def give_back(hand_over_id: int, by_id: int | None) -> int:
         raise ReturnedAlready
     back = 0
     for area in areas():
+        if not holds(person.role, area.asks):
+            continue
         ids = _give_back(area, made, by_id)
         back += len(ids)
     audit.record("staff.hand_over_returned", "staff", person.id, after={"hand_over": made.id, "rows": back})
     return back
+
+
+def not_theirs(made: HandOver, role: Role) -> list[Area]:
+    """Of what went with a hand-over, the areas that somebody of this role may not have back."""
+    went = set(db.session.scalars(select(HandOverItem.area).where(HandOverItem.hand_over_id == made.id).distinct()))
+    return [area for area in areas() if area.key in went and not holds(role, area.asks)]
 
 
 def _give_back(area: Area, made: HandOver, by_id: int | None) -> Sequence[int]:

@@ -183,6 +183,27 @@ def test_leaving_hands_over_and_closes_the_account_in_one_go(db, clock, team, le
     assert holders(db)["calls"][mine["calls"]] == gone.id
 
 
+def test_what_a_role_no_longer_allows_is_not_given_back(db, clock, team, leave, browse):
+    gone, to = team[Role.SERVICE], team[Role.MANAGER]
+    mine = leave(gone)
+    made = handover.hand_over(gone.id, {"calls": to.id, "tickets": to.id, "posts": to.id}, None)
+    gone.role = Role.MARKETER
+    db.session.flush()
+    kept = {"calls", "tickets", "posts"} - {one.key for one in able_areas(gone)}
+    assert kept == {"calls", "tickets"}
+    owner, address = browse(Role.OWNER), f"/console/staff/hand-overs/{made.id}"
+    said = "The role of service does not allow: Open call-backs, Open tickets"
+    assert said in owner.get(address).text
+    assert owner.post(f"{address}/return").status_code == 302
+    found = holders(db)
+    assert [found[key][mine[key]] for key in ("calls", "tickets", "posts")] == [to.id, to.id, gone.id]
+    shown = owner.get(address).text
+    assert (said in shown, "or was not allowed to their role" in shown) == (True, True)
+    # The conversation that never went waits with somebody who cannot see to it any more.
+    assert handover.left_behind() == {gone.id: 1}
+    assert "1 piece of work is with service, whose role does not allow it" in owner.get("/console/").text
+
+
 def test_who_cannot_take_over_is_refused_and_nothing_moves(db, clock, team, leave):
     gone = team[Role.MANAGER]
     leave(gone)
@@ -237,7 +258,8 @@ def test_inv_hand_over_loses_nothing_and_repeats_nothing(db, clock, team, leave,
                 hand_over_id, went = made[which % len(made)]
                 made_by = db.session.get(HandOver, hand_over_id)
                 if made_by.returned_at is None:
-                    back = [k for k, to_id in went.items() if expected[k] == to_id]
+                    theirs = {one.key for one in able_areas(services.get_staff(made_by.from_id))}
+                    back = [k for k, to_id in went.items() if expected[k] == to_id and k[0] in theirs]
                     assert handover.give_back(hand_over_id, None) == len(back)
                     expected |= dict.fromkeys(back, made_by.from_id)
             found = holders(db)
