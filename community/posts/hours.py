@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Integer, cast, extract, func, select
 from kernel import clock
 from kernel.db import db
 
-from . import rules
+from . import queries, rules
 from .models import Post, PostGroup, PostState, Reaction, ReactionKind
 
 # The latest posts tell enough, and a group of five thousand members is read in a moment.
@@ -40,6 +40,7 @@ def looks(group_ids: Sequence[int]) -> rules.Looks:
             PostGroup.published_at <= now,
             PostGroup.published_at > now - timedelta(weeks=rules.LOOKED_AT_WEEKS),
             Post.state.in_((PostState.SCHEDULED, PostState.PUBLISHED, PostState.ARCHIVED)),
+            queries.was_shown(),
         )
         .subquery()
     )

@@ -94,7 +94,12 @@ def _uses() -> Any:
             *(cast(func.sum(getattr(PostGroup, name)), BigInteger).label(name) for name in queries.COUNTED),
         )
         .join(PostGroup, PostGroup.post_id == use.id)
-        .where(use.automatic.is_(False), use.member_id.is_(None), PostGroup.published_at <= clock.now())
+        .where(
+            use.automatic.is_(False),
+            use.member_id.is_(None),
+            PostGroup.published_at <= clock.now(),
+            queries.was_shown(use),
+        )
         .group_by(root_of(use))
         .subquery()
     )
@@ -214,7 +219,7 @@ def results(since: datetime, until: datetime, wanted: Wanted) -> tuple[Select[An
     found: Any = (
         select(Post, sums.c.shown_at, *(sums.c[name] for name in queries.COUNTED))
         .join(sums, sums.c.post_id == Post.id)
-        .where(Post.automatic.is_(False), Post.member_id.is_(None))
+        .where(Post.automatic.is_(False), Post.member_id.is_(None), queries.was_shown())
     )
     if wanted.q:
         found = found.where(queries.says(wanted.q))

@@ -79,6 +79,11 @@ def in_state(state: PostState, now: datetime) -> ColumnElement[bool]:
             return Post.state == state
 
 
+def was_shown(post: Any = Post) -> ColumnElement[bool]:
+    """Posts that do appear at the time that their groups name, or did: what was archived before its time never has."""
+    return or_(post.published_at.is_not(None), post.state == PostState.SCHEDULED)
+
+
 def acts_of(member_ids: Sequence[int]) -> Select[int, str, int]:
     """SQL: how many posts each member liked and how many comments of theirs show, for `members.queries.acts_of`."""
     liked = select(Reaction.member_id).where(

@@ -119,7 +119,12 @@ def recent_posts() -> list[int]:
     return list(
         db.session.scalars(
             select(PostGroup.post_id)
-            .where(PostGroup.published_at <= now, PostGroup.published_at > now - ORDERS_LOOKED_FOR)
+            .join(Post, Post.id == PostGroup.post_id)
+            .where(
+                PostGroup.published_at <= now,
+                PostGroup.published_at > now - ORDERS_LOOKED_FOR,
+                queries.was_shown(),
+            )
             .distinct()
             .order_by(PostGroup.post_id)
         )

@@ -480,6 +480,28 @@ def test_the_results_of_a_time_with_totals_filters_and_a_file(
     ]
 
 
+def test_what_was_archived_before_its_time_counts_as_never_shown(db, clock, owner_client, make_group, draft, published):
+    group = make_group()
+    shown, never = published(group, title="出现过"), services.write(draft(group, title="没出现"))
+    services.schedule(never.id, clock.now() + timedelta(hours=1))
+    due = services.write(draft(group, title="到点了"))
+    services.schedule(due.id, clock.now() + timedelta(hours=1))
+    services.archive(never.id)
+    clock.move(hours=2)
+    pieces = library.pieces_of(db.session.execute(library.pieces(library.Wanted(), "title")[0]).all())
+    assert {(piece.post.title, piece.uses, piece.last is None) for piece in pieces} == {
+        ("出现过", 1, False),
+        ("到点了", 1, False),
+        ("没出现", 0, True),
+    }
+    page = owner_client.get("/console/posts/results").text
+    assert {t for t in ("出现过", "到点了", "没出现") if f">{t}</a>" in page} == {"出现过", "到点了"}
+    assert services.recent_posts() == [shown.id, due.id]
+    # Archived once its time has come, though no sweep went by, it has been shown.
+    services.archive(due.id)
+    assert services.recent_posts() == [shown.id, due.id]
+
+
 # ── The best time ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
