@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -34,8 +35,9 @@ def address(settings: Settings) -> str:
 def write(settings: Settings, target: Path) -> int:
     """Write a backup to `target`, which must not exist yet; returns its size in bytes.
 
-    The server may run meanwhile: the dump is the database at one instant, and files are only ever added, so that those
-    of that instant are all there. Raises `BackupFailed`.
+    The server may run meanwhile: the dump is the database at one instant, and the files are read after it, so that those
+    which are named at that instant are there, but for what was taken away meanwhile (an erasure, a video that was exchanged)
+    and is skipped. Files that are still being written have no name yet and are left out. Raises `BackupFailed`.
     """
     if target.exists():
         raise BackupFailed(f"{target} is there already.")
@@ -51,8 +53,9 @@ def write(settings: Settings, target: Path) -> int:
                 if "SECRET_KEY" not in os.environ:
                     add(archive, sums, KEY, settings.data_dir / KEY)
                 for path in sorted(settings.files_dir.rglob("*")):
-                    if path.is_file() and not path.is_symlink():
-                        add(archive, sums, f"{FILES}/{path.relative_to(settings.files_dir).as_posix()}", path)
+                    if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+                        with suppress(FileNotFoundError):
+                            add(archive, sums, f"{FILES}/{path.relative_to(settings.files_dir).as_posix()}", path)
                 facts = {"format": FORMAT, "made_at": clock.now().isoformat(), "sha256": sums}
                 text = json.dumps(facts, indent=1, ensure_ascii=False).encode()
                 entry = tarfile.TarInfo(LIST)

@@ -100,6 +100,26 @@ def test_everything_comes_back(shops, written):
     assert config.load({"SIYU_DATA": str(second.data_dir)}).secret_key == first.secret_key
 
 
+def test_what_goes_or_comes_while_it_is_written_does_not_spoil_it(shops, tmp_path, monkeypatch):
+    folder = shops[0].files_dir / "aa"
+    folder.mkdir()
+    going, half, staying = folder / "aagoing.webp", folder / ".aahalf.webp.part", folder / "aastaying.webp"
+    for path in (going, half, staying):
+        path.write_bytes(b"picture")
+    add = backup.add
+
+    def add_late(archive, sums, name, path):
+        # Listed already, and taken away by an erasure before it is opened.
+        if path == going:
+            path.unlink()
+        add(archive, sums, name, path)
+
+    monkeypatch.setattr(backup, "add", add_late)
+    backup.write(shops[0], tmp_path / "shop.tar")
+    backup.unpack(tmp_path / "shop.tar", tmp_path / "unpacked")
+    assert {path.name for path in (tmp_path / "unpacked" / "files" / "aa").iterdir()} == {staying.name}
+
+
 def test_the_list_names_every_file(written):
     with tarfile.open(written) as archive:
         names = set(archive.getnames())
