@@ -423,17 +423,27 @@ def keep(post_id: int, kept: bool) -> None:
 
 
 def discard(post_id: int) -> None:
-    """Delete a draft that was never shown, with its video if no other post has it. Refuses with `NotFound` and `PostMoved`."""
+    """Delete a draft that was never shown, with its video if no other post has it. Refuses with `NotFound` and `PostMoved`.
+
+    When others were made of it, the oldest of them takes its place as the piece's first post, and is kept if that was.
+    """
     row = db.session.execute(
-        select(Post.title, Post.video).where(Post.id == post_id, Post.member_id.is_(None)).with_for_update()
+        select(Post.title, Post.video, Post.kept_at, Post.state, Post.published_at)
+        .where(Post.id == post_id, Post.member_id.is_(None))
+        .with_for_update()
     ).one_or_none()
     if row is None:
         raise NotFound
-    gone = db.session.execute(
-        delete(Post).where(Post.id == post_id, Post.state == PostState.DRAFT, Post.published_at.is_(None))
-    )
-    if not changed(gone):
+    if row.state is not PostState.DRAFT or row.published_at is not None:
         raise PostMoved
+    # Held, so that none of them is deleted meanwhile.
+    uses = db.session.scalars(
+        select(Post.id).where(Post.origin_id == post_id).order_by(Post.id).with_for_update()
+    ).all()
+    if uses:
+        db.session.execute(update(Post).where(Post.id.in_(uses[1:])).values(origin_id=uses[0]))
+        db.session.execute(update(Post).where(Post.id == uses[0]).values(origin_id=None, kept_at=row.kept_at))
+    db.session.execute(delete(Post).where(Post.id == post_id))
     _let_go(row.video)
     audit.record("post.discarded", "post", post_id, before={"title": row.title})
 

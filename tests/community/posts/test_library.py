@@ -245,6 +245,21 @@ def test_only_a_draft_that_nobody_saw_is_deleted(db, app, owner_client, make_gro
     assert owner_client.post(address).status_code == 404
 
 
+def test_deleting_the_first_draft_leaves_its_piece_whole(db, make_group, draft):
+    first = services.write(draft(make_group()), kept=True)
+    oldest, second, third = (services.use_again(first.id, None) for _n in range(3))
+    services.discard(first.id)
+    db.session.expire_all()
+    assert (oldest.origin_id, oldest.kept_at is not None) == (None, True)
+    assert [post.origin_id for post in (second, third)] == [oldest.id, oldest.id]
+    [piece] = library.pieces_of(db.session.execute(library.pieces(library.Wanted(kept=True), "")[0]).all())
+    assert [row.post.id for row in library.uses_of(piece.post)] == [oldest.id, second.id, third.id]
+    # The only copy that is left becomes a piece of its own.
+    services.discard(oldest.id), services.discard(third.id)
+    db.session.expire_all()
+    assert (second.origin_id, second.kept_at is not None) == (None, True)
+
+
 # ── Products and videos in the editor ───────────────────────────────────────────────────────────────────────────────
 
 
