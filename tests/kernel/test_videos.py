@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kernel import containers, files
-from kernel.db import on_rollback, rollback
+from kernel.db import commit, on_rollback, rollback
 from kernel.files import (
     FileRefused,
     VideoCodeRefused,
@@ -395,7 +395,7 @@ def test_a_private_picture_goes_with_what_was_refused(inside):
 def test_a_private_picture_stays_with_what_was_kept(inside, db):
     before = everything(inside)
     save_picture(io.BytesIO(jpeg()), private=True)
-    db.session.info.pop("on_rollback")
+    commit()
     rollback()
     assert len(everything(inside) - before) == 1
 
