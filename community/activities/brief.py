@@ -39,7 +39,7 @@ def tasks() -> list[today.Task]:
             url=url_for("activities_console.lottery", lottery_id=lottery.id),
             action=_("See to it"),
             icon="gift",
-            about=_("Nothing was left when it was to be given."),
+            about=_("Nothing was left, the coupon does not run, or they have as many of it as one may."),
         )
         for lottery, number in queries.missed_prizes()
     ]

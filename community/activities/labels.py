@@ -41,5 +41,5 @@ TONES: dict[Phase, str] = {
 PRIZES: dict[PrizeState, Any] = {
     PrizeState.OWED: _l("Being given"),
     PrizeState.GIVEN: _l("Given"),
-    PrizeState.MISSED: _l("Nothing was left"),
+    PrizeState.MISSED: _l("Could not be given"),
 }

@@ -32,7 +32,8 @@ class LotteryState(enum.StrEnum):
 class PrizeState(enum.StrEnum):
     OWED = "owed"
     GIVEN = "given"
-    # The stock was empty or the offer not running when it was to be given; staff can have it tried again.
+    # When it was to be given the stock was empty, the offer not running, or the winner had as many as one may, or was
+    # erased; staff can have it tried again.
     MISSED = "missed"
 
 

@@ -165,11 +165,12 @@ def winners_of(lottery_id: int) -> list[tuple[LotteryEntry, Member, LotteryPrize
 
 
 def missed_prizes() -> list[tuple[Lottery, int]]:
-    """Draws with prizes that could not be given, and how many."""
+    """Draws with prizes that could not be given to people who are still there, and how many."""
     rows = db.session.execute(
         select(Lottery, func.count())
         .join(LotteryEntry, LotteryEntry.lottery_id == Lottery.id)
-        .where(LotteryEntry.prize_state == PrizeState.MISSED)
+        .join(Member, Member.id == LotteryEntry.member_id)
+        .where(LotteryEntry.prize_state == PrizeState.MISSED, Member.erased_at.is_(None))
         .group_by(Lottery.id)
         .order_by(Lottery.id)
         .limit(10)

@@ -119,7 +119,7 @@ def _show(lottery: Lottery, form: CancelForm, status: int = 200) -> Any:
         entered=queries.entered([lottery.id]).get(lottery.id, 0),
         left_out=queries.left_out(lottery.id),
         winners=winners,
-        missed=sum(entry.prize_state == "missed" for entry, _member, _prize in winners),
+        missed=sum(entry.prize_state == "missed" and not member.erased_at for entry, member, _prize in winners),
         address=links.absolute(queries.path_of(lottery)) if lottery.announced_at else None,
         seed=seed.hex() if seed is not None else None,
         form=form,

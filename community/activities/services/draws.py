@@ -175,11 +175,15 @@ def hand_over(entry_id: int) -> PrizeState | None:
 
 
 def try_again(lottery_id: int) -> int:
-    """Have the prizes of a draw that could not be given tried again; how many there are."""
+    """Have the prizes of a draw that could not be given tried again, but for people who were erased; how many there are."""
     done = changed(
         db.session.execute(
             update(LotteryEntry)
-            .where(LotteryEntry.lottery_id == lottery_id, LotteryEntry.prize_state == PrizeState.MISSED)
+            .where(
+                LotteryEntry.lottery_id == lottery_id,
+                LotteryEntry.prize_state == PrizeState.MISSED,
+                exists().where(Member.id == LotteryEntry.member_id, Member.erased_at.is_(None)),
+            )
             .values(prize_state=PrizeState.OWED, settled_at=None)
             .execution_options(synchronize_session=False)
         )

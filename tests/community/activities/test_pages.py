@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, text
 
-from community.activities import queries, services
+from community.activities import jobs, queries, services
 from community.activities.models import Lottery, LotteryEntry, LotterySeed, LotteryState, Sale
 from community.groups import services as groups
 from kernel import clock as kernel_clock
@@ -299,7 +299,13 @@ def test_what_the_room_says_elsewhere(db, browse, scene, announced, held, starte
     assert "no prize yet" in said
     assert "ends within a day" in said
     assert "Won in" in owner.get(f"/console/members/{scene.ann.id}").text
+    assert "as many of it as one may" in owner.get(f"/console/lotteries/{lottery.id}").text
+    english = {"Accept-Language": "en"}
+    assert "on its way" not in scene.phone.get(f"/draws/{lottery.public_id}", headers=english).text
     scene.offer.state = OfferState.ACTIVE
     assert owner.post(f"/console/lotteries/{lottery.id}/prizes").status_code == 303
+    jobs.settle()
+    db.session.expire_all()
+    assert "on its way" in scene.phone.get(f"/draws/{lottery.public_id}", headers=english).text
     rows = owner.post(f"/console/lotteries/{lottery.id}/winners/export").text
     assert scene.ann.shown_name in rows

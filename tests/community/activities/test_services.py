@@ -273,7 +273,7 @@ def test_two_records_of_one_person_have_one_ticket_and_keep_what_was_won(db, sce
     assert lottery.listed == rules.listed_as(listed)
 
 
-def test_an_erased_winner_gets_nothing_more(db, clock, scene, announced):
+def test_an_erased_winner_gets_nothing_more(db, clock, browse, scene, announced):
     lottery = announced(prizes=(services.PrizeDraft(1, gift_id=scene.gift.id),))
     services.enter(lottery, scene.ann.id)
     clock.at(lottery.closes_at)
@@ -282,6 +282,8 @@ def test_an_erased_winner_gets_nothing_more(db, clock, scene, announced):
     scene.ann.erased_at = kernel_clock.now()
     db.session.flush()
     assert [services.hand_over(entry_id) for entry_id in services.owed()] == [PrizeState.MISSED]
+    page = browse().get(f"/console/lotteries/{lottery.id}").text
+    assert (queries.missed_prizes(), services.try_again(lottery.id), "Try again" in page) == ([], 0, False)
 
 
 # ── Sales ───────────────────────────────────────────────────────────────────────────────────────────────────────────
