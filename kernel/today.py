@@ -125,8 +125,10 @@ def ranked(found: Sequence[Task], staff_id: int) -> list[Task]:
     def others(task: Task) -> bool:
         return runs_any and task.place is not None and task.place.staff_id not in (None, staff_id)
 
-    ordered = sorted(found, key=lambda task: (others(task), -task.weight, task.key))
-    return list({task.key: task for task in reversed(ordered)}.values())[::-1]
+    kept: dict[str, Task] = {}
+    for task in sorted(found, key=lambda task: (-task.weight, others(task))):
+        kept.setdefault(task.key, task)
+    return sorted(kept.values(), key=lambda task: (others(task), -task.weight, task.key))
 
 
 def put_off(task: Task, rows: Mapping[str, tuple[int, datetime]], now: datetime) -> bool:
@@ -169,9 +171,11 @@ def brief_of(staff_id: int) -> Brief:
 
 def put_task_off(staff_id: int, key: str) -> datetime:
     """Let a task wait until the shop's next day begins, for one person; says when. Refuses with `NotFound` what is no task."""
-    task = next((task for answer in tasks.call() for task in answer if task.key == key), None)
-    if task is None:
+    same = [task for answer in tasks.call() for task in answer if task.key == key]
+    if not same:
         raise NotFound
+    # As it is shown: of a key that comes twice the heavier.
+    task = max(same, key=lambda task: task.weight)
     until = clock.at(clock.today() + timedelta(days=1))
     values = {"weight": task.weight, "until": until}
     db.session.execute(

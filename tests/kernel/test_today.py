@@ -31,6 +31,17 @@ def test_what_a_colleague_runs_comes_last_for_whoever_runs_something():
 def test_a_key_stands_once_with_the_heavier_task():
     found = [task(10, "one"), task(80, "one"), Task(5, "by address", "/x", "go")]
     assert [(one.key, one.weight) for one in today.ranked(found, 1)] == [("one", 80), ("/x", 5)]
+    # It stands where the heavier one belongs, whatever lies between the two.
+    found = [task(10, "one"), task(50, "between"), task(80, "one")]
+    assert [(one.key, one.weight) for one in today.ranked(found, 1)] == [("one", 80), ("between", 50)]
+
+
+def test_what_is_put_off_is_the_heavier_of_two_with_one_key(db, clock, monkeypatch, make_staff):
+    found = [task(10, "one"), task(80, "one")]
+    monkeypatch.setattr(today.tasks, "_answers", [lambda: found])
+    who = make_staff(Role.VIEWER).id
+    today.put_task_off(who, "one")
+    assert [one.weight for one in today.brief_of(who).later] == [80]
 
 
 TASKS = st.lists(
