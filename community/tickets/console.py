@@ -775,15 +775,17 @@ def workflow(kind: str) -> Any:
 @staff("tickets.settings")
 def workflow_post(kind: str) -> Any:
     wanted, seen = _kind_named(kind), row_or_none(request.form.get("version")) or 0
-    standard = "standard" in request.form
-    steps = () if standard else steps_typed(queries.steps_now(wanted))
+    standard, present = "standard" in request.form, queries.steps_now(wanted)
+    steps = () if standard else steps_typed(present)
     promise = promise_typed(wanted)
     if not standard and promise is None:
         return _workflow_page(wanted, steps, _("Promises are whole numbers of minutes and hours, at least one."), 422)
     if not standard and not steps:
         return _workflow_page(wanted, None, "number", 422)
     try:
-        services.save_workflow(wanted, steps, acting_staff().id, seen)
+        # A promise alone makes no version: steps that nobody touched go on as they are.
+        if standard or steps != present:
+            services.save_workflow(wanted, steps, acting_staff().id, seen)
     except services.WorkflowInvalid as refusal:
         return _workflow_page(wanted, steps, refusal.fault, 422)
     settings = services.desk_settings()

@@ -183,7 +183,18 @@ def test_a_console_in_english_keeps_the_shops_own_words(db, clock, browse, make_
     assert queries.steps_now(kind) == (OWN[2], OWN[1], OWN[0])
 
 
-def test_a_manager_changes_steps_and_promise_on_a_page_that_loses_nothing(app, db, clock, browse, ticket, make_member):
+def test_a_promise_alone_makes_no_version(db, clock, browse):
+    kind, page, desk = TicketKind.SURVEY, "/console/workflows/survey", browse(Role.MANAGER)
+    sent = typed_on(desk.get(page).text) | {f"answer_{kind}": "17"}
+    assert desk.post(page, data=sent).status_code == 302
+    assert (services.desk_settings().promises[kind].answer, services.workflow_version(kind)) == (17, 0)
+    assert desk.post(page, data=sent | {"s0_name_en": "Put"}).status_code == 302
+    assert (queries.steps_now(kind)[0].name_en, services.workflow_version(kind)) == ("Put", 1)
+
+
+def test_a_manager_changes_steps_and_promise_on_a_page_that_loses_nothing(
+    app, db, clock, browse, ticket, make_member, make_staff
+):
     desk, kind = browse(Role.MANAGER), TicketKind.RETURN
     page = "/console/workflows/return"
     assert "Why it comes back" in desk.get("/console/workflows").get_data(as_text=True)
@@ -203,6 +214,7 @@ def test_a_manager_changes_steps_and_promise_on_a_page_that_loses_nothing(app, d
     assert desk.post(page, data=as_it_is).status_code == 302
     assert queries.steps_now(kind) == standard
     assert services.desk_settings().promises[kind] == rules.Promise(60, 24 * 60)
+    services.save_workflow(kind, (), make_staff(Role.OWNER).id, 0)
     assert desk.post(page, data={**sent, "version": "0"}).status_code == 409
     assert desk.post(page, data={**sent, "version": "1", f"answer_{kind}": "x"}).status_code == 422
     assert desk.post(page, data={"version": "1", f"answer_{kind}": "60", f"resolve_{kind}": "24"}).status_code == 422
