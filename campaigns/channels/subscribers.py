@@ -86,7 +86,7 @@ def ask_how_it_was(event: ConversationClosed) -> None:
     with forced_locale(members.get_member(event.member_id).locale):
         title = str(_("How was it?"))
         body = str(_("Your conversation with us is over. One tap tells us how content you are."))
-    services.tell(event.member_id, f"conversation:{found.id}", title, body, f"/ask/{found.public_id}")
+    services.ask_how(found.member_id, f"conversation:{found.id}", title, body, f"/ask/{found.public_id}")
 
 
 @subscribe(ConversationLooked)
@@ -120,7 +120,7 @@ def ask_how_it_went(event: TicketResolved) -> None:
         kind = ticket_labels.KINDS[TicketKind(event.kind)]
         title = str(_("How did we do?"))
         body = str(_("Your case is put right: %(kind)s. Tell us how content you are.", kind=kind))
-    services.tell(event.member_id, f"ticket:{found.id}", title, body, f"/tickets/{found.public_id}")
+    services.ask_how(found.member_id, f"ticket:{found.id}", title, body, f"/tickets/{found.public_id}")
 
 
 @subscribe(TicketLooked)

@@ -38,6 +38,8 @@ STALE = timedelta(days=2)
 LOST = timedelta(minutes=5)
 KEPT = timedelta(days=180)
 KINDS = {Contact.EMAIL: ChannelKind.EMAIL, Contact.SMS: ChannelKind.SMS}
+# Before what a notice is about, when it asks how content somebody is.
+RATING = "rating:"
 
 
 def tell(member_id: int, about: str, title: str, body: str, path: str) -> bool:
@@ -45,6 +47,20 @@ def tell(member_id: int, about: str, title: str, body: str, path: str) -> bool:
 
     `path` leads to it; its first part must suit everybody, for text messages may only have links that are the same for all.
     """
+    return _write(member_id, about, title, body, path)
+
+
+def ask_how(member_id: int, about: str, title: str, body: str, path: str) -> bool:
+    """Ask a member how content they are with the thing `about`; returns False while they have not looked at it since the last
+    time they were told of it. Never by text message: the words that providers approve speak of an answer.
+    """
+    open_already = select(ServiceNotice.id).where(ServiceNotice.about == about, ServiceNotice.looked_at.is_(None))
+    if db.session.scalar(open_already) is not None:
+        return False
+    return _write(member_id, f"{RATING}{about}", title, body, path)
+
+
+def _write(member_id: int, about: str, title: str, body: str, path: str) -> bool:
     now = clock.now()
     written = db.session.scalar(
         insert(ServiceNotice)
@@ -70,7 +86,7 @@ def looked(about: str) -> None:
     now = clock.now()
     ids = db.session.scalars(
         update(ServiceNotice)
-        .where(ServiceNotice.about == about, ServiceNotice.looked_at.is_(None))
+        .where(ServiceNotice.about.in_((about, f"{RATING}{about}")), ServiceNotice.looked_at.is_(None))
         .values(looked_at=now)
         .returning(ServiceNotice.id)
         .execution_options(synchronize_session=False)
@@ -102,7 +118,7 @@ def looked_into_inbox(member_id: int) -> None:
         )
     ).all()
     for about in known:
-        looked(about)
+        looked(about.removeprefix(RATING))
 
 
 @dataclass(frozen=True)
@@ -172,7 +188,8 @@ def _next(now: datetime) -> ServiceNotice | None:
 
 def _letter(notice: ServiceNotice, member: Member, now: datetime) -> Letter | None:
     """The letter or text message of a notice; None when there is no way to send one, or it has to wait."""
-    ways = [way for way in KINDS if _address(member, way)]
+    fitting = [way for way in KINDS if way is not Contact.SMS or not notice.about.startswith(RATING)]
+    ways = [way for way in fitting if _address(member, way)]
     if ways and (quiet := quiet_until(now)) is not None:
         notice.due_at = quiet
         return None

@@ -195,6 +195,27 @@ def test_a_text_message_goes_where_they_agreed_and_never_at_night(
     assert len(lies(db, lime)) == 1
 
 
+def test_how_content_they_are_is_asked_in_the_inbox_and_never_by_text_message(
+    lime: Member, told: Told, make_staff: Any, sms_account: Account, side: Side
+) -> None:
+    agent = make_staff(Role.SERVICE)
+    agree(lime, Contact.SMS)
+    asked = talks.ask(lime.id, "在吗")
+    talks.say(asked.conversation_id, agent.id, "在")
+    told()
+    talks.note_looked(asked.conversation_id)
+    talks.close(asked.conversation_id, Ending.STAFF, staff_id=agent.id)
+    assert [(one.title, one.state) for one in told()] == [
+        ("We have answered you", NoticeState.SENT),
+        ("How was it?", NoticeState.INBOX),
+    ]
+    # A ticket that is answered and put right at once is told of once.
+    ticket = desk.open_ticket(desk.Opening(member_id=lime.id, kind=TicketKind.RETURN, text="x"))
+    desk.answer(ticket.id, agent.id, "好了", then=TicketState.RESOLVED)
+    assert [one.state for one in told()][2:] == [NoticeState.SENT]
+    assert len(side.taken) == 2
+
+
 def test_check_f1_no_letter_without_a_live_consent_and_none_to_a_dead_number(
     db: Any, clock: Any, lime: Member, told: Told, make_staff: Any, sms_account: Account, side: Side
 ) -> None:
