@@ -168,7 +168,7 @@ class Sale(db.Model):
     kind: Mapped[SaleKind]
     offer_id: Mapped[int] = mapped_column(ForeignKey("offer.id"), unique=True)
     product_id: Mapped[int] = mapped_column(ForeignKey("product.id"), index=True)
-    # What the product cost when the price was set (分), for the line through it.
+    # What the product cost when the sale was started, before that when it was written (分), for the line through it.
     list_price: Mapped[int]
     note: Mapped[str] = mapped_column(default="")
     author_id: Mapped[int | None]

@@ -175,7 +175,7 @@ def edit_sale(sale_id: int, draft: SaleDraft) -> Sale:
 
 
 def start_sale(sale_id: int, typed: str = "") -> Sale:
-    """Show a sale to its group and open its offer.
+    """Show a sale to its group and open its offer. The line goes through what the product costs at this instant.
 
     Refuses with `MarginUnconfirmed` what would be sold below its floor until its name is `typed`, with `InputInvalid` what has
     its time behind it, and with `ChangedMeanwhile` when it was started or ended already or the group is closed.
@@ -185,7 +185,8 @@ def start_sale(sale_id: int, typed: str = "") -> Sale:
     group = groups.get_group(sale.group_id)
     if offer.state is not OfferState.DRAFT or groups.state_of(group) in GONE:
         raise rules.ChangedMeanwhile
-    check(group, sale.kind, sale_draft_of(sale, offer, version))
+    product = check(group, sale.kind, sale_draft_of(sale, offer, version))
+    sale.list_price = product.list_price or sale.list_price
     guard.refuse_unconfirmed(offer, version, typed)
     coupons.set_state(offer.id, OfferState.ACTIVE)
     publish(SaleStarted(sale_id=sale.id, group_id=sale.group_id, kind=sale.kind.value))
@@ -221,6 +222,7 @@ def adopt_copies(group_id: int, from_group_id: int) -> int:
     for sale, offer, version in queries.sales_of_group(from_group_id):
         copy = _copy_of(group_id, offer, version)
         if copy is not None:
+            product = db.session.get_one(Product, sale.product_id)
             db.session.add(
                 Sale(
                     public_id=secrets.token_urlsafe(9),
@@ -228,7 +230,7 @@ def adopt_copies(group_id: int, from_group_id: int) -> int:
                     kind=sale.kind,
                     offer_id=copy.id,
                     product_id=sale.product_id,
-                    list_price=sale.list_price,
+                    list_price=product.list_price or sale.list_price,
                     note=sale.note,
                     author_id=sale.author_id,
                     created_at=clock.now(),

@@ -330,6 +330,18 @@ def test_a_price_below_cost_is_started_only_by_its_name(scene, sale_draft):
         services.edit_sale(made.id, sale_draft())
 
 
+def test_the_line_goes_through_what_the_product_costs_now(db, scene, sale_draft):
+    """From the start of a sale, not from the day when it was written down or copied."""
+    made = services.create_sale(scene.group, SaleKind.FLASH_SALE, sale_draft(), "k")
+    scene.mug.list_price = 9_000
+    assert services.start_sale(made.id).list_price == 9_000
+    scene.mug.list_price = 8_000
+    copied = groups.copy(scene.group, groups.Plan("下一期", kernel_clock.now() + timedelta(days=7), coupons=True))
+    services.adopt_copies(copied.id, scene.group.id)
+    ((copy, _offer, _version),) = queries.sales_of_group(copied.id)
+    assert (made.list_price, copy.list_price) == (9_000, 8_000)
+
+
 def test_nothing_begins_in_a_group_that_is_closed(scene, draft, sale_draft):
     lottery = services.create(scene.group, draft(), "k")
     sale = services.create_sale(scene.group, SaleKind.FLASH_SALE, sale_draft(), "s")
