@@ -157,7 +157,7 @@ def _form(one: queries.Listed | None, filled: bool) -> TouchpointForm:
             "owner_id": str(one.owner_id or ""), "importance": str(one.importance or ""), "notes": one.notes,
             "sources": "\n".join(one.sources),
         }  # fmt: skip
-        form = TouchpointForm(**values) if filled else TouchpointForm()
+        form = TouchpointForm(present_owner=one.owner_id, **(values if filled else {}))
     if one is not None and not one.own:
         del form.kind
         if not one.takes_links:

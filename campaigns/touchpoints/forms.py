@@ -31,16 +31,16 @@ class TouchpointForm(Form):
     notes = TextAreaField(_l("Notes"), [Length(max=NOTES_LENGTH)], filters=[storable])
     active = BooleanField(_l("In use"), default=True)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, present_owner: int | None = None, **kwargs: Any) -> None:
+        """`present_owner` sees to it now, and may go on standing there after they have left."""
         super().__init__(*args, **kwargs)
         self.kind.choices = [(kind.value, str(label)) for kind, label in labels.KINDS.items()]
         self.stage.choices = [(stage.value, str(label)) for stage, label in labels.STAGES.items()]
         self.owner_id.choices = [(NOBODY, str(_("Nobody in particular")))] + [
-            (str(person.id), person.name) for person in colleagues.everyone() if person.disabled_at is None
+            (str(person.id), person.name)
+            for person in colleagues.everyone()
+            if person.disabled_at is None or person.id == present_owner
         ]
-        if self.owner_id.data not in [value for value, _name in self.owner_id.choices] and not self.is_submitted():
-            name = colleagues.names([int(self.owner_id.data)]) if str(self.owner_id.data).isdigit() else {}
-            self.owner_id.choices += [(str(number), said) for number, said in name.items()]
         self.importance.choices = [("", str(_("Go by what is measured")))] + [
             (str(number), label)
             for number, label in (

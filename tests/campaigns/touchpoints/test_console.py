@@ -132,6 +132,11 @@ def test_a_ready_made_one_keeps_its_kind_and_its_own_name(db, clock, browse, mak
     assert who.name in get(browser, "/ticket")
     who.disabled_at = kernel_clock.now()
     assert who.name in get(browser, "/ticket/edit")
+    # Whoever has left may go on standing there, and is offered for nothing else.
+    assert browser.post(f"{ROOT}/ticket/edit", data=said | {"notes": "x"}).status_code == 303
+    assert (row.notes, row.owner_id) == ("x", who.id)
+    assert who.name not in get(browser, "/parcel/edit")
+    assert browser.post(f"{ROOT}/parcel/edit", data=said | {"name": "P"}).status_code == 422
     with pytest.raises(services.OwnerUnknown):
         services.edit("ticket", services.Draft("x", TouchKind.TICKET, Stage.RECEIPT, owner_id=10**9))
     for wrong in ("own-", "own-x", "own-999", "own-" + "9" * 30, "nothing"):
