@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -181,9 +181,9 @@ class Shares:
     buyers: int
     met: dict[str, int]
 
-    @property
-    def most(self) -> int:
-        return max(self.met.values(), default=0)
+    def most(self, refs: Iterable[str]) -> int:
+        """The largest number among these touchpoints."""
+        return max((self.met.get(ref, 0) for ref in refs), default=0)
 
 
 def shares(since: datetime, until: datetime) -> Shares:
@@ -269,12 +269,14 @@ def matrix(since: datetime, until: datetime, entered: bool = True) -> Matrix:
             by_answer[answer] += found
     usual = {answer: rules.usual_rate(found) for answer, found in by_answer.items()}
     share = shares(since, until)
+    shown = [one for one in everything() if one.active]
+    most = share.most(one.ref for one in shown)
     points = []
-    for number, one in enumerate((one for one in everything() if one.active), 1):
+    for number, one in enumerate(shown, 1):
         tally = sums.get(one.ref, rules.Tally())
         rate = usual.get(one.answer) if one.answer else None
         buyers = share.met.get(one.ref, 0)
-        measured = rules.measured_importance(buyers, share.most) if one.recorded else None
+        measured = rules.measured_importance(buyers, most) if one.recorded else None
         said = float(one.importance) if one.importance is not None and entered else None
         points.append(
             Point(

@@ -185,7 +185,9 @@ def test_the_matrix_places_what_was_seen_often_enough(span, make_member, make_or
     )
     assert (entered.importance, entered.quadrant, entered.listed.name) == (1, Quadrant.OVERKILL, "站内")
     assert (measured.importance, measured.quadrant) == (5, Quadrant.KEEP_UP)
+    # What is switched off is not what the others are measured by.
     services.set_active(["push_inbox"], False)
+    assert {point.listed.ref: point.measured for point in queries.matrix(*span).points}["call_back"] == 5
     assert all(point.listed.ref != "push_inbox" for point in queries.matrix(*span).points)
 
 
