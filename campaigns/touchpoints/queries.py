@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Select, and_, cast, extract, func, literal, select
+from sqlalchemy import BigInteger, Integer, Select, and_, cast, extract, func, literal, or_, select
 
 from campaigns.results import funnel as funnels
 from community.groups.models import Seat
@@ -119,13 +119,31 @@ def get_row(ref: str, lock: bool = False) -> Touchpoint | None:
         statement = statement.with_for_update()
     if ref in BY_KEY:
         return db.session.scalar(statement.where(Touchpoint.key == ref))
-    number = ref.removeprefix(OWN)
-    if number == ref or not number.isascii() or not number.isdigit() or len(number) > 18:
-        raise NotFound
-    row = db.session.scalar(statement.where(Touchpoint.id == int(number), Touchpoint.key.is_(None)))
+    number = _own_number(ref)
+    row = None
+    if number is not None:
+        row = db.session.scalar(statement.where(Touchpoint.id == number, Touchpoint.key.is_(None)))
     if row is None:
         raise NotFound
     return row
+
+
+def _own_number(ref: str) -> int | None:
+    """The number of the row that an address of one of the shop's own names."""
+    number = ref.removeprefix(OWN)
+    return int(number) if number != ref and number.isascii() and number.isdigit() and len(number) <= 18 else None
+
+
+def lock_rows(refs: Collection[str]) -> dict[str, Touchpoint]:
+    """The rows behind touchpoints by their refs, locked lowest first; what has no row is left out."""
+    own = [number for ref in refs if (number := _own_number(ref)) is not None]
+    rows = db.session.scalars(
+        select(Touchpoint)
+        .where(or_(Touchpoint.key.in_(refs), and_(Touchpoint.key.is_(None), Touchpoint.id.in_(own))))
+        .order_by(Touchpoint.id)
+        .with_for_update()
+    )
+    return {row.key or f"{OWN}{row.id}": row for row in rows}
 
 
 def count_own() -> int:

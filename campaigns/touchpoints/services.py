@@ -150,11 +150,15 @@ def edit(ref: str, draft: Draft) -> None:
 
 
 def set_active(refs: Sequence[str], active: bool) -> int:
-    """Switch touchpoints on or off; how many changed. Refuses with `NotFound`."""
+    """Switch touchpoints on or off; how many changed. Refuses with `NotFound`.
+
+    Their rows are locked in one order, as a hand-over locks them, whatever order the form names them in.
+    """
     _one_at_a_time()
     changed = 0
+    rows = queries.lock_rows(refs)
     for ref in dict.fromkeys(refs):
-        row, _made = _row(ref)
+        row = rows[ref] if ref in rows else _row(ref)[0]
         if row.active is not active:
             row.active = active
             db.session.flush()

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from campaigns.pushes.models import Delivery
 from campaigns.touchpoints import queries, services
@@ -201,3 +201,22 @@ def test_who_may_do_what_and_looking_changes_nothing(db, shop, browse):
         get(marketer, path)
     assert db.session.scalar(select(func.count()).select_from(Touchpoint)) == 0
     assert db.session.scalar(select(func.count()).where(AuditEntry.object_kind == "touchpoint")) == 0
+
+
+def test_rows_are_locked_in_one_order(db, clock):
+    first, second = (services.add(services.Draft(name, TouchKind.OTHER, Stage.AD)) for name in "一二")
+    services.set_active(["ticket"], False)
+    locks: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if "FOR UPDATE" in statement:
+            locks.append(statement)
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        assert services.set_active([second, "ticket", "parcel", first, second], False) == 3
+    finally:
+        event.remove(db.engine, "before_cursor_execute", note)
+    # The one that has no row yet is looked for alone.
+    assert ["ORDER BY touchpoint.id FOR UPDATE" in " ".join(one.split()) for one in locks] == [True, False]
+    assert {one.ref for one in queries.listed_now() if not one.active} == {first, second, "ticket", "parcel"}
