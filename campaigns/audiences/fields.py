@@ -49,6 +49,15 @@ class Input:
     default: str = ""
     # Numbers that are offered while somebody types one.
     offered: tuple[int, ...] = ()
+    # What a value is called that was chosen once and is offered no longer; None for one that there never was.
+    formerly: Callable[[str], str | None] = lambda _said: None
+
+    def choices_beside(self, typed: Sequence[str]) -> list[tuple[str, Any]]:
+        """What is offered, and before it what stands there although it is offered no longer."""
+        found = list(self.choices()) if self.choices is not None else []
+        known = {str(value) for value, _label in found}
+        kept = [(one, name) for one in typed if one not in known and (name := self.formerly(one)) is not None]
+        return kept + found
 
     def value(self, typed: Sequence[str]) -> Any:
         """What was typed, as the rule holds it; None when nothing was. Raises `Unreadable`."""
@@ -58,7 +67,7 @@ class Input:
                 raise Unreadable(_("Fill this in, or remove the rule."))
             return None
         if self.choices is not None:
-            known = {str(value) for value, _label in self.choices()}
+            known = {str(value) for value, _label in self.choices_beside(said)}
             if not known.issuperset(said):
                 raise Unreadable(_("Not a valid choice."))
         match self.shape:
@@ -112,6 +121,11 @@ class Kind:
 
 def _truth(text: str) -> bool:
     return text == "yes"
+
+
+def _archived(said: str) -> str | None:
+    name = queries.audience_name(int(said)) if _NUMBER.fullmatch(said) else None
+    return None if name is None else str(_("%(name)s (archived)", name=name))
 
 
 def _yes_no(yes: Any, no: Any) -> Choices:
@@ -384,6 +398,7 @@ SECTIONS: list[tuple[Any, dict[str, Kind]]] = [
                         needed=True,
                         read=int,
                         choices=lambda: _ids(queries.audience_choices()),
+                        formerly=_archived,
                     ),
                 ),
             ),

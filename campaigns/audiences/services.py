@@ -48,6 +48,10 @@ class AudienceArchived(Refusal):
     label = _l("This audience is archived. Bring it back first.")
 
 
+class SpeaksOfArchived(Refusal):
+    label = _l("This audience speaks of “%(name)s”, which is archived. Bring that back first.")
+
+
 class TooManyLines(Refusal):
     status = 422
     label = _l("The file has more than %(most)s lines. Split it into several.")
@@ -71,6 +75,21 @@ def _named(name: str) -> str:
     return " ".join(name.replace("\x00", "").split())[:80]
 
 
+def _named_by(audience: Audience) -> set[int]:
+    """The audiences that one speaks of; none where its rules cannot be read any more."""
+    try:
+        return queries.shown_rules(audience).named()
+    except rules.AudienceInvalid:
+        return set()
+
+
+def _check_named(ids: set[int]) -> None:
+    """Refuse with `SpeaksOfArchived` what would be in use and speak of an audience that was put away."""
+    for named in queries.some_of(list(ids)):
+        if named.archived_at is not None:
+            raise SpeaksOfArchived(name=named.name)
+
+
 def _itself(audience: Audience) -> dict[str, object]:
     """What a frozen audience is to others: the people on its list."""
     return rules.Definition(rules=(rules.SavedRule(audience_id=audience.id),)).dump()
@@ -79,10 +98,12 @@ def _itself(audience: Audience) -> dict[str, object]:
 def save(name: str, definition: rules.Definition, audience: Audience | None = None) -> Audience:
     """Save a new audience, or change one. Pushes that were made from it keep the rules they were made with.
 
-    A frozen one is written down anew by its new rules; until then its list stays. Refuses with `AudienceArchived`.
+    A frozen one is written down anew by its new rules; until then its list stays. Refuses with `AudienceArchived`, and
+    with `SpeaksOfArchived` where it names an audience that was put away and that it did not name before.
     """
     if audience is not None and audience.archived_at is not None:
         raise AudienceArchived
+    _check_named(definition.named() - (_named_by(audience) if audience is not None else set()))
     before = _state(audience) if audience is not None else None
     if audience is None:
         audience = Audience(created_at=clock.now())
@@ -112,7 +133,11 @@ def count_again(audience: Audience) -> None:
 
 
 def copy(audience: Audience, name: str) -> Audience:
-    """A new audience with the same rules; a list from a file is copied with its people."""
+    """A new audience with the same rules; a list from a file is copied with its people.
+
+    Refuses with `SpeaksOfArchived`.
+    """
+    _check_named(_named_by(audience))
     fresh = Audience(name=_named(name), definition=queries.shown_rules(audience).dump(), created_at=clock.now())
     db.session.add(fresh)
     if audience.frozen and audience.source is None:
@@ -153,9 +178,10 @@ def archive(audience: Audience, uses: Sequence[queries.Use] | None = None) -> No
 
 
 def bring_back(audience: Audience) -> None:
-    """Let an archived audience be offered again."""
+    """Let an archived audience be offered again. Refuses with `SpeaksOfArchived` as long as it names one that is not."""
     if audience.archived_at is None:
         return
+    _check_named(_named_by(audience))
     audience.archived_at = None
     db.session.flush()
     audit.record("audience.brought_back", "audience", audience.id, None, {"name": audience.name})

@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 
 from campaigns.audiences import queries, rules, services
 from campaigns.audiences.models import Audience, AudienceMember
+from campaigns.pushes import services as pushes
 from campaigns.pushes.models import RunState
 from kernel import clock as kernel_clock
 from kernel.audit import AuditEntry
@@ -107,6 +108,41 @@ def test_an_audience_is_put_away_and_brought_back(
     assert [name for _id, name in queries.audience_choices()] == ["Tea lovers"]
     owner_client.post("/console/audiences/archive")
     assert "Tick the audiences first" in owner_client.get("/console/audiences").text
+
+
+def test_nothing_in_use_comes_to_speak_of_what_is_away(db: Any, owner_client: Any, make_push: Any) -> None:
+    named = saved("Tea lovers")
+    follower, other = saved("Both", rules.SavedRule(audience_id=named.id)), saved("Others")
+    push, run = make_push(audience=rules.Definition(rules=(rules.SavedRule(audience_id=named.id),)).dump())
+    run.state = RunState.CANCELLED
+    db.session.flush()
+    services.archive(follower), services.archive(named)
+    owner_client.post("/console/language", data={"lang": "en"})
+    for act in ("bring-back", "copy"):
+        refused = owner_client.post(f"/console/audiences/{follower.id}/{act}")
+        assert refused.status_code == 409
+        assert "This audience speaks of “Tea lovers”, which is archived." in refused.text
+    typed = {"rules-0-kind": "saved", "rules-0-inside": "no", "rules-0-audience_id": str(named.id)}
+    for address in ("/console/audiences/new", f"/console/audiences/{other.id}"):
+        assert owner_client.post(address, data={"name": "The rest"} | typed).status_code == 409
+    db.session.expire_all()
+    assert (follower.archived_at is not None, how_many(db)) == (True, 3)
+    # What names it already keeps it among its choices, also while the builder is at work.
+    again = pushes.copy(push, None, "Again")
+    for page in (
+        owner_client.get(f"/console/pushes/{again.id}/edit").text,
+        owner_client.post("/console/audiences/build", data=typed | {"build": "nest:"}).text,
+    ):
+        assert f'<option value="{named.id}" selected>Tea lovers (archived)</option>' in page
+    assert "(archived)" not in owner_client.get(f"/console/audiences/{other.id}").text
+    assert owner_client.post("/console/audiences/count", data=typed | {"rules-0-audience_id": "99"}).status_code == 200
+    other.definition = rules.Definition(rules=(rules.SavedRule(audience_id=named.id),)).dump()
+    db.session.flush()
+    assert owner_client.post(f"/console/audiences/{other.id}", data={"name": "The rest"} | typed).status_code == 302
+    for audience in (named, follower):
+        assert owner_client.post(f"/console/audiences/{audience.id}/bring-back").status_code == 302
+    db.session.expire_all()
+    assert follower.archived_at is named.archived_at is None
 
 
 # ── The builder ─────────────────────────────────────────────────────────────────────────────────────────────────────
