@@ -281,14 +281,14 @@ def sales_of_group(group_id: int) -> list[tuple[Sale, Offer, OfferVersion]]:
 
 
 def offers_shown(group_id: int) -> set[int]:
-    """Offers that a group's page shows as sales or keeps for its draws, and so not among its other coupons."""
+    """Offers that a group's page shows as sales or keeps for its announced draws, and so not among its other coupons."""
     sales = select(Sale.offer_id).where(Sale.group_id == group_id)
     prizes = (
         select(LotteryPrize.offer_id)
         .join(Lottery, Lottery.id == LotteryPrize.lottery_id)
         .where(
             Lottery.group_id == group_id,
-            Lottery.state != LotteryState.CANCELLED,
+            Lottery.state.not_in([LotteryState.DRAFT, LotteryState.CANCELLED]),
             LotteryPrize.offer_id.is_not(None),
         )
     )

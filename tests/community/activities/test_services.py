@@ -404,6 +404,21 @@ def test_sales_stand_in_their_own_place_and_not_among_the_coupons(scene, started
     assert ([found.offer.id for found in sales], draws) == ([one.offer.id], [])
 
 
+def test_a_coupon_leaves_the_group_page_only_while_its_draw_is_announced(scene, draft):
+    terms = coupons.Draft(name="群友券", kind=CouponKind.AMOUNT, value=500, valid_days=7, group_id=scene.group.id)
+    coupon = coupons.create(terms, OfferState.ACTIVE)
+    made = services.create(scene.group, draft(prizes=(services.PrizeDraft(1, offer_id=coupon.id),)), "k")
+
+    def shown():
+        return [one.offer.id for one in groups.shown_coupons(scene.group, scene.ann.id)]
+
+    before = shown()
+    services.announce(made.id)
+    announced = shown()
+    services.cancel(made.id, "Rain")
+    assert (before, announced, shown()) == ([coupon.id], [], [coupon.id])
+
+
 def test_many_sales_leave_the_coupons_of_the_group_in_their_place(clock, scene, started):
     terms = coupons.Draft(
         name="群友券", kind=CouponKind.AMOUNT, value=500, valid_days=7, group_id=scene.group.id, per_member=1
