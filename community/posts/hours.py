@@ -14,18 +14,20 @@ from kernel.db import db
 from . import queries, rules
 from .models import Post, PostGroup, PostState, Reaction, ReactionKind
 
-# The latest posts tell enough, and a group of five thousand members is read in a moment.
-LATEST_POSTS = 40
+# The latest posts tell enough, and a group of five thousand members is read in a moment. Many groups share a number of posts,
+# as the page asks again with every group that is ticked.
+LATEST_POSTS, LATEST_IN_ALL, FEWEST_POSTS = 40, 200, 3
 
 
 def looks(group_ids: Sequence[int]) -> rules.Looks:
-    """What members of the groups looked at in the last eight weeks, of the latest forty posts of each.
+    """What members of the groups looked at in the last eight weeks, of the latest forty posts of each; of fewer where the
+    groups are many.
 
     A look is the hour in which a member saw posts for the first time: many posts read in one sitting are one look.
     """
     if not group_ids:
         return rules.Looks({}, 0, 0)
-    now = clock.now()
+    now, most = clock.now(), min(LATEST_POSTS, max(FEWEST_POSTS, LATEST_IN_ALL // len(set(group_ids))))
     ranked = (
         select(
             PostGroup.post_id,
@@ -48,7 +50,7 @@ def looks(group_ids: Sequence[int]) -> rules.Looks:
     seen = (
         select(Reaction.member_id, Reaction.post_id, func.date_trunc("hour", wall).label("hour"))
         .join(ranked, (ranked.c.post_id == Reaction.post_id) & (ranked.c.group_id == Reaction.group_id))
-        .where(ranked.c.place <= LATEST_POSTS, Reaction.kind == ReactionKind.SEEN)
+        .where(ranked.c.place <= most, Reaction.kind == ReactionKind.SEEN)
         .cte("seen")
     )
     once = select(seen.c.member_id, seen.c.hour).distinct().subquery()

@@ -615,6 +615,20 @@ def test_the_editor_suggests_when_members_look_and_fills_it_in(db, clock, owner_
     assert hours.advice([group.id]).looks.total == 0
 
 
+def test_many_groups_share_the_posts_that_are_looked_at(db, clock, make_group, make_member, published, monkeypatch):
+    ann = make_member()
+    one, two = make_group(members=[ann]), make_group(members=[ann])
+    for _n in range(5):
+        clock.move(minutes=1)
+        saw(db, published(one), one, [ann], clock.now())
+        saw(db, published(two), two, [ann], clock.now())
+    assert hours.looks([one.id, two.id]).posts == 10
+    monkeypatch.setattr(hours, "LATEST_IN_ALL", 8)
+    assert [hours.looks(ids).posts for ids in ([one.id], [one.id, one.id], [one.id, two.id])] == [5, 5, 8]
+    monkeypatch.setattr(hours, "LATEST_IN_ALL", 1)
+    assert hours.looks([one.id, two.id]).posts == 2 * hours.FEWEST_POSTS
+
+
 def test_a_time_that_cannot_be_read_is_not_taken_over(owner_client, make_group, db):
     answer = owner_client.post("/console/posts/new", data=typed(make_group(), best_time="tomorrow"))
     assert (answer.status_code, posts(db)) == (422, [])
