@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
@@ -31,6 +32,11 @@ def _wanted() -> Wanted:
         chosen(PostState, "state"),
         request.args.get("kept") == "yes",
     )
+
+
+def _wanted_results() -> Wanted:
+    """What narrows the results: what a draft or a kept piece is, is a question for the library alone."""
+    return replace(_wanted(), state=None, kept=False)
 
 
 def _chips(
@@ -146,7 +152,7 @@ def change_many() -> Any:
 @bp.get("/posts/results")
 @staff("posts.view")
 def results() -> Any:
-    wanted, products, groups = _wanted(), library.product_choices(), library.all_groups()
+    wanted, products, groups = _wanted_results(), library.product_choices(), library.all_groups()
     first, last = period(30)
     found, columns = library.results(*instants(first, last), wanted)
     page = keyset(found, library.result_order(columns, request.args.get("sort", "")), request.args.get("cursor"))
@@ -169,7 +175,7 @@ def results() -> Any:
 @bp.get("/posts/results.csv")
 @staff("posts.view")
 def export_results() -> Any:
-    found, columns = library.results(*instants(*period(30)), _wanted())
+    found, columns = library.results(*instants(*period(30)), _wanted_results())
     rows = library.first_of(found, library.result_order(columns, request.args.get("sort", "")), LONGEST_FILE)
     header = [
         _("Title"),
