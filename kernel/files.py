@@ -38,7 +38,7 @@ LARGEST_PIXELS = 40_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 LARGEST_VIDEO = 32 * 1024 * 1024
 VIDEO_TYPES = {"mp4": "video/mp4", "webm": "video/webm"}
-# A player that asks for everything from a place on gets so much at a time, so that no slow phone holds a thread for minutes.
+# A player that asks for more from a place on, or for everything, gets so much at a time, so that no slow phone holds a thread for minutes.
 LARGEST_PIECE = 2 * 1024 * 1024
 # What lies unused for so long was left behind by a crash, or by somebody who never pressed the button of a form.
 ORPHAN_SECONDS = 86_400
@@ -292,7 +292,7 @@ def video_url(key: str | None) -> str | None:
 
 
 def _one_range(header: str | None, size: int) -> str | None:
-    """The one stretch that is asked for, as it is answered: an open end is cut, more than the file has means all of it.
+    """The one stretch that is asked for, as it is answered: no longer than a piece, and never more than the file has.
 
     None answers with the whole file, as RFC 9110 (14.2) wants for units that are not known, several stretches and nonsense.
     """
@@ -302,8 +302,8 @@ def _one_range(header: str | None, size: int) -> str | None:
     start, stop = asked.ranges[0]
     if start < 0:
         start = max(size + start, 0)
-    if stop is None and start < size:
-        stop = min(start + LARGEST_PIECE, size)
+    if start < size:
+        stop = min(size if stop is None else stop, start + LARGEST_PIECE, size)
     return Range("bytes", [(start, stop)]).to_header()
 
 

@@ -370,12 +370,13 @@ def test_if_range_gives_a_stretch_of_the_same_video_alone(playing):
     assert ask(Range="bytes=0-9", If_Range='"another"').data == whole
 
 
-def test_an_open_stretch_comes_in_pieces(playing, monkeypatch):
+@pytest.mark.parametrize("end", ["", "99999999", "whole"])
+def test_a_long_stretch_comes_in_pieces(playing, monkeypatch, end):
     ask, whole, _video = playing
     monkeypatch.setattr(files, "LARGEST_PIECE", 1_000)
     got = b""
     while len(got) < len(whole):
-        answer = ask(Range=f"bytes={len(got)}-")
+        answer = ask(Range=f"bytes={len(got)}-{len(whole) - 1 if end == 'whole' else end}")
         assert (answer.status_code, len(answer.data) <= 1_000) == (206, True)
         got += answer.data
     assert got == whole
