@@ -15,7 +15,7 @@ from community.posts.models import Post
 from community.tickets import labels as ticket_labels
 from community.tickets import queries as tickets
 from community.tickets.events import TicketAnswered, TicketLooked, TicketRated, TicketResolved
-from community.tickets.models import TicketKind, TicketState
+from community.tickets.models import EntryKind, TicketKind, TicketState
 from kernel.db import db
 from kernel.events import subscribe
 from kernel.i18n import LOCALES, forced_locale
@@ -67,14 +67,16 @@ def tell_of_pause(event: ChannelPaused) -> None:
 
 @subscribe(ConversationAnswered)
 def tell_of_answer(event: ConversationAnswered) -> None:
-    """Tell a member who does not sit before the page that somebody has answered."""
+    """Tell a member who does not sit before the page that somebody has answered, unless they have read it by now."""
     found = conversations.get_conversation(event.conversation_id)
-    with forced_locale(members.get_member(event.member_id).locale):
+    if found.seen_message_id >= event.message_id:
+        return
+    with forced_locale(members.get_member(found.member_id).locale):
         title, body = (
             str(_("We have answered you")),
             str(_("What you asked is answered. It waits for you on your page.")),
         )
-    services.tell(event.member_id, f"conversation:{found.id}", title, body, f"/ask/{found.public_id}")
+    services.tell(found.member_id, f"conversation:{found.id}", title, body, f"/ask/{found.public_id}")
 
 
 @subscribe(ConversationClosed)
@@ -83,7 +85,7 @@ def ask_how_it_was(event: ConversationClosed) -> None:
     found = conversations.get_conversation(event.conversation_id)
     if event.staff_id is None or event.ending == Ending.MEMBER or found.satisfaction is not None:
         return
-    with forced_locale(members.get_member(event.member_id).locale):
+    with forced_locale(members.get_member(found.member_id).locale):
         title = str(_("How was it?"))
         body = str(_("Your conversation with us is over. One tap tells us how content you are."))
     services.ask_how(found.member_id, f"conversation:{found.id}", title, body, f"/ask/{found.public_id}")
@@ -102,12 +104,14 @@ def note_conversation_rated(event: ConversationRated) -> None:
 
 @subscribe(TicketAnswered)
 def tell_of_ticket(event: TicketAnswered) -> None:
-    """Tell a member that the desk has written into their ticket."""
+    """Tell a member that the desk has written into their ticket, unless they have read it by now."""
     found = tickets.get_ticket(event.ticket_id)
-    with forced_locale(members.get_member(event.member_id).locale):
+    if tickets.last_spoken(found.id, (EntryKind.ANSWER,)) <= found.seen_entry_id:
+        return
+    with forced_locale(members.get_member(found.member_id).locale):
         kind = ticket_labels.KINDS[TicketKind(event.kind)]
         title, body = str(_("We have answered you")), str(_("There is news in your case: %(kind)s.", kind=kind))
-    services.tell(event.member_id, f"ticket:{found.id}", title, body, f"/tickets/{found.public_id}")
+    services.tell(found.member_id, f"ticket:{found.id}", title, body, f"/tickets/{found.public_id}")
 
 
 @subscribe(TicketResolved)
@@ -116,7 +120,7 @@ def ask_how_it_went(event: TicketResolved) -> None:
     found = tickets.get_ticket(event.ticket_id)
     if found.state is not TicketState.RESOLVED or found.satisfaction is not None:
         return
-    with forced_locale(members.get_member(event.member_id).locale):
+    with forced_locale(members.get_member(found.member_id).locale):
         kind = ticket_labels.KINDS[TicketKind(event.kind)]
         title = str(_("How did we do?"))
         body = str(_("Your case is put right: %(kind)s. Tell us how content you are.", kind=kind))

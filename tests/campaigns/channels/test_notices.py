@@ -95,6 +95,21 @@ def test_an_answer_is_told_once_until_the_member_has_looked(
     assert services.forget_notices() == 3
 
 
+def test_what_was_read_before_its_event_came_is_not_told(lime: Member, told: Told, make_staff: Any) -> None:
+    """A backlog, or a second delivery, comes after the look."""
+    agent = make_staff(Role.SERVICE)
+    asked = talks.ask(lime.id, "几时发货")
+    talks.say(asked.conversation_id, agent.id, "今天发")
+    talks.note_looked(asked.conversation_id)
+    ticket = desk.open_ticket(desk.Opening(member_id=lime.id, kind=TicketKind.RETURN, text="x"))
+    desk.answer(ticket.id, agent.id, "收到")
+    desk.note_looked(ticket.id)
+    assert told() == []
+    talks.say(asked.conversation_id, agent.id, "发了")
+    desk.answer(ticket.id, agent.id, "寄回来吧")
+    assert len(told()) == 2
+
+
 def test_whoever_looked_at_the_question_how_it_was_or_answered_it_is_not_asked_again(
     app: Any, db: Any, lime: Member, told: Told, make_staff: Any, run_jobs: Any
 ) -> None:
