@@ -177,7 +177,11 @@ def _give_up(now: datetime) -> None:
 def _next(now: datetime) -> ServiceNotice | None:
     found: ServiceNotice | None = db.session.scalar(
         select(ServiceNotice)
-        .where(ServiceNotice.state == NoticeState.WAITING, ServiceNotice.due_at <= now)
+        .where(
+            ServiceNotice.state == NoticeState.WAITING,
+            ServiceNotice.due_at <= now,
+            ServiceNotice.looked_at.is_(None),
+        )
         .order_by(ServiceNotice.due_at, ServiceNotice.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -279,6 +283,17 @@ def note_letter(letter: Letter, outcome: Outcome) -> None:
         update(ServiceNotice)
         .where(ServiceNotice.id == letter.notice_id, ServiceNotice.state == NoticeState.SENDING)
         .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    # Whoever looked while a try was under way is not written to again.
+    db.session.execute(
+        update(ServiceNotice)
+        .where(
+            ServiceNotice.id == letter.notice_id,
+            ServiceNotice.state == NoticeState.WAITING,
+            ServiceNotice.looked_at.is_not(None),
+        )
+        .values(state=NoticeState.LOOKED, ended_at=now)
         .execution_options(synchronize_session=False)
     )
     if outcome.bounced:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from campaigns.channels import jobs, services
+from campaigns.channels.adapters import Outcome, Status
 from campaigns.channels.models import Account, ChannelKind, InboxMessage, NoticeState, ServiceNotice
 from campaigns.channels.services import notices, texts
 from community.conversations import services as talks
@@ -271,6 +272,21 @@ def test_what_the_gateway_does_is_written_down_and_doubt_is_never_sent_again(
     assert services.take_letter() is not None
     clock.move(minutes=10)
     assert told()[-1].state is NoticeState.UNKNOWN
+
+
+def test_whoever_looks_while_a_try_fails_is_not_written_to_again(
+    clock: Any, lime: Member, told: Told, sms_account: Account, side: Side
+) -> None:
+    agree(lime, Contact.SMS)
+    notices.tell(lime.id, "ticket:1", "a", "b", "/tickets/x")
+    clock.move(minutes=2)
+    letter = services.take_letter()
+    assert letter is not None
+    services.looked("ticket:1")
+    services.note_letter(letter, Outcome(Status.RETRY, "busy"))
+    clock.move(minutes=70)
+    assert told()[0].state is NoticeState.LOOKED
+    assert side.taken == []
 
 
 def test_a_provider_with_templates_says_its_own_words(db: Any, clock: Any, make_account: Any) -> None:
