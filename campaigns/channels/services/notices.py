@@ -301,16 +301,15 @@ def note_letter(letter: Letter, outcome: Outcome) -> None:
 
 
 def forget_notices() -> int:
-    """Forget what was said half a year ago, and soon what nobody had to be told; returns how many."""
+    """Forget what was said half a year ago, looked at or not, and soon what nobody had to be told; returns how many."""
     now = clock.now()
     return changed(
         db.session.execute(
             delete(ServiceNotice).where(
-                ServiceNotice.looked_at.is_not(None),
                 or_(
                     ServiceNotice.ended_at < now - KEPT,
                     and_(ServiceNotice.state == NoticeState.LOOKED, ServiceNotice.looked_at < now - STALE),
-                ),
+                )
             )
         )
     )
