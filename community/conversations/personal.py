@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sqlalchemy import select, update
 
 from kernel import clock, files
@@ -44,9 +42,3 @@ def end_conversations(person: Person) -> None:
         .values(state=TalkState.CLOSED, closed_at=clock.now(), closed_by=Ending.SILENCE, waits_since=None)
         .execution_options(synchronize_session=False)
     )
-
-
-@files.private_in_use.fill
-def pictures_in_use(keys: Sequence[str]) -> set[str]:
-    """Which of these private pictures a message has."""
-    return {key for key in db.session.scalars(select(Message.picture).where(Message.picture.in_(keys))) if key}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from sqlalchemy import select, type_coerce, update
-from sqlalchemy.dialects.postgresql import JSONB, array
+from sqlalchemy import select, update
 
 from kernel import clock, files
 from kernel.db import db
@@ -65,10 +62,3 @@ def close_tickets(person: Person) -> None:
         .values(state=TicketState.CLOSED, closed_at=now)
         .execution_options(synchronize_session=False)
     )
-
-
-@files.private_in_use.fill
-def pictures_in_use(keys: Sequence[str]) -> set[str]:
-    """Which of these private pictures something that was written in a ticket has."""
-    named = type_coerce(TicketEntry.pictures, JSONB).has_any(array(list(keys)))
-    return {key for pictures in db.session.scalars(select(TicketEntry.pictures).where(named)) for key in pictures}

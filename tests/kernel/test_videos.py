@@ -435,6 +435,13 @@ def test_the_sweep_removes_old_files_that_nothing_names_and_no_others(inside, mo
     assert paths[named].exists()
 
 
+def test_each_room_says_once_which_files_it_names(app):
+    for port in (files.private_in_use, files.public_in_use, files.videos_in_use):
+        rooms = [answer.__module__.rpartition(".")[0] for answer in port._answers]
+        assert rooms
+        assert sorted(rooms) == sorted(set(rooms))
+
+
 def test_a_full_disk_leaves_nothing_cut_off_and_says_so(app, owner_client, monkeypatch):
     before = everything(inside := Path(app.extensions["settings"].files_dir))
 
