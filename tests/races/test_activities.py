@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from community.activities import jobs, queries, rules, services
-from community.activities.models import Lottery, LotteryEntry, PrizeState, SaleKind
+from community.activities.models import Lottery, LotteryEntry, LotteryState, PrizeState, SaleKind
 from community.activities.services import draws
 from community.groups.models import Group, GroupKind, GroupState, Seat, SeatState, SubGroup
 from kernel import clock
@@ -149,29 +151,53 @@ def test_a_prize_that_fails_holds_up_no_other(committed: Flask, monkeypatch: pyt
     assert came_of(committed) == (3, 3, 3)
 
 
-def test_a_ticket_is_on_the_list_or_was_never_given(committed: Flask) -> None:
-    """People tap while the list is being frozen: nobody holds a ticket that is neither on the list nor left out."""
+def test_a_ticket_is_on_the_list_or_was_never_given(committed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tap that was found in time and is not committed yet: the freeze waits for it, and its ticket is on the list."""
     group_id, members = furnish(committed)
     lottery_id = announce(committed, group_id)
-    close_soon = threading.Event()
+    after = clock.now() + timedelta(days=2)
+    in_time, go_on, frozen = threading.Event(), threading.Event(), threading.Event()
+    phase_of = rules.lottery_phase
 
-    def tap(member_id: int) -> None:
-        try:
-            with transaction():
-                services.enter(queries.get_lottery(lottery_id), member_id)
-        except rules.EntryOver:
-            close_soon.set()
+    def hold(*facts: Any) -> rules.Phase:
+        phase = phase_of(*facts)
+        in_time.set()
+        assert go_on.wait(60)
+        return phase
+
+    def tap() -> None:
+        with transaction():
+            services.enter(queries.get_lottery(lottery_id), members[0])
 
     def end() -> None:
-        close(committed, lottery_id)
+        assert in_time.wait(60)
         with transaction():
             services.freeze(lottery_id)
+        frozen.set()
 
-    taps = [partial(tap, member_id) for member_id in members for _twice in range(2)]
-    assert at_once(committed, [*taps[:12], end, *taps[12:]]) == []
+    def look() -> None:
+        """Let the tap go on once the freeze waits for it, or has not waited."""
+        assert in_time.wait(60)
+        waits = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        for _look in range(600):
+            with transaction():
+                waiting = db.session.scalar(waits)
+            if waiting or frozen.wait(0.1):
+                break
+        waited.append(bool(waiting))
+        go_on.set()
+
+    waited: list[bool] = []
+    # Only the freeze lives two days later, when entry is over.
+    monkeypatch.setattr(draws, "clock", SimpleNamespace(now=lambda: after))
+    monkeypatch.setattr(rules, "lottery_phase", hold)
+    assert at_once(committed, [tap, end, look]) == []
     with committed.app_context():
-        tickets = sorted(db.session.scalars(select(LotteryEntry.ticket)))
-        assert queries.get_lottery(lottery_id).tickets == tickets
+        ticket = db.session.scalars(select(LotteryEntry.ticket)).one()
+        lottery = queries.get_lottery(lottery_id)
+        assert (waited, lottery.state, lottery.tickets) == ([True], LotteryState.FROZEN, [ticket])
 
 
 def test_a_hundred_claims_share_ten_pieces(committed: Flask) -> None:
