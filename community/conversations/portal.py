@@ -165,7 +165,9 @@ def transcript(public_id: str) -> Any:
 def said(public_id: str) -> Any:
     """The messages alone; 304 while there is no new one."""
     conversation = _mine(public_id)
-    return fresh(_mark(conversation), lambda: render_template("conversations/_said.html", **_piece(conversation), ask=True))
+    return fresh(
+        _mark(conversation), lambda: render_template("conversations/_said.html", **_piece(conversation), ask=True)
+    )
 
 
 @bp.get("/ask/<public_id>/pictures/<key>")
@@ -181,7 +183,7 @@ def picture(public_id: str, key: str) -> Any:
 @member_only()
 def looked(public_id: str) -> Any:
     """The page tells that it is before somebody's eyes."""
-    services.note_looked(_mine(public_id).id)
+    services.note_looked(_mine(public_id).id, request.form.get("shown", type=int))
     return Response(status=204)
 
 

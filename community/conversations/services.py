@@ -550,18 +550,22 @@ def _end(conversation: Conversation, by: Ending) -> None:
     )
 
 
-def note_looked(conversation_id: int) -> None:
-    """The member has the whole conversation before them. Publishes `ConversationLooked` when a person had written since, and
-    when it is over and they are asked there how it was.
+def note_looked(conversation_id: int, upto: int | None = None) -> None:
+    """The member has the conversation before them, up to the message `upto`, or all of it.
+
+    Publishes `ConversationLooked` when a person had written since, and when it is over and they are asked there how it was.
     """
     conversation = _locked(conversation_id)
     seen = conversation.seen_message_id
-    asked = not conversation.live and conversation.satisfaction is None
-    if conversation.last_message_id <= seen and not asked:
+    last = conversation.last_message_id
+    shown = last if upto is None else min(upto, last)
+    asked = shown == last and not conversation.live and conversation.satisfaction is None
+    if shown <= seen and not asked:
         return
-    conversation.seen_message_id = conversation.last_message_id
+    conversation.seen_message_id = max(shown, seen)
     db.session.flush()
-    if asked or queries.last_of_staff(conversation.id) > seen:
+    # Where something of the desk's was not on the page yet, the notice of it stays.
+    if asked or seen < queries.last_of_staff(conversation.id) <= shown:
         publish(ConversationLooked(member_id=conversation.member_id, conversation_id=conversation.id))
 
 

@@ -154,6 +154,8 @@ def _page(
     faults: dict[str, str] | None = None,
     typed: dict[str, str] | None = None,
 ) -> Any:
+    # Asked before the entries: what comes in between is counted as not seen.
+    shown = queries.last_spoken(ticket.id, queries.LOOKED_AT)
     entries = queries.entries(ticket.id, public=True)
     done = queries.steps_done(ticket.id)
     steps = queries.steps_of(ticket)
@@ -162,6 +164,7 @@ def _page(
         "tickets/ticket.html",
         ticket=ticket,
         entries=entries,
+        shown=shown,
         names=queries.signatures([entry.staff_id for entry in entries], members.get_member(ticket.member_id).locale),
         form=form or WritingForm(formdata=None),
         rating=rating or RatingForm(formdata=None, stars=str(ticket.satisfaction or "")),
@@ -197,7 +200,7 @@ def looked(public_id: str) -> Any:
     ticket = _mine(public_id)
     if ticket is None:
         return _prove(public_id)
-    services.note_looked(ticket.id)
+    services.note_looked(ticket.id, request.form.get("shown", type=int))
     return Response(status=204)
 
 

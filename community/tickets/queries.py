@@ -104,6 +104,11 @@ def steps_of(ticket: Ticket) -> tuple[rules.Step, ...]:
     return rules.steps_from(db.session.get_one(Workflow, ticket.workflow_id).steps)
 
 
+# What a customer may have been told of, and has seen once the page was before them: that it is put right is news as well.
+NEWS = (EntryKind.ANSWER, EntryKind.STATE)
+LOOKED_AT = (EntryKind.CUSTOMER, *NEWS)
+
+
 def last_spoken(ticket_id: int, kinds: Sequence[EntryKind] = (EntryKind.CUSTOMER, EntryKind.ANSWER)) -> int:
     """The number of the last thing that customer or desk said, 0 when nothing was."""
     return (

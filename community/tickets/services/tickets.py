@@ -36,8 +36,6 @@ from .staffing import desk_settings, hand_out
 DAY = timedelta(days=1)
 # Said by the desk or the customer, as opposed to what the house writes itself.
 SPOKEN = (EntryKind.CUSTOMER, EntryKind.ANSWER)
-# What a customer may have been told of, and has seen once the page was before them: that it is put right is news as well.
-NEWS = (EntryKind.ANSWER, EntryKind.STATE)
 
 
 class NothingSaid(Refusal):
@@ -554,16 +552,19 @@ def member_reopen(ticket_id: int, body: str, pictures: Sequence[str] = ()) -> No
     member_write(ticket_id, body, pictures)
 
 
-def note_looked(ticket_id: int) -> None:
-    """The customer has the ticket before them. Publishes `TicketLooked` when there was news since. Refuses with `NotFound`."""
+def note_looked(ticket_id: int, upto: int | None = None) -> None:
+    """The customer has the ticket before them, up to the entry `upto`, or all of it. Publishes `TicketLooked` when there was
+    news since. Refuses with `NotFound`.
+    """
     ticket = _locked(ticket_id)
-    last = queries.last_spoken(ticket.id, (EntryKind.CUSTOMER, *NEWS))
-    if last <= ticket.seen_entry_id:
+    seen, last = ticket.seen_entry_id, queries.last_spoken(ticket.id, queries.LOOKED_AT)
+    shown = last if upto is None else min(upto, last)
+    if shown <= seen:
         return
-    new = queries.last_spoken(ticket.id, NEWS) > ticket.seen_entry_id
-    ticket.seen_entry_id = last
+    ticket.seen_entry_id = shown
     db.session.flush()
-    if new:
+    # Where something of the desk's was not on the page yet, the notice of it stays.
+    if seen < queries.last_spoken(ticket.id, queries.NEWS) <= shown:
         publish(TicketLooked(member_id=ticket.member_id, ticket_id=ticket.id))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -110,6 +111,32 @@ def test_what_was_read_before_its_event_came_is_not_told(lime: Member, told: Tol
     talks.say(asked.conversation_id, agent.id, "发了")
     desk.answer(ticket.id, agent.id, "寄回来吧")
     assert len(told()) == 2
+
+
+def test_what_was_not_on_the_page_yet_is_not_looked_at(
+    app: Any, db: Any, lime: Member, told: Told, make_staff: Any
+) -> None:
+    """The page told of what it showed while the next answer was written."""
+    agent = make_staff(Role.SERVICE)
+    browser = bind(english(app.test_client()), lime.id, True)
+    talk = talks.queries.get_conversation(talks.ask(lime.id, "几时发货").conversation_id)
+    ticket = desk.open_ticket(desk.Opening(member_id=lime.id, kind=TicketKind.RETURN, text="x"))
+
+    def shown() -> dict[str, str]:
+        pages = (f"/ask/{talk.public_id}", f"/tickets/{ticket.public_id}")
+        return {page: re.findall(r'data-shown="(\d+)"', browser.get(page).text)[0] for page in pages}
+
+    def answer() -> None:
+        talks.say(talk.id, agent.id, "今天发")
+        desk.answer(ticket.id, agent.id, "收到", then=TicketState.OPEN)
+
+    answer()
+    before = shown()
+    answer()
+    for numbers, open_ones in ((before, 2), (shown(), 0)):
+        for page, number in numbers.items():
+            assert browser.post(f"{page}/looked", data={"shown": number}).status_code == 204
+        assert sum(one.looked_at is None for one in told()) == open_ones
 
 
 def test_whoever_looked_at_the_question_how_it_was_or_answered_it_is_not_asked_again(
