@@ -369,6 +369,20 @@ def staff_columns(tables: Sequence[Table]) -> set[str]:
     }
 
 
+# What a column is called that says whose something is, or who did it.
+STAFF_NAMES = ("staff_id", "staff_ids", "assignee_id", "owner_id", "author_id")
+
+
+def plain_staff_columns(tables: Sequence[Table]) -> set[str]:
+    """The columns that by their names speak of the staff and have no foreign key, as `table.column`."""
+    return {
+        f"{table.name}.{column.name}"
+        for table in tables
+        for column in table.columns
+        if column.name.endswith(STAFF_NAMES) and not column.foreign_keys
+    }
+
+
 def column_name(column: InstrumentedAttribute[Any]) -> str:
     """A column as `staff_columns` names it."""
     return f"{column.class_.__tablename__}.{column.key}"
