@@ -520,15 +520,23 @@ def exported(wanted: ActivityFilter, sort: str) -> Iterator[Row[Any]]:
 
 
 def moments(since: datetime, until: datetime) -> list[tuple[datetime, str, str, int, str, Group]]:
-    """What begins and ends in `[since, until)`: (at, `begins` or `ends`, kind, id, title, group), drafts as planned."""
-    every = _everything()
+    """What begins and ends in `[since, until)`: (at, `begins` or `ends`, kind, id, title, group), drafts as planned.
+
+    What was stopped or thrown away before its time is over, and nothing of it is still to come.
+    """
+    every, now = _everything(), clock.now()
     found = []
     for what in ("begins", "ends"):
         at = every.c[what]
         rows = db.session.execute(
             select(at, every.c.kind, every.c.id, every.c.title, Group)
             .join(Group, Group.id == every.c.group_id)
-            .where(at >= since, at < until, every.c.phase != Phase.CANCELLED.value)
+            .where(
+                at >= since,
+                at < until,
+                every.c.phase != Phase.CANCELLED.value,
+                or_(every.c.phase != Phase.OVER.value, at <= now),
+            )
             .limit(500)
         )
         found += [(row[0], what, row[1], row[2], row[3], row[4]) for row in rows]

@@ -152,8 +152,9 @@ def cancel(lottery_id: int) -> Any:
     found, form = queries.get_lottery(lottery_id), CancelForm()
     if found.state is not LotteryState.DRAFT and not form.validate():
         return _show(found, form, 422)
+    drafted = found.state is LotteryState.DRAFT
     services.cancel(lottery_id, form.reason.data or "")
-    flash(_("Called off. Whoever had a ticket is told why."), "positive")
+    flash(_("Thrown away.") if drafted else _("Called off. Whoever had a ticket is told why."), "positive")
     return redirect(url_for(".lottery", lottery_id=lottery_id), 303)
 
 

@@ -153,6 +153,8 @@ def start_sale(sale_id: int) -> Any:
 @bp.post("/sales/<int:sale_id>/stop")
 @staff("activities.edit")
 def stop_sale(sale_id: int) -> Any:
+    drafted = queries.on_sale(sale_id).offer.state is OfferState.DRAFT
     services.stop_sale(sale_id)
-    flash(_("It has ended. Coupons that are out can still be used."), "positive")
+    said = _("Thrown away.") if drafted else _("It has ended. Coupons that are out can still be used.")
+    flash(said, "positive")
     return redirect(url_for(".sale", sale_id=sale_id), 303)

@@ -188,6 +188,20 @@ def test_a_draft_of_a_sale_is_changed_and_started(db, browse, scene, sale_form):
     assert "¥80" in owner.get(page).text
 
 
+def test_a_sale_that_was_thrown_away_or_stopped_leaves_the_calendar(db, clock, browse, scene, started, sale_form):
+    owner, now = browse(), clock.now()
+    running = started(title="Stopped")
+    owner.post(f"/console/groups/{scene.group.id}/sales/new?kind=flash_sale", data=sale_form | {"title": "Draft"})
+    drafted = db.session.scalars(select(Sale).where(Sale.id != running.sale.id)).one()
+    assert {row[4] for row in queries.moments(now, now + timedelta(days=1))} == {"Stopped", "Draft"}
+    ended = "Coupons that are out"
+    for sale_id, said, unsaid in ((drafted.id, "Thrown away", ended), (running.sale.id, ended, "Thrown away")):
+        answer = owner.get(owner.post(f"/console/sales/{sale_id}/stop").headers["Location"]).text
+        assert (said in answer, unsaid in answer) == (True, False)
+    db.session.expire_all()
+    assert queries.moments(now, now + timedelta(days=1)) == []
+
+
 # ── Members ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
