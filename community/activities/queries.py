@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
     union_all,
 )
+from sqlalchemy.orm import defer
 
 from community.groups.models import Group
 from kernel import clock
@@ -365,8 +366,10 @@ def shown_in(group_id: int, member_id: int) -> tuple[list[OnSale], list[Drawn]]:
     ).all()
     held = coupons_of([row[1].id for row in rows], member_id) if rows else {}
     sales = [OnSale(sale, offer, version, product, held.get(offer.id, [])) for sale, offer, version, product in rows]
+    # A list of thousands of tickets is read by the draw's own page alone.
     lotteries = db.session.scalars(
         select(Lottery)
+        .options(defer(Lottery.tickets))
         .where(
             Lottery.group_id == group_id,
             or_(

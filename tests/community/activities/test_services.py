@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from community.activities import jobs, queries, rules, services
@@ -429,6 +429,13 @@ def test_many_sales_leave_the_coupons_of_the_group_in_their_place(clock, scene, 
     for hours in (0, 3):
         clock.move(hours=hours)
         assert [one.offer.id for one in groups.shown_coupons(scene.group, scene.ann.id)] == [coupon.id]
+
+
+def test_a_strip_does_not_load_the_list_of_tickets(db, scene, announced):
+    announced()
+    db.session.expunge_all()
+    _sales, (one,) = queries.shown_in(scene.group.id, scene.ann.id)
+    assert "tickets" in inspect(one.lottery).unloaded
 
 
 def test_a_copied_group_takes_its_sales_along(db, scene, started):
