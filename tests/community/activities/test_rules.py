@@ -35,12 +35,23 @@ def test_every_outcome_is_reached_by_equally_many_numbers(tickets, places):
     assert (len(found), set(found.values())) == (perm(tickets, places), {1})
 
 
-@pytest.mark.parametrize("left", [1, 2, 3, 7, 5_000])
-def test_the_remainder_of_a_number_favours_nobody(left):
-    """Of 2**256 numbers each remainder has as many, or one more: a share below one in 2**240."""
-    whole, more = divmod(2**256, left)
-    assert 0 <= more < left
-    assert whole > 2**240
+@given(start=st.integers(0, 2**256 - 100), left=st.integers(1, 100))
+def test_numbers_in_a_row_pick_each_ticket_once(start, left):
+    """Whatever stretch of the numbers one looks at; so of all 2**256 each ticket is picked by as many, or by one more."""
+    listed = [f"T{n}" for n in range(left)]
+    picked = [ticket for number in range(start, start + left) for ticket in rules.pick(listed, [number])]
+    assert sorted(picked) == sorted(listed)
+
+
+def test_a_number_may_be_any_of_256_bits():
+    """No bit of it is always the same, and another seed, list or place makes another number."""
+    asked = [(bytes([n]) * rules.SEED_BYTES, f"{n % 5}" * 64, place) for n in range(16) for place in range(1, 5)]
+    asked += [(bytes(rules.SEED_BYTES), "another list", 1), (bytes(rules.SEED_BYTES), "another list", 11)]
+    numbers = [rules.number_of(*one) for one in asked]
+    ones = [sum(number >> bit & 1 for number in numbers) for bit in range(256)]
+    assert (len(set(numbers)), max(numbers) < 2**256) == (len(asked), True)
+    assert min(ones) > 0
+    assert max(ones) < len(numbers)
 
 
 def test_a_pick_takes_what_is_left():
