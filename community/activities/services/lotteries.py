@@ -239,7 +239,7 @@ def announce(lottery_id: int) -> Lottery:
 def cancel(lottery_id: int, reason: str) -> Lottery:
     """Call a draw off while entry is open; whoever has a ticket is told why. A draft goes without a word to anybody.
 
-    Refuses with `InputInvalid` without a reason, with `TooLateToCancel` once entry is over: the seed must not be of use to
+    Refuses with `InputInvalid` without a reason, with `ChangedMeanwhile` what was called off already, with `TooLateToCancel` once entry is over: the seed must not be of use to
     anybody who would like another result.
     """
     reason = " ".join(reason.split())[:200]
@@ -259,9 +259,9 @@ def cancel(lottery_id: int, reason: str) -> Lottery:
         .values(state=LotteryState.CANCELLED, cancelled_at=now, cancel_reason=reason)
         .execution_options(synchronize_session=False)
     )
-    if not changed(done):
-        raise rules.TooLateToCancel
     db.session.refresh(lottery)
+    if not changed(done):
+        raise rules.ChangedMeanwhile if lottery.state is LotteryState.CANCELLED else rules.TooLateToCancel
     audit.record("lottery.cancelled", "lottery", lottery_id, after={"reason": reason})
     for member_id, locale in queries.entrants(lottery_id):
         with forced_locale(locale):

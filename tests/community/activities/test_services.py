@@ -181,7 +181,7 @@ def test_calling_off_tells_whoever_has_a_ticket_and_only_while_entry_is_open(db,
     services.cancel(lottery.id, "茶巾  断货")
     told = db.session.scalars(select(Notice).where(Notice.kind == "lottery.cancelled")).all()
     assert {(one.member_id, one.body) for one in told} == {(person.id, "茶巾 断货") for person in scene.people[:2]}
-    with pytest.raises(rules.TooLateToCancel):
+    with pytest.raises(rules.ChangedMeanwhile):
         services.cancel(lottery.id, "again")
     other = announced(title="Another")
     clock.at(other.closes_at)
