@@ -85,7 +85,7 @@ def moments(since: datetime, until: datetime) -> list[groups.Moment]:
 
 def _moment_label(kind: str, what: str) -> str:
     if kind == "lottery":
-        return _("Entry begins") if what == "begins" else _("Draw")
+        return _("Entry begins") if what == "begins" else _("Draw is held")
     name = str(labels.KINDS[kind])
     return _("%(kind)s begins", kind=name) if what == "begins" else _("%(kind)s ends", kind=name)
 
