@@ -31,6 +31,6 @@ def messages() -> Any:
 @member_only()
 def read() -> Any:
     member_id = visitors.member_id() or 0
-    services.mark_read(member_id)
     services.looked_into_inbox(member_id)
+    services.mark_read(member_id)
     return redirect(url_for(".messages"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flask import current_app
-from sqlalchemy import Text, and_, cast, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kernel import clock, links, shop
@@ -83,20 +83,37 @@ def _write(member_id: int, about: str, title: str, body: str, path: str) -> bool
 
 def looked(about: str) -> None:
     """The member has looked at it: what was not sent is not, its message in the inbox is read, the next answer is told again."""
+    _looked(ServiceNotice.about.in_((about, f"{RATING}{about}")))
+
+
+def looked_into_inbox(member_id: int) -> None:
+    """The member reads their messages: what those say is known, and the next answer is told again.
+
+    Called before the messages themselves are marked as read.
+    """
+    _looked(ServiceNotice.member_id == member_id, ServiceNotice.inbox_at.is_not(None))
+
+
+def _looked(*which: ColumnElement[bool]) -> None:
+    """Notices are locked in the order of their numbers, and before the messages, so that no two who look wait for each other."""
     now = clock.now()
     ids = db.session.scalars(
-        update(ServiceNotice)
-        .where(ServiceNotice.about.in_((about, f"{RATING}{about}")), ServiceNotice.looked_at.is_(None))
-        .values(looked_at=now)
-        .returning(ServiceNotice.id)
-        .execution_options(synchronize_session=False)
+        select(ServiceNotice.id)
+        .where(ServiceNotice.looked_at.is_(None), *which)
+        .order_by(ServiceNotice.id)
+        .with_for_update()
     ).all()
     if not ids:
         return
+    waits = ServiceNotice.state == NoticeState.WAITING
     db.session.execute(
         update(ServiceNotice)
-        .where(ServiceNotice.id.in_(ids), ServiceNotice.state == NoticeState.WAITING)
-        .values(state=NoticeState.LOOKED, ended_at=now)
+        .where(ServiceNotice.id.in_(ids))
+        .values(
+            looked_at=now,
+            state=case((waits, NoticeState.LOOKED), else_=ServiceNotice.state),
+            ended_at=case((waits, now), else_=ServiceNotice.ended_at),
+        )
         .execution_options(synchronize_session=False)
     )
     db.session.execute(
@@ -105,20 +122,6 @@ def looked(about: str) -> None:
         .values(read_at=now)
         .execution_options(synchronize_session=False)
     )
-
-
-def looked_into_inbox(member_id: int) -> None:
-    """The member has read their messages: what those say is known, and the next answer is told again."""
-    lies_there = exists().where(
-        InboxMessage.key == func.concat("service:", cast(ServiceNotice.id, Text)), InboxMessage.read_at.is_not(None)
-    )
-    known = db.session.scalars(
-        select(ServiceNotice.about).where(
-            ServiceNotice.member_id == member_id, ServiceNotice.looked_at.is_(None), lies_there
-        )
-    ).all()
-    for about in known:
-        looked(about.removeprefix(RATING))
 
 
 @dataclass(frozen=True)

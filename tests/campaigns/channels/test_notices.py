@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from campaigns.channels import jobs, services
 from campaigns.channels.adapters import Outcome, Status
@@ -163,6 +163,25 @@ def test_whoever_looked_at_the_question_how_it_was_or_answered_it_is_not_asked_a
     assert told()[-1].looked_at is not None
     talks.rate(talks.queries.get_by_public_id(ended().removeprefix("/ask/")).id, 5)
     assert told()[-1].state is NoticeState.LOOKED
+
+
+def test_whoever_looks_locks_notices_by_number_and_before_messages(app: Any, db: Any, lime: Member, told: Told) -> None:
+    for about in ("ticket:2", "ticket:1"):
+        notices.tell(lime.id, about, "a", "b", "/tickets/x")
+    told()
+    said: list[str] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        said.append(statement)
+
+    event.listen(db.engine, "before_cursor_execute", listen)
+    try:
+        bind(app.test_client(), lime.id, True).post("/me/messages/read")
+    finally:
+        event.remove(db.engine, "before_cursor_execute", listen)
+    changing = [one for one in said if "service_notice" in one or one.startswith("UPDATE inbox_message")]
+    assert "ORDER BY service_notice.id FOR UPDATE" in " ".join(changing[0].split())
+    assert [one.split()[1] for one in changing[1:]] == ["service_notice", "inbox_message", "inbox_message"]
 
 
 def test_a_ticket_is_told_of_with_its_kind_and_asks_how_it_went(
