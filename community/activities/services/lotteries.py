@@ -239,8 +239,8 @@ def announce(lottery_id: int) -> Lottery:
 def cancel(lottery_id: int, reason: str) -> Lottery:
     """Call a draw off while entry is open; whoever has a ticket is told why. A draft goes without a word to anybody.
 
-    Refuses with `InputInvalid` without a reason, with `ChangedMeanwhile` what was called off already, with `TooLateToCancel` once entry is over: the seed must not be of use to
-    anybody who would like another result.
+    Refuses with `InputInvalid` without a reason, with `ChangedMeanwhile` what was called off already, with
+    `TooLateToCancel` once entry is over: the seed must not be of use to anybody who would like another result.
     """
     reason = " ".join(reason.split())[:200]
     lottery = queries.get_lottery(lottery_id)
