@@ -123,7 +123,7 @@ def ask_how_it_went(event: TicketResolved) -> None:
     with forced_locale(members.get_member(found.member_id).locale):
         kind = ticket_labels.KINDS[TicketKind(event.kind)]
         title = str(_("How did we do?"))
-        body = str(_("Your case is put right: %(kind)s. Tell us how content you are.", kind=kind))
+        body = str(_("We have dealt with your case (%(kind)s). Tell us how content you are.", kind=kind))
     services.ask_how(found.member_id, f"ticket:{found.id}", title, body, f"/tickets/{found.public_id}")
 
 

@@ -225,6 +225,19 @@ def test_a_ticket_that_was_put_right_looked_at_and_opened_again_is_told_of_anew(
         browser.post(f"{page}/looked")
 
 
+def test_what_is_told_of_a_word_of_feedback_does_not_call_it_an_after_sale_case(
+    db: Any, lime: Member, told: Told, make_staff: Any
+) -> None:
+    agent = make_staff(Role.SERVICE)
+    lime.locale = "zh_Hans"
+    ticket = desk.open_ticket(desk.Opening(member_id=lime.id, kind=TicketKind.FEEDBACK, text="茶很香"))
+    desk.answer(ticket.id, agent.id, "谢谢")
+    assert told()[-1].body == "您提交的“反馈”有新进展。"
+    desk.note_looked(ticket.id)
+    desk.change_state(ticket.id, TicketState.RESOLVED, agent.id)
+    assert told()[-1].body == "您提交的“反馈”已处理好，说说您满不满意。"
+
+
 def test_the_member_who_says_it_is_put_right_is_not_asked_again(
     db: Any, clock: Any, lime: Member, told: Told, make_staff: Any
 ) -> None:
