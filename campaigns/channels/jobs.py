@@ -79,8 +79,10 @@ def write_letters() -> None:
     while time.monotonic() < until:
         with transaction():
             letter = services.take_letter()
-        if letter is None:
+        if letter is services.Turn.OVER:
             return
+        if not isinstance(letter, services.Letter):
+            continue
         outcome = _handed_over(letter.account_id, letter.message)
         with transaction():
             services.note_letter(letter, outcome)

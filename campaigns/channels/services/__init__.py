@@ -39,7 +39,7 @@ from .codes import MailFailed, mail_code, text_code, ways_of_codes
 from .health import note_accepted, note_call, note_errors, note_probe, prune, to_probe
 from .hooks import find_account, hook_secret, open_hooks, signed, take_mail, take_receipts, take_replies
 from .inbox import in_parts, mark_read, put_into_inbox
-from .notices import Letter, ask_how, forget_notices, looked, looked_into_inbox, note_letter, take_letter, tell
+from .notices import Letter, Turn, ask_how, forget_notices, looked, looked_into_inbox, note_letter, take_letter, tell
 from .postings import note_posting, say_again, take_due, tell_staff
 from .rates import rates_of, return_tokens, take_tokens
 from .tasks import end_task, get_task, reopen_task, take_task
@@ -52,6 +52,7 @@ __all__ = [
     "NO_ADDRESS",
     "Reserved",
     "TO_A_MEMBER",
+    "Turn",
     "accounts",
     "ask_how",
     "ask_test",

@@ -6,6 +6,7 @@ that way, and not in quiet hours. The words say that there is an answer, not wha
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -135,27 +136,34 @@ class Letter:
     message: Message
 
 
-def take_letter() -> Letter | None:
-    """Take the next notice whose time has come and that goes further than the inbox, and mark that it is being sent.
+class Turn(enum.Enum):
+    """What became of a turn that brought no letter to send."""
 
-    None when there is none. The caller commits before it sends.
+    ON = "on"  # A notice was dealt with or has to wait longer, and there may be more.
+    OVER = "over"  # There is none whose time has come.
+
+
+def take_letter() -> Letter | Turn:
+    """Take the next notice whose time has come; if it goes further than the inbox, mark that it is being sent.
+
+    One notice a turn: the caller commits before it sends, and before it asks again.
     """
     now = clock.now()
     _give_up(now)
-    while (notice := _next(now)) is not None:
-        member = db.session.get_one(Member, notice.member_id)
-        letter = None
-        if member.erased_at is not None:
-            notice.state, notice.ended_at = NoticeState.LOOKED, now
-        else:
-            if notice.inbox_at is None:
-                put_into_inbox(member.id, f"service:{notice.id}", "service", notice.title, notice.body, notice.path)
-                notice.inbox_at = now
-            letter = _letter(notice, member, now)
-        db.session.flush()
-        if letter is not None:
-            return letter
-    return None
+    notice = _next(now)
+    if notice is None:
+        return Turn.OVER
+    member = db.session.get_one(Member, notice.member_id)
+    turn: Letter | Turn = Turn.ON
+    if member.erased_at is not None:
+        notice.state, notice.ended_at = NoticeState.LOOKED, now
+    else:
+        if notice.inbox_at is None:
+            put_into_inbox(member.id, f"service:{notice.id}", "service", notice.title, notice.body, notice.path)
+            notice.inbox_at = now
+        turn = _letter(notice, member, now)
+    db.session.flush()
+    return turn
 
 
 def _give_up(now: datetime) -> None:
@@ -193,13 +201,13 @@ def _next(now: datetime) -> ServiceNotice | None:
     return found
 
 
-def _letter(notice: ServiceNotice, member: Member, now: datetime) -> Letter | None:
-    """The letter or text message of a notice; None when there is no way to send one, or it has to wait."""
+def _letter(notice: ServiceNotice, member: Member, now: datetime) -> Letter | Turn:
+    """The letter or text message of a notice, or that there is no way to send one, or that it has to wait."""
     fitting = [way for way in KINDS if way is not Contact.SMS or not notice.about.startswith(RATING)]
     ways = [way for way in fitting if _address(member, way)]
     if ways and (quiet := quiet_until(now)) is not None:
         notice.due_at = quiet
-        return None
+        return Turn.ON
     for way in ways:
         for account in _accounts(KINDS[way]):
             words = _words(account, way, notice, member)
@@ -207,11 +215,11 @@ def _letter(notice: ServiceNotice, member: Member, now: datetime) -> Letter | No
                 continue
             if account.retry_at is not None and account.retry_at > now:
                 notice.due_at = account.retry_at
-                return None
+                return Turn.ON
             drawn = rates.take_tokens((Account, account.id), rates.rates_of(account), 1)
             if not drawn.granted:
                 notice.due_at = now + timedelta(seconds=max(drawn.wait, 1.0))
-                return None
+                return Turn.ON
             notice.state, notice.due_at, notice.tries = NoticeState.SENDING, now, notice.tries + 1
             notice.contact, notice.account_id = way, account.id
             message = Message(
@@ -226,7 +234,7 @@ def _letter(notice: ServiceNotice, member: Member, now: datetime) -> Letter | No
             )
             return Letter(notice.id, account.id, way, notice.tries, message)
     notice.state, notice.ended_at = NoticeState.INBOX, now
-    return None
+    return Turn.ON
 
 
 def _address(member: Member, way: Contact) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select
 
-from campaigns.channels import jobs, services
+from campaigns.channels import jobs, pace, services
 from campaigns.channels.adapters import Outcome, Status
 from campaigns.channels.models import Account, ChannelKind, InboxMessage, NoticeState, ServiceNotice
 from campaigns.channels.services import notices, texts
@@ -24,7 +24,7 @@ from membership.members import services as people
 from membership.members.models import Contact, Member, Purpose
 from tests.conftest import bind, english
 
-from .conftest import Say, Side
+from .conftest import SMS_GATEWAY, Say, Side
 
 PHONE = "+8610000000007"
 Told = Callable[[], list[ServiceNotice]]
@@ -329,9 +329,26 @@ def test_what_the_gateway_does_is_written_down_and_doubt_is_never_sent_again(
     services.looked(f"conversation:{asked.conversation_id}")
     notices.tell(lime.id, "ticket:1", "a", "b", "/tickets/x")
     clock.move(minutes=2)
-    assert services.take_letter() is not None
+    assert isinstance(services.take_letter(), services.Letter)
     clock.move(minutes=10)
     assert told()[-1].state is NoticeState.UNKNOWN
+
+
+def test_each_notice_is_a_turn_of_its_own_though_the_account_is_spent(
+    clock: Any, lime: Member, make_member: Any, make_account: Any, side: Side
+) -> None:
+    make_account(
+        ChannelKind.SMS, rates=pace.Rates(None, None, None, 1), url=side.url, timeout_seconds=0.5, **SMS_GATEWAY
+    )
+    agree(lime, Contact.SMS)
+    silent = make_member("Plum")
+    for number, member in enumerate((silent, silent, lime, lime, lime)):
+        notices.tell(member.id, f"ticket:{number}", "a", "b", "/tickets/x")
+    clock.move(minutes=2)
+    turns = [services.take_letter() for _turn in range(6)]
+    assert turns[:2] == [services.Turn.ON] * 2
+    assert isinstance(turns[2], services.Letter)
+    assert turns[3:] == [services.Turn.ON, services.Turn.ON, services.Turn.OVER]
 
 
 def test_whoever_looks_while_a_try_fails_is_not_written_to_again(
@@ -341,7 +358,7 @@ def test_whoever_looks_while_a_try_fails_is_not_written_to_again(
     notices.tell(lime.id, "ticket:1", "a", "b", "/tickets/x")
     clock.move(minutes=2)
     letter = services.take_letter()
-    assert letter is not None
+    assert isinstance(letter, services.Letter)
     services.looked("ticket:1")
     services.note_letter(letter, Outcome(Status.RETRY, "busy"))
     clock.move(minutes=70)
