@@ -206,6 +206,7 @@ def test_no_text_comes_to_life_on_a_phone(planted_shop: LiveServer, windows: Cal
 
     walk = portal_walk(planted_shop, screen, look)
     assert not walk.wrong, "\n".join(walk.wrong)
+    assert len(walk.seen) > 20, sorted(walk.kinds().keys() - walk.seen)
 
 
 def name_of(address: str) -> str:
