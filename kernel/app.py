@@ -61,7 +61,6 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
         json_errors=False,
         enable_openapi=False,
     )
-    secure = settings.site_url.startswith("https://")
     app.config.update(
         SECRET_KEY=settings.secret_key,
         SQLALCHEMY_DATABASE_URI=settings.database_url,
@@ -77,8 +76,8 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
                 "connect_timeout": 5,
             },
         },
-        SESSION_COOKIE_NAME="__Host-siyu" if secure else "siyu",
-        SESSION_COOKIE_SECURE=secure,
+        SESSION_COOKIE_NAME="__Host-siyu" if settings.secure else "siyu",
+        SESSION_COOKIE_SECURE=settings.secure,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=14 * 86_400,

@@ -312,7 +312,7 @@ def init_app(app: Flask) -> None:
         headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
         if request.endpoint not in ("static", "picture"):
             headers.setdefault("Cache-Control", "no-store")
-        if app.extensions["settings"].site_url.startswith("https://"):
+        if app.extensions["settings"].secure:
             headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         return response
 

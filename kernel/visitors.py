@@ -164,7 +164,7 @@ def init_app(app: Flask) -> None:
         token = g.pop("visitor_cookie", None)
         if token is None or response.status_code >= 400:
             return response
-        secure = app.extensions["settings"].site_url.startswith("https://")
+        secure = app.extensions["settings"].secure
         name = cookie_name(app.extensions["settings"].site_url)
         if token:
             response.set_cookie(

@@ -66,7 +66,7 @@ def language() -> Any:
     chosen = request.form.get("lang", "")
     response = redirect(safe_next(request.form.get("next"), url_for("today.index")))
     if chosen in LOCALES:
-        secure = current_app.extensions["settings"].site_url.startswith("https://")
+        secure = current_app.extensions["settings"].secure
         response.set_cookie(COOKIE, chosen, max_age=31_536_000, secure=secure, httponly=True, samesite="Lax")
     return response
 

@@ -42,11 +42,7 @@ class AlreadyTrying(Refusal):
 
 
 def _cookie_name() -> str:
-    return "__Host-device" if _secure() else "device"
-
-
-def _secure() -> bool:
-    return str(current_app.extensions["settings"].site_url).startswith("https://")
+    return "__Host-device" if current_app.extensions["settings"].secure else "device"
 
 
 def counted_as(account: str, staff: Staff | None) -> str:
@@ -94,5 +90,5 @@ def forget_all(account: str) -> None:
 def remember_browser(response: Response, staff: Staff) -> None:
     """Let the browser of this answer be known as one that has signed in to the account."""
     token = links.make(PURPOSE, staff.id, secrets.token_urlsafe(16), expires_at=clock.now() + KEPT)
-    seconds = int(KEPT.total_seconds())
-    response.set_cookie(_cookie_name(), token, max_age=seconds, secure=_secure(), httponly=True, samesite="Lax")
+    secure, seconds = current_app.extensions["settings"].secure, int(KEPT.total_seconds())
+    response.set_cookie(_cookie_name(), token, max_age=seconds, secure=secure, httponly=True, samesite="Lax")
