@@ -132,6 +132,17 @@ class Wanted:
 PIECE_SORTS = ("last", "title", "uses", "seen", "clicked", "bought")
 
 
+def _narrowed(found: Any, wanted: Wanted) -> Any:
+    """Posts narrowed to what both lists can be narrowed to: words, kind, product."""
+    if wanted.q:
+        found = found.where(queries.says(wanted.q))
+    if wanted.kind is not None:
+        found = found.where(Post.kind == wanted.kind)
+    if wanted.product_id is not None:
+        found = found.where(queries.about(wanted.product_id))
+    return found
+
+
 def pieces(wanted: Wanted, sort: str) -> tuple[Select[Any], list[Any]]:
     """The pieces that fit, archived ones too, and the order of a sort such as `-seen` (the latest used first otherwise)."""
     uses = _uses()
@@ -145,12 +156,7 @@ def pieces(wanted: Wanted, sort: str) -> tuple[Select[Any], list[Any]]:
         .outerjoin(uses, uses.c.root == Post.id)
         .where(Post.origin_id.is_(None), Post.automatic.is_(False), Post.member_id.is_(None))
     )
-    if wanted.q:
-        found = found.where(queries.says(wanted.q))
-    if wanted.kind is not None:
-        found = found.where(Post.kind == wanted.kind)
-    if wanted.product_id is not None:
-        found = found.where(queries.about(wanted.product_id))
+    found = _narrowed(found, wanted)
     if wanted.state is not None:
         found = found.where(queries.in_state(wanted.state, clock.now()))
     if wanted.kept:
@@ -221,12 +227,7 @@ def results(since: datetime, until: datetime, wanted: Wanted) -> tuple[Select[An
         .join(sums, sums.c.post_id == Post.id)
         .where(Post.automatic.is_(False), Post.member_id.is_(None), queries.was_shown())
     )
-    if wanted.q:
-        found = found.where(queries.says(wanted.q))
-    if wanted.kind is not None:
-        found = found.where(Post.kind == wanted.kind)
-    if wanted.product_id is not None:
-        found = found.where(queries.about(wanted.product_id))
+    found = _narrowed(found, wanted)
     columns = {"time": sums.c.shown_at, "title": Post.title, **{name: sums.c[name] for name in queries.COUNTED}}
     return found, columns
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
@@ -107,11 +107,7 @@ def export_shelf() -> Any:
                 _("yes") if row.post.kept_at else "",
                 row.uses,
                 clock.wall_text(row.last),
-                row.numbers.seen,
-                row.numbers.liked,
-                row.numbers.clicked,
-                row.numbers.commented,
-                row.numbers.bought,
+                *astuple(row.numbers),
             )
             for row in rows
         ],
@@ -198,9 +194,5 @@ def _result_lines(rows: Any) -> Iterator[tuple[Any, ...]]:
             labels.KINDS[row.post.kind],
             " / ".join(row.groups),
             clock.wall_text(row.shown_at),
-            row.numbers.seen,
-            row.numbers.liked,
-            row.numbers.clicked,
-            row.numbers.commented,
-            row.numbers.bought,
+            *astuple(row.numbers),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import date, timedelta
 from typing import Any
 
@@ -110,11 +111,7 @@ def export() -> Any:
                 labels.STATES[row.state],
                 " / ".join(row.groups),
                 clock.wall_text(row.post.published_at or row.post.publish_at),
-                row.numbers.seen,
-                row.numbers.liked,
-                row.numbers.clicked,
-                row.numbers.commented,
-                row.numbers.bought,
+                *astuple(row.numbers),
             )
             for row in rows
         ],
