@@ -69,7 +69,8 @@ class Screen:
     def quiet(self) -> Screen:
         """Wait until nothing is about to change by itself: what was typed has been sent, its answer stands on the page and
         has settled, and the cursor is where the page puts it. A page that looks again every few seconds is quiet between."""
-        if self.script and not self.page.evaluate(_QUIET):
+        if self.script:
+            # Unlike a single question, the wait outlives a page that gives way to another one in the middle of it.
             self.page.wait_for_function(_QUIET)
         return self
 

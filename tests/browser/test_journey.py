@@ -120,6 +120,22 @@ def come(shop: LiveServer, post: str, push: str) -> None:
         db.session.commit()
 
 
+def calling_hour(shop: LiveServer, customer: Customer) -> None:
+    """The hour at which a customer is to be called is there. At night and before ten it would be hours away."""
+
+    def due() -> bool:
+        with shop.app.app_context():
+            found = db.session.execute(
+                text("""UPDATE call_task SET due_at = least(due_at, now()) WHERE state = 'open'
+                        AND member_id = (SELECT id FROM member WHERE nickname = :nickname)"""),
+                {"nickname": customer.nickname},
+            )
+            db.session.commit()
+            return bool(found.rowcount)
+
+    eventually(due)
+
+
 def typed(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M")
 
@@ -377,6 +393,7 @@ def test_the_job_by_hand(shop: LiveServer, windows: Callable[..., Screen]) -> No
     console.make_offer("新人券", "20")
     console.make_offer("回购券", "30")
     console.make_group("春茶群", "茶样三泡")
+    calling_hour(shop, LIME)
     group = phone.join(console.call(LIME, "春茶群"), "春茶群", "茶样三泡")
     phone.claim_gift(LIME)
     phone.claim_coupon(console.personal_link(LIME, "新人券"))
@@ -461,6 +478,7 @@ def test_the_job_in_english_without_script(shop: LiveServer, windows: Callable[.
     console.make_gift("Three sips of tea")
     console.make_offer("For newcomers", "20")
     console.make_group("Tea friends", "Three sips of tea")
+    calling_hour(shop, PLUM)
     group = phone.join(console.call(PLUM, "Tea friends"), "Tea friends", "Three sips of tea")
     phone.claim_gift(PLUM)
     phone.claim_coupon(console.personal_link(PLUM, "For newcomers"))

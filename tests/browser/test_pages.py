@@ -43,9 +43,7 @@ SEVERAL = [
 def sign_in(screen: Screen, shop: LiveServer) -> Screen:
     screen.open("/console/sign-in")
     screen.fill(email=shop.email, password=shop.password)
-    with screen.page.expect_navigation():
-        screen.tap("main form[action$='/sign-in'] button")
-    return screen
+    return screen.press("main form[action$='/sign-in'] button")
 
 
 @dataclass(frozen=True)
