@@ -100,9 +100,14 @@ TAKEN = [
 
 
 def audience_choices(present: dict[str, Any], none: Any) -> list[tuple[str, Any]]:
-    """The saved audiences; first nobody in particular, then rules that were copied before."""
+    """The saved audiences; first nobody in particular, then rules that were copied before. One that was put away since it
+    was named here stays in the list, so that saving the form changes nothing by itself."""
     saved = [(str(one.id), one.name) for one in audiences.saved()]
-    copied = present and _followed(present) is None
+    followed = _followed(present)
+    if followed is not None and str(followed) not in dict(saved):
+        name = audiences.get_audience(followed).name
+        saved.append((str(followed), str(_("%(name)s (archived)", name=name))))
+    copied = present and followed is None
     kept = [(KEPT, _("As it is: %(rules)s", rules=str(_(", ")).join(labels.audience(present))[:120]))] if copied else []
     return [("", none), *kept, *saved]
 

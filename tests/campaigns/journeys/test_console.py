@@ -12,6 +12,7 @@ from campaigns.audiences import services as audiences
 from campaigns.audiences.rules import parse
 from campaigns.journeys import rules, services
 from campaigns.journeys.models import Journey, JourneyLog, JourneyMember, JourneyState, JourneyVersion, PlaceState
+from kernel import clock
 from kernel.audit import AuditEntry
 from kernel.auth import Role
 from membership.members.models import Channel, MemberIdentity
@@ -155,6 +156,14 @@ def test_a_condition_copies_a_saved_audience_or_follows_it_by_name(db, browser, 
     browser.post(f"{base}/steps/new?kind=tag&parent=s2&way=yes", data={"name": "best", "carried": "on"})
     assert "Does this hold: Are in the audience “Our best”?" in text_of(browser.get(f"{base}/edit"))
     assert re.search(r'value="follow"[^>]*checked|checked[^>]*value="follow"', browser.get(f"{base}/steps/s2").text)
+    # One that was put away meanwhile stays in the list of the journey that names it, and of no other.
+    saved.archived_at = clock.now()
+    db.session.flush()
+    assert f'<option selected value="{saved.id}">Our best (archived)' in browser.get(f"{base}/steps/s2").text
+    assert browser.post(f"{base}/steps/s2", data={"audience": str(saved.id), "taken": "follow"}).status_code == 302
+    assert rules.follows(steps_of(journey)[0].audience) == saved.id
+    assert "Our best" not in browser.get(f"{base}/steps/new?kind=condition").text
+    saved.archived_at = None
     # What it follows is as it is when somebody comes there, and cannot be removed meanwhile.
     browser.post(f"{base}/on")
     ann = make_member("Ann", rank=1)
