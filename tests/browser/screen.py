@@ -15,8 +15,12 @@ SHAPES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1440, "height": 900}},
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
 }
-# A refused form or a page that is not there is said so by the browser too; the status is looked at by itself.
-_EXPECTED = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
+# A refused form or a page that is not there is said so by the browser too; the status is looked at by itself. And htmx says
+# so when a newer question takes the place of one under way (hx-sync); of a fault it says something else beside.
+_EXPECTED = re.compile(
+    r"Failed to load resource: the server responded with a status of 4\d\d"
+    r"|htmx:(afterRequest|sendAbort)(, \[object HTML\w+\])?$"
+)
 # Waits are for something that comes, so a generous limit costs nothing; a busy machine may be ten times slower.
 PATIENCE = 60_000
 
@@ -48,7 +52,7 @@ class Screen:
         self.page.on("requestfailed", self._failed)
 
     def _said(self, message: Any) -> None:
-        if message.type == "error" and not _EXPECTED.search(message.text):
+        if message.type == "error" and not _EXPECTED.match(message.text):
             self.wrong.append(f"{self.page.url}: {message.text}")
 
     def _answered(self, response: Any) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -161,6 +162,37 @@ def test_what_comes_to_life_is_found(demo_shop: LiveServer, windows: Callable[..
     assert any("Content Security Policy" in one for one in screen.wrong)
     # Whatever else it has to say of this page is said by now.
     screen.page.goto("about:blank")
+    screen.wrong.clear()
+
+
+def test_a_question_that_gives_way_is_no_fault(demo_shop: LiveServer, windows: Callable[..., Screen]) -> None:
+    """Whoever types on while the page still asks is told nothing; of an answer that does not come, or is a fault, the window
+    knows."""
+    screen = sign_in(windows(demo_shop.url, "desktop", "zh-CN"), demo_shop)
+    name = screen.open("/console/pushes/new").page.locator("main [name=name]")
+    answers: list[Callable[[Any], None]] = [
+        lambda route: None,
+        lambda route: route.continue_(),
+        lambda route: route.abort("connectionreset"),
+        lambda route: route.fulfill(status=500),
+    ]
+
+    def answer(route: Any) -> None:
+        answers.pop(0)(route)
+
+    screen.page.route("**/console/pushes/check", answer)
+    with screen.page.expect_request("**/console/pushes/check"):
+        name.fill("slow")
+    with screen.page.expect_event("requestfailed"):
+        name.fill("faster")
+    screen.quiet().look()
+    name.fill("cut off")
+    screen.quiet()
+    name.fill("broken")
+    screen.quiet()
+    assert not answers
+    said = "\n".join(screen.wrong)
+    assert all(fault in said for fault in ("htmx:sendError", "net::ERR_CONNECTION_RESET", "check: 500")), said
     screen.wrong.clear()
 
 
