@@ -174,7 +174,7 @@ def export_winners(lottery_id: int) -> Any:
     winners = queries.winners_of(lottery_id)
     names = queries.prize_names([prize for _entry, _member, prize in winners])
     audit.record("lottery.winners_exported", "lottery", lottery_id, after={"number": len(winners)})
-    header = [_("Winning place"), _("Number of the ticket"), _("Member"), _("Prize"), _("State")]
+    header = [_("Winning place"), _("Ticket number"), _("Member"), _("Prize"), _("State")]
     return csv_response(
         f"winners-{clock.local(found.closes_at):%Y-%m-%d}.csv",
         header,
