@@ -10,10 +10,12 @@ import secrets
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, literal, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from campaigns.channels import services as channels
+from campaigns.pushes import ledger
+from campaigns.pushes import rules as push_rules
 from campaigns.pushes import services as pushes
 from campaigns.pushes.models import Delivery, DeliveryState, Run, RunState, Slice
 from campaigns.results import services as results
@@ -66,9 +68,10 @@ def begin() -> None:
 
 
 def _send_weekly() -> None:
-    """A push of new goods on each Thursday of the last weeks, to other people each time."""
-    people = db.session.scalars(
-        select(Member.id)
+    """A push of new goods on each Thursday of the last weeks, to other people each time; the hold-out gets none of them."""
+    percent, salt = pushes.holdout()
+    people = db.session.execute(
+        select(Member.id, ledger.held_out(literal(salt), literal(push_rules.holdout_cut(percent))))
         .where(Member.merged_into_id.is_(None), Member.erased_at.is_(None), Member.last_order_at.is_not(None))
         .order_by(Member.last_order_at.desc(), Member.id)
         .limit(EACH_WEEK * len(OPENED))
@@ -94,14 +97,22 @@ def _send_weekly() -> None:
         run.finished_at = start + timedelta(minutes=1)
         db.session.add(run)
         db.session.flush()
-        theirs = sorted(people[back :: len(OPENED)])
+        meant = sorted(people[back :: len(OPENED)])
+        theirs = [member_id for member_id, held in meant if not held]
         db.session.add(
             Slice(
                 run_id=run.id, number=1, from_member=min(theirs, default=0), to_member=max(theirs, default=0), state="done",
                 total=len(theirs), accepted=len(theirs),
             )
         )  # fmt: skip
-        run.planned = len(theirs)
+        run.planned = len(meant)
+        db.session.add_all(
+            Delivery(
+                run_id=run.id, member_id=member_id, slice_number=0, state=DeliveryState.CONTROL, reason="held_out", attempts=1
+            )
+            for member_id, held in meant
+            if held
+        )  # fmt: skip
         who_opened = set(theirs[: len(theirs) * opened // 100])
         seen = start + timedelta(hours=1)
         made = db.session.execute(
