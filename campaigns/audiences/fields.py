@@ -202,7 +202,7 @@ SECTIONS: list[tuple[Any, dict[str, Kind]]] = [
             ),
             "points": Kind(rules.PointsRule, _l("Points to spend"), _ends("points")),
             "enrolled": Kind(
-                rules.EnrolledRule, _l("Joined as a member"), (_either("value", _l("yes"), _l("not yet")),)
+                rules.EnrolledRule, _l("Joined as a member"), (_either("value", _l("joined already"), _l("not yet")),)
             ),
             "days_ago": Kind(
                 rules.DaysAgoRule,

@@ -55,7 +55,7 @@ class TriggerForm(Form):
     rank = SelectField(
         _l("Tier"), coerce=_whole, choices=[("", _l("any tier")), *((str(rank), f"VIP{rank}") for rank in (1, 2, 3, 4))]
     )
-    basis = SelectField(_l("Counted"), choices=list(labels.BASES.items()))
+    basis = SelectField(_l("Counted from"), choices=list(labels.BASES.items()))
     outcome = SelectField(_l("How the call ended"), choices=[("", _l("in any way")), *labels.CALL_OUTCOMES.items()])
     type = StringField(
         _l("Type of the event"),

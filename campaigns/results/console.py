@@ -216,7 +216,7 @@ def run(run_id: int) -> Any:
 def run_csv(run_id: int) -> Any:
     found, push = _run(run_id)
     report = queries.report(found, push)
-    head = [_("What"), _("Number"), _("95 % interval from"), _("95 % interval to")]
+    head = [_("What"), _("How many"), _("95 % interval from"), _("95 % interval to")]
     return csv_response(f"push-result-{run_id}.csv", head, _report_lines(report))
 
 

@@ -49,7 +49,7 @@ NAMES: dict[str, Any] = {
     "gift": _l("Gift that can be claimed"),
     "web_shop": _l("Order in a shop"),
     "conversation": _l("Conversation with the shop"),
-    "parcel": _l("Parcel"),
+    "parcel": _l("The parcel itself"),
     "call_back": _l("Call-back after delivery"),
     "ticket": _l("After-sale ticket"),
     "survey": _l("Survey in a group"),

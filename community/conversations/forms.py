@@ -28,7 +28,7 @@ class TalkForm(Form):
 
 
 class SayForm(TalkForm):
-    words = TextAreaField(_l("Words"), [Length(max=rules.LONGEST_MESSAGE)], filters=[storable])
+    words = TextAreaField(_l("Message text"), [Length(max=rules.LONGEST_MESSAGE)], filters=[storable])
     seen = HiddenField()
     macro = HiddenField()
 

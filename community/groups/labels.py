@@ -127,7 +127,7 @@ GROUNDS = {
     rules.Ground.SUPERLATIVE: _l("advertising law forbids superlatives"),
 }
 # What stands on the calendar of groups.
-MOMENTS = {"opens": _l("Opens"), "closes": _l("Closes")}
+MOMENTS = {"opens": _l("Group opens"), "closes": _l("Group closes")}
 MODES = {"all": _l("All of these"), "any": _l("One of these is enough")}
 
 

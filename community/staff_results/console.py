@@ -90,7 +90,7 @@ def export() -> Any:
             _("Figure"),
             _("What the share says"),
             _("Share or mean"),
-            _("Counted"),
+            _("How many"),
             _("Of these good"),
             _("Done"),
             _("Sum"),

@@ -51,7 +51,7 @@ class WritingForm(Form):
 
 
 class AnswerForm(WritingForm):
-    body = TextAreaField(_l("Words"), [Length(max=rules.LONGEST_TEXT)], filters=[storable])
+    body = TextAreaField(_l("Message text"), [Length(max=rules.LONGEST_TEXT)], filters=[storable])
     then = RadioField(
         _l("And then"),
         choices=[
@@ -92,7 +92,7 @@ class RatingForm(Form):
 class MacroForm(Form):
     title = StringField(_l("Title"), [DataRequired(), Length(max=60)], filters=[storable])
     kind = SelectField(_l("Used for"), choices=[("", _l("Everything")), *KINDS])
-    body = TextAreaField(_l("Words"), [DataRequired(), Length(max=rules.LONGEST_TEXT)], filters=[storable])
+    body = TextAreaField(_l("Message text"), [DataRequired(), Length(max=rules.LONGEST_TEXT)], filters=[storable])
     mine = BooleanField(_l("Only for me"))
 
     @property

@@ -103,7 +103,7 @@ def set_friend_link(group_id: int, member_id: int) -> Any:
 def export_friends(group_id: int) -> Any:
     group = queries.get_group(group_id)
     audit.record("group.exported", "group", group.id, after={"list": "friends"})
-    header = [_("Member"), _("Friend"), _("State"), _("Why"), _("Came in")]
+    header = [_("Member"), _("Friend"), _("State"), _("Reason"), _("Came in")]
     return csv_response(f"group-{group.id}-friends.csv", header, _rows(group.id))
 
 

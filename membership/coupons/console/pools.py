@@ -145,4 +145,4 @@ def pool_rejects(offer_id: int, pool_id: int) -> Any:
     if pool.offer_id != offer_id:
         raise NotFound
     rows = ([line, text, str(labels.REJECTS[why])] for line, text, why in pool.rejects)
-    return csv_response(f"codes-{pool.id}-rejects.csv", [_("Line"), _("Coupon code"), _("Why")], rows)
+    return csv_response(f"codes-{pool.id}-rejects.csv", [_("Line"), _("Coupon code"), _("Reason")], rows)
