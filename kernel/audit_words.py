@@ -23,6 +23,9 @@ ACTIONS: dict[str, Any] = {
     "staff.hand_over_returned": _l("Hand-over moved back"),
     "staff_results.exported": _l("Rows behind a staff result downloaded"),
     "audit.exported": _l("Audit trail downloaded"),
+    "shop.restored": _l("Shop restored from a backup"),
+    "shop.released": _l("Shop let write again after a restore"),
+    "journal.replayed": _l("Journal of refusals carried out after a restore"),
     "failed_job.redriven": _l("Failed job started again"),
     "failed_job.dropped": _l("Failed job dropped"),
     "event_delivery.redriven": _l("Event delivered again"),
@@ -337,6 +340,10 @@ KINDS: dict[str, Any] = {
 
 # Names of what changed; whatever is not here is shown by its own name.
 FIELDS: dict[str, Any] = {
+    "backup": _l("Backup"),
+    "carried_out": _l("Lines carried out"),
+    "damaged": _l("Lines damaged"),
+    "missing": _l("Lines missing"),
     "hand_over": _l("Hand-over"),
     "moved": _l("What went"),
     "calls": _l("Open call-backs"),

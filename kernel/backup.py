@@ -16,7 +16,7 @@ from typing import IO
 
 import psycopg
 
-from . import clock, embedded
+from . import clock, embedded, restoring
 from .config import Settings, make_private
 
 FORMAT = 1
@@ -84,6 +84,7 @@ def checksum(file: IO[bytes]) -> str:
 def read(settings: Settings, source: Path) -> None:
     """Put a backup back into an empty database and data folder. Everything is checked before anything is changed.
 
+    A mark stays in the data folder: `restoring.settle` takes out what was under way once the tables are up to date.
     Raises `BackupFailed` when the file is damaged or not a backup, or when the database has tables already.
     """
     with psycopg.connect(address(settings)) as connection:
@@ -95,11 +96,17 @@ def read(settings: Settings, source: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="restore-", dir=settings.data_dir) as folder:
         unpacked = Path(folder)
         try:
-            unpack(source, unpacked)
+            made_at = unpack(source, unpacked)
         except (tarfile.TarError, OSError, EOFError, KeyError, ValueError) as error:
             raise BackupFailed(f"{source} is not a whole backup of Siyu ({error}).") from None
+        # Before the tables are there, so that no server can start on them as if nothing had happened.
+        restoring.leave_mark(settings, made_at)
         options = ["--no-owner", "--no-acl", "--exit-on-error", "--single-transaction"]
-        program("pg_restore", *options, f"--dbname={address(settings)}", str(unpacked / DUMP))
+        try:
+            program("pg_restore", *options, f"--dbname={address(settings)}", str(unpacked / DUMP))
+        except BackupFailed:
+            restoring.mark(settings).unlink()
+            raise
         if (unpacked / KEY).exists():
             os.chmod(unpacked / KEY, 0o600)
             (unpacked / KEY).replace(settings.data_dir / KEY)
@@ -108,8 +115,8 @@ def read(settings: Settings, source: Path) -> None:
             shutil.copytree(unpacked / FILES, settings.files_dir, dirs_exist_ok=True)
 
 
-def unpack(source: Path, folder: Path) -> None:
-    """Unpack a backup and compare every checksum; raises `ValueError`, `KeyError` or what `tarfile` raises."""
+def unpack(source: Path, folder: Path) -> str:
+    """Unpack a backup and compare every checksum; returns when it was made. Raises `ValueError`, `KeyError` or what `tarfile` raises."""
     seen: dict[str, str] = {}
     with tarfile.open(source) as archive:
         for entry in archive:
@@ -131,6 +138,7 @@ def unpack(source: Path, folder: Path) -> None:
         raise ValueError(f"it has format {facts['format']}, this version reads {FORMAT}")
     if seen != facts["sha256"]:
         raise ValueError("a checksum is wrong, or a file is missing")
+    return str(facts["made_at"])
 
 
 def program(name: str, *arguments: str) -> None:

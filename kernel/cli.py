@@ -30,7 +30,7 @@ def init_app(app: Flask) -> None:
     # Imported here, since the launcher needs this module before it has time for the database's.
     from .demo import demo
 
-    for command in (staff, api_key, openapi_command, backup_command, restore_command, demo):
+    for command in (staff, api_key, openapi_command, backup_command, restore_command, journal_group, demo):
         app.cli.add_command(command)
 
 
@@ -67,11 +67,17 @@ def upgrade(app: Flask) -> None:
 
 
 def furnish(app: Flask) -> None:
-    """Write the rows that pages take for granted."""
+    """Write the rows that pages take for granted, and finish a restore that has just been begun."""
+    from . import restoring
     from .db import transaction
 
-    with app.app_context(), transaction():
-        standing_rows.call()
+    settings = app.extensions["settings"]
+    with app.app_context():
+        with transaction():
+            standing_rows.call()
+            settled = restoring.settle(settings)
+        if settled:
+            restoring.mark(settings).unlink(missing_ok=True)
 
 
 def newest_versions() -> set[str]:
@@ -277,16 +283,129 @@ def backup_command(file: Path) -> None:
 
 @click.command("restore")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--journal",
+    "paths",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="The journal of the shop that is gone: its folder or a file. Repeatable.",
+)
 @with_appcontext
-def restore_command(file: Path) -> None:
-    """Put the backup FILE into an empty data folder (script/siyu --data NEW restore FILE)."""
-    from . import backup
+def restore_command(file: Path, paths: tuple[Path, ...]) -> None:
+    """Put the backup FILE into an empty data folder (script/siyu --data NEW restore FILE --journal OLD/journal)."""
+    from . import backup, restoring
+    from .app import create_app
 
+    settings: config.Settings = current_app.extensions["settings"]
+    journals_there(settings, paths)
     try:
-        backup.read(current_app.extensions["settings"], file.absolute())
+        backup.read(settings, file.absolute())
     except (backup.BackupFailed, OSError) as error:
         refuse(error)
-    click.echo("Restored. script/server brings the tables up to date and starts it.")
+    # The shop's own key came with the backup.
+    app = create_app(config.load())
+    upgrade(app)
+    with app.app_context():
+        state = restoring.state() or {}
+        click.echo(f"Restored: the shop stands as it did at {said_at(state['backup_at'])}.")
+        for what, name in restoring.words.items():
+            if state["taken"].get(what):
+                click.echo(f"  {english(name)}: {state['taken'][what]:,}")
+        if paths:
+            carry_out(paths)
+        else:
+            click.echo(
+                "WARNING: no journal was given. Whoever has said no or was erased since then is NOT known to this shop.\n"
+                "  If the old data folder, or a copy of its folder journal, is still there, do this before anything else:\n"
+                f"  script/siyu --data {settings.data_dir} journal replay OLD/journal",
+                err=True,
+            )
+    click.echo(
+        "script/server starts it. It sends no pushes, journeys or notices until somebody has looked at "
+        "Settings › Operations › After the restore."
+    )
+
+
+def journals_there(settings: config.Settings, paths: tuple[Path, ...]) -> None:
+    """Refuse journals that hold nothing, or that are the very ones this shop writes."""
+    from . import journal
+
+    for path in paths:
+        if not journal.files_in([path]):
+            refuse(f"there is no journal in {path}: its files are called journal-YYYY-MM.jsonl.")
+        if settings.journal_dir.exists() and path.resolve() == settings.journal_dir.resolve():
+            refuse(f"{path} is this shop's own journal. Point JOURNAL_DIR elsewhere, or move the old files away first.")
+
+
+def carry_out(paths: tuple[Path, ...]) -> None:
+    """Replay journals and say what came of it."""
+    from . import journal, restoring
+    from .db import transaction
+    from .i18n import forced_locale
+
+    settings: config.Settings = current_app.extensions["settings"]
+    report = journal.replay(paths, settings)
+    with transaction():
+        restoring.note_replay(report.stored())
+    until = said_at(report.until) if report.until else "never"
+    click.echo(
+        f"Journal: {report.read:,} lines, {report.known:,} known already, {report.carried_out:,} carried out. "
+        f"It speaks until {until}; of what came after that nothing is known."
+    )
+    for what, name in journal.outcomes.items():
+        if report.came.get(what):
+            click.echo(f"  {english(name)}: {report.came[what]:,}")
+    with forced_locale("en"):
+        for wrong in report.faults():
+            click.echo(f"WARNING: {wrong}", err=True)
+
+
+def english(words: object) -> str:
+    """Words in English, as the command line speaks."""
+    from .i18n import forced_locale
+
+    with forced_locale("en"):
+        return str(words)
+
+
+def said_at(moment: str) -> str:
+    """A kept instant as the shop's clock shows it."""
+    from datetime import datetime
+
+    from . import clock
+
+    return f"{clock.local(datetime.fromisoformat(moment)):%Y-%m-%d %H:%M:%S}"
+
+
+@click.group("journal")
+def journal_group() -> None:
+    """What must survive a restore: who has said no, who was erased."""
+
+
+@journal_group.command("replay")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@with_appcontext
+def journal_replay(paths: tuple[Path, ...]) -> None:
+    """Carry out what a journal (folders or files at PATHS) knows and this shop does not. Again it changes nothing."""
+    journals_there(current_app.extensions["settings"], paths)
+    carry_out(paths)
+
+
+@journal_group.command("write")
+@with_appcontext
+def journal_write() -> None:
+    """Write what waits into the journal now, and say how far it reaches."""
+    from . import journal
+    from .db import transaction
+
+    settings: config.Settings = current_app.extensions["settings"]
+    written = journal.AT_ONCE
+    total = 0
+    while written == journal.AT_ONCE:
+        with transaction():
+            written = journal.write_out(settings)
+        total += written
+    click.echo(f"{total:,} lines written into {settings.journal_dir}.")
 
 
 def main() -> None:

@@ -51,6 +51,7 @@ class Settings:
     previous_secret_keys: tuple[bytes, ...] = ()
     # Webhooks may go to http and to this very machine: for tests and trials only.
     outbound_local: bool = False
+    journal_folder: Path | None = None
 
     @property
     def secure(self) -> bool:
@@ -60,6 +61,11 @@ class Settings:
     @property
     def log_dir(self) -> Path:
         return self.data_dir / "log"
+
+    @property
+    def journal_dir(self) -> Path:
+        """Where the journal of refusals lies: see `kernel.journal`."""
+        return self.journal_folder or self.data_dir / "journal"
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -86,6 +92,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         proxy_count=number(env, "PROXY_COUNT", 0, 0, 9),
         smtp_url=env.get("SMTP_URL") or None,
         outbound_local=bool(number(env, "OUTBOUND_LOCAL", 0, 0, 1)),
+        journal_folder=Path(env["JOURNAL_DIR"]).expanduser().absolute() if env.get("JOURNAL_DIR") else None,
         previous_secret_keys=tuple(
             secret_key(key.strip(), data_dir) for key in env.get("PREVIOUS_SECRET_KEYS", "").split(",") if key.strip()
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from kernel import restoring
 from kernel.db import db, transaction
 from kernel.jobs import every, job
 
@@ -51,10 +52,17 @@ def _handed_over(account_id: int, message: Message) -> Outcome:
     return outcome
 
 
+def _held_back() -> bool:
+    with transaction():
+        return restoring.held()
+
+
 @every(5)
 @job(own_transactions=True)
 def say() -> None:
     """Let the group robots say what they have to, at the pace that each of them is allowed."""
+    if _held_back():
+        return
     until = time.monotonic() + SAYING_SECONDS
     while time.monotonic() < until:
         with transaction():
@@ -75,6 +83,8 @@ def say() -> None:
 @job(own_transactions=True)
 def write_letters() -> None:
     """Tell members that something of theirs was answered, where they have not looked by themselves."""
+    if _held_back():
+        return
     until = time.monotonic() + SAYING_SECONDS
     while time.monotonic() < until:
         with transaction():

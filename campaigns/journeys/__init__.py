@@ -10,7 +10,20 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Open the room."""
-    from . import api, brief, console, handover, jobs, measured, merging, models, personal, subscribers, timeline  # noqa: F401
+    from . import (  # noqa: F401
+        api,
+        brief,
+        console,
+        handover,
+        jobs,
+        measured,
+        merging,
+        models,
+        personal,
+        restored,
+        subscribers,
+        timeline,
+    )
 
     brief.init()
     app.register_blueprint(console.bp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from kernel import restoring
 from kernel.db import transaction
 from kernel.jobs import every, job
 
@@ -16,6 +17,9 @@ SECONDS = 10.0
 @job(queue="bulk", own_transactions=True)
 def move_people_on() -> None:
     """Do the steps that are due, batch by batch, for some seconds."""
+    with transaction():
+        if restoring.held():
+            return
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         with transaction():
@@ -32,7 +36,7 @@ def look_who_comes() -> None:
     with transaction():
         services.ensure_recipes()
     with transaction():
-        found = queries.to_look_for()
+        found = queries.to_look_for() if not restoring.held() else []
     for journey_id in found:
         more = True
         while more:

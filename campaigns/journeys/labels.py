@@ -102,6 +102,7 @@ REASONS = {
     "taken_out": _l("Taken out by staff"),
     "gone": _l("Merged or erased meanwhile"),
     "merged": _l("Goes on under their other record"),
+    "restored": _l("The shop was restored: the step may have been done already"),
 }
 WRONGS = {
     Wrong.TRIGGER: _l("Say exactly what brings people in."),

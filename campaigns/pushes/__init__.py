@@ -10,7 +10,7 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Open the room."""
-    from . import brief, console, handover, jobs, merging, models, personal, subscribers, uses  # noqa: F401
+    from . import brief, console, handover, jobs, merging, models, personal, restored, subscribers, uses  # noqa: F401
 
     brief.init()
     app.register_blueprint(console.bp)

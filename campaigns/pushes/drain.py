@@ -28,7 +28,7 @@ from campaigns.channels import services as channels
 from campaigns.channels.adapters import Adapter, Message, Outcome, Status
 from campaigns.channels.models import Account, ContactClass
 from campaigns.channels.pace import Rates
-from kernel import clock
+from kernel import clock, restoring
 from kernel.db import db, transaction
 from membership.coupons.models import Offer, OfferVersion
 from membership.coupons.services.grants import grant_many
@@ -103,7 +103,9 @@ class Work:
 
 
 def load(run_id: int) -> Work | None:
-    """Read a run for sending; None when it does not run or its account rests."""
+    """Read a run for sending; None when it does not run, its account rests, or the shop was restored and holds everything back."""
+    if restoring.held():
+        return None
     found = db.session.execute(
         select(Run, Push, Account)
         .join(Push, Push.id == Run.push_id)

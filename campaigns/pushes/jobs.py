@@ -16,7 +16,7 @@ from campaigns.audiences.rules import AudienceInvalid
 from campaigns.channels import registry
 from campaigns.channels import services as channels
 from campaigns.channels.models import Account, ChannelKind
-from kernel import audit, clock, jobs
+from kernel import audit, clock, jobs, restoring
 from kernel.db import db, transaction
 from kernel.i18n import gettext as _
 from kernel.jobs import every, job
@@ -151,6 +151,8 @@ def wake() -> None:
         for run_id in services.expire_overdue():
             close.later(run_id=run_id)
         services.lapse_assigned()
+        if restoring.held():
+            return
         services.plan_series()
         for run in services.due():
             if services.start(run):

@@ -48,6 +48,11 @@ FESTIVAL_EFFECTS = {
 }
 WINDOWS = {"day": _l("Today"), "week": _l("This week"), "month": _l("This month")}
 MISSED_RUN = _l("Missed: nothing ran at that moment. It was skipped and is not sent later.")
+RESTORED_RUN = _l(
+    "It was on its way, or was to begin, when the backup was made from which the shop was restored. What was unsent then may"
+    " have arrived since, and whom it had not come to yet is left out. Ask the channel's own records before you send anything"
+    " again."
+)
 LOST = {
     "offer": _l("Its coupon does not run any more. Choose another one, or none."),
     "products": _l("A product on its cards is not there any more; it is left out."),
@@ -101,6 +106,7 @@ REASONS = {
     (S.CONTROL, "held_out"): _l("Held out to measure what pushes bring"),
     (S.UNKNOWN, "sender_stopped"): _l("The sender was stopped in the middle"),
     (S.UNKNOWN, "no_answer"): _l("The channel gave no answer"),
+    (S.UNKNOWN, "restored"): _l("On its way when the backup was made"),
 }
 # The usual rules of a series, in words.
 SERIES = {

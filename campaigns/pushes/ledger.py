@@ -969,6 +969,23 @@ def close_slices(run_id: int, to: DeliveryState, limit: int) -> int:
     return len(found)
 
 
+def doubt_open(run_id: int, reason: str) -> int:
+    """Bring everything open of a run that nobody sends any more in doubt, as if each had been handed over; returns how many."""
+    found = db.session.execute(
+        select(*_PLACE).where(Slice.run_id == run_id, Slice.state != "done").order_by(Slice.number).with_for_update()
+    ).all()
+    people, contact_class = 0, class_of(run_id)
+    for part in found:
+        doubtful = sum(
+            end(list(ids_in(part, state)), state, DeliveryState.UNKNOWN, reason)
+            for state in (DeliveryState.SUBMITTING, DeliveryState.CLAIMED, DeliveryState.READY)
+        )
+        db.session.execute(_COUNT, {"slice_id": part.id, "more_unsent": 0, "more_unknown": doubtful})
+        settle(part.id, part, contact_class)
+        people += doubtful
+    return people
+
+
 _UNREPORTED = _OF_STATE.where(Delivery.delivered_at.is_(None))
 # A delivery in doubt of a slice, of which the channel has not reported meanwhile that it arrived.
 still_doubtful = and_(

@@ -39,6 +39,8 @@ MATCHED_AT_ONCE, MATCHING_MS = 1_000, 30_000
 MISSED_AT_MOST = 20
 # What a run says that went at none of its moments.
 MISSED = "missed"
+# The failure of a run that a restore has taken out of its way: it may have gone out since the backup.
+RESTORED = "restored"
 APPROVAL_ABOVE = "push.approval_above"
 # How long it may take to find out whether an audience is larger than that; an estimate decides nothing.
 APPROVAL_MS = 10_000

@@ -56,8 +56,10 @@ families: Port[[], Iterable[Family]] = Port("operations.families")
 
 def init_app(app: Flask) -> None:
     """Count requests, and open the page and the numbers."""
+    from .. import restoring
     from . import brief, console, metrics, requests
 
+    restoring.init_app(app)
     requests.init_app(app)
     console.init_app(app)
     metrics.init_app(app)

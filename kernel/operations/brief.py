@@ -4,15 +4,51 @@ from __future__ import annotations
 
 from flask import url_for
 
-from .. import events, failures, today
+from .. import events, failures, journal, restoring, today
 from ..auth import may
-from ..i18n import ngettext
+from ..i18n import date_time, ngettext
+from ..i18n import gettext as _
 
 
 def tasks() -> list[today.Task]:
-    """Work that was given up: nobody does it until somebody looks."""
+    """A restore that nobody has looked at, a journal that is not written, and work that was given up."""
     if not may("operations.view"):
         return []
+    return [*_restored(), *_journal(), *_given_up()]
+
+
+def _restored() -> list[today.Task]:
+    if not restoring.held():
+        return []
+    return [
+        today.Task(
+            weight=100,
+            text=_("The shop was restored from a backup and writes to nobody until you have looked"),
+            url=url_for("operations_console.restored"),
+            action=_("See what waits"),
+            icon="history",
+            about=_("Pushes, journeys and notices wait. Orders, sign-in codes and replies go on."),
+        )
+    ]
+
+
+def _journal() -> list[today.Task]:
+    since = journal.late()
+    if since is None:
+        return []
+    return [
+        today.Task(
+            weight=92,
+            text=_("Refusals have not been written to the journal since %(time)s", time=date_time(since)),
+            url=url_for("operations_console.index", _anchor="backup"),
+            action=_("See what waits"),
+            icon="alert-triangle",
+            about=_("If the shop had to be restored now, they would be forgotten."),
+        )
+    ]
+
+
+def _given_up() -> list[today.Task]:
     given_up = failures.counts()[1] + events.backlog().dead
     if not given_up:
         return []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Flask, current_app, flash, redirect, render_template, request, url_for
 
-from .. import events, navigation
+from .. import events, journal, navigation, restoring
 from ..auth import Role, grant, staff
+from ..errors import NotFound
 from ..i18n import gettext as _
 from ..i18n import lazy_gettext as _l
 from ..i18n import ngettext
@@ -41,6 +43,9 @@ def index() -> Any:
         failed=queries.failed_jobs(),
         dead=queries.dead_deliveries(request.args.get("cursor")),
         backup=queries.last_backup(),
+        journal_waits=journal.waiting(),
+        journal_late=journal.late(),
+        restored=restoring.state(),
     )
 
 
@@ -48,6 +53,48 @@ def index() -> Any:
 @staff("operations.view")
 def now() -> Any:
     return render_template("operations/_now.html", **_now())
+
+
+@bp.get("/restored")
+@staff("operations.view")
+def restored() -> Any:
+    state = restoring.state()
+    if state is None:
+        raise NotFound
+    return render_template(
+        "operations/restored.html",
+        state=state,
+        at=datetime.fromisoformat(state["at"]),
+        backup_at=datetime.fromisoformat(state["backup_at"]),
+        released_at=datetime.fromisoformat(state["released_at"]) if state["released_at"] else None,
+        taken=[(name, state["taken"][what]) for what, name in restoring.words.items() if state["taken"].get(what)],
+        replays=_replays(state["journal"]),
+    )
+
+
+def _replays(stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The replays that did something, the latest first; the latest one is there in any case, for it tells what is missing."""
+    shown = [one for one in stored[:-1] if one["carried_out"]] + stored[-1:]
+    return [_replay(one) for one in reversed(shown)]
+
+
+def _replay(stored: dict[str, Any]) -> dict[str, Any]:
+    """A replay of the journal as the page shows it."""
+    report = journal.Report(**{name: value for name, value in stored.items() if name != "at"})
+    return {
+        "at": datetime.fromisoformat(stored["at"]),
+        "until": datetime.fromisoformat(report.until) if report.until else None,
+        "report": report,
+        "came": [(name, report.came[what]) for what, name in journal.outcomes.items() if report.came.get(what)],
+    }
+
+
+@bp.post("/restored/release")
+@staff("operations.edit")
+def release() -> Any:
+    restoring.release()
+    flash(_("The shop writes again. What stands still has to be looked at one by one."), "positive")
+    return redirect(url_for(".restored"))
 
 
 @bp.post("/jobs/<int:failed_id>/redrive")

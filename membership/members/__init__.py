@@ -27,6 +27,7 @@ def init_app(app: Flask) -> None:
         subscribers,
         webhooks,
     )
+    from .services import remembering  # noqa: F401
 
     app.register_blueprint(console.bp)
     app.register_blueprint(api.bp)

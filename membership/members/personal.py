@@ -9,6 +9,7 @@ from kernel.events import EventDelivery, EventRecord
 from kernel.failures import FailedJob
 from kernel.i18n import lazy_gettext as _l
 from kernel.idempotency import IdempotencyRecord
+from kernel.journal import JournalEntry
 from kernel.notices import Notice
 from kernel.shop import ShopSetting
 from kernel.staff.models import HandOver, HandOverItem, SignInTry, Staff, StaffSession
@@ -98,6 +99,12 @@ declare(
     "api_key_id route key request_hash status created_at",
     "body",
     rows=mentioning(IdempotencyRecord.body),
+)
+declare(
+    JournalEntry,
+    "id key number kind at",
+    "body",
+    why="Ids, words of ours and keyed hashes that nobody can read back: refusals and erasures must survive a restore.",
 )
 declare(
     Member,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .advancing import Effects, advance
-from .entering import enter, look, try_out
-from .leaving import leave_buyers, take_all_out, take_out, take_some_out
+from .entering import enter, look, pass_over, try_out
+from .leaving import leave_buyers, let_leave, take_all_out, take_out, take_some_out
 from .plans import (
     NotReady,
     add_step,
@@ -33,8 +33,10 @@ __all__ = [
     "ensure_recipes",
     "enter",
     "leave_buyers",
+    "let_leave",
     "look",
     "move_step",
+    "pass_over",
     "publish",
     "put_step",
     "receive",

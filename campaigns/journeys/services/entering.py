@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from kernel import audit, clock
+from kernel import audit, clock, restoring
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.events import publish_all
@@ -19,7 +19,7 @@ from membership.members import queries as members
 from .. import queries, rules
 from ..events import JourneyEntered
 from ..models import Journey, JourneyLog, JourneyMember, JourneyPush, JourneyState, JourneyVersion, PlaceState
-from . import plans
+from . import leaving, plans
 
 AT_ONCE = 500
 
@@ -29,6 +29,9 @@ def enter(journey_id: int, member_id: int, key: str, since: datetime) -> bool:
 
     Not when the very thing brought them in before, when they are inside or were lately, or are not in its audience.
     """
+    if restoring.held():
+        # What is brought in again after a restore happened, and was answered, long ago.
+        return False
     member = members.find_member(member_id)
     held = _held(journey_id)
     if member is None or held is None:
@@ -53,6 +56,31 @@ def look(journey_id: int) -> bool:
         return True
     journey.looked_at = clock.now()
     return False
+
+
+def pass_over(journey_id: int) -> int:
+    """Bring in whom the clock brings at this moment and let them leave at once, because a restore has forgotten that they
+    may have been inside; returns how many."""
+    held = _held(journey_id)
+    if held is None:
+        return 0
+    version, plan = held
+    total = 0
+    while plan.trigger.kind in rules.LOOKED_FOR:
+        since = db.session.get_one(Journey, journey_id).switched_on_at or clock.now()
+        found = queries.candidates(journey_id, plan, queries.brought(plan.trigger, since), AT_ONCE)
+        _bring_in(journey_id, version, plan, found)
+        keys = [row.key for row in found]
+        places = db.session.scalars(
+            select(JourneyMember).where(
+                JourneyMember.journey_id == journey_id, JourneyMember.key.in_(keys), queries.LIVE
+            )
+        ).all()
+        left = leaving.let_leave(places, "restored")
+        total += left
+        if not left or len(found) < AT_ONCE:
+            break
+    return total
 
 
 def _held(journey_id: int) -> tuple[JourneyVersion, rules.Plan] | None:

@@ -238,6 +238,7 @@ def show(push_id: int) -> Any:
         labels=labels,
         S=DeliveryState,
         MISSED=services.MISSED,
+        RESTORED=services.RESTORED,
         still_in_doubt=ledger.still_in_doubt(run.id) if run.started_at else 0,
         **_live(run, account),
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from kernel import audit, clock, visitors
-from kernel.db import db
+from kernel import audit, clock, journal, visitors
+from kernel.db import changed, db
 from kernel.errors import Refusal
 from kernel.events import publish
 from kernel.i18n import lazy_gettext as _l
@@ -18,12 +18,17 @@ from kernel.ports import Port
 
 from .. import queries
 from ..events import MemberErased
-from ..models import Channel, Contact, Member, MemberIdentity, OptOut, RightsRequest, RightsWish
+from ..models import Contact, Member, RightsRequest, RightsWish
 from . import merge, personal, rights
 
 # Each room ends what is under way for a person (seats, gifts, calls) and hides what blanking columns cannot; the rows are
 # still theirs when it is called.
 forgetters: Port[[personal.Person], None] = Port("members.erasure.forgetters")
+
+
+# Lines of the journal: see `services.remembering`.
+ERASURE, RIGHTS = "erasure", "rights"
+ASKED, TAKEN_BACK, DONE = "asked", "taken_back", "done"
 
 
 class ErasedAlready(Refusal):
@@ -92,18 +97,9 @@ def erase(member_id: int, typed: str, staff_id: int | None = None) -> None:
 
 
 def _refuse_for_ever(person: personal.Person) -> None:
-    addresses = db.session.scalars(
-        select(MemberIdentity.external_id).where(
-            MemberIdentity.member_id.in_(person.ids), MemberIdentity.channel.in_((Channel.PHONE, Channel.EMAIL))
-        )
-    ).all()
-    rows = [
-        {"address_hash": rights.address_hash(address), "channel": channel, "at": clock.now()}
-        for address in sorted(addresses)
-        for channel in Contact
-    ]
-    if rows:
-        db.session.execute(upsert(OptOut).values(rows).on_conflict_do_nothing())
+    hashes = rights.now_hashed(rights.addresses_of(person.ids))
+    rights.refuse_hashes(hashes, Contact)
+    journal.note(ERASURE, {"members": rights.records_of(person.ids), "addresses": hashes})
 
 
 # ── Asking for it ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -117,18 +113,27 @@ def ask(member_id: int, wish: RightsWish) -> bool:
         .on_conflict_do_nothing()
         .returning(RightsRequest.id)
     )
+    if made is not None:
+        _note(member_id, wish, ASKED)
     return made is not None
 
 
 def take_back(member_id: int, wish: RightsWish) -> None:
     """Let somebody take back what they asked for, while it has not been carried out."""
-    db.session.execute(
+    taken = db.session.execute(
         update(RightsRequest)
         .where(RightsRequest.member_id == member_id, RightsRequest.wish == wish)
         .where(RightsRequest.done_at.is_(None), RightsRequest.taken_back_at.is_(None))
         .values(taken_back_at=clock.now())
         .execution_options(synchronize_session=False)
     )
+    if changed(taken):
+        _note(member_id, wish, TAKEN_BACK)
+
+
+def _note(member_id: int, wish: RightsWish, what: str) -> None:
+    ids = personal.record_ids(member_id)
+    journal.note(RIGHTS, {"members": rights.records_of(ids), "wish": wish.value, "what": what})
 
 
 def open_requests(member_id: int | None = None) -> list[RightsRequest]:
@@ -141,13 +146,15 @@ def open_requests(member_id: int | None = None) -> list[RightsRequest]:
 
 def done(member_id: int, wish: RightsWish, staff_id: int | None) -> None:
     """Note that what somebody asked for has been carried out."""
-    db.session.execute(
+    finished = db.session.execute(
         update(RightsRequest)
         .where(RightsRequest.member_id == member_id, RightsRequest.wish == wish)
         .where(RightsRequest.done_at.is_(None), RightsRequest.taken_back_at.is_(None))
         .values(done_at=clock.now(), done_by=staff_id)
         .execution_options(synchronize_session=False)
     )
+    if changed(finished):
+        _note(member_id, wish, DONE)
 
 
 __all__ = [

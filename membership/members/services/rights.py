@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from flask import current_app
 from sqlalchemy import delete, exists, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from kernel import clock, links
-from kernel.db import db
+from kernel import clock, journal, links
+from kernel.db import changed, db
 from kernel.events import publish, publish_all
 
 from .. import queries, rules
 from ..events import ConsentChanged
 from ..models import Channel, Consent, Contact, Member, MemberIdentity, OptOut, Purpose
+from .personal import record_ids
 
 # What was agreed to, word for word, is kept under a version; the portal's present words are these.
 TEXT_VERSION = "2026-01"
@@ -32,7 +34,7 @@ def address_hash(address: str, secret: bytes | None = None) -> str:
     return hmac.new(secret, b"siyu opt-out " + address.encode(), "sha256").hexdigest()
 
 
-def _hashes(address: str) -> list[str]:
+def hashes_of(address: str) -> list[str]:
     """The hashes of an address under the present and the former keys."""
     settings = current_app.extensions["settings"]
     return [
@@ -41,13 +43,44 @@ def _hashes(address: str) -> list[str]:
     ]
 
 
-def _addresses(member_id: int) -> list[str]:
+def addresses_of(member_ids: Sequence[int]) -> list[str]:
+    """The canonical phones and e-mail addresses of some members."""
     rows = db.session.scalars(
         select(MemberIdentity.external_id).where(
-            MemberIdentity.member_id == member_id, MemberIdentity.channel.in_([Channel.PHONE, Channel.EMAIL])
+            MemberIdentity.member_id.in_(member_ids), MemberIdentity.channel.in_([Channel.PHONE, Channel.EMAIL])
         )
     )
     return sorted(rows)
+
+
+def records_of(member_ids: Sequence[int]) -> list[list[str | int]]:
+    """Records as the journal names them: the number, and when it was made, for numbers may be given out anew after a restore."""
+    rows = db.session.execute(select(Member.id, Member.created_at).where(Member.id.in_(member_ids)).order_by(Member.id))
+    return [[row.id, row.created_at.isoformat()] for row in rows]
+
+
+CONSENT = "consent"
+
+
+def _note(
+    member_id: int | None, hashes: Sequence[str], channel: Contact, purpose: Purpose, granted: bool, *said: str
+) -> None:
+    """Note somebody's word in the journal, so that no restore forgets it."""
+    source, text_version, author = said
+    ids = record_ids(member_id) if member_id is not None else []
+    journal.note(
+        CONSENT,
+        {
+            "members": records_of(ids),
+            "addresses": list(hashes),
+            "channel": channel.value,
+            "purpose": purpose.value,
+            "granted": granted,
+            "source": source,
+            "text_version": text_version,
+            "author": author,
+        },
+    )
 
 
 def give_consent(
@@ -57,16 +90,20 @@ def give_consent(
     source: str = "",
     text_version: str = TEXT_VERSION,
     author: str = "",
+    at: datetime | None = None,
 ) -> bool:
     """Write that a member agreed, by an act of their own; returns whether that changed anything.
 
-    `author` names the staff member who writes it down for them. It ends an opt-out of the same channel. For agreements
-    that a file reports, see `give_consent_many`.
+    `author` names the staff member who writes it down for them, `at` when they said so if it was not just now. It ends an
+    opt-out of the same channel. For agreements that a file reports, see `give_consent_many`.
     """
-    if not _write(member_id, channel, purpose, True, source, text_version, author):
+    written, _changes = _write(member_id, channel, purpose, True, source, text_version, author, at)
+    if not written:
         return False
+    addresses = addresses_of([member_id])
+    _note(member_id, now_hashed(addresses), channel, purpose, True, source, text_version, author)
     if purpose is Purpose.MARKETING:
-        hashes = [h for address in _addresses(member_id) for h in _hashes(address)]
+        hashes = [h for address in addresses for h in hashes_of(address)]
         if hashes:
             db.session.execute(
                 delete(OptOut)
@@ -83,19 +120,34 @@ def withdraw_consent(
     source: str = "",
     text_version: str = TEXT_VERSION,
     author: str = "",
+    at: datetime | None = None,
 ) -> bool:
     """Write that a member wants to hear nothing of a kind by a channel; returns whether that changed anything.
 
     For marketing a keyed hash of their phone and e-mail address remembers it for longer than the row of the person lives.
+    `at` is when they said so if it was not just now.
     """
-    if purpose is Purpose.MARKETING:
-        now = clock.now()
-        rows = [
-            {"address_hash": address_hash(address), "channel": channel, "at": now} for address in _addresses(member_id)
-        ]
-        if rows:
-            db.session.execute(upsert(OptOut).values(rows).on_conflict_do_nothing())
-    return _write(member_id, channel, purpose, False, source, text_version, author)
+    hashes = now_hashed(addresses_of([member_id]))
+    news = purpose is Purpose.MARKETING and refuse_hashes(hashes, [channel], at) > 0
+    written, changes = _write(member_id, channel, purpose, False, source, text_version, author, at)
+    if news or written:
+        _note(member_id, hashes, channel, purpose, False, source, text_version, author)
+    return changes
+
+
+def refuse_hashes(hashes: Sequence[str], channels: Iterable[Contact], at: datetime | None = None) -> int:
+    """Remember refusals of marketing for addresses by their keyed hashes; returns how many were not known."""
+    rows = [
+        {"address_hash": one, "channel": channel, "at": at or clock.now()} for channel in channels for one in hashes
+    ]
+    if not rows:
+        return 0
+    return changed(db.session.execute(upsert(OptOut).values(rows).on_conflict_do_nothing()))
+
+
+def now_hashed(addresses: Iterable[str]) -> list[str]:
+    """The hashes of addresses under the present key."""
+    return [address_hash(address) for address in addresses]
 
 
 def refuse_address(address: str, channel: Contact, source: str) -> int | None:
@@ -103,14 +155,13 @@ def refuse_address(address: str, channel: Contact, source: str) -> int | None:
 
     The refusal is kept for the address even when nobody with it is known yet, or nobody is any more.
     """
-    db.session.execute(
-        upsert(OptOut)
-        .values(address_hash=address_hash(address), channel=channel, at=clock.now())
-        .on_conflict_do_nothing()
-    )
     member_id = owner_of_address(address)
     if member_id is not None:
         withdraw_consent(member_id, channel, Purpose.MARKETING, source)
+    # Withdrawing has remembered every address of theirs; this one is news only where nobody has it.
+    own = [address_hash(address)]
+    if refuse_hashes(own, [channel]):
+        _note(None, own, channel, Purpose.MARKETING, False, source, "", "")
     return member_id
 
 
@@ -129,8 +180,16 @@ def withdraw_marketing(member_id: int, source: str) -> list[Contact]:
 
 
 def _write(
-    member_id: int, channel: Contact, purpose: Purpose, granted: bool, source: str, text_version: str, author: str
-) -> bool:
+    member_id: int,
+    channel: Contact,
+    purpose: Purpose,
+    granted: bool,
+    source: str,
+    text_version: str,
+    author: str,
+    at: datetime | None = None,
+) -> tuple[bool, bool]:
+    """Write a word of a member's; whether there was a row to write, and whether it changed anything for anybody."""
     # One writer a member: the row that rules is the latest, and two at once must not both think they changed it.
     db.session.execute(select(Member.id).where(Member.id == member_id).with_for_update(key_share=True))
     present = db.session.scalar(
@@ -140,7 +199,7 @@ def _write(
         .limit(1)
     )
     if present is granted:
-        return False
+        return False, False
     db.session.execute(
         insert(Consent).values(
             member_id=member_id,
@@ -150,18 +209,18 @@ def _write(
             source=source,
             text_version=text_version,
             author=author,
-            at=clock.now(),
+            at=at or clock.now(),
         )
     )
     if present is None and not granted:
         # Refusing what was never given is worth a row, but changes nothing for anybody.
-        return False
+        return True, False
     publish(
         ConsentChanged(
             member_id=member_id, channel=channel.value, purpose=purpose.value, granted=granted, source=source
         )
     )
-    return True
+    return True, True
 
 
 def give_consent_many(
@@ -214,7 +273,7 @@ def carry_over_opt_outs(owners: Mapping[rules.Key, int]) -> None:
     of_hash: dict[str, list[int]] = {}
     for (channel, address), member_id in owners.items():
         if channel in _REACHED_BY:
-            for one in _hashes(address):
+            for one in hashes_of(address):
                 of_hash.setdefault(one, []).append(member_id)
     if not of_hash:
         return
