@@ -73,6 +73,19 @@ def current_locale() -> str:
         return str(forced)
     if not has_request_context():
         return DEFAULT
+    # A page asks a hundred times. Kept with the request and not in `g`, which several requests of one context would share.
+    environ = request.environ
+    wished: str | None = environ.get(_WISHED)
+    if wished is None:
+        wished = environ[_WISHED] = _wished()
+    return wished
+
+
+_WISHED = "siyu.locale"
+
+
+def _wished() -> str:
+    """What this request asks for, or the shop's default."""
     chosen = _supported(request.cookies.get(COOKIE))
     if chosen is None:
         for tag, _quality in request.accept_languages:
