@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
 from itertools import islice
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, LiteralString, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
+import psycopg
 from flask import Response, g, has_request_context, request, stream_with_context
 from psycopg.errors import QueryCanceled
+from psycopg.sql import SQL
 from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
 from sqlalchemy import text as text_clause
 from sqlalchemy.exc import OperationalError
@@ -294,20 +296,21 @@ def time_limit(seconds: float) -> Iterator[None]:
     beginning up to the page.
     """
     session = db.session()
-    step = session.begin_nested()
-    before = session.execute(_FOR_LISTS, {"limit": f"{round(seconds * 1000)}ms"}).scalar()
+    session.flush()
+    # Straight to the driver, two round trips in all: a page is not much more than these.
+    driver: psycopg.Connection[Any] = session.connection().connection.dbapi_connection  # type: ignore[assignment]
+    begun = driver.execute(SQL(_FOR_LISTS).format(limit=f"{round(seconds * 1000)}ms"), prepare=False)
+    begun.nextset()
+    (before, *_set) = begun.fetchone() or ("0",)
     try:
         yield
-    except OperationalError as error:
-        step.rollback()
-        if isinstance(error.orig, QueryCanceled):
+    except BaseException as error:
+        if not driver.closed:
+            driver.execute(_BACK, prepare=False)
+        if isinstance(error, OperationalError) and isinstance(error.orig, QueryCanceled):
             raise TooSlow from None
         raise
-    except BaseException:
-        step.rollback()
-        raise
-    session.execute(_LIMIT_AGAIN, {"limit": before})
-    step.commit()
+    driver.execute(SQL(_LIMIT_AGAIN).format(limit=before), prepare=False)
 
 
 @contextmanager
@@ -318,14 +321,15 @@ def patience(seconds: float) -> Iterator[None]:
         yield
 
 
-_FOR_LISTS = text_clause(
-    "SELECT current_setting('statement_timeout'), set_config('statement_timeout', :limit, true),"
+_FOR_LISTS: LiteralString = (
+    "SAVEPOINT time_limit; SELECT current_setting('statement_timeout'), set_config('statement_timeout', {limit}, true),"
     " set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_mergejoin', 'off', true),"
     " set_config('max_parallel_workers_per_gather', '0', true)"
 )
+_BACK: LiteralString = "ROLLBACK TO SAVEPOINT time_limit; RELEASE SAVEPOINT time_limit"
+_LIMIT_AGAIN: LiteralString = "SELECT set_config('statement_timeout', {limit}, true); RELEASE SAVEPOINT time_limit"
 # Rows are hashed in memory where that is possible, and no time goes into compiling plans; until the transaction's end.
 _FOR_SUMS = text_clause("SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)")
-_LIMIT_AGAIN = text_clause("SELECT set_config('statement_timeout', :limit, true)")
 
 
 @dataclass(frozen=True)
