@@ -1,5 +1,14 @@
 // A piece of a page that asks whether it has changed: `data-fresh` is where, `data-seconds` how often. The server answers 304
-// while nothing has; a hidden page asks nothing, and a server that does not answer is asked less often.
+// while nothing has; a hidden page asks nothing, and a server that does not answer is asked less often. Who goes through it by
+// keyboard stays where they are, as long as that is still there.
+const nameOf = (one) => one.id || one.getAttribute("href") || one.value;
+
+function draw(piece, html) {
+  const here = piece.contains(document.activeElement) && document.activeElement !== piece ? nameOf(document.activeElement) : "";
+  piece.innerHTML = html;
+  if (here) [...piece.querySelectorAll("a, button, input")].find((one) => nameOf(one) === here)?.focus({ preventScroll: true });
+}
+
 export function keepFresh(root) {
   for (const piece of root.querySelectorAll("[data-fresh]")) {
     let mark = piece.dataset.mark ?? "";
@@ -16,7 +25,7 @@ export function keepFresh(root) {
           });
           if (answer.ok) {
             const atEnd = piece.scrollHeight - piece.scrollTop - piece.clientHeight < 80;
-            piece.innerHTML = await answer.text();
+            draw(piece, await answer.text());
             mark = answer.headers.get("ETag") ?? "";
             piece.dispatchEvent(new Event("fresh"));
             if (atEnd) piece.scrollTop = piece.scrollHeight;
