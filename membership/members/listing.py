@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -228,30 +228,16 @@ def page_of(wanted: MemberFilter, sort: str, cursor: str | None) -> tuple[Page |
     with suppress(TooSlow), time_limit(SECONDS):
         statement, order = arranged(wanted, sort)
         if wanted.q and wanted.count_cap and wanted.own_columns_only:
-            page, count = _page_and_count(statement, order, cursor, wanted.count_cap)
-        if page is None:
-            page = keyset(statement, order, cursor)
+            # Looking a name up costs more than anything else, and so it is done once for the count and the page; with the ids
+            # in its hands the planner cannot take them for more than they are.
+            found = db.session.scalars(statement.with_only_columns(Member.id).limit(wanted.count_cap + 1)).all()
+            count = Count(min(len(found), wanted.count_cap), len(found) > wanted.count_cap)
+            if not count.capped:
+                statement = select(Member).where(Member.id == func.any(list(found)))
+        page = keyset(statement, order, cursor)
         if count is None and wanted.count_cap:
             count = capped_count(statement, wanted.count_cap)
     return page, count
-
-
-def _page_and_count(
-    statement: Select[Member], order: list[Any], cursor: str | None, cap: int
-) -> tuple[Page | None, Count | None]:
-    """A page of those whom a search found, and their number, by one statement: looking a name up costs more than anything else.
-
-    The page is None when more than `cap` were found, the count too when an empty page leaves open what was found.
-    """
-    found = statement.with_only_columns(Member.id).limit(cap + 1).cte("found").prefix_with("MATERIALIZED")
-    number = select(func.count()).select_from(found).scalar_subquery()
-    page = keyset(select(Member, number.label("found")).where(Member.id.in_(select(found.c.id))), order, cursor)
-    if not page.rows:
-        return page, None if cursor else Count(0, False)
-    n = page.rows[0].found
-    if n > cap:
-        return None, Count(cap, True)
-    return replace(page, rows=[row[0] for row in page.rows]), Count(n, False)
 
 
 _SOURCES = text(
