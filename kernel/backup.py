@@ -43,6 +43,8 @@ def write(settings: Settings, target: Path) -> int:
         raise BackupFailed(f"{target} is there already.")
     with tempfile.TemporaryDirectory(prefix=".siyu-backup-", dir=target.parent) as folder:
         draft, dump = Path(folder) / "backup.tar", Path(folder) / DUMP
+        # The dump is the database at the moment at which it begins.
+        began = clock.now()
         program(
             "pg_dump", "--format=custom", "--no-owner", "--no-acl", f"--file={dump}", f"--dbname={address(settings)}"
         )
@@ -56,7 +58,7 @@ def write(settings: Settings, target: Path) -> int:
                     if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
                         with suppress(FileNotFoundError):
                             add(archive, sums, f"{FILES}/{path.relative_to(settings.files_dir).as_posix()}", path)
-                facts = {"format": FORMAT, "made_at": clock.now().isoformat(), "sha256": sums}
+                facts = {"format": FORMAT, "made_at": began.isoformat(), "sha256": sums}
                 text = json.dumps(facts, indent=1, ensure_ascii=False).encode()
                 entry = tarfile.TarInfo(LIST)
                 entry.size, entry.mode = len(text), 0o600
@@ -99,7 +101,14 @@ def read(settings: Settings, source: Path) -> None:
             made_at = unpack(source, unpacked)
         except (tarfile.TarError, OSError, EOFError, KeyError, ValueError) as error:
             raise BackupFailed(f"{source} is not a whole backup of Siyu ({error}).") from None
-        # Before the tables are there, so that no server can start on them as if nothing had happened.
+        # The tables come last: until they are there the restore can be begun again, and whoever starts a server on them
+        # finds the key and the files, and the mark that says that nothing may go out.
+        if (unpacked / KEY).exists():
+            os.chmod(unpacked / KEY, 0o600)
+            (unpacked / KEY).replace(settings.data_dir / KEY)
+        make_private(settings.files_dir)
+        if (unpacked / FILES).is_dir():
+            shutil.copytree(unpacked / FILES, settings.files_dir, dirs_exist_ok=True)
         restoring.leave_mark(settings, made_at)
         options = ["--no-owner", "--no-acl", "--exit-on-error", "--single-transaction"]
         try:
@@ -107,12 +116,6 @@ def read(settings: Settings, source: Path) -> None:
         except BackupFailed:
             restoring.mark(settings).unlink()
             raise
-        if (unpacked / KEY).exists():
-            os.chmod(unpacked / KEY, 0o600)
-            (unpacked / KEY).replace(settings.data_dir / KEY)
-        make_private(settings.files_dir)
-        if (unpacked / FILES).is_dir():
-            shutil.copytree(unpacked / FILES, settings.files_dir, dirs_exist_ok=True)
 
 
 def unpack(source: Path, folder: Path) -> str:

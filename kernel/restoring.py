@@ -8,6 +8,7 @@ again (`release`).
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,7 +55,12 @@ class NotHeld(Refusal):
 
 def leave_mark(settings: Settings, made_at: str) -> None:
     """Note on the disk that a backup is being put back."""
-    (settings.data_dir / MARK).write_text(json.dumps({"made_at": made_at}))
+    draft = settings.data_dir / f".{MARK}"
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(json.dumps({"made_at": made_at}))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(mark(settings))
 
 
 def mark(settings: Settings) -> Path:

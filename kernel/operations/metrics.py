@@ -14,7 +14,7 @@ from apiflask import APIBlueprint
 from flask import Flask, Response, current_app
 from redis import RedisError
 
-from .. import api_keys, clock, events, failures, health
+from .. import api_keys, clock, events, failures, health, journal
 from ..auth import api_scope
 from ..db import db
 from ..i18n import lazy_gettext as _l
@@ -121,8 +121,19 @@ def kernel_families() -> list[Family]:
             "When script/siyu backup last wrote one.",
             [({}, backup.at.timestamp())] if backup is not None else [],
         ),
+        Family(
+            "siyu_journal_waiting_seconds",
+            "gauge",
+            "For how long the first line that is not in the journal of refusals yet has waited.",
+            [({}, _journal_waits())],
+        ),
         *_of_requests(),
     ]
+
+
+def _journal_waits() -> float:
+    since = journal.waiting()[1]
+    return max((clock.now() - since).total_seconds(), 0.0) if since is not None else 0.0
 
 
 def _of_requests() -> list[Family]:

@@ -21,7 +21,7 @@ from campaigns.pushes import drain, ledger
 from campaigns.pushes import jobs as push_jobs
 from campaigns.pushes import services as pushes
 from campaigns.pushes.models import Delivery, DeliveryState, RunState
-from kernel import journal, restoring
+from kernel import journal, restoring, shop
 from kernel.audit import AuditEntry
 from kernel.auth import Role
 from kernel.db import db as database
@@ -34,14 +34,20 @@ SAY = {"kind": "message", "subject": "Hello", "body": "How is it?"}
 MADE = (NOON - timedelta(hours=8)).isoformat()
 
 
+@pytest.fixture(autouse=True)
+def nobody_held_out(db: Any) -> None:
+    """Whom the key of a shop holds out is another in each."""
+    shop.put("holdout.percent", 0)
+
+
 @pytest.fixture
 def restore(db: Any, settings: Any, tmp_path: Any) -> Any:
     """`restore()` does to this database what follows the putting back of a backup."""
-    shop = replace(settings, data_dir=tmp_path)
+    folder = replace(settings, data_dir=tmp_path)
 
     def begin() -> dict[str, Any]:
-        restoring.leave_mark(shop, MADE)
-        assert restoring.settle(shop)
+        restoring.leave_mark(folder, MADE)
+        assert restoring.settle(folder)
         database.session.commit()
         return dict((restoring.state() or {})["taken"])
 
@@ -264,15 +270,15 @@ def test_numbers_that_were_given_out_since_are_not_given_out_again(db, make_memb
 
 def test_it_is_begun_once_and_the_page_is_there_only_then(db, settings, tmp_path, browse, restore):
     assert browse(Role.MANAGER).get(PAGE).status_code == 404
-    shop = replace(settings, data_dir=tmp_path)
-    assert not restoring.settle(shop)
+    folder = replace(settings, data_dir=tmp_path)
+    assert not restoring.settle(folder)
     assert not restoring.held()
     with pytest.raises(restoring.NotHeld):
         restoring.release()
     restore()
     first = restoring.state()
     # The mark was not taken away in time.
-    assert restoring.settle(shop)
+    assert restoring.settle(folder)
     assert restoring.state() == first
     restoring.note_replay(journal.Report(read=3, carried_out=2, missing=1, until=NOON.isoformat()).stored())
     page = browse(Role.MANAGER).get(PAGE).text
