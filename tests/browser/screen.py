@@ -13,6 +13,7 @@ from tests.live import ROOT
 PICTURES = ROOT / "test-results" / "screenshots"
 SHAPES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1440, "height": 900}},
+    "tablet": {"viewport": {"width": 768, "height": 1024}, "has_touch": True},
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
 }
 # A refused form or a page that is not there is said so by the browser too; the status is looked at by itself. And htmx says

@@ -106,7 +106,7 @@ def portal_walk(shop: LiveServer, screen: Screen, look: Callable[[Walk, str], No
 def test_console_pages(demo_shop: LiveServer, windows: Callable[..., Screen]) -> None:
     """In Chinese, each loaded on a desk with nothing kept from before, then held as wide as a phone."""
     screen = windows(demo_shop.url, "desktop", "zh-CN")
-    walk, scales = console_walk(demo_shop, screen), Scales(screen)
+    scales, walk = Scales(screen), console_walk(demo_shop, screen)
 
     def look(address: str) -> None:
         as_wide_as(screen, "desktop")
@@ -143,6 +143,30 @@ def test_member_pages(demo_shop: LiveServer, windows: Callable[..., Screen]) -> 
     walk = portal_walk(demo_shop, screen, look)
     assert not walk.wrong, "\n".join(walk.wrong)
     assert len(walk.seen) > 25, sorted(walk.kinds().keys() - walk.seen)
+    # Teeth: what a page asks for after it was loaded, and does not wait for, weighs as well.
+    alone = scales.weigh(lambda: screen.open("/me/"))
+    late = "() => void ['?1', '?2', '?3'].forEach(async (one) => (await fetch('/me/' + one)).text())"
+    assert scales.weigh(lambda: (screen.open("/me/"), screen.page.evaluate(late))) > alone + 3 * KB
+
+
+# What is looked at most, on a tablet and in English: the pages of the other tests are Chinese, on a desk and on a phone.
+MOST_USED = [
+    "/console/", "/console/members", "/console/groups", "/console/pushes/new", "/console/offers", "/console/calls", "/console/inbox",
+    "/console/tickets/board", "/console/funnel",
+]  # fmt: skip
+
+
+def test_most_used_pages_in_english_on_a_tablet(demo_shop: LiveServer, windows: Callable[..., Screen]) -> None:
+    desk, hand = (windows(demo_shop.url, "tablet", "en-GB") for _window in range(2))
+    one = somebody(demo_shop)
+    wrong: list[str] = []
+    sign_in(desk, demo_shop)
+    hand.open("/me/sign-in").fill(phone=one.phone, order_number=one.order_number)
+    hand.press("main form[action$='/me/sign-in'] button[type=submit]")
+    for screen, pages in ((desk, MOST_USED), (hand, ["/me/", one.doors["group"], "/me/coupons", "/ask"])):
+        for address in pages:
+            wrong += barriers(screen.open(address), around=address == pages[0])
+    assert not wrong, "\n".join(wrong)
 
 
 def test_what_comes_to_life_is_found(demo_shop: LiveServer, windows: Callable[..., Screen]) -> None:

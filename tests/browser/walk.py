@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from tests.browser import planted
-from tests.browser.screen import SHAPES, Screen
+from tests.browser.screen import PATIENCE, SHAPES, Screen
 
 KB = 1024
 # Answers that are no pages: files, pictures, and the pieces that a page asks for by itself.
@@ -93,24 +94,50 @@ def as_wide_as(screen: Screen, shape: str) -> None:
 
 
 class Scales:
-    """What a page costs to load with nothing kept from before, as it comes over the wire."""
+    """What a page costs to load with nothing kept from before, as it comes over the wire. Set up before the first page is
+    opened: the browser keeps styles and pictures, and fetches them only once."""
 
     def __init__(self, screen: Screen) -> None:
-        self.page = screen.page
-        self.bytes = 0
+        self.screen = screen
+        # What the browser asks for, by the numbers of its requests, and which of that has not come yet.
+        self.asked: dict[str, str] = {}
+        self.coming: set[str] = set()
+        # What each address has weighed at most: less means that it was not fetched again.
+        self.sizes: dict[str, int] = {}
         self.wire = screen.context.new_cdp_session(screen.page)
         self.wire.send("Network.enable")
-        self.wire.send("Network.setCacheDisabled", {"cacheDisabled": True})
-        self.wire.on("Network.loadingFinished", self._add)
+        self.wire.on("Network.requestWillBeSent", self._ask)
+        self.wire.on("Network.loadingFinished", self._come)
+        self.wire.on("Network.loadingFailed", lambda said: self.coming.discard(said["requestId"]))
 
-    def _add(self, said: dict[str, Any]) -> None:
-        self.bytes += int(said["encodedDataLength"])
+    def _ask(self, said: dict[str, Any]) -> None:
+        number, address = said["requestId"], said["request"]["url"]
+        self.asked[number] = address
+        # A video is fetched piece by piece as it is played, and nobody waits for what a page only tells.
+        if said.get("type") not in ("Media", "Ping") and not address.startswith("data:"):
+            self.coming.add(number)
+
+    def _come(self, said: dict[str, Any]) -> None:
+        number = said["requestId"]
+        self.coming.discard(number)
+        if address := self.asked.get(number):
+            self.sizes[address] = max(self.sizes.get(address, 0), int(said["encodedDataLength"]))
 
     def weigh(self, open_page: Callable[[], object]) -> int:
-        """The bytes that a page has brought when it is loaded, with its pictures and scripts."""
-        self.bytes = 0
+        """The bytes that a page brings whom has nothing of it: itself, its pictures and scripts, and what these ask for."""
+        self.asked.clear()
+        self.coming.clear()
         open_page()
-        return self.bytes
+        until = monotonic() + PATIENCE / 1000
+        while not self._all_here():
+            assert monotonic() < until, f"{self.screen.page.url} still waits for {sorted(self.coming)}"
+            self.screen.page.wait_for_timeout(10)
+        return sum(self.sizes.get(address, 0) for address in set(self.asked.values()))
+
+    def _all_here(self) -> bool:
+        """Whether the page is quiet; asking it also lets in what the wire has said meanwhile."""
+        self.screen.quiet()
+        return not self.coming
 
 
 @cache
@@ -120,7 +147,8 @@ def _axe() -> str:
 
 def barriers(screen: Screen, around: bool = False) -> list[str]:
     """What keeps somebody who reads with ears, fingers or weak eyes from using the page: axe's serious and critical findings
-    in its main part, or `around` it as well: what surrounds it is the same on all pages."""
+    in its main part, or `around` it as well: what surrounds it is the same on all pages. Of rows that are made alike the first is
+    looked at."""
     screen.page.evaluate(_axe())
     found = screen.page.evaluate(_BARRIERS, "html" if around else "main")
     # The styles that axe tries on elements are refused by the page's policy, which is none of the page's faults.
@@ -128,8 +156,17 @@ def barriers(screen: Screen, around: bool = False) -> list[str]:
     return [f"{urlsplit(screen.page.url).path} ({screen.page.viewport_size['width']} px): {one}" for one in found]
 
 
+# Nothing is fetched anew for the sake of rules about sound and turned screens, which are no serious ones.
 _BARRIERS = """async (where) => {
-  const said = await axe.run(where, {resultTypes: ["violations"], rules: {"target-size": {enabled: true}}});
+  const parts = (one) => [...one.attributes].map(({name, value}) => name + (name === "class" ? value : value ? "" : "!"));
+  const made = new Set();
+  for (const row of document.querySelectorAll("main tbody > tr, main li")) {
+    const how = [row, ...row.querySelectorAll("*")].map((one) => [one.tagName, ...parts(one), !one.textContent.trim()]).join();
+    if (made.has(how)) row.dataset.alike = "";
+    made.add(how);
+  }
+  const said = await axe.run({include: [[where]], exclude: [["[data-alike]"]]},
+    {preload: false, resultTypes: ["violations"], rules: {"target-size": {enabled: true}}});
   return said.violations.filter((one) => ["serious", "critical"].includes(one.impact)).map(({id, nodes}) =>
     `${id} ×${nodes.length}: ${nodes[0].html.slice(0, 160)} – ${nodes[0].failureSummary.replace(/\\s+/g, " ").slice(0, 260)}`);
 }"""
