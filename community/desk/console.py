@@ -392,6 +392,7 @@ def scripts() -> Any:
         page=page,
         count=capped_count(found),
         chosen=_script_chips(),
+        starters=queries.offers_starters(),
         labels=labels,
         member_labels=member_labels,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Text, case, cast, func, or_, select, text
 
-from kernel import clock
+from kernel import clock, shop
 from kernel.auth import Role
 from kernel.db import db
 from kernel.errors import NotFound
@@ -249,8 +249,12 @@ def script_order() -> list[Any]:
     ]
 
 
-def script_count() -> int:
-    return db.session.scalar(select(func.count()).select_from(Script)) or 0
+def offers_starters() -> bool:
+    """Whether the shop may still take the starting scripts: it never did, and has none that is everybody's. What colleagues
+    keep for themselves does not count."""
+    if shop.get("desk.scripts_made"):
+        return False
+    return not db.session.scalar(select(select(Script.id).where(Script.owner_id.is_(None)).exists()))
 
 
 def fitting_scripts(
@@ -313,7 +317,9 @@ _FUNNEL = text(
     """
 WITH delivered AS MATERIALIZED (
     SELECT member_id, min(delivered_at) AS at FROM "order"
-    WHERE delivered_at >= :since AND delivered_at < :until AND member_id IS NOT NULL GROUP BY member_id
+    WHERE delivered_at >= :since AND delivered_at < :until AND delivered_at <= :now
+      AND state NOT IN ('placed', 'paid', 'refused') AND member_id IS NOT NULL
+    GROUP BY member_id
 ), calls AS MATERIALIZED (
     SELECT t.id, t.member_id, d.at, t.called_at, t.state, t.invited_group_id, t.invited_at
     FROM delivered d JOIN call_task t ON t.member_id = d.member_id AND t.called_at >= d.at
@@ -349,8 +355,9 @@ SELECT
 
 
 def funnel(since: datetime, until: datetime) -> Funnel:
-    """The steps of everybody to whom a parcel was delivered in `[since, until)`, in one statement."""
-    return Funnel(*db.session.execute(_FUNNEL, {"since": since, "until": until}).one())
+    """The steps of everybody to whom a parcel was delivered in `[since, until)`, in one statement. A parcel that is expected
+    for a later day, was never sent or was refused is not delivered."""
+    return Funnel(*db.session.execute(_FUNNEL, {"since": since, "until": until, "now": clock.now()}).one())
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from campaigns.channels.models import Account, ChannelKind
 from campaigns.pushes import jobs, message
 from campaigns.pushes import services as pushes
 from campaigns.pushes.models import Delivery, DeliveryState, Push, Run
-from campaigns.results import mailing, queries, rules, services
+from campaigns.results import funnel, mailing, queries, rules, services
 from campaigns.results.models import ReportPlan, Rhythm
 from kernel import clock as kernel_clock
 from kernel import shop
 from kernel.auth import Role
+from membership.orders.models import OrderState
 from tests.conftest import everything
 
 PAGES = ("pushes", "compare", "journeys", "funnel", "cohorts", "measure", "reports")
@@ -167,6 +169,26 @@ def test_the_funnel_follows_people_from_the_message_to_the_second_order(
     assert browse().get("/console/results/funnel?run=999999").status_code == 404
     assert browse().get("/console/results/funnel?group=999999").status_code == 404
     assert browse().get("/console/results/funnel?audience=999999").status_code == 404
+
+
+def test_an_expected_parcel_is_received_when_it_arrives(make_member: Any, make_order: Any, clock: Any) -> None:
+    now = kernel_clock.now()
+    span = now - timedelta(days=5), now + timedelta(days=5)
+    for name, state, days in (
+        ("Lime", OrderState.SHIPPED, 2),
+        ("Plum", OrderState.SHIPPED, -1),
+        ("Fig", OrderState.PAID, -1),
+        ("Pear", OrderState.DELIVERED, 0),
+    ):
+        make_order(make_member(name), 2, state=state, shipped_at=now, delivered_at=now + timedelta(days=days))
+
+    def received() -> tuple[int, int]:
+        steps = {step.action: step.people for step in funnel.funnel(funnel.Among(), *span)}
+        return steps["shipped"], steps["received"]
+
+    assert received() == (4, 2)
+    clock.move(days=2)
+    assert received() == (4, 3)
 
 
 def test_cohorts_count_who_ordered_again(

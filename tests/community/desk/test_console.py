@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, select
 
 from community.conversations import services as conversations
-from community.desk import services
+from community.desk import queries, services
 from community.desk.models import CallReason, CallState, CallTask, Script
 from community.desk.starter import STARTERS
 from community.tickets import services as tickets
@@ -23,6 +23,7 @@ from kernel.auth import Role
 from kernel.events import EventRecord, describe
 from membership.members import queries as members
 from membership.members.models import Contact, CustomerType
+from membership.orders.models import OrderState
 from membership.tiers import services as tiers
 from membership.tiers.rules import STANDARD
 from tests.community.desk.conftest import task_of
@@ -484,6 +485,19 @@ def test_a_script_is_refused_field_by_field(db, agent, values, field, edit):
     assert [s.title for s in db.session.scalars(select(Script))] == (["旧"] if edit else [])
 
 
+def test_the_starting_scripts_are_offered_until_somebody_wrote_one_for_everybody(db, agent, staff_client):
+    words = 'action="/console/scripts/starters"'
+    leader = staff_client("manager")
+    values = {"title": "我的", "reason": "", "customer_type": "", "voice": "", "body": "好", "mine": "y"}
+    leader.post("/console/scripts/new", data=values)
+    assert [one.owner_id is None for one in db.session.scalars(select(Script))] == [False]
+    assert words in leader.get("/console/scripts").text
+    assert words not in leader.get("/console/scripts?q=nothing").text
+    assert words not in staff_client("viewer").get("/console/scripts").text
+    leader.post("/console/scripts/starters")
+    assert words not in leader.get("/console/scripts").text
+
+
 @pytest.mark.parametrize("role", ["viewer", "marketer"])
 def test_who_does_not_keep_the_scripts_is_refused(db, staff_client, role):
     script = services.add_script(services.ScriptDraft("题", "好"))
@@ -510,6 +524,25 @@ def test_the_funnel_shows_its_steps(agent, due):
 )
 def test_any_period_is_answered(agent, due, query):
     assert agent.get(f"/console/funnel{query}").status_code == 200
+
+
+def test_only_a_delivered_parcel_is_in_the_funnel(db, clock, make_member, delivered):
+    """An expected day that has not come, or that passed for a parcel that was refused or never sent, is no delivery."""
+    since, until = clock.now() - 10 * DAY, clock.now() + 10 * DAY
+    before = queries.funnel(since, until).delivered
+    for number, (at, state, counts) in enumerate(
+        (
+            (clock.now() + 2 * DAY, OrderState.SHIPPED, 0),
+            (clock.now() - DAY, OrderState.REFUSED, 0),
+            (clock.now() - DAY, OrderState.PAID, 0),
+            (clock.now() - DAY, OrderState.DELIVERED, 1),
+        )
+    ):
+        delivered(make_member(f"客{number}"), at).state = state
+        db.session.flush()
+        after = queries.funnel(since, until).delivered
+        assert after - before == counts, state
+        before = after
 
 
 def test_the_funnel_comes_as_a_file(agent, due):
