@@ -269,16 +269,23 @@ def totals(found: Select[Any]) -> tuple[int, queries.Numbers]:
     return number, queries.Numbers(*sums)
 
 
-def all_groups() -> list[tuple[int, str]]:
-    """Every group in which a post was shown, for a filter; closed ones too."""
-    shown = select(PostGroup.post_id).where(PostGroup.group_id == Group.id).exists()
+def all_groups(planned: bool = False) -> list[tuple[int, str]]:
+    """Every group in which a post was shown, for a filter; closed ones too. With `planned` also where one will show."""
+    shown = (
+        select(PostGroup.post_id)
+        .join(Post, Post.id == PostGroup.post_id)
+        .where(PostGroup.group_id == Group.id, queries.was_shown())
+    )
+    if not planned:
+        shown = shown.where(PostGroup.published_at <= clock.now())
+    shown = shown.exists()
     rows = db.session.execute(select(Group.id, Group.name).where(shown).order_by(Group.name, Group.id).limit(500))
     return [(group_id, name) for group_id, name in rows]
 
 
 def calendar_groups() -> list[tuple[int, str]]:
     """Every group that has a post or can be posted to, for the calendar."""
-    known = dict(all_groups()) | {group.id: group.name for group in queries.writable_groups()}
+    known = dict(all_groups(planned=True)) | {group.id: group.name for group in queries.writable_groups()}
     return sorted(known.items(), key=lambda one: (one[1], one[0]))
 
 

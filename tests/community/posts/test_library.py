@@ -498,12 +498,13 @@ def test_the_results_of_a_time_with_totals_filters_and_a_file(
 
 
 def test_what_was_archived_before_its_time_counts_as_never_shown(db, clock, owner_client, make_group, draft, published):
-    group = make_group()
-    shown, never = published(group, title="出现过"), services.write(draft(group, title="没出现"))
+    group, quiet = make_group("茶友群"), make_group("静悄悄群")
+    shown, never = published(group, title="出现过"), services.write(draft(quiet, title="没出现"))
     services.schedule(never.id, clock.now() + timedelta(hours=1))
     due = services.write(draft(group, title="到点了"))
     services.schedule(due.id, clock.now() + timedelta(hours=1))
     services.archive(never.id)
+    assert library.all_groups() == [(group.id, "茶友群")]
     clock.move(hours=2)
     pieces = library.pieces_of(db.session.execute(library.pieces(library.Wanted(), "title")[0]).all())
     assert {(piece.post.title, piece.uses, piece.last is None) for piece in pieces} == {
