@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import audiences, channels, forecasts, journeys, permissions, pushes, results, touchpoints
+from . import audiences, briefs, channels, forecasts, journeys, permissions, pushes, results, touchpoints
 
-ROOMS = (audiences, channels, pushes, results, journeys, forecasts, touchpoints)
+ROOMS = (audiences, channels, pushes, results, journeys, forecasts, touchpoints, briefs)
 
 
 def init_app(app: Flask) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import flask_login
-from flask import Flask, current_app, redirect, request, url_for
+from flask import Flask, current_app, g, redirect, request, url_for
 
 from . import api_keys, visitors
 from .errors import Forbidden
@@ -120,6 +121,31 @@ def acting_staff() -> Staff:
     if found is None:
         raise Forbidden
     return found
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What `current_staff` finds while something is read in somebody's name."""
+
+    person: Staff
+    is_authenticated: bool = True
+
+
+@contextmanager
+def reading_as(person: Staff) -> Iterator[None]:
+    """Let what runs inside read as somebody of the staff would who is signed in: for what is written to them outside of a
+    request of theirs. What pages keep for the length of a request is theirs alone. The language is the caller's."""
+    kept = {name: g.pop(name, None) for name in ("_login_user", "kept_reads", "locale")}
+    locale = kept["locale"]
+    with current_app.test_request_context():
+        try:
+            g._login_user, g.locale = _Reader(person), locale
+            yield
+        finally:
+            for name, value in kept.items():
+                g.pop(name, None)
+                if value is not None:
+                    setattr(g, name, value)
 
 
 def may(permission: str) -> bool:
