@@ -10,7 +10,7 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Open the room."""
-    from . import console, handover, models, personal  # noqa: F401
+    from . import console, handover, jobs, models, personal  # noqa: F401
 
     app.register_blueprint(console.bp)
     navigation.add("results", _l("Touchpoints"), "touchpoints_console.index", "touchpoints.view", order=60)

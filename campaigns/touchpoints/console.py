@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -17,7 +17,7 @@ from kernel.errors import NotFound, Refusal
 from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, chosen, csv_response, instants, keyset, patience, period
+from kernel.pages import TooSlow, capped_count, chosen, csv_response, instants, keyset, patience, period
 from kernel.staff import services as colleagues
 
 from . import labels, queries, rules, services
@@ -97,6 +97,7 @@ def index() -> Any:
         rows=_sorted(found, sums),
         chips_on=chips,
         sums=sums,
+        counted_at=queries.counted_at(*instants(first, last)),
         names=colleagues.names(),
         first=first,
         last=last,
@@ -283,6 +284,7 @@ def matrix() -> Any:
         "touchpoints/matrix.html",
         tabs_on=_tabs("matrix"),
         matrix=found,
+        counted_at=queries.counted_at(*instants(first, last)),
         first=first,
         last=last,
         quick=_quick(),
@@ -343,6 +345,18 @@ def _trend(weeks: list[rules.Tally], last: date) -> list[dict[str, Any]]:
     return rows[::-1]
 
 
+def _followed(
+    ref: str, since: datetime, until: datetime, one_in: int
+) -> tuple[list[dict[str, Any]], queries.After] | None:
+    """The funnel of those who met a touchpoint and what followed; None where that takes too long."""
+    try:
+        with patience(PATIENCE):
+            steps = result_labels.funnel_rows(queries.steps(ref, since, until, one_in))
+            return steps, queries.after(ref, since, until, one_in)
+    except TooSlow:
+        return None
+
+
 @bp.get("/<ref>")
 @staff("touchpoints.view")
 def show(ref: str) -> Any:
@@ -354,8 +368,9 @@ def show(ref: str) -> Any:
         weeks = queries.tallies(begins, until, [ref]).get(ref, [])
         people = queries.people_of(since, until, [ref]).get(ref, 0)
         tally = sum(queries.tallies(since, until, [ref]).get(ref, []), rules.Tally())
-        steps = result_labels.funnel_rows(queries.steps(ref, since, until)) if people else []
-        after = queries.after(ref, since, until) if people else queries.After()
+    one_in = rules.one_in(people, rules.FOLLOWED)
+    found = _followed(ref, since, until, one_in) if people else ([], queries.After())
+    steps, after = found or ([], queries.After())
     return render_template(
         "touchpoints/show.html",
         one=one,
@@ -364,6 +379,12 @@ def show(ref: str) -> Any:
         trend=_trend(weeks, last),
         steps=steps,
         after=after,
+        too_slow=found is None,
+        # A week is the shortest time that still has every day of the week in it.
+        shorter=last - timedelta(days=6) if (last - first).days > 6 else None,
+        one_in=one_in,
+        off_by=round(100 * rules.off_by(people // one_in), 1),
+        counted_at=queries.counted_at(since, until),
         before_days=rules.BEFORE.days,
         names=colleagues.names(),
         first=first,

@@ -31,12 +31,12 @@ from sqlalchemy import (
 
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.pushes.models import NOBODY, Delivery, DeliveryState, Origin, Push, Run
+from campaigns.results.funnel import has_arrived
 from community.conversations.models import Conversation
 from community.desk.models import CallState, CallTask
 from community.groups.models import JoinLink, Seat
 from community.posts.models import Comment, CommentState, PollOption, PollVote, Post, PostKind, Reaction, ReactionKind
 from community.tickets.models import Ticket
-from kernel import clock
 from kernel.db import db
 from membership.coupons.models import ClaimLink, Coupon
 from membership.gifts.models import GiftClaim, GiftState
@@ -239,10 +239,7 @@ def _orders(since: datetime, until: datetime, ways: Ways) -> Any:
 def _parcels(since: datetime, until: datetime, ways: Ways) -> Any:
     # Some shops do not say when a parcel left; then it is taken to have left when the order was placed.
     left = func.coalesce(Order.shipped_at, Order.placed_at)
-    arrived = or_(
-        Order.state.in_(ARRIVED_STATES), and_(Order.delivered_at.is_not(None), Order.delivered_at <= clock.now())
-    )
-    return _row(literal("parcel"), Order.member_id, left, arrived).where(
+    return _row(literal("parcel"), Order.member_id, left, has_arrived()).where(
         Order.member_id.is_not(None),
         # No index holds when a parcel was sent off; it left at most so long after its order.
         Order.placed_at >= since - LATE,

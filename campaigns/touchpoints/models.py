@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
@@ -63,3 +64,24 @@ class Touchpoint(db.Model):
         CheckConstraint("importance BETWEEN 1 AND 5", name="importance"),
         CheckConstraint("key IS NOT NULL OR name <> ''", name="name"),
     )
+
+
+class CountKind(enum.StrEnum):
+    """What a row of kept figures is about: the meetings of one day, or who had met what before they ordered in a stretch."""
+
+    DAY = "day"
+    BEFORE = "before"
+
+
+class TouchpointCount(db.Model):
+    """Figures of a day or a stretch of the shop's days as they were counted, see `counts.py`. They can be dropped at any time."""
+
+    __tablename__ = "touchpoint_count"
+    kind: Mapped[CountKind] = mapped_column(primary_key=True)
+    first: Mapped[date] = mapped_column(primary_key=True)
+    last: Mapped[date] = mapped_column(primary_key=True)
+    # The links that touchpoints named then.
+    mark: Mapped[str]
+    # Of a day `{key: [met, answered, rated, stars]}`, of a stretch `{"buyers": …, "met": {key: …}, "one_in": …}`.
+    figures: Mapped[dict[str, Any]]
+    counted_at: Mapped[datetime]

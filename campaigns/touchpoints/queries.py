@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Select, and_, cast, extract, func, literal, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, cast, extract, func, literal, or_, select, text
 
 from campaigns.results import funnel as funnels
 from community.groups.models import Seat
@@ -21,10 +21,10 @@ from membership.members.models import Consent, Member, Purpose
 from membership.orders import queries as orders
 from membership.orders.models import Order
 
-from . import labels, rules
+from . import counts, labels, rules
 from .catalogue import BY_KEY, READY, Ready
 from .meetings import Ways, met, ways_of
-from .models import Stage, TouchKind, Touchpoint
+from .models import CountKind, Stage, TouchKind, Touchpoint
 
 OWN = "own-"
 WEEK = timedelta(days=7)
@@ -166,6 +166,8 @@ def tallies(since: datetime, until: datetime, keys: Sequence[str] | None = None)
     A week that the period holds only in part is the first one.
     """
     count = -(-int((until - since).total_seconds()) // int(WEEK.total_seconds()))
+    if (known := counts.kept(CountKind.DAY, since, until, counts.mark_of(ways()))) is not None:
+        return {key: one for key, one in counts.by_weeks(known, until, count).items() if keys is None or key in keys}
     here = met(since, until, ways(), keys)
     back = func.floor(extract("epoch", literal(until) - here.c.at) / int(WEEK.total_seconds()))
     week = cast(func.least(back, count - 1), Integer).label("week")
@@ -185,6 +187,12 @@ def tallies(since: datetime, until: datetime, keys: Sequence[str] | None = None)
     return dict(found)
 
 
+def counted_at(since: datetime, until: datetime) -> datetime | None:
+    """When the oldest of the kept figures of `[since, until)` was counted; None where they are counted as they are asked for."""
+    known = counts.kept(CountKind.DAY, since, until, counts.mark_of(ways()))
+    return known.counted_at if known is not None else None
+
+
 def people_of(since: datetime, until: datetime, keys: Sequence[str] | None = None) -> dict[str, int]:
     """How many members met each touchpoint."""
     here = met(since, until, ways(), keys)
@@ -192,12 +200,32 @@ def people_of(since: datetime, until: datetime, keys: Sequence[str] | None = Non
     return {key: people for key, people in db.session.execute(select(pairs.c.key, func.count()).group_by(pairs.c.key))}  # noqa: C416
 
 
+def picked(member_id: Any, one_in: int) -> ColumnElement[bool]:
+    """Whether a member is among those who are looked at where only one in so many is: the same ones each time.
+
+    The number of the member is spread by Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4), so that who is picked
+    has nothing to do with when they came.
+    """
+    if one_in == 1:
+        return member_id.is_not(None)
+    spread = (member_id * literal(2_654_435_761, BigInteger)) % literal(1 << 32, BigInteger)
+    return spread < literal((1 << 32) // one_in, BigInteger)
+
+
+def size_of_shop() -> int:
+    """About how many members there are, as the database last took stock; 0 while it never has."""
+    size = select(func.greatest(text("reltuples"), 0)).select_from(text("pg_class"))
+    return int(db.session.scalar(size.where(text("oid = 'member'::regclass"))) or 0)
+
+
 @dataclass(frozen=True)
 class Shares:
-    """Of the members who ordered, how many had met each touchpoint in the 30 days before."""
+    """Of the members who ordered, how many had met each touchpoint in the 30 days before; counted for one member in `one_in`
+    and multiplied."""
 
     buyers: int
     met: dict[str, int]
+    one_in: int = 1
 
     def most(self, refs: Iterable[str]) -> int:
         """The largest number among these touchpoints."""
@@ -205,10 +233,22 @@ class Shares:
 
 
 def shares(since: datetime, until: datetime) -> Shares:
-    """Who met what in the 30 days before their first order in `[since, until)` that was paid and not wholly refunded."""
+    """As `count_shares`, of what is kept where it is fresh."""
+    if (known := counts.kept(CountKind.BEFORE, since, until, counts.mark_of(ways()))) is not None:
+        [figures] = known.figures.values()
+        return Shares(figures["buyers"], figures["met"], figures["one_in"])
+    return count_shares(since, until)
+
+
+def count_shares(since: datetime, until: datetime) -> Shares:
+    """Who met what in the 30 days before their first order in `[since, until)` that was paid and not wholly refunded.
+
+    In a shop of very many members it is an estimate from an even part of them.
+    """
+    one_in = rules.one_in(size_of_shop(), rules.SURVEYED)
     first = (
         select(Order.member_id, func.min(Order.placed_at).label("at"))
-        .where(Order.member_id.is_not(None), Order.placed_at >= since, Order.placed_at < until, orders.counts())
+        .where(picked(Order.member_id, one_in), Order.placed_at >= since, Order.placed_at < until, orders.counts())
         .group_by(Order.member_id)
         .cte("first")
         .prefix_with("MATERIALIZED", dialect="postgresql")
@@ -224,12 +264,13 @@ def shares(since: datetime, until: datetime) -> Shares:
                 here.c.at >= first.c.at - literal(rules.BEFORE),
             ),
         )
+        .where(picked(here.c.member_id, one_in))
         .distinct()
         .subquery()
     )
     buyers = db.session.scalar(select(func.count()).select_from(first)) or 0
     rows = db.session.execute(select(pairs.c.key, func.count()).group_by(pairs.c.key))
-    return Shares(buyers, {key: people for key, people in rows})  # noqa: C416
+    return Shares(one_in * buyers, {key: one_in * people for key, people in rows}, one_in)
 
 
 # ── The matrix ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,6 +301,8 @@ class Matrix:
     lines: rules.Lines
     buyers: int
     entered: bool
+    # Of how many members one was looked at for who had met what.
+    one_in: int = 1
 
     def of(self, quadrant: rules.Quadrant) -> list[Point]:
         """The touchpoints of a quadrant, by the quadrant or by its name."""
@@ -303,7 +346,7 @@ def matrix(since: datetime, until: datetime, entered: bool = True) -> Matrix:
             )
         )  # fmt: skip
     at = rules.lines([(p.importance, p.performance.score) for p in points if p.placed])  # type: ignore[misc]
-    return Matrix([_in_quadrant(point, at) for point in points], at, share.buyers, entered)
+    return Matrix([_in_quadrant(point, at) for point in points], at, share.buyers, entered, share.one_in)
 
 
 def _in_quadrant(point: Point, at: rules.Lines) -> Point:
@@ -316,10 +359,12 @@ def _in_quadrant(point: Point, at: rules.Lines) -> Point:
 # ── One touchpoint ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def met_by(ref: str, since: datetime, until: datetime) -> Select[Any]:
-    """The ids of the members who met a touchpoint, as a statement that is worked out once however often it is asked."""
+def met_by(ref: str, since: datetime, until: datetime, one_in: int = 1) -> Select[Any]:
+    """The ids of the members who met a touchpoint (or of one in so many of them), as a statement that is worked out once
+    however often it is asked."""
     here = met(since, until, ways(), [ref])
-    those = select(here.c.member_id).distinct().cte("those").prefix_with("MATERIALIZED", dialect="postgresql")
+    met_it = select(here.c.member_id).where(picked(here.c.member_id, one_in)).distinct()
+    those = met_it.cte("those").prefix_with("MATERIALIZED", dialect="postgresql")
     return select(those.c.member_id)
 
 
@@ -336,12 +381,13 @@ class After:
     opted_out: int = 0
 
 
-def after(ref: str, since: datetime, until: datetime) -> After:
+def after(ref: str, since: datetime, until: datetime, one_in: int = 1) -> After:
     """What followed a touchpoint: members who ordered, took a coupon, joined a group or opted out, and the orders with their
-    money net of refunds (分). It says what came after, not what came of it."""
+    money net of refunds (分), counted for one member in `one_in` and multiplied. It says what came after, not what came of it."""
     here = met(since, until, ways(), [ref])
     first = (
         select(here.c.member_id, func.min(here.c.at).label("at"))
+        .where(picked(here.c.member_id, one_in))
         .group_by(here.c.member_id)
         .cte("first")
         .prefix_with("MATERIALIZED", dialect="postgresql")
@@ -376,12 +422,14 @@ def after(ref: str, since: datetime, until: datetime) -> After:
             people(Consent.member_id, Consent.at, Consent.granted.is_(False), Consent.purpose == Purpose.MARKETING),
         )
     ).one()
-    return After(*(int(n) for n in row))
+    return After(*(one_in * int(n) for n in row))
 
 
-def steps(ref: str, since: datetime, until: datetime) -> list[funnels.Step]:
-    """The seven actions of those who met a touchpoint in the period, by the same funnel as everywhere."""
-    return funnels.funnel(funnels.Among(members=met_by(ref, since, until)), since, until)
+def steps(ref: str, since: datetime, until: datetime, one_in: int = 1) -> list[funnels.Step]:
+    """The seven actions of those who met a touchpoint in the period, by the same funnel as everywhere; counted for one member in
+    `one_in` and multiplied."""
+    found = funnels.funnel(funnels.Among(members=met_by(ref, since, until, one_in)), since, until)
+    return [replace(step, people=one_in * step.people, after_former=one_in * step.after_former) for step in found]
 
 
 def members_who(ref: str, action: str, since: datetime, until: datetime) -> Select[Any]:

@@ -25,8 +25,31 @@ FEWEST_A_WEEK = 10
 BEFORE = timedelta(days=30)
 # So long after somebody joined a group they have been welcomed, or not.
 WELCOMED = timedelta(days=7)
+# So many people at the least are followed one by one; of more, every so-manieth is.
+FOLLOWED = 20_000
+# A shop with so many members at the least is looked at in a sample where one number needs all of its members.
+SURVEYED = 50_000
+# From so many members on the meetings of each day are counted ahead, for so many days; the latest of them again after `FRESH`,
+# for responses come late, and those before them after `SETTLED`.
+KEPT_FROM = 100_000
+KEPT_DAYS = 400
+RECENT = 30
+FRESH = timedelta(minutes=30)
+SETTLED = timedelta(days=1)
+# The stretches of days, up to today, with which pages open.
+OPENED = (30, 90, 180)
 # With fewer points than that the lines lie in the middle of the scales.
 FEWEST_POINTS = 4
+
+
+def one_in(people: int, enough: int) -> int:
+    """Of how many people one is looked at so that at least `enough` are, 1 for everybody."""
+    return max(1, people // enough)
+
+
+def off_by(followed: int) -> float:
+    """How far a share of this many people who were picked evenly may be off, as a share of all (95 %, at its worst: a half)."""
+    return 1.96 * math.sqrt(0.25 / followed) if followed else 0.0
 
 
 class Answer(enum.StrEnum):
