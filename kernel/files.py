@@ -147,6 +147,18 @@ def save_picture(stream: IO[bytes], private: bool = False) -> str:
     return key
 
 
+def picture_size(key: str) -> int | None:
+    """The bytes of a stored picture that has an address of its own; None where there is none of that key."""
+    path = _folder() / key[:2] / key
+    return path.stat().st_size if _KEY.fullmatch(key) and path.is_file() else None
+
+
+def read_picture(key: str, most: int) -> bytes | None:
+    """A stored picture with an address of its own; None where there is none of that key, or it has more than `most` bytes."""
+    size = picture_size(key)
+    return (_folder() / key[:2] / key).read_bytes() if size is not None and size <= most else None
+
+
 def save_video(stream: IO[bytes]) -> Video:
     """Store a short video as it is and return its key; its user data and tags are made empty.
 

@@ -51,6 +51,8 @@ ROW_ERRORS: dict[str, Any] = {
     "too_long": _l("is too long"),
     "too_many": _l("has too many entries"),
     "no_link": _l("must begin with https:// or http://"),
+    "no_picture": _l("is no picture that can be read"),
+    "picture_too_large": _l("has a picture of more than 1 MB, or all together more than 16 MB"),
     "twice": _l("stands in an earlier line already"),
 }
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, and_, func, or_, select
 
 from community.conversations.rules import Band
-from kernel import files
+from kernel import clock, files
 from kernel.db import db
 from kernel.errors import NotFound
 
@@ -55,10 +55,19 @@ def all_enabled() -> Sequence[Intent]:
     return db.session.scalars(select(Intent).where(Intent.enabled).order_by(Intent.topic, Intent.id)).all()
 
 
+# So long the pictures of a file that somebody looked at wait for being taken in.
+PACK_WAITS = timedelta(days=7)
+
+
 @files.public_in_use.fill
 def pictures_in_use(keys: Sequence[str]) -> set[str]:
-    """Which of these pictures an answer has."""
-    return {key for key in db.session.scalars(select(Intent.picture).where(Intent.picture.in_(keys))) if key}
+    """Which of these pictures an answer has, or a file that was looked at lately and may still be taken in."""
+    used = {key for key in db.session.scalars(select(Intent.picture).where(Intent.picture.in_(keys))) if key}
+    waiting = select(PackImport.rows).where(
+        PackImport.taken_at.is_(None), PackImport.created_at > clock.now() - PACK_WAITS
+    )
+    used |= {str(row["picture"]) for rows in db.session.scalars(waiting) for row in rows if row.get("picture")}
+    return used & set(keys)
 
 
 def any_enabled() -> bool:

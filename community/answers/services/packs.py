@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from kernel import audit, clock
+from kernel import audit, clock, files
 from kernel.db import changed, db
 from kernel.errors import Refusal
 from kernel.i18n import lazy_gettext as _l
@@ -44,6 +46,13 @@ LONGEST: Final = {
     **dict.fromkeys(VOICES, rules.LONGEST_ANSWER),
 }  # fmt: skip
 # What the column `enabled` says of a question that is switched off; empty, or any other word, is on.
+# A picture stands in a JSON pack as a data address (RFC 2397); tables carry none. As this house keeps pictures, one is far smaller.
+PICTURE: Final = "data:image/webp;base64,"
+_PICTURE: Final = re.compile(r"data:image/[a-z+.-]{1,20};base64,")
+LARGEST_PICTURE: Final = 1 << 20
+MOST_PICTURES: Final = 16 << 20
+# Each is drawn anew while somebody waits.
+MOST_DRAWN: Final = 200
 OFF: Final = ("0", "no", "off", "false", "否", "停用")
 MOST_INTENTS: Final = 2_000
 # What several texts in one cell stand apart by.
@@ -111,9 +120,27 @@ def _entry(said: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]
     wrong += [(name, "too_long") for name, most in LONGEST.items() if len(row[name]) > most]
     wrong += [("phrasings", "too_long")] if any(len(t) > rules.LONGEST_PHRASING for t in row["phrasings"]) else []
     wrong += [("phrasings", "too_many")] if len(row["phrasings"]) > rules.MOST_PHRASINGS else []
+    row["picture"] = ""
     if row["link_url"] and not re.match(r"https?://", row["link_url"]):
         wrong.append(("link_url", "no_link"))
     return row, wrong
+
+
+def _picture_of(said: Any, room: int) -> tuple[bytes, str]:
+    """The picture that an entry carries, of at most `room` bytes (none is empty), and what is wrong with it."""
+    text = said.get("picture")
+    if not text:
+        return b"", ""
+    head = _PICTURE.match(text) if isinstance(text, str) else None
+    if head is None:
+        return b"", "no_picture"
+    if len(text) > LARGEST_PICTURE * 4 // 3 + 64:
+        return b"", "picture_too_large"
+    try:
+        found = base64.b64decode(text[head.end() :], validate=True)
+    except ValueError:
+        return b"", "no_picture"
+    return (found, "") if len(found) <= min(room, LARGEST_PICTURE) else (b"", "picture_too_large")
 
 
 def preview(filename: str, content: bytes, staff_id: int | None) -> PackImport:
@@ -128,6 +155,7 @@ def preview(filename: str, content: bytes, staff_id: int | None) -> PackImport:
     errors: list[list[Any]] = []
     keys: set[str] = set()
     said_by: dict[str, str] = {}
+    room, drawn = MOST_PICTURES, 0
     for line, said in entries:
         row, wrong = _entry(said)
         row["key"] = row["key"] or "q-" + words.fold(row["question"])[:50]
@@ -137,6 +165,18 @@ def preview(filename: str, content: bytes, staff_id: int | None) -> PackImport:
             if said_by.setdefault(words.fold(text), row["key"]) != row["key"]:
                 wrong.append(("phrasings", "twice"))
                 break
+        picture, reason = _picture_of(said, room)
+        if reason:
+            wrong.append(("picture", reason))
+        elif picture and drawn == MOST_DRAWN:
+            wrong.append(("picture", "too_many"))
+        elif picture and not wrong:
+            room, drawn = room - len(picture), drawn + 1
+            try:
+                # Judged and drawn anew like one that is uploaded; nobody's page shows it before the pack is taken in.
+                row["picture"] = files.save_picture(io.BytesIO(picture))
+            except files.FileRefused:
+                wrong.append(("picture", "no_picture"))
         errors += [[line, column, reason] for column, reason in wrong]
         if not wrong:
             keys.add(row["key"])
@@ -185,7 +225,9 @@ def take_in(import_id: int) -> tuple[int, int, int]:
             texts = {name: row[name] for name in LONGEST if name not in VOICES}
             # A file that was looked at before packs said these things has none of them.
             voices = {channel: row.get(name, "") for name, channel in VOICES.items()}
-            draft = Draft(**texts, voices=voices, enabled=row.get("enabled", True))
+            # A picture that nobody took in for long has been swept away.
+            picture = row.get("picture") if files.picture_size(row.get("picture", "")) else None
+            draft = Draft(**texts, voices=voices, enabled=row.get("enabled", True), picture=picture)
             fresh[row["key"]] = new_intent(draft, pack=found.name)
     everyone = {**known, **fresh}
     for row in found.rows:
@@ -227,7 +269,8 @@ def _cell(value: Any) -> str:
 
 
 def exported(form: str, intent_ids: list[int] | None = None) -> bytes:
-    """The questions (all, or those named) as a file that `preview` reads: `json`, `csv` or `xlsx`."""
+    """The questions (all, or those named) as a file that `preview` reads: `json`, `csv` or `xlsx`. JSON
+    carries the pictures, each of at most `LARGEST_PICTURE` bytes and `MOST_PICTURES` together; what is beyond that stays behind."""
     intents = queries.exported(intent_ids)
     keys = {intent.id: intent.key for intent in intents}
     said = queries.phrasings_of([intent.id for intent in intents])
@@ -243,6 +286,12 @@ def exported(form: str, intent_ids: list[int] | None = None) -> bytes:
     ]
     audit.record("pack.exported", "intent", None, after={"questions": len(rows)})
     if form == "json":
+        room = MOST_PICTURES
+        for row, intent in zip(rows, intents, strict=True):
+            content = files.read_picture(intent.picture, min(room, LARGEST_PICTURE)) if intent.picture else None
+            if content:
+                room -= len(content)
+                row["picture"] = PICTURE + base64.b64encode(content).decode()
         return json.dumps({"name": "shop", "version": 1, "intents": rows}, ensure_ascii=False, indent=1).encode()
     table = [list(FIELDS)] + [[_cell(row[name]) for name in FIELDS] for row in rows]
     if form == "xlsx":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 from sqlalchemy import func, select
 
 from community.answers import brain, queries, services, training
@@ -22,11 +25,13 @@ from community.answers.models import (
     TrainingState,
 )
 from community.answers.rules import BotSettings, Mode, Routing
+from community.answers.services import packs
 from community.conversations import queries as talking
 from community.conversations import services as talks
 from community.conversations.models import Message, Sender, TalkState
 from community.conversations.rules import Band
 from community.tickets import services as desk
+from kernel import files
 from kernel.auth import Role
 from membership.members.services import erasure, merge
 from tests.community.tickets.conftest import make_member
@@ -362,6 +367,45 @@ def test_a_pack_carries_what_is_said_elsewhere_and_what_is_switched_off(db, know
         found = queries.find_by_key(key)
         assert (found.voices, found.enabled) == ({"agent": "亲，能开"}, False)
         assert queries.find_by_key(known[7].key).enabled
+
+
+def test_a_pack_brings_its_pictures_along_and_each_is_judged_like_an_upload(app, db, known, monkeypatch):
+    intent = known[9]
+    drawn = io.BytesIO()
+    Image.new("RGB", (40, 30), "green").save(drawn, "PNG")
+    own = files.save_picture(io.BytesIO(drawn.getvalue()))
+    services.edit(intent.id, services.Draft("能开发票吗？", "能开。", picture=own))
+    key, content = intent.key, services.exported("json")
+    said = json.loads(content)
+    assert [one["key"] for one in said["intents"] if one.get("picture")] == [key]
+    services.delete(db.session.scalars(select(Intent.id)).all())
+    looked = services.preview("x.json", content, None)
+    kept = next(row["picture"] for row in looked.rows if row["key"] == key)
+    # Looked at and not yet taken in, its file is not swept away.
+    assert queries.pictures_in_use([kept, own]) == {kept}
+    services.take_in(looked.id)
+    found = queries.find_by_key(key)
+    assert found.picture == kept != own
+    assert Image.open(io.BytesIO(files.read_picture(kept, 1 << 20))).size == (40, 30)
+    assert queries.find_by_key(known[7].key).picture is None
+    # Tables carry none, and what is no picture, or too large a one, keeps its line out.
+    assert b"base64" not in services.exported("csv")
+    monkeypatch.setattr(packs, "LARGEST_PICTURE", 400)
+    head = packs.PICTURE
+    for odd, reason in (
+        (head + base64.b64encode(b"MZ no picture").decode(), "no_picture"),
+        (head + "%%%", "no_picture"),
+        ("https://shop.example/a.png", "no_picture"),
+        (7, "no_picture"),
+        (head + "A" * 4_000, "picture_too_large"),
+        (head + base64.b64encode(b"\0" * 401).decode(), "picture_too_large"),
+    ):
+        one = {"question": "新的吗？", "answer": "新的。", "picture": odd}
+        looked = services.preview("x.json", json.dumps({"intents": [one]}).encode(), None)
+        assert (looked.rows, looked.errors) == ([], [[1, "picture", reason]])
+    # More in all than a pack may carry stays behind.
+    monkeypatch.setattr(packs, "MOST_PICTURES", 10)
+    assert b"base64" not in services.exported("json")
 
 
 def test_mixed_lets_the_bot_speak_when_too_many_wait(db, known, clock, make_member, make_staff):
