@@ -7,6 +7,8 @@ one of them when its pieces fill it from the first byte to the last, so that not
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Final
@@ -34,6 +36,21 @@ HELD_SHOWN: Final = {b"vide", b"soun", b"hint"}
 # Tracks of programs that cut and pack films: counted time and the order of things, and never a place.
 HARMLESS: Final = {b"tmcd", b"odsm", b"sdsm"}
 
+# Subtitles: their words are read, each of them, and a track that cannot be read to its end is not taken.
+TEXT: Final = {b"text", b"sbtl", b"subt"}
+TEXT_CODES: Final = {b"tx3g", b"text"}
+# What may stand behind the words of one subtitle: how they look, and which of them are sung (3GPP TS 26.245, 5.17).
+LOOKS: Final = {b"styl", b"hlit", b"hclr", b"krok", b"dlay", b"tbox", b"blnk", b"twrp", b"encd"}
+MOST_WORDS: Final = 512 * 1024
+LARGEST_SUBTITLE: Final = 4 * 1024
+# A word that cameras write before a place, a degree sign behind a number, two numbers with three and more decimals one after
+# the other, or a place as ISO 6709 spells it.
+PLACE: Final = re.compile(
+    r"gps|latitude|longitude|altitude|\bl(?:at|ng|on|ong)\b|geo:|[经纬]度|海拔|坐标|\d\s*[°º˚]"
+    r"|\d\.\d{3,}\D{1,20}\d+\.\d{3,}|[+-]\d{2,}\.\d+[+-]\d{2,}\.\d+",
+    re.IGNORECASE,
+)
+
 EBML, DOC_TYPE, SEGMENT = 0x1A45DFA3, 0x4282, 0x18538067
 SEEK_HEAD, VOID, CRC, INFO, TRACKS = 0x114D9B74, 0xEC, 0xBF, 0x1549A966, 0x1654AE6B
 CLUSTER, CUES, CHAPTERS, TAGS, ATTACHMENTS = 0x1F43B675, 0x1C53BB6B, 0x1043A770, 0x1254C367, 0x1941A469
@@ -55,7 +72,8 @@ class TellingTrack(ValueError):
     """A whole file with a track beside picture and sound, of the kind that the argument names.
 
     Cameras write their path into such tracks (GoPro, Android, drones also as subtitles), sample by sample among the film
-    itself, so that emptying the track's table would leave every place in the file.
+    itself, so that emptying the track's table would leave every place in the file. Subtitles of an MP4 file are read and taken
+    where no place is among their words.
     """
 
 
@@ -174,7 +192,8 @@ def _check_brands(stream: IO[bytes], box: _Box) -> None:
 
 
 def _track(stream: IO[bytes], track: _Box, codes: list[bytes]) -> list[Blank]:
-    """What is to be made empty of a track: what tells, or all of it where it only counts. Raises `TellingTrack`."""
+    """What is to be made empty of a track: what tells, or all of it where it only counts. Raises `TellingTrack`, also for
+    subtitles that name a place or that cannot be read."""
     found: list[Blank] = []
     handler = b""
     tables: list[_Box] = []
@@ -191,6 +210,8 @@ def _track(stream: IO[bytes], track: _Box, codes: list[bytes]) -> list[Blank]:
                     tables += [one for one in _boxes(stream, inner.inside, inner.until) if one.kind == b"stbl"]
     if handler in HARMLESS:
         return [_blank(track, stream)]
+    if handler in TEXT and len(tables) == 1 and not _tells(stream, tables[0]):
+        return found
     if handler not in HELD_SHOWN:
         raise TellingTrack(handler.decode("latin-1").strip())
     if handler == b"vide":
@@ -204,6 +225,68 @@ def _code(stream: IO[bytes], table: _Box) -> bytes:
         if box.kind == b"stsd" and box.until - box.inside >= 16:
             return _read(stream, box.inside + 12, 4)
     raise Broken
+
+
+def _tells(stream: IO[bytes], table: _Box) -> bool:
+    """Whether the subtitles of a track name a place, or cannot be judged: each of its samples is read, in one pass."""
+    try:
+        parts = {box.kind: box for box in _boxes(stream, table.inside, table.until)}
+        if _code(stream, table) not in TEXT_CODES or parts[b"stsd"].until - parts[b"stsd"].at > LARGEST_SUBTITLE:
+            return True
+        words = [_words(sample) for sample in _samples(stream, parts)]
+    except (Broken, KeyError, UnicodeDecodeError, struct.error):
+        return True
+    # A place may be spread over the lines of one moment and the next.
+    return not words or PLACE.search(" ".join(words)) is not None
+
+
+def _numbers(stream: IO[bytes], box: _Box, at: int, count: int, form: str = "I") -> tuple[int, ...]:
+    """Numbers of a table that stand `at` bytes behind its version; more of them than it holds are `Broken`."""
+    length = count * struct.calcsize(form)
+    if count > MOST_PIECES or box.inside + 4 + at + length > box.until:
+        raise Broken
+    return struct.unpack(f">{count}{form}", _read(stream, box.inside + 4 + at, length))
+
+
+def _samples(stream: IO[bytes], parts: dict[bytes, _Box]) -> Iterator[bytes]:
+    """The samples of a track where its tables say that they lie (ISO/IEC 14496-12, 8.7). What is not there is `Broken`."""
+    same, count = _numbers(stream, parts[b"stsz"], 0, 2)
+    if count > MOST_PIECES:
+        raise Broken
+    sizes = (same,) * count if same else _numbers(stream, parts[b"stsz"], 8, count)
+    wide = b"co64" in parts
+    offsets = parts[b"co64" if wide else b"stco"]
+    chunks = _numbers(stream, offsets, 4, *_numbers(stream, offsets, 0, 1), "Q" if wide else "I")
+    [runs] = _numbers(stream, parts[b"stsc"], 0, 1)
+    rows = _numbers(stream, parts[b"stsc"], 4, 3 * runs)
+    in_chunk = {first: many for first, many, _entry in zip(rows[::3], rows[1::3], rows[2::3], strict=True)}
+    if sum(sizes) > MOST_WORDS or max(sizes, default=0) > LARGEST_SUBTITLE or not in_chunk or 1 not in in_chunk:
+        raise Broken
+    left, many = iter(sizes), 0
+    for number, at in enumerate(chunks, 1):
+        many = in_chunk.get(number, many)
+        for _sample in range(min(many, count)):
+            size = next(left, None)
+            if size is None:
+                raise Broken
+            yield _read(stream, at, size)
+            at += size
+    if next(left, None) is not None:
+        raise Broken
+
+
+def _words(sample: bytes) -> str:
+    """The words of a subtitle: their length, UTF-8 or, after a mark, UTF-16, and boxes about their looks (3GPP TS 26.245)."""
+    [length] = struct.unpack(">H", sample[:2])
+    text, at = sample[2 : 2 + length], 2 + length
+    if len(text) != length:
+        raise Broken
+    while at < len(sample):
+        size, kind = struct.unpack(">I4s", sample[at : at + 8])
+        if kind not in LOOKS or size < 8 or at + size > len(sample):
+            raise Broken
+        at += size
+    return text.decode("utf-16" if text[:2] in (b"\xfe\xff", b"\xff\xfe") else "utf-8")
 
 
 # ── WebM ────────────────────────────────────────────────────────────────────────────────────────────────────────────

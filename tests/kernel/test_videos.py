@@ -29,7 +29,7 @@ from kernel.files import (
     save_picture,
     save_video,
 )
-from tests.films import box, element, mp4, place, tags, track, webm
+from tests.films import box, element, mp4, place, subtitled, tags, track, webm
 
 FILM = bytes(range(256)) * 40
 PLACE = b"+31.2304"
@@ -131,6 +131,48 @@ def test_a_track_that_may_be_a_path_of_places_is_refused_and_leaves_nothing(insi
     with pytest.raises(VideoTells) as refused:
         save_video(io.BytesIO(content))
     assert f"({kind})" in str(refused.value) or f"（{kind}）" in str(refused.value)
+    assert everything(inside) == before
+
+
+STYLE = box(b"styl", struct.pack(">H", 0))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        subtitled("先温杯，再投茶。".encode(), b"", b"85 degrees, 3.5 minutes, 12.50 yuan", looks=STYLE),
+        subtitled(b"\xfe\xff" + "八十五度".encode("utf-16-be"), code=b"text", handler=b"text"),
+    ],
+)
+def test_subtitles_in_which_no_place_stands_are_taken(inside, content):
+    assert content_of(inside, save_video(io.BytesIO(content))) == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        subtitled(b"Hello", b"31.2304, 121.4737"),
+        subtitled(b"31.2304,", b"121.4737"),
+        subtitled(b"F/2.8, GPS (121.4737,31.2304,10)"),
+        subtitled("北纬 31°14′".encode()),
+        subtitled("经度 121".encode()),
+        subtitled(b"[lat: 31]"),
+        subtitled(b"+31.23+121.47/"),
+        subtitled(b"\xff\xfe" + "31.2304 121.4737".encode("utf-16-le")),
+        # What cannot be judged: another coding, odd bytes, a piece of its own, tables that lead elsewhere, too much of it.
+        subtitled(b"WEBVTT", code=b"wvtt"),
+        subtitled(b"\x80\x81"),
+        subtitled(b"Hello", looks=box(b"gps0", PLACE)),
+        subtitled(b"Hello", looks=b"\0"),
+        subtitled(b"Hello", lost=10_000),
+        subtitled(b"a" * 5_000),
+        subtitled(),
+    ],
+)
+def test_subtitles_that_name_a_place_or_cannot_be_judged_are_refused(inside, content):
+    before = everything(inside)
+    with pytest.raises(VideoTells):
+        save_video(io.BytesIO(content))
     assert everything(inside) == before
 
 
