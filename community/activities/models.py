@@ -61,6 +61,8 @@ class Lottery(db.Model):
     # The frozen list: every ticket that takes part, in the order of their characters, and what it hashes to.
     tickets: Mapped[list[str]] = mapped_column(default=list)
     listed: Mapped[str | None]
+    # Tickets of the list that were nobody's when it was drawn: their holders had become one person with another ticket's.
+    void_tickets: Mapped[list[str]] = mapped_column(default=list, server_default=text("'[]'::jsonb"))
     author_id: Mapped[int | None]
     # Drawn for the form that made it, so that a double click makes one.
     form_key: Mapped[str | None] = mapped_column(unique=True)

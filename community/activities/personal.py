@@ -9,7 +9,7 @@ from .models import Lottery, LotteryEntry, LotteryPrize, LotterySeed, Sale
 
 declare(
     Lottery,
-    "id public_id group_id title note state opens_at closes_at commitment tickets listed author_id form_key created_at "
+    "id public_id group_id title note state opens_at closes_at commitment tickets listed void_tickets author_id form_key created_at "
     "announced_at frozen_at drawn_at cancelled_at cancel_reason",
 )
 declare(LotterySeed, "lottery_id commitment seed")

@@ -112,7 +112,7 @@ def _draw_page(lottery: Lottery, group: Group) -> Any:
     places = sum(number for _name, number in one.prizes)
     seed = services.seed_shown(lottery)
     frozen = lottery.state in (LotteryState.FROZEN, LotteryState.DRAWN)
-    won = rules.winners(seed, lottery.tickets, places) if seed is not None else []
+    won = rules.winners(seed, lottery.tickets, places, lottery.void_tickets) if seed is not None else []
     numbers = [number for _name, number in one.prizes]
     return render_template(
         "activities/draw.html",
@@ -128,7 +128,7 @@ def _draw_page(lottery: Lottery, group: Group) -> Any:
         tickets=lottery.tickets[:FIRST_TICKETS],
         winners=[(place, ticket, one.prizes[rules.prize_of(place, numbers)][0]) for place, ticket in enumerate(won, 1)],
         seed=seed.hex() if seed is not None else None,
-        recipe=rules.recipe(seed, places) if seed is not None else "",
+        recipe=rules.recipe(seed, places, lottery.void_tickets) if seed is not None else "",
         labels=labels,
         Phase=Phase,
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -108,10 +108,16 @@ def pick(tickets: Sequence[str], numbers: Sequence[int]) -> list[str]:
     return [left.pop(number % len(left)) for number in numbers[: len(tickets)]]
 
 
-def winners(seed: bytes, tickets: Sequence[str], places: int) -> list[str]:
-    """Who wins, first place first: `places` of the tickets of a frozen list, or all of them where there are fewer."""
-    listed = listed_as(tickets)
-    return pick(tickets, [number_of(seed, listed, place) for place in range(1, min(places, len(tickets)) + 1)])
+def winners(seed: bytes, tickets: Sequence[str], places: int, void: Collection[str] = ()) -> list[str]:
+    """Who wins, first place first: `places` of the tickets of a frozen list, or all of them where there are fewer.
+
+    A ticket that is `void` (its holder turned out to hold another one) takes no place: whoever the seed's order names next moves
+    up, so that no place stays empty while a ticket is left.
+    """
+    listed, gone = listed_as(tickets), frozenset(void)
+    turns = min(places + len(gone), len(tickets))
+    order = pick(tickets, [number_of(seed, listed, turn) for turn in range(1, turns + 1)])
+    return [ticket for ticket in order if ticket not in gone][:places]
 
 
 def prize_of(place: int, numbers: Sequence[int]) -> int:
@@ -128,20 +134,25 @@ import csv, hashlib, hmac
 
 seed = bytes.fromhex("{seed}")
 tickets = [row["ticket"] for row in csv.DictReader(open("tickets.csv", encoding="utf-8-sig"))]
-places = {places}
+places, void = {places}, {void}
 
 print("commitment", hashlib.sha256(seed).hexdigest())
 listed = hashlib.sha256("\\n".join(tickets).encode()).hexdigest()
 print("list", listed)
-for place in range(1, min(places, len(tickets)) + 1):
-    digest = hmac.digest(seed, f"{{listed}}:{{place}}".encode(), "sha256")
-    print(place, tickets.pop(int.from_bytes(digest, "big") % len(tickets)))
+won = turn = 0
+while tickets and won < places:
+    turn += 1
+    digest = hmac.digest(seed, f"{{listed}}:{{turn}}".encode(), "sha256")
+    ticket = tickets.pop(int.from_bytes(digest, "big") % len(tickets))
+    if ticket not in void:
+        won += 1
+        print(won, ticket)
 """
 
 
-def recipe(seed: bytes, places: int) -> str:
+def recipe(seed: bytes, places: int, void: Sequence[str] = ()) -> str:
     """A few lines of Python with which anybody recomputes a draw from the downloaded list."""
-    return RECIPE.format(seed=seed.hex(), places=places)
+    return RECIPE.format(seed=seed.hex(), places=places, void=list(void))
 
 
 # ── The clock ───────────────────────────────────────────────────────────────────────────────────────────────────────

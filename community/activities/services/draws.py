@@ -91,9 +91,18 @@ def draw(lottery_id: int) -> bool:
     db.session.refresh(lottery)
     prizes = queries.prizes_of(lottery_id)
     numbers = [prize.number for prize in prizes]
-    won = rules.winners(db.session.get_one(LotterySeed, lottery_id).seed, lottery.tickets, sum(numbers))
+    # Nobody has a ticket any more when two records with one each have become one person, who keeps the other. Locked, for a
+    # merge that comes now waits, and finds the places given.
+    held = db.session.scalars(
+        select(LotteryEntry.ticket)
+        .where(LotteryEntry.lottery_id == lottery_id)
+        .order_by(LotteryEntry.id)
+        .with_for_update()
+    )
+    lottery.void_tickets = rules.in_order([*set(lottery.tickets).difference(held)])
+    seed = db.session.get_one(LotterySeed, lottery_id).seed
+    won = rules.winners(seed, lottery.tickets, sum(numbers), lottery.void_tickets)
     for place, ticket in enumerate(won, 1):
-        # Nobody has the ticket any more when two records with one each have become one person, who keeps the other.
         member_id = db.session.scalar(
             update(LotteryEntry)
             .where(LotteryEntry.lottery_id == lottery_id, LotteryEntry.ticket == ticket)

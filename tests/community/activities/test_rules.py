@@ -60,27 +60,31 @@ def test_a_pick_takes_what_is_left():
     assert rules.pick([], [3]) == []
 
 
-@given(seed=seeds, tickets=tickets_of, places=st.integers(1, 6))
-def test_anybody_recomputes_a_draw_from_what_is_shown(tmp_path_factory, seed, tickets, places):
+@given(seed=seeds, tickets=tickets_of, places=st.integers(1, 6), several=st.integers(0, 3))
+def test_anybody_recomputes_a_draw_from_what_is_shown(tmp_path_factory, seed, tickets, places, several):
     """The lines of the page, run on the file of the page, print the commitment, the list's hash and the winners."""
     listed = rules.in_order(list(tickets))
+    void = listed[1::2][:several]
     folder = tmp_path_factory.mktemp("draw")
     (folder / "tickets.csv").write_text(
         "\ufeffnumber,ticket\r\n" + "".join(f"{n},{t}\r\n" for n, t in enumerate(listed, 1)), encoding="utf-8"
     )
-    code = rules.recipe(seed, places).replace('open("tickets.csv"', f'open("{folder / "tickets.csv"}"')
+    code = rules.recipe(seed, places, void).replace('open("tickets.csv"', f'open("{folder / "tickets.csv"}"')
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(compile(code, "recipe", "exec"), {})  # noqa: S102 - the lines of the page are what is tested
     lines = said.getvalue().splitlines()
-    won = rules.winners(seed, listed, places)
+    won = rules.winners(seed, listed, places, void)
     assert lines == [
         f"commitment {rules.commitment_of(seed)}",
         f"list {rules.listed_as(listed)}",
         *(f"{place} {ticket}" for place, ticket in enumerate(won, 1)),
     ]
-    assert len(won) == len(set(won)) == min(places, len(listed))
-    assert set(won) <= tickets
+    assert len(won) == len(set(won)) == min(places, len(listed) - len(void))
+    assert set(won) <= tickets - set(void)
+    # Who was passed over changes nothing but that the others move up.
+    whole = rules.winners(seed, listed, len(listed))
+    assert won == [ticket for ticket in whole if ticket not in void][:places]
 
 
 @given(seed=seeds, other=seeds, tickets=tickets_of)

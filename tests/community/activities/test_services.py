@@ -250,6 +250,25 @@ def test_a_coupon_that_one_has_already_is_no_prize(db, scene, announced, held):
     assert db.session.scalar(select(func.count()).select_from(Coupon)) == 1
 
 
+def test_a_ticket_that_a_merge_took_off_the_frozen_list_leaves_no_place_empty(db, clock, scene, announced, client):
+    lottery = announced(prizes=(services.PrizeDraft(2, gift_id=scene.gift.id),))
+    for person in scene.people[:3]:
+        services.enter(lottery, person.id)
+    clock.at(lottery.closes_at)
+    assert services.freeze(lottery.id)
+    merge.merge(scene.people[0].id, scene.people[1].id)
+    assert services.draw(lottery.id)
+    db.session.refresh(lottery)
+    left = {entry.ticket for entry in db.session.scalars(select(LotteryEntry))}
+    assert lottery.void_tickets == [ticket for ticket in lottery.tickets if ticket not in left]
+    assert (len(lottery.tickets), len(left)) == (3, 2)
+    assert [(entry.place, entry.ticket) for entry, _member, _prize in queries.winners_of(lottery.id)] == list(
+        enumerate(rules.winners(services.seed_shown(lottery), lottery.tickets, 2, lottery.void_tickets), 1)
+    )
+    page = client.get(f"/draws/{lottery.public_id}", headers={"Accept-Language": "en"}).text
+    assert f"have another ticket: {lottery.void_tickets[0]}" in page
+
+
 def test_two_records_of_one_person_have_one_ticket_and_keep_what_was_won(db, scene, announced, held):
     lottery = announced(prizes=(services.PrizeDraft(5, gift_id=scene.gift.id),))
     for person in scene.people[:3]:
