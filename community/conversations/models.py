@@ -80,6 +80,12 @@ class Conversation(db.Model):
         Index("ix_conversation_member", "member_id", text("id DESC")),
         Index("ix_conversation_queue", "last_at", "id", postgresql_where=text("state <> 'closed'")),
         Index("ix_conversation_opened", text("opened_at DESC"), text("id DESC")),
+        Index(
+            "ix_conversation_first_answered",
+            "first_answered_at",
+            postgresql_where=text("first_answered_at IS NOT NULL"),
+        ),
+        Index("ix_conversation_rated", "rated_at", postgresql_where=text("rated_at IS NOT NULL")),
     )
 
     @property

@@ -114,6 +114,8 @@ class Ticket(db.Model):
         Index("ix_ticket_assignee", "assignee_id", postgresql_where=text("state IN ('open', 'waiting')")),
         Index("ix_ticket_opened", text("opened_at DESC"), text("id DESC")),
         Index("ix_ticket_resolved", "resolved_at", postgresql_where=text("state = 'resolved'")),
+        Index("ix_ticket_first_answered", "first_answered_at", postgresql_where=text("first_answered_at IS NOT NULL")),
+        Index("ix_ticket_rated", "rated_at", postgresql_where=text("rated_at IS NOT NULL")),
         Index("ix_ticket_return", "return_due_at", postgresql_where=text("return_due_at IS NOT NULL")),
     )
 
