@@ -52,11 +52,18 @@ LAPSE_INVITATIONS = text(
     "FROM unnest(CAST(:groups AS bigint[]), CAST(:members AS bigint[])) AS gone (group_id, member_id) "
     "WHERE waiting.group_id = gone.group_id AND waiting.member_id = gone.member_id AND state = 'invited'"
 )
-SEATS_OF = text(
-    "SELECT seat.id, seat.group_id, seat.sub_group_id, seat.member_id, state, role, held_until, barred FROM seat "
-    "JOIN unnest(CAST(:groups AS bigint[]), CAST(:members AS bigint[])) AS asked (group_id, member_id) "
+_SEATS = (
+    "SELECT seat.id, seat.group_id, seat.sub_group_id, seat.member_id, state, role, held_until, barred, CAST(NULL AS bigint) AS number "
+    "FROM seat JOIN unnest(CAST(:groups AS bigint[]), CAST(:members AS bigint[])) AS asked (group_id, member_id) "
     "ON seat.group_id = asked.group_id AND seat.member_id = asked.member_id "
-    "WHERE state IN ('held', 'taken') OR barred ORDER BY seat.id"
+    "WHERE (state IN ('held', 'taken') OR barred)"
+)
+SEATS_OF = text(f"{_SEATS} ORDER BY seat.id")
+# Where somebody waits, the numbers of those who ask come with their seats.
+SEATS_AND_NUMBERS_OF = text(
+    f"{_SEATS} UNION ALL SELECT waiting.id, waiting.group_id, NULL, waiting.member_id, 'queued', NULL, NULL, false, number FROM waiting "  # noqa: S608
+    "JOIN unnest(CAST(:groups AS bigint[]), CAST(:members AS bigint[])) AS asked (group_id, member_id) "
+    "ON waiting.group_id = asked.group_id AND waiting.member_id = asked.member_id WHERE state = 'queued' ORDER BY 1"
 )
 WAITING_OF = text(
     "SELECT waiting.id, waiting.group_id, waiting.member_id, number FROM waiting "
@@ -112,9 +119,19 @@ SEAT_INVITED = text(
     "FROM unnest(CAST(:groups AS bigint[]), CAST(:members AS bigint[])) AS taken (group_id, member_id) "
     "WHERE waiting.group_id = taken.group_id AND waiting.member_id = taken.member_id AND state = 'invited'"
 )
-INSERT_WAITING = text(
+_INSERT_WAITING = (
     "INSERT INTO waiting (group_id, member_id, number, state, queued_at) SELECT group_id, member_id, number, 'queued', :now "
     "FROM unnest(CAST(:groups AS bigint[]), CAST(:members AS bigint[]), CAST(:numbers AS bigint[])) AS fresh (group_id, member_id, number)"
+)
+INSERT_WAITING = text(_INSERT_WAITING)
+# What a full group writes when many tap at once: numbers, and no seat.
+WRITE_NUMBERS = text(
+    "WITH groups AS ("  # noqa: S608
+    'UPDATE "group" SET queued = queued + queue, last_number = greatest(last_number, last) '
+    "FROM unnest(CAST(:group_ids AS bigint[]), CAST(:queues AS bigint[]), CAST(:lasts AS bigint[])) AS counted (id, queue, last) "
+    'WHERE "group".id = counted.id RETURNING 1'
+    f"), waits AS ({_INSERT_WAITING} RETURNING 1) "
+    "SELECT (SELECT count(*) FROM groups), (SELECT count(*) FROM waits)"
 )
 END_SEATS = text(
     "UPDATE seat SET state = asked.state, ended_at = :now, end_reason = asked.reason, barred = asked.barred "
@@ -349,14 +366,23 @@ class Book:
         """The live seat of each (group, member) that has one."""
         return self._seats(pairs)[0]
 
-    def _seats(self, pairs: Sequence[tuple[int, int]]) -> tuple[dict[tuple[int, int], _Seat], set[tuple[int, int]]]:
+    def _seats(
+        self, pairs: Sequence[tuple[int, int]], numbers: dict[tuple[int, int], int] | None = None
+    ) -> tuple[dict[tuple[int, int], _Seat], set[tuple[int, int]]]:
+        """The live seats of these people, and who of them is barred; `numbers` is given theirs on the waiting lists too."""
         live: dict[tuple[int, int], _Seat] = {}
         barred: set[tuple[int, int]] = set()
         if not pairs:
             return live, barred
         groups, members = zip(*pairs, strict=True)
-        for row in self._run(SEATS_OF, groups=list(groups), members=list(members)):
+        invited = {entry[3] for entry in self._invited}
+        statement = SEATS_OF if numbers is None else SEATS_AND_NUMBERS_OF
+        for row in self._run(statement, groups=list(groups), members=list(members)):
             key = (row.group_id, row.member_id)
+            if numbers is not None and row.number is not None:
+                if row.id not in invited:
+                    numbers[key] = row.number
+                continue
             if row.barred:
                 barred.add(key)
             if row.state in (SeatState.HELD, SeatState.TAKEN):
@@ -470,15 +496,9 @@ class Book:
     def answer(self, asks: Sequence[Ask]) -> list[Answer]:
         """Look at each ask in order. The answers are whole once the book has been written."""
         pairs = list(dict.fromkeys((ask.group_id, ask.member_id) for ask in asks if ask.group_id in self.groups))
-        live, barred = self._seats(pairs)
-        live.update({(s.group.id, s.member_id): s for s in self._fresh})
         numbers: dict[tuple[int, int], int] = {}
-        if any(group.queued for group in self.groups.values()) and pairs:
-            groups, members = zip(*pairs, strict=True)
-            invited = {entry[3] for entry in self._invited}
-            for row in self._run(WAITING_OF, groups=list(groups), members=list(members)):
-                if row.id not in invited:
-                    numbers[row.group_id, row.member_id] = row.number
+        live, barred = self._seats(pairs, numbers if any(group.queued for group in self.groups.values()) else None)
+        live.update({(s.group.id, s.member_id): s for s in self._fresh})
         return [self._answer(ask, live, barred, numbers) for ask in asks]
 
     def _answer(
@@ -547,8 +567,11 @@ class Book:
     def write(self) -> None:
         """Write everything down, and complete the answers."""
         self._write_ends()
-        self._write_seats()
-        self._write_queue()
+        if self._queued and not (self._fresh or self._taken or self._invited or self._counts_seats()):
+            self._write_numbers()
+        else:
+            self._write_seats()
+            self._write_queue()
         if self._links:
             self._run(COUNT_LINKS, ids=list(self._links), counts=list(self._links.values()))
         self._write_notices()
@@ -671,17 +694,41 @@ class Book:
                 now=self.now,
             )
         if self._queued:
-            self._run(
-                INSERT_WAITING,
-                groups=[group.id for group, *_rest in self._queued],
-                members=[member_id for _group, member_id, _number in self._queued],
-                numbers=[number for *_rest, number in self._queued],
-                now=self.now,
-            )
-            self._events += [
-                MemberQueued(member_id=member_id, group_id=group.id, number=number)
-                for group, member_id, number in self._queued
-            ]
+            self._run(INSERT_WAITING, **self._waits(), now=self.now)
+            self._tell_queued()
+
+    def _waits(self) -> dict[str, list[int]]:
+        return {
+            "groups": [group.id for group, *_rest in self._queued],
+            "members": [member_id for _group, member_id, _number in self._queued],
+            "numbers": [number for *_rest, number in self._queued],
+        }
+
+    def _tell_queued(self) -> None:
+        self._events += [
+            MemberQueued(member_id=member_id, group_id=group.id, number=number)
+            for group, member_id, number in self._queued
+        ]
+
+    def _counts_seats(self) -> bool:
+        """Whether a group or a sub-group has another number of seats than before."""
+        return any(g.change or any(s.change or s.more for s in g.sub_groups) for g in self.groups.values())
+
+    def _write_numbers(self) -> None:
+        """Write down that some got numbers and nobody a seat, in one statement."""
+        counted = list(self.groups.values())
+        wrote = self._run(
+            WRITE_NUMBERS,
+            group_ids=[g.id for g in counted],
+            queues=[g.queue_change for g in counted],
+            lasts=[g.last_number for g in counted],
+            **self._waits(),
+            now=self.now,
+        ).one()
+        foreseen = (len(counted), len(self._queued))
+        if tuple(wrote) != foreseen:
+            raise BookDisagrees(f"{tuple(wrote)} counters and numbers instead of {foreseen}")
+        self._tell_queued()
 
     def _write_notices(self) -> None:
         taken = {(s.group.id, s.member_id) for s in self._fresh if s.state is SeatState.TAKEN}

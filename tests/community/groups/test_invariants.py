@@ -353,7 +353,10 @@ def a_seat_too_many(patch, db):
 def nobody_is_known(patch, db):
     """The book does not look whether somebody has a seat already; nor does the index, the second guard."""
     db.session.execute(text("DROP INDEX uq_seat_live"))
-    patch.setattr(book, "SEATS_OF", text(book.SEATS_OF.text.replace("WHERE state", "WHERE false AND state")))
+    for name in ("SEATS_OF", "SEATS_AND_NUMBERS_OF"):
+        found = getattr(book, name).text
+        assert "WHERE (state" in found
+        patch.setattr(book, name, text(found.replace("WHERE (state", "WHERE false AND (state")))
 
 
 def the_last_first(patch, db):
