@@ -9,7 +9,7 @@ import io
 import json
 import re
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -230,12 +230,17 @@ def readable_cursor(cursor: str, order: Sequence[Any]) -> bool:
 
 
 def keyset(
-    statement: Select[*tuple[Any, ...]], order: Sequence[Any], cursor: str | None = None, size: int = 50
+    statement: Select[*tuple[Any, ...]],
+    order: Sequence[Any],
+    cursor: str | None = None,
+    size: int = 50,
+    values: Mapping[str, Any] | None = None,
 ) -> Page:
     """One page of `size` rows by keyset.
 
     `order` lists columns, each plain (ascending) or `.desc()`, none of them nullable (coalesce first), the last unique.
-    `cursor` is what a former page gave as next or previous; whatever cannot be read shows the first page.
+    `cursor` is what a former page gave as next or previous; whatever cannot be read shows the first page. `values` are those
+    of the statement's own parameters, when it is made once and asked often.
     """
     columns, descending = order_columns(order)
     said = _unpack(cursor, columns)
@@ -260,7 +265,7 @@ def keyset(
     marked = marked.order_by(None).order_by(
         *[c.desc() if d != back else c.asc() for c, d in zip(columns, descending, strict=True)]
     )
-    rows = db.session.execute(marked.limit(size + 1)).all()
+    rows = db.session.execute(marked.limit(size + 1), values).all()
     more = len(rows) > size
     rows = list(rows[:size])
     if back:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Select,
     String,
     and_,
+    bindparam,
     case,
     cast,
     func,
@@ -27,7 +29,7 @@ from sqlalchemy.orm import defer
 
 from community.groups.models import Group
 from kernel import clock
-from kernel.db import db
+from kernel.db import UtcDateTime, db
 from kernel.errors import NotFound
 from kernel.money import short_yuan
 from kernel.pages import once_a_request
@@ -350,40 +352,60 @@ class Drawn:
     mine: LotteryEntry | None
 
 
+_GROUP: ColumnElement[int] = bindparam("group_id", type_=BigInteger())
+_NOW: ColumnElement[datetime] = bindparam("now", type_=UtcDateTime())
+
+
+@cache
+def _sold() -> Select[Any]:
+    found: Any = _sales()
+    return found.where(
+        Sale.group_id == _GROUP,
+        Offer.state.in_([OfferState.ACTIVE, OfferState.PAUSED]),
+        or_(Offer.claim_until.is_(None), Offer.claim_until > _NOW),
+    )
+
+
+@cache
+def _drawn() -> Select[Any]:
+    found: Any = select(Lottery)
+    return found.where(
+        Lottery.group_id == _GROUP,
+        or_(
+            Lottery.state.in_([LotteryState.OPEN, LotteryState.FROZEN]),
+            and_(
+                Lottery.state.in_([LotteryState.DRAWN, LotteryState.CANCELLED]),
+                Lottery.announced_at.is_not(None),
+                func.coalesce(Lottery.drawn_at, Lottery.cancelled_at) > _NOW - _shown_for(),
+            ),
+        ),
+    )
+
+
+@cache
+def _anything() -> Select[Any]:
+    one = literal(1)
+    return select(_sold().with_only_columns(one).exists(), _drawn().with_only_columns(one).exists())
+
+
 @once_a_request
 def shown_in(group_id: int, member_id: int) -> tuple[list[OnSale], list[Drawn]]:
     """The sales and draws of a group for one of its members: what runs, what comes, and draws of the last three days."""
-    now = clock.now()
-    rows = db.session.execute(
-        _sales()
-        .where(
-            Sale.group_id == group_id,
-            Offer.state.in_([OfferState.ACTIVE, OfferState.PAUSED]),
-            or_(Offer.claim_until.is_(None), Offer.claim_until > now),
-        )
-        .order_by(Offer.claim_until, Sale.id)
-        .limit(20)
-    ).all()
-    held = coupons_of([row[1].id for row in rows], member_id) if rows else {}
-    sales = [OnSale(sale, offer, version, product, held.get(offer.id, [])) for sale, offer, version, product in rows]
-    # A list of thousands of tickets is read by the draw's own page alone.
-    lotteries = db.session.scalars(
-        select(Lottery)
-        .options(defer(Lottery.tickets))
-        .where(
-            Lottery.group_id == group_id,
-            or_(
-                Lottery.state.in_([LotteryState.OPEN, LotteryState.FROZEN]),
-                and_(
-                    Lottery.state.in_([LotteryState.DRAWN, LotteryState.CANCELLED]),
-                    Lottery.announced_at.is_not(None),
-                    func.coalesce(Lottery.drawn_at, Lottery.cancelled_at) > now - _shown_for(),
-                ),
-            ),
-        )
-        .order_by(Lottery.closes_at, Lottery.id)
-        .limit(10)
-    ).all()
+    values = {"group_id": group_id, "now": clock.now()}
+    # Most groups have neither at the moment: one statement says so.
+    selling, drawing = db.session.execute(_anything(), values).one()
+    sales: list[OnSale] = []
+    lotteries: list[Lottery] = []
+    if selling:
+        rows = db.session.execute(_sold().order_by(Offer.claim_until, Sale.id).limit(20), values).all()
+        held = coupons_of([row[1].id for row in rows], member_id)
+        sales = [
+            OnSale(sale, offer, version, product, held.get(offer.id, [])) for sale, offer, version, product in rows
+        ]
+    if drawing:
+        # A list of thousands of tickets is read by the draw's own page alone.
+        found = _drawn().options(defer(Lottery.tickets)).order_by(Lottery.closes_at, Lottery.id).limit(10)
+        lotteries = list(db.session.scalars(found, values))
     return sales, drawn_rows(lotteries, member_id)
 
 

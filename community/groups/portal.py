@@ -240,13 +240,14 @@ def _me() -> Member:
 @bp.get("/groups/<public_id>")
 @member_only()
 def show(public_id: str) -> Any:
-    group, member = queries.get_by_public_id(public_id), _me()
-    door = services.look(group, member, Way("group-page"))
+    visit = queries.visit(public_id, visitors.member_id() or 0)
+    group, member, live = visit.group, visit.member, visit.group.kind is GroupKind.LIVE
+    door = services.look(group, member, Way("group-page"), visit)
     if door.seat is None:
         was_in = queries.was_in(group.id, member.id)
         return _show(door, JoinForm(formdata=None), url_for(".join", public_id=public_id), was_in=was_in)
     services.note_visit(door.seat, clock.now())
-    gift = services.waiting_gift(group, member.id)
+    gift = services.waiting_gift(group, member.id) if visit.has_gift else None
     drift = services.find_drift(door.seat.id) if group.kind is GroupKind.VIP else None
     return render_template(
         "groups/group.html",
@@ -257,16 +258,16 @@ def show(public_id: str) -> Any:
         gift=gift,
         drift=drift,
         terms=rules.Reward.read(group.reward),
-        elsewhere=services.is_elsewhere(group, member.id),
-        drops=services.running_drops(group, member.id) if group.kind is GroupKind.LIVE else [],
-        replay=services.last_replay(group.id) if group.kind is GroupKind.LIVE else None,
-        coupons=services.shown_coupons(group, member.id),
+        elsewhere=visit.has_codes and services.is_elsewhere(group, member.id),
+        drops=services.running_drops(group, member.id) if live and visit.has_drops else [],
+        replay=visit.replay if live else None,
+        coupons=services.shown_coupons(group, member.id) if visit.has_offers else [],
         coupon_token=lambda offer: links.make("group.coupon", offer.id, group.id),
         coupon_labels=coupon_labels,
         lacks=services.lacks(group, member) if drift else [],
         gift_path=gifts.path_of(gift[0]) if gift else None,
-        sub_group=queries.sub_group_number(door.seat),
-        people=queries.taken_seats(group),
+        sub_group=visit.sub_group_number,
+        people=visit.people,
         muted=door.seat.muted_until is not None and door.seat.muted_until > clock.now(),
         labels=labels,
         now=clock.now,
@@ -276,7 +277,7 @@ def show(public_id: str) -> Any:
 @bp.post("/groups/<public_id>/join")
 @member_only()
 def join(public_id: str) -> Any:
-    group, member, way = queries.get_by_public_id(public_id), _me(), Way("group-page")
+    (group, member), way = queries.at_the_door(public_id, visitors.member_id() or 0), Way("group-page")
     form = JoinForm()
     if (kept_out := _kept_out(group, member, way, form)) is not None:
         return _show(kept_out[0], form, url_for(".join", public_id=public_id), kept_out[1], was_in=False)
@@ -295,7 +296,7 @@ def wish(public_id: str) -> Any:
 @bp.post("/groups/<public_id>/move-on")
 @member_only()
 def move_on(public_id: str) -> Any:
-    group, member = queries.get_by_public_id(public_id), _me()
+    group, member = queries.at_the_door(public_id, visitors.member_id() or 0)
     taken = services.move_on(group, member)
     successor = queries.get_group(queries.get_by_public_id(public_id).successor_id or 0)
     if isinstance(taken, services.Joined):
@@ -322,7 +323,7 @@ def claim_drop(public_id: str, token: str) -> Any:
 
 def _inside(public_id: str) -> tuple[Group, Member]:
     """The group of an address and the member of this browser, who must sit in it. Refuses with `NotAMember`."""
-    group, member = queries.get_by_public_id(public_id), _me()
+    group, member = queries.at_the_door(public_id, visitors.member_id() or 0)
     if not queries.in_group(member.id, group.id):
         raise rules.NotAMember
     return group, member

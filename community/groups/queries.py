@@ -5,30 +5,38 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Row,
     Select,
     Text,
     and_,
+    bindparam,
     case,
     cast,
     exists,
     func,
     literal,
+    literal_column,
     or_,
     select,
+    true,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import aliased
 
 from kernel import clock, today
-from kernel.db import db
+from kernel.db import UtcDateTime, db
 from kernel.errors import NotFound
 from kernel.ports import Port
-from membership.gifts.models import Gift
+from membership.coupons.models import Offer, OfferVersion
+from membership.gifts.models import Gift, GiftClaim, GiftState
+from membership.members import queries as members
 from membership.members.models import Member
 from membership.products.models import Product
 
@@ -37,7 +45,9 @@ from .models import (
     GroupKind,
     GroupState,
     JoinLink,
+    LiveDrop,
     LiveSession,
+    OutsideCode,
     Seat,
     SeatRole,
     SeatState,
@@ -69,6 +79,112 @@ def get_by_public_id(public_id: str) -> Group:
     if found is None:
         raise NotFound
     return found
+
+
+# Written out, because no plan that is made for any state uses an index of one state.
+_HELD: ColumnElement[Any] = literal_column(f"'{SeatState.HELD}'")
+_TAKEN: ColumnElement[Any] = literal_column(f"'{SeatState.TAKEN}'")
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a group's page needs of the group and of the member who looks at it, and whether there is more of some things."""
+
+    group: Group
+    member: Member
+    seat: Seat | None
+    sub_group_number: int
+    # Seats that are only held.
+    held: int
+    # The session that is on or comes next, and the last one that can be watched again.
+    session: LiveSession | None
+    replay: LiveSession | None
+    has_codes: bool
+    has_drops: bool
+    has_offers: bool
+    has_gift: bool
+
+    @property
+    def people(self) -> int:
+        """How many people are in the group."""
+        return max(0, self.group.seated - self.held)
+
+
+_PUBLIC: ColumnElement[str] = bindparam("public_id", type_=Text())
+_VISITOR: ColumnElement[int] = bindparam("member_id", type_=BigInteger())
+
+
+@cache
+def _visit() -> Select[Any]:
+    now: Any = bindparam("now", type_=UtcDateTime())
+    coming: Any = aliased(LiveSession, _coming_session(Group.id, now).limit(1).lateral())
+    over: Any = aliased(LiveSession, _past_sessions(Group.id, now).limit(1).lateral())
+    held = select(func.count()).where(Seat.group_id == Group.id, Seat.state == _HELD).correlate(Group)
+    drops = exists().where(LiveDrop.session_id == LiveSession.id, LiveSession.group_id == Group.id)
+    offers = exists().where(
+        OfferVersion.group_id == Group.id, Offer.version_id == OfferVersion.id, Offer.archived_at.is_(None)
+    )
+    gift = exists().where(
+        GiftClaim.member_id == _VISITOR, GiftClaim.benefit == func.concat("welcome:", Group.id), waiting_claim()
+    )
+    found: Any = select(
+        Group,
+        Member,
+        Seat,
+        func.coalesce(SubGroup.number, 1),
+        held.scalar_subquery(),
+        coming,
+        over,
+        exists().where(OutsideCode.group_id == Group.id).correlate(Group),
+        drops.correlate(Group),
+        offers.correlate(Group),
+        gift.correlate(Group),
+    )
+    return (
+        found.select_from(Group)
+        .join(Member, Member.id == _VISITOR)
+        .outerjoin(Seat, and_(Seat.group_id == Group.id, Seat.member_id == _VISITOR, Seat.state == _TAKEN))
+        .outerjoin(SubGroup, SubGroup.id == Seat.sub_group_id)
+        .outerjoin(coming, true())
+        .outerjoin(over, true())
+        .where(Group.public_id == _PUBLIC)
+    )
+
+
+def visit(public_id: str, member_id: int) -> Visit:
+    """What the page of a public address needs for a member, in one statement, or 404."""
+    values = {"public_id": public_id, "member_id": member_id, "now": clock.now()}
+    row = db.session.execute(_visit(), values).one_or_none()
+    if row is None:
+        raise NotFound
+    if row[1].merged_into_id is not None:
+        return visit(public_id, _whoever_is_now(row[1]).id)
+    return Visit(*row)
+
+
+@cache
+def _at_the_door() -> Select[Group, Member]:
+    return select(Group, Member).join(Member, Member.id == _VISITOR).where(Group.public_id == _PUBLIC)
+
+
+def at_the_door(public_id: str, member_id: int) -> tuple[Group, Member]:
+    """The group of a public address and a member, or whoever they were merged into, in one statement; or 404."""
+    row = db.session.execute(_at_the_door(), {"public_id": public_id, "member_id": member_id}).one_or_none()
+    if row is None:
+        raise NotFound
+    return row[0], row[1] if row[1].merged_into_id is None else _whoever_is_now(row[1])
+
+
+def _whoever_is_now(member: Member) -> Member:
+    found = members.find_member(member.id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def waiting_claim() -> ColumnElement[bool]:
+    """SQL: a claimed gift waits for its member or is on its way."""
+    return GiftClaim.state.not_in([GiftState.FORFEITED, GiftState.CANCELLED, GiftState.DELIVERED, GiftState.RETURNED])
 
 
 def state_of(group: Group) -> GroupState:
@@ -232,14 +348,26 @@ def names(group_ids: Collection[int]) -> dict[int, str]:
     return dict(db.session.execute(select(Group.id, Group.name).where(Group.id.in_(wanted))).all())
 
 
+def _coming_session(group_id: Any, now: Any) -> Select[LiveSession]:
+    return (
+        select(LiveSession)
+        .where(LiveSession.group_id == group_id, LiveSession.ends_at > now)
+        .order_by(LiveSession.starts_at, LiveSession.id)
+    )
+
+
+def _past_sessions(group_id: Any, now: Any) -> Select[LiveSession]:
+    """SQL: the sessions of a group that are over and can be watched again, the last one first."""
+    return (
+        select(LiveSession)
+        .where(LiveSession.group_id == group_id, LiveSession.ends_at <= now, LiveSession.replay_url != "")
+        .order_by(LiveSession.ends_at.desc(), LiveSession.id.desc())
+    )
+
+
 def next_session(group_id: int) -> LiveSession | None:
     """The live session that is on or comes next."""
-    return db.session.scalar(
-        select(LiveSession)
-        .where(LiveSession.group_id == group_id, LiveSession.ends_at > clock.now())
-        .order_by(LiveSession.starts_at, LiveSession.id)
-        .limit(1)
-    )
+    return db.session.scalar(_coming_session(group_id, clock.now()).limit(1))
 
 
 def next_sessions(group_ids: Collection[int]) -> dict[int, LiveSession]:
@@ -303,10 +431,6 @@ def was_in(group_id: int, member_id: int) -> bool:
             select(exists().where(Seat.group_id == group_id, Seat.member_id == member_id, Seat.state == SeatState.LEFT))
         )
     )
-
-
-def sub_group_number(seat: Seat) -> int:
-    return db.session.scalar(select(SubGroup.number).where(SubGroup.id == seat.sub_group_id)) or 1
 
 
 def taken_seats(group: Group) -> int:

@@ -3,12 +3,11 @@ the way out through a post's link."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response, flash, make_response, redirect, render_template, request, url_for
+from markupsafe import Markup
 
 from community.groups import queries as groups
 from community.groups.models import Group
@@ -19,12 +18,10 @@ from kernel.errors import Forbidden, NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
 from kernel.pages import keyset
-from membership.members.models import Member
 
-from . import labels, queries, rules, services
+from . import drawing, labels, queries, rules, services
 from .forms import CommentForm, ContributionForm
-from .models import CommentState, MemberPosts, Post, PostGroup, PostState
-from .services.contributions import KIND
+from .models import CommentState, MemberPosts, PostState
 
 bp = APIBlueprint("posts_portal", __name__, template_folder="templates", enable_openapi=False)
 PAGE, COMMENTS = 10, 20
@@ -34,15 +31,18 @@ def render_feed(group: Group, member: Any = None, seat: Any = None, **_values: A
     """The posts of a group for one of its members (slot `group.feed`); nothing for anybody without a seat."""
     if member is None or seat is None:
         return ""
-    page = keyset(queries.feed(group.id, clock.now()), queries.FEED_ORDER, request.args.get("cursor"), PAGE)
+    asked = queries.line_values(group.id, member.id, clock.now())
+    page = keyset(queries.lines(), queries.FEED_ORDER, request.args.get("cursor"), PAGE, asked)
+    members_post, waiting = queries.what_members_post(group.id, member.id)
+    newest = queries.mark_at(page.rows[0]) if page.rows else queries.NO_MARK
     return render_template(
         "posts/_feed.html",
         group=group,
         page=page,
-        entries=_entries(group, member.id, page.rows),
-        own=queries.contributions_of(group.id, member.id),
-        mark=queries.mark_of(group.id, clock.now()) if page.previous_url is None else "",
-        **_words(group),
+        posts=drawing.draw(group, member.id, page.rows, first=True),
+        own=queries.contributions_of(group.id, member.id) if waiting else [],
+        members_post=members_post,
+        mark=newest if page.previous_url is None else "",
     )
 
 
@@ -50,67 +50,17 @@ def render_feed(group: Group, member: Any = None, seat: Any = None, **_values: A
 @member_only()
 def news(public_id: str) -> Any:
     """The posts that show since the one that a page has on top; 304 when there is none, as for most of the phones that ask."""
-    group = groups.get_by_public_id(public_id)
-    member_id, now = _member_in(group), clock.now()
-    mark = queries.mark_of(group.id, now)
-    if request.if_none_match.contains_weak(mark):
-        return Response(status=304, headers={"ETag": f'W/"{mark}"', "Cache-Control": "private, no-cache"})
-    rows = queries.since(group.id, request.args.get("after", ""), now, PAGE)
-    response = make_response(
-        render_template("posts/_news.html", group=group, entries=_entries(group, member_id, rows), **_words(group))
-    )
-    response.set_etag(mark, weak=True)
+    member_id, now = visitors.member_id() or 0, clock.now()
+    group = queries.asking(public_id, member_id, now)
+    if not group.seated:
+        raise Forbidden
+    if request.if_none_match.contains_weak(group.mark):
+        return Response(status=304, headers={"ETag": f'W/"{group.mark}"', "Cache-Control": "private, no-cache"})
+    rows = queries.since(group.id, member_id, request.args.get("after", ""), now, PAGE)
+    response = make_response(Markup("\n").join(drawing.draw(group, member_id, rows)))
+    response.set_etag(group.mark, weak=True)
     response.headers["Cache-Control"] = "private, no-cache"
     return response
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A post as a member sees it in a group."""
-
-    post: Post
-    place: PostGroup
-    token: str
-    liked: bool
-    said: list[queries.Said]
-    poll: queries.PollShown | None
-    writer: Member | None
-    report_url: str
-
-
-def _entries(group: Group, member_id: int, rows: Sequence[Any]) -> list[Entry]:
-    """Rows of the feed with everything that stands under them, a fixed number of statements for all."""
-    posts = [row[0] for row in rows]
-    ids = [post.id for post in posts]
-    liked = queries.liked_among(member_id, group.id, ids)
-    said, polls = queries.last_said(group.id, ids), queries.polls_of(ids, member_id)
-    writers = queries.writers_of(posts)
-    return [
-        Entry(
-            post,
-            place,
-            links.make("post", post.id, group.id),
-            post.id in liked,
-            said.get(post.id, []),
-            polls.get(post.id),
-            writers.get(post.member_id or 0),
-            moderation.report_path(KIND, post.id, group.id, post.member_id)
-            if post.member_id is not None and post.member_id != member_id
-            else "",
-        )
-        for post, place in (row[:2] for row in rows)
-    ]
-
-
-def _words(group: Group) -> dict[str, Any]:
-    """What every template of posts needs."""
-    return {
-        "link_of": lambda post: links.make("post.link", post.id, group.id),
-        "html_of": rules.html_of,
-        "voice": queries.voice_of(group.id),
-        "labels": labels,
-        "now": clock.now(),
-    }
 
 
 def _places(purpose: str, token: str) -> tuple[int, int]:
@@ -160,15 +110,20 @@ def _shown(public_id: str, token: str) -> tuple[Group, Any]:
 
 def _post_page(group: Group, row: Any, form: CommentForm, status: int = 200, answers: str = "") -> Any:
     member_id = _member_in(group)
-    post = row[0]
+    post, place = row[:2]
     page = keyset(
         queries.comments(post.id, group.id, member_id), queries.COMMENT_ORDER, request.args.get("cursor"), COMMENTS
     )
     said = queries.said(page.rows)
+    (drawn,) = drawing.draw(group, member_id, [queries.line_of(post.id, group.id, member_id)], short=False, first=True)
     return render_template(
         "posts/post.html",
         group=group,
-        entry=_entries(group, member_id, [row])[0],
+        post=post,
+        token=links.make("post", post.id, group.id),
+        drawn=drawn,
+        commented=place.commented,
+        voice=queries.voice_of(group.id),
         page=page,
         said=said,
         answered=queries.answers_to(said),
@@ -177,7 +132,7 @@ def _post_page(group: Group, row: Any, form: CommentForm, status: int = 200, ans
         member_id=member_id,
         form=form,
         answers=answers,
-        **_words(group),
+        labels=labels,
     ), status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -12,13 +13,16 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     and_,
+    bindparam,
     case,
     cast,
     exists,
     func,
     literal,
+    literal_column,
     or_,
     select,
+    true,
     tuple_,
     union_all,
 )
@@ -27,7 +31,7 @@ from sqlalchemy.orm import aliased
 
 from community.groups.models import Group, GroupState, Seat, SeatState
 from kernel import clock
-from kernel.db import db
+from kernel.db import UtcDateTime, db
 from kernel.errors import NotFound
 from kernel.staff.models import Staff
 from membership.members.models import Member
@@ -365,7 +369,7 @@ def numbers_by_group(post_id: int) -> list[GroupNumbers]:
 # ── Feed ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def feed(group_id: int, now: datetime) -> Select[Any]:
+def feed(group_id: Any, now: Any) -> Select[Any]:
     """The posts that a group shows at an instant. Rows: Post, PostGroup."""
     shown: Any = select(Post, PostGroup)
     return shown.join(Post, Post.id == PostGroup.post_id).where(
@@ -384,43 +388,148 @@ def shown_in(post_id: int, group_id: int, now: datetime) -> Post | None:
     return row[0] if row else None
 
 
+# The mark of a group that shows nothing.
+NO_MARK = "0-0"
+
+
+def _mark(at: datetime | None, post_id: int | None) -> str:
+    return NO_MARK if at is None else f"{round(at.timestamp() * 1_000_000)}-{post_id}"
+
+
 def mark_of(group_id: int, now: datetime) -> str:
     """Names the newest post that a group shows at the instant, for `since`; one look-up in the feed's index."""
-    newest = db.session.execute(
-        feed(group_id, now).with_only_columns(PostGroup.published_at, PostGroup.post_id).order_by(*FEED_ORDER).limit(1)
-    ).one_or_none()
-    if newest is None or newest[0] is None:
-        return "0-0"
-    return f"{round(newest[0].timestamp() * 1_000_000)}-{newest[1]}"
+    newest = db.session.execute(_newest(group_id, now)).one_or_none()
+    return _mark(newest[0], newest[1]) if newest is not None else _mark(None, None)
 
 
-def since(group_id: int, mark: str, now: datetime, most: int) -> Sequence[Any]:
-    """Rows of the feed that came after a mark, newest first; all of them when the mark is none."""
-    found = feed(group_id, now).order_by(*FEED_ORDER).limit(most)
+def mark_at(line: Any) -> str:
+    """The mark of a row of `lines`."""
+    return _mark(line.published_at, line.post_id)
+
+
+def _newest(group_id: Any, now: Any) -> Select[Any]:
+    found: Any = feed(group_id, now)
+    return found.with_only_columns(PostGroup.published_at, PostGroup.post_id).order_by(*FEED_ORDER).limit(1)
+
+
+# Written out, because no plan that is made for any state uses an index of one state.
+_SHOWN: ColumnElement[Any] = literal_column(f"'{CommentState.SHOWN}'")
+_TAKEN: ColumnElement[Any] = literal_column(f"'{SeatState.TAKEN}'")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who asks for news: the group, whether the member sits in it, and the mark of the newest post there."""
+
+    id: int
+    public_id: str
+    seated: bool
+    mark: str
+
+
+_GROUP: ColumnElement[int] = bindparam("group_id", type_=BigInteger())
+_READER: ColumnElement[int] = bindparam("member_id", type_=BigInteger())
+_NOW: ColumnElement[datetime] = bindparam("now", type_=UtcDateTime())
+
+
+@cache
+def _asking() -> Select[Any]:
+    newest = _newest(Group.id, _NOW).lateral()
+    seated = exists().where(Seat.group_id == Group.id, Seat.member_id == _READER, Seat.state == _TAKEN)
+    found: Any = select(Group.id, seated, newest.c.published_at, newest.c.post_id).select_from(Group)
+    return found.outerjoin(newest, true()).where(Group.public_id == bindparam("public_id"))
+
+
+def asking(public_id: str, member_id: int, now: datetime) -> Asking:
+    """What a phone that asks for a group's news needs to be answered, in one statement, or 404."""
+    values = {"public_id": public_id, "member_id": member_id, "now": now}
+    row = db.session.execute(_asking(), values).one_or_none()
+    if row is None:
+        raise NotFound
+    return Asking(row[0], public_id, row[1], _mark(row[2], row[3]))
+
+
+def line_values(group_id: int, member_id: int, now: datetime) -> dict[str, Any]:
+    """The values of the parameters of `lines`: whose posts, for whom, at which instant."""
+    return {"group_id": group_id, "member_id": member_id, "now": now}
+
+
+@cache
+def lines() -> Select[Any]:
+    """What a page has to know of each post that a group shows, to draw it or to see that it is drawn already.
+
+    Made once, for making it costs more than asking it: `line_values` are its parameters.
+    Rows: post_id, published_at, liked, commented, writer_id, mine (the member likes it), polled, comments_open, and `versions`:
+    a text that is another one as soon as the post, who wrote it, or one of the last comments with who said it was written anew.
+    """
+    speaker = Member.__table__.alias("speaker")
+    last = (
+        select(func.concat(Comment.id, ":", literal_column("comment.xmin"), ":", literal_column("speaker.xmin")))
+        .select_from(Comment)
+        .outerjoin(speaker, speaker.c.id == Comment.member_id)
+        .where(Comment.post_id == PostGroup.post_id, Comment.group_id == _GROUP, Comment.state == _SHOWN)
+        .order_by(Comment.id.desc())
+        .limit(LAST_SAID)
+        .correlate(PostGroup)
+        .scalar_subquery()
+    )
+    writer = (
+        select(literal_column("writer.xmin::text"))
+        .select_from(Member.__table__.alias("writer"))
+        .where(literal_column("writer.id") == Post.member_id)
+        .correlate(Post)
+        .scalar_subquery()
+    )
+    mine = exists().where(
+        Reaction.post_id == PostGroup.post_id,
+        Reaction.group_id == _GROUP,
+        Reaction.member_id == _READER,
+        Reaction.kind == ReactionKind.LIKED,
+    )
+    voice = select(GroupVoice.comments).where(GroupVoice.group_id == _GROUP).scalar_subquery()
+    shown: Any = feed(_GROUP, _NOW)
+    return shown.with_only_columns(
+        PostGroup.post_id.label("post_id"),
+        PostGroup.published_at.label("published_at"),
+        PostGroup.liked.label("liked"),
+        PostGroup.commented.label("commented"),
+        Post.member_id.label("writer_id"),
+        mine.correlate(PostGroup).label("mine"),
+        exists().where(Poll.post_id == PostGroup.post_id).correlate(PostGroup).label("polled"),
+        func.coalesce(voice, true()).label("comments_open"),
+        func.concat(literal_column("post.xmin"), " ", writer, " ", func.array_to_string(func.array(last), ",")).label(
+            "versions"
+        ),
+    )
+
+
+def since(group_id: int, member_id: int, mark: str, now: datetime, most: int) -> Sequence[Any]:
+    """Rows of `lines` that came after a mark, newest first; all of them when the mark is none."""
+    found = lines().order_by(*FEED_ORDER).limit(most)
     stamp, _dash, number = mark.partition("-")
     if stamp.isdecimal() and number.isdecimal() and len(stamp) < 18 and len(number) < 19:
         at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(stamp))
         found = found.where(tuple_(PostGroup.published_at, PostGroup.post_id) > (at, int(number)))
-    return db.session.execute(found).all()
+    return db.session.execute(found, line_values(group_id, member_id, now)).all()
+
+
+def line_of(post_id: int, group_id: int, member_id: int) -> Any:
+    """The row of `lines` of a post, or 404."""
+    found = lines().where(PostGroup.post_id == post_id)
+    row = db.session.execute(found, line_values(group_id, member_id, clock.now())).one_or_none()
+    if row is None:
+        raise NotFound
+    return row
+
+
+def posts_of(post_ids: Sequence[int]) -> dict[int, Post]:
+    """These posts by their id."""
+    return {post.id: post for post in db.session.scalars(select(Post).where(Post.id.in_(post_ids)))}
 
 
 def row_in(post_id: int, group_id: int, now: datetime) -> Any:
     """The feed's row (Post, PostGroup) of a post that the group shows at the instant, or None."""
     return db.session.execute(feed(group_id, now).where(PostGroup.post_id == post_id)).one_or_none()
-
-
-def liked_among(member_id: int, group_id: int, post_ids: Sequence[int]) -> set[int]:
-    """Which of the posts the member likes in the group."""
-    return set(
-        db.session.scalars(
-            select(Reaction.post_id).where(
-                Reaction.member_id == member_id,
-                Reaction.group_id == group_id,
-                Reaction.kind == ReactionKind.LIKED,
-                Reaction.post_id.in_(post_ids),
-            )
-        )
-    )
 
 
 # ── What members say ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -430,6 +539,18 @@ def voice_of(group_id: int) -> GroupVoice:
     """What members of the group may write, as set or as it is without a setting."""
     found = db.session.get(GroupVoice, group_id)
     return found or GroupVoice(group_id=group_id, comments=True, member_posts=MemberPosts.APPROVAL)
+
+
+@cache
+def _what_members_post() -> Select[Any]:
+    own = _contributions(_GROUP, _READER).with_only_columns(literal(1)).exists()
+    return select(select(GroupVoice.member_posts).where(GroupVoice.group_id == _GROUP).scalar_subquery(), own)
+
+
+def what_members_post(group_id: int, member_id: int) -> tuple[MemberPosts, bool]:
+    """Whether members of a group may write posts, and whether the member has some there that wait or were taken out."""
+    row = db.session.execute(_what_members_post(), {"group_id": group_id, "member_id": member_id}).one()
+    return row[0] or MemberPosts.APPROVAL, row[1]
 
 
 def find_comment(comment_id: int) -> Comment | None:
@@ -489,13 +610,17 @@ def answers_to(comments_shown: Sequence[Said]) -> dict[int, Said]:
     return {row[0].id: _said(row) for row in rows}
 
 
-def last_said(group_id: int, post_ids: Sequence[int], each: int = 2) -> dict[int, list[Said]]:
+# So many comments stand under a post in the feed.
+LAST_SAID = 2
+
+
+def last_said(group_id: int, post_ids: Sequence[int], each: int = LAST_SAID) -> dict[int, list[Said]]:
     """The last few comments that show under each of the posts in a group, oldest first, in one statement."""
     if not post_ids:
         return {}
     ranked = (
         select(Comment.id, func.row_number().over(partition_by=Comment.post_id, order_by=Comment.id.desc()).label("n"))
-        .where(Comment.group_id == group_id, Comment.post_id.in_(post_ids), Comment.state == CommentState.SHOWN)
+        .where(Comment.group_id == group_id, Comment.post_id.in_(post_ids), Comment.state == _SHOWN)
         .subquery()
     )
     rows = db.session.execute(
@@ -589,21 +714,21 @@ def writers_of(found: Sequence[Post]) -> dict[int, Member]:
     return {member.id: member for member in db.session.scalars(select(Member).where(Member.id.in_(wanted)))}
 
 
-def contributions_of(group_id: int, member_id: int) -> list[Post]:
-    """The member's own posts in a group that wait for staff or were taken out, newest first."""
-    return list(
-        db.session.scalars(
-            select(Post)
-            .join(PostGroup, PostGroup.post_id == Post.id)
-            .where(
-                Post.member_id == member_id,
-                PostGroup.group_id == group_id,
-                Post.state.in_((PostState.WAITING, PostState.REFUSED)),
-            )
-            .order_by(Post.id.desc())
-            .limit(5)
+def _contributions(group_id: Any, member_id: Any) -> Select[Post]:
+    return (
+        select(Post)
+        .join(PostGroup, PostGroup.post_id == Post.id)
+        .where(
+            Post.member_id == member_id,
+            PostGroup.group_id == group_id,
+            Post.state.in_((PostState.WAITING, PostState.REFUSED)),
         )
     )
+
+
+def contributions_of(group_id: int, member_id: int) -> list[Post]:
+    """The member's own posts in a group that wait for staff or were taken out, newest first."""
+    return list(db.session.scalars(_contributions(group_id, member_id).order_by(Post.id.desc()).limit(5)))
 
 
 # ── Morning brief ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, text
 from kernel.db import db
 from kernel.group_commit import GroupCommit, WriterBusy
 from kernel.staff.models import Staff
-from membership.gifts.models import Gift, GiftClaim, GiftState
+from membership.gifts.models import Gift, GiftClaim
 from membership.members import queries as members
 from membership.members.models import Member
 from membership.members.rules import masked_phone
@@ -105,13 +105,16 @@ def _page(
     return Page.JOIN
 
 
-def look(group: Group, member: Member | None, way: Way) -> Door:
-    """What a visitor finds at a group's door; a member of whom nothing is known is None."""
+def look(group: Group, member: Member | None, way: Way, visit: queries.Visit | None = None) -> Door:
+    """What a visitor finds at a group's door; a member of whom nothing is known is None.
+
+    `visit` is what was read already of the group and the member.
+    """
     state = queries.state_of(group)
     seat = hold = place = None
     found: list[rules.Miss] = []
     if member is not None:
-        seat = queries.find_seat(group.id, member.id)
+        seat = visit.seat if visit is not None else queries.find_seat(group.id, member.id)
         if seat is None:
             hold = queries.find_hold(group.id, member.id)
             place = queries.find_place(group.id, member.id) if hold is None else None
@@ -134,7 +137,7 @@ def look(group: Group, member: Member | None, way: Way) -> Door:
         staff=db.session.get(Staff, way.staff_id) if way.staff_id else None,
         inviter=members.find_member(way.inviter_id) if way.inviter_id else None,
         successor=successor,
-        session=queries.next_session(group.id),
+        session=visit.session if visit is not None else queries.next_session(group.id),
         newcomers=group.open_to_new and rules.open_to_all(group.kind, group.join_rule),
     )
 
@@ -153,7 +156,7 @@ def waiting_gift(group: Group, member_id: int) -> tuple[GiftClaim, Gift] | None:
         .where(
             GiftClaim.member_id == member_id,
             GiftClaim.benefit == f"welcome:{group.id}",
-            GiftClaim.state.not_in([GiftState.FORFEITED, GiftState.CANCELLED, GiftState.DELIVERED, GiftState.RETURNED]),
+            queries.waiting_claim(),
         )
     ).first()
     return (row[0], row[1]) if row is not None else None

@@ -206,13 +206,3 @@ def drop_choices(group: Group) -> list[tuple[int, str]]:
         .limit(100)
     )
     return [(offer_id, name) for offer_id, name in rows]
-
-
-def last_replay(group_id: int) -> LiveSession | None:
-    """The last session that is over and can be watched again."""
-    return db.session.scalar(
-        select(LiveSession)
-        .where(LiveSession.group_id == group_id, LiveSession.ends_at <= clock.now(), LiveSession.replay_url != "")
-        .order_by(LiveSession.ends_at.desc(), LiveSession.id.desc())
-        .limit(1)
-    )

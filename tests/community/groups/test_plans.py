@@ -171,8 +171,8 @@ def test_the_calendar_of_a_month(db, clock, browse, make_group):
     page = text(browse(Role.VIEWER).get("/console/groups/calendar"))
     assert "Tea at eight" in page
     assert "00:30" in page
-    assert "Closes" not in page
-    assert "Closes" in text(browse(Role.VIEWER).get("/console/groups/calendar?month=2026-04"))
+    assert "Group closes" not in page
+    assert "Group closes" in text(browse(Role.VIEWER).get("/console/groups/calendar?month=2026-04"))
     assert browse(Role.VIEWER).get("/console/groups/calendar?month=2026-99").status_code == 200
     assert group.name
 

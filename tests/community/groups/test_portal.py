@@ -15,6 +15,7 @@ from community.conversations.models import Ending
 from community.conversations.queries import live_of
 from community.conversations.rules import Choice, Welcome
 from community.groups import queries, services
+from community.groups import queries as group_queries
 from community.groups.models import GroupKind, GroupState, JoinLink, Seat, SeatRole, SeatState, Waiting
 from community.posts import services as posts
 from community.posts.models import PostKind
@@ -547,9 +548,25 @@ def test_a_tap_costs_few_statements(db, clock, english, make_group, make_member,
     group, member = make_group(), make_member()
     bind(english, make_group(), member)
     path = f"{page_of(group)}/join"
-    # The browser, the person, the group, whether they are kept out, and six for the seat, which a batch shares.
-    with queries(10):
+    # The browser, group and person, whether they are kept out, and six for the seat, which a batch shares.
+    with queries(9):
         english.post(path)
+
+
+def test_a_number_on_the_waiting_list_costs_few_statements(db, clock, english, make_group, make_member, queries):
+    """A full group writes its counter and the numbers at once, and looks seats and numbers up at once."""
+    group = make_group(capacity=1, seats_each=1)
+    services.join_many(group.id, [make_member().id, make_member().id])
+    member = make_member()
+    bind(english, make_group(), member)
+    path = f"{page_of(group)}/join"
+    # The browser, group and person, whether they are kept out, and five for the number, which a batch shares.
+    with queries(8):
+        english.post(path)
+    place = group_queries.find_place(group.id, member.id)
+    assert (place.waiting.number, place.ahead) == (2, 1)
+    db.session.refresh(group)
+    assert (group.seated, group.queued, group.last_number) == (1, 2, 2)
 
 
 def test_who_is_here(db, clock, english, make_group, make_member):

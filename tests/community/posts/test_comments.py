@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -193,6 +194,72 @@ def test_news_come_once_and_cost_nothing_when_there_are_none(clock, scene, publi
     assert scene.phone.get(path, headers={"If-None-Match": newer}).status_code == 304
     for nonsense in ("", "x", "1-", "9" * 30 + "-1"):
         assert scene.phone.get(f"/groups/{scene.group.public_id}/news?after={nonsense}").status_code == 200
+
+
+def own_parts(page):
+    """What a page says of its reader: whose form's token, what they like and chose, whom they may report, the way back."""
+    return (
+        set(re.findall('name="csrf_token" value="([^".]+)', page)),
+        page.count('aria-pressed="true"'),
+        re.findall('value="(\\d)" checked', page),
+        re.findall("post-report", page),
+        set(re.findall('name="next" value="([^"]+)"', page)),
+    )
+
+
+def test_what_is_drawn_for_one_reader_is_drawn_for_all_without_what_is_theirs(
+    db, clock, scene, poll, phone_of, queries
+):
+    """Two read the same posts from one process: each with their own token, likes, vote and reports, whoever came first."""
+    services.set_voice(scene.group.id, True, MemberPosts.OPEN)
+    asked, own = poll(), services.contribute(scene.group.id, scene.ann.id, "我泡了三遍都不涩")
+    services.vote(asked.id, scene.group.id, scene.ann.id, [2])
+    services.like(scene.post.id, scene.group.id, scene.bob.id, True)
+    path, bob = f"/groups/{scene.group.public_id}", phone_of(scene.bob)
+    for _again in range(2):
+        ask = [(scene.phone, path), (bob, path), (scene.phone, f"{path}/news"), (bob, f"{path}/news")]
+        pages = [phone.get(address).text for phone, address in ask]
+        ann, his, news, news_his = (own_parts(page) for page in pages)
+        assert (len(ann[0]), len(his[0]), ann[0] & his[0]) == (1, 1, set())
+        assert (news[0], news_his[0]) == (ann[0], his[0])
+        assert (ann[1:], his[1:]) == ((0, ["2"], [], {path}), (1, [], ["post-report"], {path}))
+        assert (news[1:], news_his[1:]) == (ann[1:], his[1:])
+        assert not any("\0" in page for page in pages)
+    with queries(9):
+        # The browser; group, member and seat; settings; the welcome's two; sales and draws; posts; what members post; poll.
+        scene.phone.get(path)
+    assert own.body in pages[1]
+
+
+def test_what_is_taken_down_is_gone_at_once_from_what_was_drawn(db, clock, scene, published, phone_of):
+    """A post, a comment, a name and the shop's own: whoever loads the page next reads none of them."""
+    other = published(scene.group, title="马上撤下的", body="撤下的字")
+    said = services.comment(scene.post.id, scene.group.id, scene.ann.id, "要藏起来的话")
+    services.comment(scene.post.id, scene.group.id, scene.bob.id, "留着的话")
+    path, bob = f"/groups/{scene.group.public_id}", phone_of(scene.bob)
+
+    def reads():
+        pages = [scene.phone.get(path).text, bob.get(path).text, bob.get(f"{path}/news").text]
+        words = ("撤下的字", "要藏起来的话", "留着的话", "阿豆", "改了的字")
+        found = [[word for word in words if word in page] for page in pages]
+        assert found[0] == found[1] == found[2]
+        return found[0]
+
+    assert reads() == ["撤下的字", "要藏起来的话", "留着的话", "阿豆"]
+    services.archive(other.id)
+    assert reads() == ["要藏起来的话", "留着的话", "阿豆"]
+    services.hide_comment(said.id)
+    services.comment(scene.post.id, scene.group.id, scene.ann.id, "新的话")
+    assert reads() == ["留着的话", "阿豆"]
+    scene.bob.nickname = "别名"
+    assert reads() == ["留着的话"]
+    scene.post.body = "改了的字"
+    assert reads() == ["留着的话", "改了的字"]
+
+
+def test_after_a_tap_on_a_post_that_came_as_news_the_way_leads_to_the_page(scene):
+    news = scene.phone.get(f"/groups/{scene.group.public_id}/news").text
+    assert f'name="next" value="/groups/{scene.group.public_id}"' in news
 
 
 # ── Polls ───────────────────────────────────────────────────────────────────────────────────────────────────────────
