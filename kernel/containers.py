@@ -46,7 +46,7 @@ LARGEST_SUBTITLE: Final = 4 * 1024
 # A word that cameras write before a place, a degree sign behind a number, two numbers with three and more decimals one after
 # the other, or a place as ISO 6709 spells it.
 PLACE: Final = re.compile(
-    r"gps|latitude|longitude|altitude|\bl(?:at|ng|on|ong)\b|geo:|[经纬]度|海拔|坐标|\d\s*[°º˚]"
+    r"gps|latitude|longitude|altitude|\bl(?:at|ng|on)\b\W{0,3}\d|\blong\s*[:=]\W?\d|geo:|[经纬]度|海拔|坐标|\d\s*[°º˚]"
     r"|\d\.\d{3,}\D{1,20}\d+\.\d{3,}|[+-]\d{2,}\.\d+[+-]\d{2,}\.\d+",
     re.IGNORECASE,
 )

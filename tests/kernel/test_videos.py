@@ -140,7 +140,7 @@ STYLE = box(b"styl", struct.pack(">H", 0))
 @pytest.mark.parametrize(
     "content",
     [
-        subtitled("先温杯，再投茶。".encode(), b"", b"85 degrees, 3.5 minutes, 12.50 yuan", looks=STYLE),
+        subtitled("先温杯，再投茶。".encode(), b"", b"85 degrees, 3.5 minutes: not so long. 12.50 yuan", looks=STYLE),
         subtitled(b"\xfe\xff" + "八十五度".encode("utf-16-be"), code=b"text", handler=b"text"),
     ],
 )

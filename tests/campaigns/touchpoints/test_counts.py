@@ -112,8 +112,8 @@ def test_an_estimate_follows_an_even_part_and_says_so(db, clock, browse, monkeyp
     span = spans()[2]
     ids = list(db.session.scalars(queries.met_by("push_inbox", *span, one_in=4)))
     assert set(ids) < {one.id for one in people}
-    # Numbers in a row are spread evenly, to within one or two of the hundred.
-    assert abs(len(ids) - 100) <= 3
+    # Numbers in a row are spread evenly, to within a few of the hundred.
+    assert abs(len(ids) - 100) <= 5
     assert ids == list(db.session.scalars(queries.met_by("push_inbox", *span, one_in=4)))
     steps = queries.steps("push_inbox", *span, one_in=4)
     assert steps[0].people == 4 * len(ids) == queries.after("push_inbox", *span, one_in=4).people
