@@ -145,12 +145,15 @@ def date_time(value: datetime | None) -> str:
 
 
 def when(value: datetime | None) -> Markup:
-    """`3 hours ago`, with the exact instant on hover and for screen readers; beyond thirty days the date itself."""
+    """`3 hours ago`, with the exact instant on hover and for screen readers; `just now` within the last minute, beyond
+    thirty days the date itself."""
     if value is None:
         return Markup("–")
     gap = value - clock.now()
     if abs(gap) > timedelta(days=30):
         text = day(value)
+    elif -timedelta(minutes=1) < gap <= timedelta():
+        text = gettext("just now")
     else:
         text = dates.format_timedelta(gap, add_direction=True, locale=current_locale(), threshold=0.95)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
