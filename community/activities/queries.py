@@ -383,7 +383,7 @@ def _drawn() -> Select[Any]:
 
 
 @cache
-def _anything() -> Select[Any]:
+def _anything() -> Select[bool, bool]:
     one = literal(1)
     return select(_sold().with_only_columns(one).exists(), _drawn().with_only_columns(one).exists())
 

@@ -542,7 +542,7 @@ def voice_of(group_id: int) -> GroupVoice:
 
 
 @cache
-def _what_members_post() -> Select[Any]:
+def _what_members_post() -> Any:
     own = _contributions(_GROUP, _READER).with_only_columns(literal(1)).exists()
     return select(select(GroupVoice.member_posts).where(GroupVoice.group_id == _GROUP).scalar_subquery(), own)
 
