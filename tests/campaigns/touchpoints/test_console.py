@@ -84,7 +84,7 @@ def test_one_s_own_is_entered_changed_switched_and_removed(db, clock, browse):
     for field, wrong, words in (
         ("name", "", "required"),
         ("name", "x" * 61, "longer"),
-        ("name", "parcel", "has this name already"),
+        ("name", "the parcel itself", "has this name already"),
         ("kind", "none", "Not a valid choice"),
         ("stage", "", "Not a valid choice"),
         ("importance", "6", "Not a valid choice"),
