@@ -125,7 +125,9 @@ def commit() -> None:
     session = db.session()
     # A commit that fails may have been made all the same, so that nothing is taken away after it.
     session.info.pop("on_rollback", None)
-    session.commit()
+    # Committing nothing would begin a transaction first.
+    if session.in_transaction():
+        session.commit()
     calls = session.info.pop("on_commit", [])
     for call in calls:
         try:

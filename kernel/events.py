@@ -11,7 +11,7 @@ import json
 import logging
 import typing
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import cache
@@ -195,11 +195,15 @@ def write(connection: Connection, events: Iterable[Event]) -> bool:
     return bool(told)
 
 
-def _asked_for(subscriber: str, name: str, member: str) -> str:
-    """The condition under which a delivery is written, in SQL; `subscriber`, `name` and `member` are SQL too."""
+def _asked_for(subscriber: str, name: str, member: str, among: Sequence[str] | None = None) -> str:
+    """The condition under which a delivery is written, in SQL; `subscriber`, `name` and `member` are SQL too.
+
+    `among` are the only subscribers that can be meant, None is all: a plan is made ready with every condition that it names.
+    """
     parts = [
         f"({subscriber} <> '{key}' OR {condition.replace('{name}', name).replace('{member}', member)})"
         for key, condition in _CONDITIONS.items()
+        if among is None or key in among
     ]
     return " AND ".join(parts) or "true"
 
@@ -252,7 +256,7 @@ def publishing(
             INSERT INTO event_delivery (event_id, subscriber, due_at, attempts)
             SELECT published.id, s.subscriber, {now}, 0
             FROM published, unnest({subscribers}) AS s (subscriber)
-            WHERE {_asked_for("s.subscriber", f"'{event_type.__name__}'", "published.member_id")}
+            WHERE {_asked_for("s.subscriber", f"'{event_type.__name__}'", "published.member_id", subscribers_of(event_type))}
         )"""  # noqa: S608
 
 

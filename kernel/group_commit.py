@@ -2,7 +2,11 @@
 
 Requests wait for their ticket; the writer takes whatever has gathered while the former batch was committing (no waiting
 window), runs one function over the batch in one transaction, commits, and answers each. This is the one place outside
-the edge that commits. Why this design: docs/decisions and the measurements in benchmarks/.
+the edge that commits.
+
+The writer's commits do not wait for the disk, so that the next batch need not wait for it either with the locks that it
+wants. Nobody is answered before the disk has it: another connection (`_Landing`) has the log flushed as far as the batches
+that wait for it, several at once when the disk is slow. Why this design: docs/decisions and the measurements in benchmarks/.
 """
 
 from __future__ import annotations
@@ -14,8 +18,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+import psycopg
 from flask import Flask, current_app
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from .db import commit, db
@@ -50,6 +55,73 @@ class _Ticket(Generic[I, O]):
         if self.error is not None:
             raise self.error
         return self.outcome  # type: ignore[return-value]
+
+
+class _Landing:
+    """One thread a process that answers committed batches once the log is on the disk as far as they reach."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._arrived: queue.SimpleQueue[tuple[GroupCommit[Any, Any], list[_Ticket[Any, Any]]]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="writer-landing", daemon=True).start()
+
+    def put(self, writer: GroupCommit[Any, Any], batch: list[_Ticket[Any, Any]]) -> None:
+        """Take over a batch whose outcomes are known and committed."""
+        self._arrived.put((writer, batch))
+
+    def _work(self) -> None:
+        with self._app.app_context():
+            connection: Connection | None = None
+            while True:
+                landed = [self._arrived.get()]
+                while not self._arrived.empty():
+                    landed.append(self._arrived.get())
+                try:
+                    if connection is None:
+                        connection = own_connection()
+                    with connection.begin():
+                        connection.execute(_FLUSHED)
+                except Exception as error:
+                    if connection is not None:
+                        connection.close()
+                        connection = None
+                    log.warning(
+                        "a batch could not be brought to the disk; each item of it is run again", exc_info=error
+                    )
+                    # Whether the disk has them nobody knows: each finds what became of its item.
+                    for writer, batch in landed:
+                        writer._retry_singly(batch, error, lost=True)
+                else:
+                    for _writer, batch in landed:
+                        for ticket in batch:
+                            ticket.done.release()
+
+
+# A transaction that only leaves a word in the log: its commit waits until the log, with all that was committed before, is on
+# the disk (and on the standby that the database waits for, if it has one).
+_FLUSHED = text("SELECT pg_logical_emit_message(true, 'siyu', '')")
+_landings: dict[tuple[int, Flask], _Landing] = {}
+_landings_lock = threading.Lock()
+
+
+def _landing(app: Flask) -> _Landing:
+    key = os.getpid(), app
+    with _landings_lock:
+        if key not in _landings:
+            _landings[key] = _Landing(app)
+        return _landings[key]
+
+
+def own_connection() -> Connection:
+    """A connection for a thread's whole life, outside the pool: requests wait for the writer, never it for them.
+
+    It runs the same few statements for ever, so that each is planned once.
+    """
+    connection = db.engine.connect()
+    connection.detach()
+    connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+    connection.commit()
+    return connection
 
 
 RunBatch = Callable[[Connection, Sequence[I]], Sequence[O]]
@@ -126,6 +198,7 @@ class GroupCommit(Generic[I, O]):
                 return
 
     def _write(self, app: Flask) -> None:
+        landing = _landing(app)
         with app.app_context():
             connection: Connection | None = None
             while True:
@@ -135,24 +208,21 @@ class GroupCommit(Generic[I, O]):
                         connection = self._connect()
                     with connection.begin():
                         outcomes = self._run(connection, batch)
-                        answers = list(zip(batch, outcomes, strict=True))
-                    for ticket, outcome in answers:
-                        ticket.outcome = outcome
-                        ticket.done.release()
+                        for ticket, outcome in zip(batch, outcomes, strict=True):
+                            ticket.outcome = outcome
                 except Exception as error:
+                    lost = _lost(connection, error)
                     if connection is not None:
                         connection.close()
                         connection = None
-                    self._retry_singly(batch, error)
+                    self._retry_singly(batch, error, lost)
+                else:
+                    landing.put(self, batch)
 
     def _connect(self) -> Connection:
-        """A connection for the writer's whole life, outside the pool: requests wait for the writer, never it for them.
-
-        It runs the same few statements for ever, so that each is planned once.
-        """
-        connection = db.engine.connect()
-        connection.detach()
-        connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+        """The writer's own connection, whose commits do not wait for the disk: what they wrote is answered when it landed."""
+        connection = own_connection()
+        connection.exec_driver_sql("SET synchronous_commit = off")
         connection.commit()
         return connection
 
@@ -162,12 +232,11 @@ class GroupCommit(Generic[I, O]):
     def _run_alone(self, connection: Connection, item: I) -> O:
         return self.run_batch(connection, [item])[0]
 
-    def _retry_singly(self, batch: list[_Ticket[I, O]], error: Exception) -> None:
+    def _retry_singly(self, batch: list[_Ticket[I, O]], error: Exception, lost: bool) -> None:
         """One bad item must not refuse its neighbours: run each alone, and give each its own outcome.
 
         After a lost connection nobody knows whether the batch was committed; `run_batch` finds its own work then.
         """
-        lost = isinstance(error, DBAPIError) and error.connection_invalidated
         if not lost:
             log.error("the writer %s failed on a batch of %s", self.name, len(batch), exc_info=error)
         for ticket in batch:
@@ -182,16 +251,30 @@ class GroupCommit(Generic[I, O]):
             ticket.done.release()
 
 
-class GrowingCommit(GroupCommit[I, O]):
-    """A writer whose batch may grow while it runs: `run_batch(connection, items, more)`.
+def _lost(connection: Connection | None, error: Exception) -> bool:
+    """Whether the way to the database broke, rather than an item."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    # What was said past SQLAlchemy, straight to the driver.
+    return isinstance(error, psycopg.OperationalError) and (
+        connection is None or connection.invalidated or bool(getattr(connection.connection, "closed", False))
+    )
 
-    `more(fits)` hands over what has gathered since and fits, to be answered after the items. Whoever has just waited for a
-    lock that another process held asks for it; what came meanwhile need not wait for the same lock again.
+
+class GrowingCommit(GroupCommit[I, O]):
+    """A writer whose batch may grow while it runs: `run_growing(connection, items, more)`, with `run_batch` for whatever runs
+    elsewhere than on the writer's own connection.
+
+    `run_growing` may commit by itself what it has answered for good. `more(fits)` hands over what has gathered since and fits,
+    to be answered after the items. Whoever has just waited for a lock that another process held asks for it; what came
+    meanwhile need not wait for the same lock again.
     """
 
-    def __init__(self, name: str, run_batch: RunGrowingBatch[I, O], largest: int = 512) -> None:
-        super().__init__(name, lambda connection, items: run_batch(connection, items, nothing_more), largest)
-        self.run_growing = run_batch
+    def __init__(
+        self, name: str, run_batch: RunBatch[I, O], run_growing: RunGrowingBatch[I, O], largest: int = 512
+    ) -> None:
+        super().__init__(name, run_batch, largest)
+        self.run_growing = run_growing
 
     def _run(self, connection: Connection, batch: list[_Ticket[I, O]]) -> Sequence[O]:
         return self.run_growing(connection, [ticket.item for ticket in batch], self._more(batch))

@@ -52,10 +52,15 @@ def plant(app: Flask) -> None:
     # The writer commits without a claim too, when it takes its connection.
     holding = threading.local()
 
-    def watched(*arguments: Any) -> Any:
+    def watched(connection: Any, coupons: Any, now: Any, reason: str, ending: bool = False) -> Any:
         die_if_asked(folder, "before-insert")
-        found = insert(*arguments)
-        if found:
+        # Where the commit travels with the insert only the database sees the moment between: for whoever is to die in it
+        # they travel apart.
+        ending = ending and not (folder / "die-after-insert").exists()
+        found = insert(connection, coupons, now, reason, ending)
+        if found and ending:
+            die_if_asked(folder, "after-commit")
+        elif found:
             holding.claims = True
             die_if_asked(folder, "after-insert")
         return found

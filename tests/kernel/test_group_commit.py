@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
+from kernel import group_commit
 from kernel.db import db as database
 from kernel.group_commit import GroupCommit, GrowingCommit, More, WriterBusy
+from tests.live import eventually
 
 PEOPLE = 40
 
@@ -157,9 +159,48 @@ def test_a_growing_batch_takes_what_fits_and_leaves_the_rest_for_the_next(probe)
         late = more(lambda item: item % 2 == 0)
         return said + (probe.run(connection, late) if late else [])
 
-    probe.writer = GrowingCommit("probe", run)
+    probe.writer = GrowingCommit("probe", probe.run, run)
     said = probe.crowd(range(1, 10))
     assert said == {i: f"did {i}" for i in range(10)}
     assert [sorted(batch) for batch in probe.batches] == [[0], [2, 4, 6, 8], [1, 3, 5, 7, 9]]
     transactions = probe.rows()
     assert {i for i in transactions if transactions[i] == transactions[0]} == {0, 2, 4, 6, 8}
+
+
+@pytest.mark.race
+def test_nobody_is_answered_before_the_disk_has_their_batch(probe, monkeypatch):
+    """What is committed is seen by others at once; its answer waits for the flush, which is held here."""
+    monkeypatch.setattr(group_commit, "_FLUSHED", text("SELECT pg_advisory_xact_lock(4711)"))
+    said: list[object] = []
+    with probe.app.app_context(), database.engine.begin() as holder:
+        holder.execute(text("SELECT pg_advisory_xact_lock(4711)"))
+        thread = threading.Thread(target=lambda: said.append(probe.submit(1)))
+        thread.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted"
+        eventually(lambda: holder.execute(text(waiting)).scalar())
+        assert list(probe.rows()) == [1]
+        assert said == []
+    thread.join(30)
+    assert said == ["did 1"]
+
+
+@pytest.mark.race
+def test_what_the_disk_may_not_have_is_run_again(probe, monkeypatch):
+    seen: list[int] = []
+
+    def run(connection: Connection, items: Sequence[int]) -> list[str]:
+        seen.extend(items)
+        added = [
+            connection.execute(
+                text("INSERT INTO writer_probe VALUES (:item, 1) ON CONFLICT DO NOTHING"), {"item": item}
+            ).rowcount
+            for item in items
+        ]
+        return ["fresh" if one else "again" for one in added]
+
+    monkeypatch.setattr(group_commit, "_FLUSHED", text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    probe.writer = GroupCommit("probe", run)
+    assert probe.submit(1) == "again"
+    assert seen == [1, 1]
+    monkeypatch.undo()
+    assert probe.submit(2) == "fresh"

@@ -42,7 +42,7 @@ class Waiting:
     fresh: bool = True
 
 
-writer: GrowingCommit[Ask, Answer] = GrowingCommit("seats", run_batch)
+writer: GrowingCommit[Ask, Answer] = GrowingCommit("seats", run_batch, run_batch)
 
 
 def _ask(ask: Ask, together: bool) -> Answer:

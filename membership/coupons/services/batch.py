@@ -13,8 +13,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from kernel import clock, visitors
-from kernel.group_commit import More, nothing_more
+from kernel import clock, visitors, wire
+from kernel.group_commit import More
 from membership.limits import services as limits
 
 from .. import codes, rules
@@ -102,10 +102,10 @@ def _qualified(wish: Claim, version: Version) -> bool:
 
 
 def give_all(
-    connection: Connection, items: Sequence[Claim], shelves: dict[int, Shelf], now: datetime
+    connection: Connection, items: Sequence[Claim], shelves: dict[int, Shelf], now: datetime, ending: bool = False
 ) -> dict[int, Outcome]:
     """Grant a `plain` batch as it stands, without looking up who has what: the outcomes by the items' places, of those that
-    met no coupon and no record that is merged or erased.
+    met no coupon and no record that is merged or erased. With `ending` these are committed (`insert_coupons`).
     """
     # Of two wishes of one member the first is granted; the other meets that coupon.
     wanted: dict[tuple[int, int], tuple[int, Coupon]] = {}
@@ -115,7 +115,7 @@ def give_all(
             coupon = Coupon(claim.offer_id, 0, claim.member_id, 1, codes.fresh(), claim.source, None, claim.trace)
             shelves[claim.offer_id].take(coupon)
             wanted[key] = i, coupon
-    insert_coupons(connection, [coupon for _, coupon in wanted.values()], now, "claimed")
+    insert_coupons(connection, [coupon for _, coupon in wanted.values()], now, "claimed", ending)
     outcomes: dict[int, Outcome] = {}
     bindings = []
     for i, coupon in wanted.values():
@@ -155,15 +155,46 @@ def give_counters_back(connection: Connection, coupon: Coupon) -> None:
     coupon.usages = ()
 
 
-def run_batch(connection: Connection, items: Sequence[Claim], more: More[Claim] = nothing_more) -> list[Outcome]:
-    """Judge and grant a batch of claims in one transaction, several offers at once; the outcomes in the items' order.
+def run_of_writer(connection: Connection, items: Sequence[Claim], more: More[Claim]) -> list[Outcome]:
+    """`run_batch` on the writer's own connection, where a batch may be committed by what it sends.
 
-    What gathers while this waits for another process's lock on the same offers is taken into the batch.
+    What gathers while this waits for another process's lock on the same offers is taken into the batch. When all can be
+    granted the lock is held for one round trip, which writes and commits; who turned out to have a coupon already is judged
+    in a transaction after it.
     """
+    wire.lay(connection)
     now = clock.now()
     shelves = locked(connection, [item.offer_id for item in items], now)
     items = [*items, *more(lambda late: late.offer_id in shelves)]
+    if not plain(items, shelves):
+        return judged(connection, items, shelves, now, {})
+    # A browser is bound only to a coupon that was really given, and so before the commit.
+    ending = all(item.browser is None for item in items)
+    outcomes = give_all(connection, items, shelves, now, ending)
+    if not ending:
+        return judged(connection, items, shelves, now, outcomes)
+    rest = [i for i in range(len(items)) if i not in outcomes]
+    if rest:
+        outcomes |= zip(rest, run_batch(connection, [items[i] for i in rest]), strict=True)
+    return [outcomes[i] for i in range(len(items))]
+
+
+def run_batch(connection: Connection, items: Sequence[Claim]) -> list[Outcome]:
+    """Judge and grant a batch of claims in one transaction, several offers at once; the outcomes in the items' order."""
+    now = clock.now()
+    shelves = locked(connection, [item.offer_id for item in items], now)
     outcomes = give_all(connection, items, shelves, now) if plain(items, shelves) else {}
+    return judged(connection, items, shelves, now, outcomes)
+
+
+def judged(
+    connection: Connection,
+    items: Sequence[Claim],
+    shelves: dict[int, Shelf],
+    now: datetime,
+    outcomes: dict[int, Outcome],
+) -> list[Outcome]:
+    """Judge those of a batch who have no outcome yet, each on the coupons that are there, and grant what they may have."""
     # Who has met a coupon that is there already is judged on what they have, like everybody where there is more to judge.
     todo = [i for i in range(len(items)) if i not in outcomes]
     while todo:

@@ -30,7 +30,7 @@ from membership.tiers import rules as tier_rules
 
 from .. import rules
 from . import caps
-from .batch import run_batch
+from .batch import run_batch, run_of_writer
 from .shelves import Asks, Claim, Claimed, Gone, Outcome, Refused, Stale, Trace, coupons_held
 
 # A refusal that holds for everybody is remembered by the process for so long (seconds): a crowd before an empty shelf
@@ -45,7 +45,7 @@ group_membership: Port[[int, int], bool] = Port("coupons.group_membership")
 # Asked with a group_id: whether `Member` is in it now, as a condition of a statement.
 in_group: Port[[int], ColumnElement[bool]] = Port("coupons.in_group")
 
-writer: GrowingCommit[Claim, Outcome] = GrowingCommit("coupons", run_batch)
+writer: GrowingCommit[Claim, Outcome] = GrowingCommit("coupons", run_batch, run_of_writer)
 
 # What everybody is refused at this moment, by offer: until when (monotonic seconds) and why.
 _closed: dict[int, tuple[float, Refused]] = {}

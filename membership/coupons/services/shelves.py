@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection
 
-from kernel import clock, events
+from kernel import clock, events, wire
 from membership.limits import services as limits
 
 from .. import rules
@@ -266,12 +266,53 @@ class Shelf:
 def locked(connection: Connection, offers: Iterable[int], now: datetime) -> dict[int, Shelf]:
     """Lock offers' rows until the transaction ends, lowest id first; unknown ids are absent."""
     driver = driver_of(connection)
+    if (line := wire.of(connection)) is not None and line.idle:
+        # The transaction begins in the same round trip.
+        return _shelves(driver, _locked_over(line, sorted(set(offers))), now)
     # In a pipeline the driver's BEGIN travels with it.
     with driver.pipeline():
         cursor = asked(driver, LOCK, {"offers": sorted(set(offers))})
-    rows = [row for row in cursor.fetchall() if row.version_id is not None]
-    versions = versions_of(driver, [row.version_id for row in rows])
-    return {row.id: Shelf(row, versions[row.version_id], now) for row in rows}
+    return _shelves(driver, cursor.fetchall(), now)
+
+
+def _shelves(driver: psycopg.Connection[Any], rows: Iterable[Any], now: datetime) -> dict[int, Shelf]:
+    there = [row for row in rows if row.version_id is not None]
+    versions = versions_of(driver, [row.version_id for row in there])
+    return {row.id: Shelf(row, versions[row.version_id], now) for row in there}
+
+
+class Locked(NamedTuple):
+    """An offer's locked row, in the order in which `LOCK` names its columns."""
+
+    id: int
+    state: str
+    version_id: int | None
+    stock: int | None
+    claimed: int
+    per_member: int | None
+    per_day: int | None
+    claimed_on: date | None
+    claimed_today: int
+    claim_from: datetime | None
+    claim_until: datetime | None
+    per_person: int | None
+    per_group: int | None
+    budget: int | None
+
+
+def _locked_over(line: wire.Wire, offers: Sequence[int]) -> list[Locked]:
+    _begun, rows = line.ask(wire.BEGIN, (LOCK, {"offers": _numbers(offers)}))
+    return [
+        Locked._make(None if said is None else read(said) for read, said in zip(_READ, row, strict=True))
+        for row in rows
+    ]
+
+
+# How the text of each of these columns is read.
+_READ: tuple[Callable[[str], Any], ...] = (
+    *(int, str, int, int, int, int, int),
+    *(date.fromisoformat, int, datetime.fromisoformat, datetime.fromisoformat, int, int, int),
+)
 
 
 def coupons_held(
@@ -295,39 +336,44 @@ def _by_owner(rows: Iterable[Any]) -> dict[tuple[int, int], list[Coupon]]:
     return held
 
 
-def insert_coupons(connection: Connection, coupons: Sequence[Coupon], now: datetime, reason: str) -> list[Coupon]:
+def insert_coupons(
+    connection: Connection, coupons: Sequence[Coupon], now: datetime, reason: str, ending: bool = False
+) -> list[Coupon]:
     """Insert coupons with their first event, count them on their offers, publish, and return those really inserted.
 
     Not inserted is what somebody has already, and what would be of a record that is merged or erased (`living`).
-    Coupons of one offer share its version and the interval in which they can be used.
+    Coupons of one offer share its version and the interval in which they can be used. With `ending` the transaction is
+    committed in the same round trip, over the connection's wire.
     """
     if not coupons:
         return []
     terms = {c.offer_id: c for c in coupons}
-    keyed = any(c.grant_key is not None for c in coupons)
-    rows = driver_of(connection).execute(
-        complete(WRITE, keyed),
-        {
-            "now": now,
-            "today": clock.local(now).date(),
-            "reason": reason,
-            "shelves": _numbers(terms),
-            "versions": _numbers([c.version_id for c in terms.values()]),
-            "froms": _words([_instant(c.usable_from) for c in terms.values()]),
-            "untils": _words([_instant(c.usable_until) for c in terms.values()]),
-            "offers": _numbers([c.offer_id for c in coupons]),
-            "members": _numbers([c.member_id for c in coupons]),
-            "codes": _words([c.code for c in coupons]),
-            "ordinals": _numbers([c.ordinal for c in coupons]),
-            "keys": _words([c.grant_key for c in coupons]),
-            "sources": _words([c.source for c in coupons]),
-            "networks": _words([c.trace.network for c in coupons]),
-            "devices": _words([c.trace.device for c in coupons]),
-            "subscribers": _words(events.subscribers_of(CouponClaimed)),
-        },
-        prepare=True,
-    )
-    ids = {row[:3]: row[3] for row in rows.fetchall()}
+    statement = complete(WRITE, any(c.grant_key is not None for c in coupons))
+    values = {
+        "now": now.isoformat(),
+        "today": clock.local(now).date().isoformat(),
+        "reason": reason,
+        "shelves": _numbers(terms),
+        "versions": _numbers([c.version_id for c in terms.values()]),
+        "froms": _words([_instant(c.usable_from) for c in terms.values()]),
+        "untils": _words([_instant(c.usable_until) for c in terms.values()]),
+        "offers": _numbers([c.offer_id for c in coupons]),
+        "members": _numbers([c.member_id for c in coupons]),
+        "codes": _words([c.code for c in coupons]),
+        "ordinals": _numbers([c.ordinal for c in coupons]),
+        "keys": _words([c.grant_key for c in coupons]),
+        "sources": _words([c.source for c in coupons]),
+        "networks": _words([c.trace.network for c in coupons]),
+        "devices": _words([c.trace.device for c in coupons]),
+        "subscribers": _words(events.subscribers_of(CouponClaimed)),
+    }
+    line = wire.of(connection) if ending else None
+    if line is not None:
+        written, _committed = line.ask((statement, values), wire.COMMIT)
+        rows = [tuple(int(said or 0) for said in row) for row in written]
+    else:
+        rows = driver_of(connection).execute(statement, values, prepare=True).fetchall()
+    ids = {row[:3]: row[3] for row in rows}
     for coupon in coupons:
         coupon.id = ids.get((coupon.offer_id, coupon.member_id, coupon.ordinal), 0)
     return [coupon for coupon in coupons if coupon.id]
