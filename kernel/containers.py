@@ -256,7 +256,8 @@ def _samples(stream: IO[bytes], parts: dict[bytes, _Box]) -> Iterator[bytes]:
     sizes = (same,) * count if same else _numbers(stream, parts[b"stsz"], 8, count)
     wide = b"co64" in parts
     offsets = parts[b"co64" if wide else b"stco"]
-    chunks = _numbers(stream, offsets, 4, *_numbers(stream, offsets, 0, 1), "Q" if wide else "I")
+    [number_of_chunks] = _numbers(stream, offsets, 0, 1)
+    chunks = _numbers(stream, offsets, 4, number_of_chunks, "Q" if wide else "I")
     [runs] = _numbers(stream, parts[b"stsc"], 0, 1)
     rows = _numbers(stream, parts[b"stsc"], 4, 3 * runs)
     in_chunk = {first: many for first, many, _entry in zip(rows[::3], rows[1::3], rows[2::3], strict=True)}

@@ -9,7 +9,7 @@ from kernel.i18n import lazy_gettext as _l
 from .models import CopyState
 
 COPY_STATES: dict[CopyState, Any] = {
-    CopyState.WAITING: _l("To be sent"),
+    CopyState.WAITING: _l("Still to go out"),
     CopyState.SUBMITTING: _l("Being sent"),
     CopyState.SENT: _l("Message sent"),
     CopyState.NOTHING: _l("Nothing was due"),

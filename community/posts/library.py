@@ -278,8 +278,9 @@ def all_groups(planned: bool = False) -> list[tuple[int, str]]:
     )
     if not planned:
         shown = shown.where(PostGroup.published_at <= clock.now())
-    shown = shown.exists()
-    rows = db.session.execute(select(Group.id, Group.name).where(shown).order_by(Group.name, Group.id).limit(500))
+    rows = db.session.execute(
+        select(Group.id, Group.name).where(shown.exists()).order_by(Group.name, Group.id).limit(500)
+    )
     return [(group_id, name) for group_id, name in rows]
 
 
