@@ -141,6 +141,15 @@ def assign(people: Sequence[Sequence[Key]], known: Mapping[Key, int]) -> tuple[l
     attached: dict[Key, int] = {}
     made = 0
     for keys in people:
+        if len(keys) == 1:
+            # Nearly everybody in a file, and there is nothing to choose from.
+            key = keys[0]
+            known_as = owners.get(key)
+            if known_as is None:
+                made += 1
+                known_as = owners[key] = attached[key] = -made
+            found.append(known_as)
+            continue
         candidates = [owners[key] for key in keys if key in owners]
         if candidates:
             member = min(candidates, key=_age)

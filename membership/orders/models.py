@@ -35,9 +35,9 @@ class Payment(enum.StrEnum):
 class Order(db.Model):
     """One order. All amounts are 分.
 
-    `run_id` is no foreign key, nor are the order and the product of a line: a key is looked up for every row that is written,
-    and these guard against nothing. Nobody deletes orders, products or runs that have begun, and the ids come from the very
-    transaction that writes them. Tests hold that no row is left without its other.
+    `member_id` and `run_id` are no foreign keys, nor are the order and the product of a line: a key is looked up for every row
+    that is written, and these guard against nothing. Nobody deletes members whom anything names, orders, products or runs that
+    have begun, and the ids come from the very transaction that writes them. Tests hold that no row is left without its other.
 
     `version_at` is when the source last changed it, `version_mark` decides between reports of the same instant (see
     `rules.version_mark`): the greater pair wins, whatever arrives first. `reported_refund` is what the order's own report
@@ -49,7 +49,7 @@ class Order(db.Model):
     id: Mapped[pk]
     source: Mapped[str]
     external_id: Mapped[str]
-    member_id: Mapped[int | None] = mapped_column(ForeignKey("member.id"))
+    member_id: Mapped[int | None]
     state: Mapped[OrderState]
     payment: Mapped[Payment] = mapped_column(default=Payment.ONLINE)
     placed_at: Mapped[datetime]

@@ -33,11 +33,11 @@ PAID_STATES = (OrderState.PAID, OrderState.SHIPPED, OrderState.DELIVERED, OrderS
 ARRIVED_STATES = (OrderState.DELIVERED, OrderState.COMPLETED)
 
 
-def version_mark(state: OrderState, reported_refund: int, content: object) -> str:
+def version_mark(state: OrderState, reported_refund: int, content: str) -> str:
     """What decides between two reports of one order with the same `version_at`: the greater text (compared by code point)
     is the newer. First the state that is further on, then the larger refund, then, so that any order of arrival ends
-    alike, a digest of the content (of plain values only). Equal marks mean equal content."""
-    digest = hashlib.sha256(repr(content).encode("utf-8", "surrogatepass")).hexdigest()
+    alike, a digest of the content. Equal marks mean equal content."""
+    digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{STEP[state]}{reported_refund:013d}{digest[:24]}"
 
 

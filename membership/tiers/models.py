@@ -63,6 +63,9 @@ class MemberTier(db.Model):
     lasts. `backed_at` is the instant as at which orders reached `own_rank`: a refund of those orders may take it back.
     `falls_at`, `falls_to`, `keep_spend` and `keep_orders` are what `rules.outlook` says: when the own rank falls and to
     which if nothing more is bought, and what is missing then; null where it does not fall.
+
+    `policy_id`, here and in `TierChange`, is no foreign key: versions of the policy are never deleted, and a key would lock
+    the one in force for each of the thousands of rows that a file or a review writes. Tests hold that each is there.
     """
 
     __tablename__ = "member_tier"
@@ -77,7 +80,7 @@ class MemberTier(db.Model):
     manual_rank: Mapped[int | None]
     manual_reason: Mapped[str | None]
     manual_until: Mapped[datetime | None]
-    policy_id: Mapped[int] = mapped_column(ForeignKey("tier_policy.id"))
+    policy_id: Mapped[int]
     reviewed_at: Mapped[datetime]
     falls_at: Mapped[datetime | None]
     falls_to: Mapped[int | None]
@@ -103,7 +106,7 @@ class TierChange(db.Model):
     reason: Mapped[str]
     spend: Mapped[int]
     orders: Mapped[int]
-    policy_id: Mapped[int] = mapped_column(ForeignKey("tier_policy.id"))
+    policy_id: Mapped[int]
     staff_id: Mapped[int | None]
     at: Mapped[datetime]
 

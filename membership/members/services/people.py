@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
@@ -30,9 +29,10 @@ _PHONE = Channel.PHONE
 FILLED = ("name", "nickname", "city", "address")
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True, slots=True)
 class Person:
-    """Somebody as an order or a form shows them: one identity at least, and what else it says."""
+    """Somebody as an order or a form shows them: one identity at least, and what else it says. Never changed; made without
+    the lock that would keep it from it, because files make one for each order."""
 
     identities: tuple[tuple[Channel, str], ...]
     name: str = ""
@@ -40,19 +40,26 @@ class Person:
     source: str = ""
     city: str = ""
     address: str = ""
+    _keys: tuple[rules.Key, ...] | None = field(default=None, init=False, repr=False, compare=False)
+    _words: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def keys(self) -> tuple[rules.Key, ...]:
         """The identities in the spelling in which they are stored. Refuses as `rules.canonical_identity` does."""
-        if not self.identities:
-            raise ValueError("a person is known by one identity at least")
-        keys = [rules.canonical_identity(channel, name) for channel, name in self.identities]
-        return tuple(keys) if len(keys) == 1 else tuple(dict.fromkeys(keys))
+        if self._keys is None:
+            if not self.identities:
+                raise ValueError("a person is known by one identity at least")
+            keys = [rules.canonical_identity(channel, name) for channel, name in self.identities]
+            self._keys = tuple(keys) if len(keys) == 1 else tuple(dict.fromkeys(keys))
+        return self._keys
 
-    @cached_property
+    @property
     def words(self) -> dict[str, str]:
         """What the sighting says that a record may lack."""
-        return {name: word for name in FILLED if (word := getattr(self, name)) and (word := word.strip())}
+        if self._words is None:
+            said = zip(FILLED, (self.name, self.nickname, self.city, self.address), strict=True)
+            self._words = {name: word for name, found in said if found and (word := found.strip())}
+        return self._words
 
 
 def find_or_make(

@@ -75,6 +75,9 @@ def text(column: str, cell: str, longest: int) -> str:
 
 def number(column: str, cell: str, longest: int = 64) -> str:
     """An order or customer number: any text without blanks inside that no spreadsheet program has rounded."""
+    if cell.isalnum() and cell.isascii() and len(cell) <= longest and (cell.isdigit() or not cell[0].isdigit()):
+        # Nearly every one; what was rounded begins with a digit and holds a letter.
+        return cell
     plain = text(column, unwrapped(cell), longest)
     if not plain:
         raise CellRefused(column, Reason.EMPTY)

@@ -12,7 +12,11 @@ from .sheet import Row, Sheet
 
 def key_of(row: Row, place: int) -> str:
     """The order that a row belongs to, by its cell at `place`; nothing where it has none."""
-    return unwrapped(row.cells[place]) if place < len(row.cells) else ""
+    if place >= len(row.cells):
+        return ""
+    cell = row.cells[place]
+    # Of what is letters and digits throughout there is nothing to be taken off.
+    return cell if cell.isalnum() else unwrapped(cell)
 
 
 def orders(sheet: Sheet, place: int) -> Iterator[tuple[str, list[Row]]]:
@@ -31,8 +35,12 @@ def orders(sheet: Sheet, place: int) -> Iterator[tuple[str, list[Row]]]:
         this = key_of(row, place)
         if this != key or not this:
             if rows:
-                yield from _ended(key, rows, scattered, held)
-            key, rows = this, []
+                if scattered:
+                    yield from _ended(key, rows, scattered, held)
+                else:
+                    yield key, rows
+            key, rows = this, [row]
+            continue
         rows.append(row if len(rows) < rules.MOST_LINES else Row(row.line, []))
     if rows:
         yield from _ended(key, rows, scattered, held)
@@ -63,10 +71,14 @@ def _scattered(sheet: Sheet, place: int) -> dict[int, int]:
     """The fingerprints of orders whose lines stand in several places, and in how many."""
     marks = array("Q")
     before = ""
+    note = marks.append
     for row in sheet.rows():
-        key = key_of(row, place)
-        if key and key != before:
-            marks.append(hash(key) & _MASK)
+        row_cells = row.cells
+        key = row_cells[place] if place < len(row_cells) else ""
+        if not key.isalnum():
+            key = unwrapped(key)
+        if key != before and key:
+            note(hash(key) & _MASK)
         before = key
     found: dict[int, int] = {}
     last = -1

@@ -272,19 +272,25 @@ class OrderReader:
 
     def _draft(self, key: str, said: Mapping[str, Any], lines: Sequence[LineDraft], rows: int) -> OrderDraft:
         name, get = self.name, said.get
-        for column in ("placed_at", "state", "paid_amount"):
-            if column not in said:
-                raise CellRefused(name(column), Reason.EMPTY)
-        state: OrderState = said["state"]
-        placed_at: datetime = said["placed_at"]
-        for column in MOMENTS:
-            at = get(column)
-            if at is not None and at < placed_at:
-                raise CellRefused(name(column), Reason.MOMENT_ORDER)
-        arrives = get("delivered_at")
+        try:
+            placed_at: datetime = said["placed_at"]
+            state: OrderState = said["state"]
+            paid_amount: int = said["paid_amount"]
+        except KeyError as missing:
+            raise CellRefused(name(missing.args[0]), Reason.EMPTY) from None
+        paid_at, shipped_at, arrives = get("paid_at"), get("shipped_at"), get("delivered_at")
+        completed_at, closed_at = get("completed_at"), get("closed_at")
+        if (
+            (arrives is not None and arrives < placed_at)
+            or (paid_at is not None and paid_at < placed_at)
+            or (shipped_at is not None and shipped_at < placed_at)
+            or (completed_at is not None and completed_at < placed_at)
+            or (closed_at is not None and closed_at < placed_at)
+        ):
+            early = next(column for column in MOMENTS if (at := get(column)) is not None and at < placed_at)
+            raise CellRefused(name(early), Reason.MOMENT_ORDER)
         if arrives is not None and arrives > self.latest and state is not _SHIPPED:
             raise CellRefused(name("delivered_at"), Reason.MOMENT_AHEAD)
-        paid_amount = said["paid_amount"]
         postage = get("postage", 0)
         refunded = get("refunded_amount", 0)
         if refunded > paid_amount:
@@ -300,8 +306,6 @@ class OrderReader:
             city=get("buyer_city", ""),
             address=get("buyer_address", ""),
         )
-        paid_at, shipped_at = get("paid_at"), get("shipped_at")
-        completed_at, closed_at = get("completed_at"), get("closed_at")
         return OrderDraft(
             external_id=key,
             state=state,

@@ -24,8 +24,16 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from kernel import clock
 from kernel.db import UtcDateTime, db
+from membership.tiers import services as tiers
 
 _numbers = itertools.count(1)
+
+
+def _policy() -> int | None:
+    """The policy in force, which standings name without a key."""
+    return tiers.ensure_policy().id
+
+
 # What a table's own checks ask for beyond its types.
 RIGHT: dict[str, dict[str, Any]] = {
     "seat": {"state": "taken", "joined_at": clock.now, "ended_at": None, "barred": False},
@@ -52,7 +60,8 @@ RIGHT: dict[str, dict[str, Any]] = {
         "metric": "any", "window": "lifetime", "levels": [], "downgrade": "none", "refund_effect": "immediate",
         "valid_days": 365, "grace_days": 0,
     },
-    "member_tier": {"rank": 0, "own_rank": 0, "spend": 0, "orders": 0, "valid_until": None},
+    "member_tier": {"rank": 0, "own_rank": 0, "spend": 0, "orders": 0, "valid_until": None, "policy_id": _policy},
+    "tier_change": {"policy_id": _policy},
     "live_session": {"ends_at": lambda: clock.now() + timedelta(hours=1)},
     "merge": {},
     "journey_member": {"state": "active", "step": "first", "due_at": clock.now, "ended_at": None},

@@ -1,5 +1,6 @@
-"""Rows that point at nothing. An order's file, and the order and the product of a line, are no foreign keys (`models.Order`
-says why); every test of orders ends with this look instead, and those of races and crashes too."""
+"""Rows that point at nothing. An order's member and file, the order and the product of a line, and the policy by which somebody was
+judged are no foreign keys (`models.Order` and `tiers.models.MemberTier` say why); every test of orders ends with this look instead,
+and those of races and crashes too."""
 
 from __future__ import annotations
 
@@ -16,6 +17,15 @@ STRAYS = text(
     UNION ALL
     SELECT 'order without its file', id FROM "order" o
     WHERE run_id IS NOT NULL AND NOT EXISTS (SELECT FROM import_run r WHERE r.id = o.run_id)
+    UNION ALL
+    SELECT 'order without its member', id FROM "order" o
+    WHERE member_id IS NOT NULL AND NOT EXISTS (SELECT FROM member m WHERE m.id = o.member_id)
+    UNION ALL
+    SELECT 'standing without its policy', member_id FROM member_tier t
+    WHERE NOT EXISTS (SELECT FROM tier_policy p WHERE p.id = t.policy_id)
+    UNION ALL
+    SELECT 'change of tier without its policy', id FROM tier_change c
+    WHERE NOT EXISTS (SELECT FROM tier_policy p WHERE p.id = c.policy_id)
     """
 )
 

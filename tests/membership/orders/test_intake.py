@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 from dataclasses import replace
@@ -10,6 +11,8 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select, text
 
+from kernel import clock
+from kernel.copying import copied_instant
 from kernel.events import EventRecord
 from membership.members.models import Member
 from membership.orders import queries, rules, services
@@ -23,7 +26,7 @@ from membership.orders.formats.drafts import (
     StepDraft,
 )
 from membership.orders.models import ImportRun, Order, OrderLine, OrderState, Payment, Refund, ReturnedLine
-from membership.orders.services import RefundDraft, take_in
+from membership.orders.services import RefundDraft, intake, take_in
 from membership.orders.services.intake import prepare
 from tests.conftest import NOON
 
@@ -93,6 +96,33 @@ def test_prepared_reports_end_as_the_others(db):
     before = db.session.execute(text('SELECT * FROM "order" ORDER BY id')).all()
     assert take_in("taobao", reports).outcomes == ["duplicate"] * 4
     assert db.session.execute(text('SELECT * FROM "order" ORDER BY id')).all() == before
+
+
+@pytest.mark.parametrize("buyer", [None, Buyer(number="n'1", nickname='小"满\u200b'), Buyer(phone="+8612000000001")])
+@pytest.mark.parametrize("titles", [(), ("杯",), ("it's", 'a "cup"\t\\')])
+def test_what_an_order_is_known_by_never_changes(buyer, titles):
+    """The digest of the plain values as `repr` writes them, whatever writes it sooner: else a file taken in again were news."""
+    lines = tuple(LineDraft(f"S{n}", title, 1 + n, 10_00) for n, title in enumerate(titles))
+    one = draft(buyer=buyer, lines=lines)
+    moments = (one.placed_at, one.paid_at, one.shipped_at, one.delivered_at, one.completed_at, one.closed_at)
+    content = (
+        str(one.payment),
+        [at.timestamp() if at is not None else None for at in moments],
+        one.paid_amount,
+        one.postage,
+        one.discount,
+        (buyer.number, buyer.phone, buyer.email, buyer.nickname) if buyer else None,
+        [(line.sku, line.title, line.quantity, line.unit_price, line.amount) for line in lines],
+    )
+    digest = hashlib.sha256(repr(content).encode("utf-8", "surrogatepass")).hexdigest()
+    assert intake.version_of(one)[1].endswith(digest[:24])
+
+
+@pytest.mark.parametrize(
+    "at", [NOON, NOON.replace(second=7, microsecond=5), clock.local(NOON), NOON.replace(hour=23, minute=59)]
+)
+def test_an_instant_is_copied_as_it_is_written(at):
+    assert copied_instant(at) == str(at)
 
 
 def test_order_without_a_buyer_belongs_to_nobody(db):
