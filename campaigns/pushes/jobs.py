@@ -116,11 +116,27 @@ def wake_run(run_id: int) -> None:
         .select_from(Slice)
         .where(Slice.run_id == run_id, Slice.state == "leased", Slice.leased_until > now)
     )
-    for _turn in range(max(min(free or 0, settings.bulk_workers - (held or 0)), 0)):
+    places = settings.bulk_workers - (held or 0)
+    if places < 1 and _queue_is_empty():
+        # Holders may have died, and some leases outlast them by more than a minute: whoever lives is not to be idle for that.
+        places = 1
+    for _turn in range(min(free or 0, places)):
         send.later(run_id=run_id)
     db.session.execute(
         update(Run).where(Run.id == run_id).values(woken_at=now).execution_options(synchronize_session=False)
     )
+
+
+def _queue_is_empty() -> bool:
+    """Whether no work of this kind waits. Of a queue that does not answer nothing is known."""
+    collected = current_app.extensions.get("collected_jobs")
+    if collected is not None:
+        return not collected
+    try:
+        return jobs.queue("bulk", current_app.extensions["settings"]).count == 0
+    except RedisError as error:
+        log.warning("the queue does not answer (%s)", error)
+        return False
 
 
 def _queue_is_full() -> bool:

@@ -631,6 +631,31 @@ def test_a_newer_holder_fences_the_older_one_off(
     assert len(ledger.claim(new, timedelta(seconds=30), CLAIM, 10, None, channels.budget(), REPURCHASE).rows) == 1
 
 
+def test_leases_of_the_dead_keep_nobody_else_from_the_work(
+    db: Any, make_member: Any, make_push: Any, run_jobs: Any, gateway: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "SLICE", 2)
+    for i in range(8):
+        make_member(f"P{i}")
+    account, adapter = gateway()
+    _push, run = make_push(account_id=account.id)
+    services.schedule(run)
+    services.start(run)
+    services.fan_out(run.id)
+    # As many as there are workers for, and a lease may last for minutes.
+    for holder in ("dead", "dead too"):
+        assert ledger.lease(run.id, holder, timedelta(seconds=95)) is not None
+    jobs.wake_run(run.id)
+    assert run_jobs() == ["campaigns.pushes.jobs.send"]
+    assert len(adapter.handed) == 4
+    clock.move(seconds=96)
+    assert services.reap() == 2
+    jobs.wake_run(run.id)
+    run_jobs()
+    assert len(adapter.handed) == len({m.key for m in adapter.handed}) == 8
+    assert states(db, run).keys() == {m.member_id for m in adapter.handed}
+
+
 def test_a_faulty_adapter_leaves_doubt_and_not_silence(
     db: Any, make_member: Any, make_push: Any, run_jobs: Any, gateway: Any
 ) -> None:
