@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -24,14 +25,20 @@ pytestmark = pytest.mark.fault
     ("kills", "people"), [(30, 5_000), pytest.param(1_000, 100_000, marks=pytest.mark.long)], ids=["30", "1000"]
 )
 def test_inv_d4_killed_workers_lose_and_repeat_nothing(
-    app: Flask, sink: Sink, workers: Crew, kills: int, people: int
+    app: Flask, sink: Sink, workers: Crew, kills: int, people: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # More may take part in a run than there are workers: the leases of the dead count until they run out, and the living
+    # are to be at work meanwhile, for the next kill to strike.
+    monkeypatch.setitem(app.extensions, "settings", replace(app.extensions["settings"], bulk_workers=16))
     run_id = make_push(app, sink, people)
     workers.start()
-    while sink.count() == 0:
-        time.sleep(0.05)
     while workers.kills < kills:
-        time.sleep(random.uniform(0.2, 0.5))
+        # Each kill strikes while messages are on their way, and each time work is taken up again within a minute.
+        before, deadline = sink.count(), time.monotonic() + 60
+        while sink.count() == before:
+            assert time.monotonic() < deadline, f"nothing was sent for a minute after {workers.kills} kills"
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.1))
         workers.kill_one()
     # They were killed at work, not at rest.
     assert sink.count() < people
@@ -46,7 +53,8 @@ def test_inv_d4_killed_workers_lose_and_repeat_nothing(
     taken_once(sink, states)
     ends = Counter(states.values())
     assert run.tally == {state.value: people for state, people in ends.items()}
-    assert ends[S.UNKNOWN] <= workers.kills * 10
+    # So many batches were in doubt: not more than kills, and not so few that they struck idle hands.
+    assert workers.kills // 10 <= ends[S.UNKNOWN] <= workers.kills * 10
 
 
 def test_inv_d4_an_idempotent_channel_leaves_no_doubt(app: Flask, sink: Sink, workers: Crew) -> None:
