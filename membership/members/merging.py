@@ -81,7 +81,7 @@ def follow_consents(merging: merge.Merging) -> None:
             .execution_options(synchronize_session=False)
         )
         for channel, purpose in refused:
-            services.withdraw_consent(merging.survivor, channel, purpose, MERGED)
+            services.withdraw_consent(merging.survivor, channel, purpose, MERGED, heard=False)
         # A refusal of offers holds for every phone and e-mail address of the person.
         rows = [
             {"address_hash": one, "channel": channel, "at": clock.now()}
@@ -159,4 +159,4 @@ def keep_refusals(undoing: merge.Undoing) -> None:
     ).all()
     for channel, purpose in rows:
         if not _latest(undoing.survivor).get((channel, purpose), True):
-            services.withdraw_consent(undoing.absorbed, channel, purpose, MERGED)
+            services.withdraw_consent(undoing.absorbed, channel, purpose, MERGED, heard=False)

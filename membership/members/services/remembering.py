@@ -42,12 +42,12 @@ journal.outcomes.update(
 def say_again(body: dict[str, Any], at: datetime) -> Iterator[journal.Came]:
     """A consent or refusal."""
     channel, purpose, hashes = Contact(body["channel"]), Purpose(body["purpose"]), [str(h) for h in body["addresses"]]
-    said = {"source": str(body["source"]), "text_version": str(body["text_version"]), "author": str(body["author"])}
+    said = str(body["source"]), str(body["text_version"]), str(body["author"]), at
     records = _records(body["members"])
     if body["granted"]:
         since = [one for one in records if not _spoke_since(one, channel, purpose, at)]
         for member_id in since:
-            rights.give_consent(member_id, channel, purpose, **said, at=at)
+            rights.give_consent(member_id, channel, purpose, *said)
         if purpose is Purpose.MARKETING and (since or not records):
             db.session.execute(
                 delete(OptOut)
@@ -59,7 +59,7 @@ def say_again(body: dict[str, Any], at: datetime) -> Iterator[journal.Came]:
     owners = {*records, *_owners(hashes)}
     since = [one for one in sorted(owners) if not _spoke_since(one, channel, purpose, at)]
     for member_id in since:
-        rights.withdraw_consent(member_id, channel, purpose, **said, at=at)
+        rights.withdraw_consent(member_id, channel, purpose, *said)
     if purpose is Purpose.MARKETING and (since or not owners):
         rights.refuse_hashes(hashes, [channel], at)
     if owners:

@@ -121,16 +121,18 @@ def withdraw_consent(
     text_version: str = TEXT_VERSION,
     author: str = "",
     at: datetime | None = None,
+    heard: bool = True,
 ) -> bool:
     """Write that a member wants to hear nothing of a kind by a channel; returns whether that changed anything.
 
     For marketing a keyed hash of their phone and e-mail address remembers it for longer than the row of the person lives.
-    `at` is when they said so if it was not just now.
+    `at` is when they said so if it was not just now. What was not `heard` from anybody but follows from other words, and
+    ends with its reason, stays out of the journal: those words are in it.
     """
     hashes = now_hashed(addresses_of([member_id]))
     news = purpose is Purpose.MARKETING and refuse_hashes(hashes, [channel], at) > 0
     written, changes = _write(member_id, channel, purpose, False, source, text_version, author, at)
-    if news or written:
+    if heard and (news or written):
         _note(member_id, hashes, channel, purpose, False, source, text_version, author)
     return changes
 

@@ -29,7 +29,7 @@ from membership.members.models import (
     RightsRequest,
     RightsWish,
 )
-from membership.members.services import erasure, remembering, rights
+from membership.members.services import erasure, merge, remembering, rights
 from tests.conftest import NOON
 
 SMS, EMAIL = Contact.SMS, Contact.EMAIL
@@ -179,6 +179,16 @@ def test_check_f5_whoever_was_erased_since_is_erased_again(db, shop, make, clock
         assert back not in erased
         assert services.give_consent_many([back], SMS) == 0
     assert agrees(other)
+
+
+def test_what_a_merge_concludes_is_nobodys_word(db, shop, make, clock):
+    """It ends when the merge is undone, and a restore to before the merge finds each record with its own words."""
+    refused, agreed = make("+8610000000001"), make("+8610000000002")
+    services.withdraw_consent(refused, SMS, source="sms")
+    before = db.session.scalar(select(func.count()).select_from(JournalEntry))
+    merge.merge(agreed, refused)
+    assert not agrees(agreed)
+    assert db.session.scalar(select(func.count()).select_from(JournalEntry)) == before
 
 
 def test_a_later_word_rules_and_an_agreement_is_given_to_nobody_else(db, shop, make, clock):
