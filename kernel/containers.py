@@ -42,6 +42,8 @@ TEXT_CODES: Final = {b"tx3g", b"text"}
 # What may stand behind the words of one subtitle: how they look, and which of them are sung (3GPP TS 26.245, 5.17).
 LOOKS: Final = {b"styl", b"hlit", b"hclr", b"krok", b"dlay", b"tbox", b"blnk", b"twrp", b"encd"}
 MOST_WORDS: Final = 512 * 1024
+# So many languages; each of the tracks could point at the same words, which are read once for each.
+MOST_TEXTS: Final = 20
 LARGEST_SUBTITLE: Final = 4 * 1024
 # A word that cameras write before a place, a degree sign behind a number, two numbers with three and more decimals one after
 # the other, or a place as ISO 6709 spells it.
@@ -158,6 +160,7 @@ def _mp4(stream: IO[bytes], size: int) -> Container:
     blanks: list[Blank] = []
     codes: list[bytes] = []
     kinds: set[bytes] = set()
+    texts: list[tuple[bytes, _Box]] = []
     for box in _boxes(stream, 0, size, last_may_be_open=True):
         if box.kind not in TOP_BOXES or (box.kind == b"ftyp") != (box.at == 0):
             raise Broken
@@ -173,7 +176,11 @@ def _mp4(stream: IO[bytes], size: int) -> Container:
                 if inner.kind in TELLING:
                     blanks.append(_blank(inner, stream))
                 elif inner.kind == b"trak":
-                    blanks += _track(stream, inner, codes)
+                    blanks += _track(stream, inner, codes, texts)
+    for handler, table in texts:
+        # Fragments have samples of their own, which no table of the index leads to.
+        if len(texts) > MOST_TEXTS or b"moof" in kinds or _tells(stream, size, table):
+            raise TellingTrack(handler.decode("latin-1").strip())
     if not codes or b"mdat" not in kinds:
         raise Broken
     unknown = [code for code in codes if code not in MP4_CODES]
@@ -191,9 +198,11 @@ def _check_brands(stream: IO[bytes], box: _Box) -> None:
         raise Broken
 
 
-def _track(stream: IO[bytes], track: _Box, codes: list[bytes]) -> list[Blank]:
-    """What is to be made empty of a track: what tells, or all of it where it only counts. Raises `TellingTrack`, also for
-    subtitles that name a place or that cannot be read."""
+def _track(stream: IO[bytes], track: _Box, codes: list[bytes], texts: list[tuple[bytes, _Box]]) -> list[Blank]:
+    """What is to be made empty of a track: what tells, or all of it where it only counts. Raises `TellingTrack`.
+
+    How its pictures are coded comes to `codes`, the table of its subtitles to `texts`: these are still to be judged.
+    """
     found: list[Blank] = []
     handler = b""
     tables: list[_Box] = []
@@ -210,7 +219,8 @@ def _track(stream: IO[bytes], track: _Box, codes: list[bytes]) -> list[Blank]:
                     tables += [one for one in _boxes(stream, inner.inside, inner.until) if one.kind == b"stbl"]
     if handler in HARMLESS:
         return [_blank(track, stream)]
-    if handler in TEXT and len(tables) == 1 and not _tells(stream, tables[0]):
+    if handler in TEXT and len(tables) == 1:
+        texts.append((handler, tables[0]))
         return found
     if handler not in HELD_SHOWN:
         raise TellingTrack(handler.decode("latin-1").strip())
@@ -227,13 +237,14 @@ def _code(stream: IO[bytes], table: _Box) -> bytes:
     raise Broken
 
 
-def _tells(stream: IO[bytes], table: _Box) -> bool:
-    """Whether the subtitles of a track name a place, or cannot be judged: each of its samples is read, in one pass."""
+def _tells(stream: IO[bytes], size: int, table: _Box) -> bool:
+    """Whether the subtitles of a track in a file of `size` bytes name a place, or cannot be judged: each of its samples is read,
+    in one pass."""
     try:
         parts = {box.kind: box for box in _boxes(stream, table.inside, table.until)}
         if _code(stream, table) not in TEXT_CODES or parts[b"stsd"].until - parts[b"stsd"].at > LARGEST_SUBTITLE:
             return True
-        words = [_words(sample) for sample in _samples(stream, parts)]
+        words = [_words(sample) for sample in _samples(stream, size, parts)]
     except (Broken, KeyError, UnicodeDecodeError, struct.error):
         return True
     # A place may be spread over the lines of one moment and the next.
@@ -248,7 +259,7 @@ def _numbers(stream: IO[bytes], box: _Box, at: int, count: int, form: str = "I")
     return struct.unpack(f">{count}{form}", _read(stream, box.inside + 4 + at, length))
 
 
-def _samples(stream: IO[bytes], parts: dict[bytes, _Box]) -> Iterator[bytes]:
+def _samples(stream: IO[bytes], end: int, parts: dict[bytes, _Box]) -> Iterator[bytes]:
     """The samples of a track where its tables say that they lie (ISO/IEC 14496-12, 8.7). What is not there is `Broken`."""
     same, count = _numbers(stream, parts[b"stsz"], 0, 2)
     if count > MOST_PIECES:
@@ -268,7 +279,7 @@ def _samples(stream: IO[bytes], parts: dict[bytes, _Box]) -> Iterator[bytes]:
         many = in_chunk.get(number, many)
         for _sample in range(min(many, count)):
             size = next(left, None)
-            if size is None:
+            if size is None or at + size > end:
                 raise Broken
             yield _read(stream, at, size)
             at += size

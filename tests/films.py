@@ -66,9 +66,16 @@ def tags(words: bytes = b"LOCATION +31.2304+121.4737/") -> bytes:
 
 
 def subtitled(
-    *lines: bytes, code: bytes = b"tx3g", handler: bytes = b"sbtl", looks: bytes = b"", lost: int = 0
+    *lines: bytes,
+    code: bytes = b"tx3g",
+    handler: bytes = b"sbtl",
+    looks: bytes = b"",
+    lost: int = 0,
+    tracks: int = 1,
+    after: bytes = b"",
 ) -> bytes:
-    """An MP4 file with a track of subtitles whose words lie at the end of the film, `lost` bytes from where the table says."""
+    """An MP4 file with a track of subtitles whose words lie at the end of the film, `lost` bytes from where the table says; or
+    with so many `tracks` that say the same."""
     samples = [struct.pack(">H", len(line)) + line + looks for line in lines]
     film = bytes(500) + b"".join(samples)
 
@@ -78,9 +85,11 @@ def subtitled(
             box(b"stsd", bytes(4), struct.pack(">I", 1), box(code, bytes(38))),
             box(b"stsz", bytes(8), struct.pack(f">{1 + len(samples)}I", len(samples), *map(len, samples))),
             box(b"stsc", bytes(4), struct.pack(">4I", 1, 1, len(samples), 1)),
-            box(b"stco", bytes(4), struct.pack(">2I", 1, at)),
+            box(b"co64", bytes(4), struct.pack(">IQ", 1, at))
+            if at >> 32
+            else box(b"stco", bytes(4), struct.pack(">2I", 1, at)),
         )
         media = box(b"mdia", box(b"mdhd", bytes(24)), box(b"hdlr", bytes(8), handler, bytes(13)), box(b"minf", table))
-        return mp4(tracks=track() + box(b"trak", box(b"tkhd", bytes(84)), media), film=film)
+        return mp4(tracks=track() + tracks * box(b"trak", box(b"tkhd", bytes(84)), media), film=film, after=after)
 
     return whole(whole(0).index(film) + 500 + lost)

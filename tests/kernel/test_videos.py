@@ -142,6 +142,7 @@ STYLE = box(b"styl", struct.pack(">H", 0))
     [
         subtitled("先温杯，再投茶。".encode(), b"", b"85 degrees, 3.5 minutes: not so long. 12.50 yuan", looks=STYLE),
         subtitled(b"\xfe\xff" + "八十五度".encode("utf-16-be"), code=b"text", handler=b"text"),
+        subtitled(b"Hello", tracks=20),
     ],
 )
 def test_subtitles_in_which_no_place_stands_are_taken(inside, content):
@@ -165,6 +166,11 @@ def test_subtitles_in_which_no_place_stands_are_taken(inside, content):
         subtitled(b"Hello", looks=box(b"gps0", PLACE)),
         subtitled(b"Hello", looks=b"\0"),
         subtitled(b"Hello", lost=10_000),
+        # Farther than any file goes, and than any number of the system.
+        subtitled(b"Hello", lost=1 << 62),
+        subtitled(b"Hello", lost=1 << 63),
+        subtitled(b"Hello", tracks=21),
+        subtitled(b"Hello", after=box(b"moof", box(b"mfhd", bytes(8)))),
         subtitled(b"a" * 5_000),
         subtitled(),
     ],
