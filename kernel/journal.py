@@ -2,14 +2,15 @@
 
 A room notes a line in its own transaction (`note`); within seconds a job appends it to a file beside the database and makes
 sure that it is on the disk. After a restore `replay` gives every line that the restored database does not know to the room
-that noted it, in order, each once. A line holds ids and keyed hashes, never a name or an address, and is signed with the
-shop's key: one that was altered, or is another shop's, is not carried out.
+that noted it, in order, each once. A line holds ids and keyed hashes, never a customer's name or address, and is signed with
+the shop's key: one that was altered, or is another shop's, is not carried out.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import Index, delete, func, select, text
+from sqlalchemy import ARRAY, Index, Text, any_, delete, func, literal, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from . import clock
@@ -32,6 +33,7 @@ from .i18n import gettext as _
 from .i18n import ngettext
 from .jobs import every, job
 
+log = logging.getLogger(__name__)
 # Backups are to be younger than a month or so; what is older than this has been in every backup for long.
 KEPT_DAYS = 400
 # Rows go later than files, so that no line of a file that is still there looks new.
@@ -237,7 +239,7 @@ class Report:
     # Lines that are cut, altered, or of another shop or key; and lines between two others that are not there.
     damaged: int = 0
     missing: int = 0
-    # Lines that a room refused to carry out, with its words; the next replay tries them again.
+    # Lines that a room refused to carry out, or could not, with the reason; the next replay tries them again.
     refused: list[str] = field(default_factory=list)
     # Whether a file ends in the middle of a line.
     torn: bool = False
@@ -319,8 +321,9 @@ def read_lines(paths: Iterable[Path], secret_keys: Iterable[bytes], report: Repo
             line = _believed(raw, keys)
             if line is None:
                 report.damaged += 1
-            else:
-                found.setdefault(line.key, line)
+            # What a crash let be written again may have been numbered anew: the last writing, with the higher number, holds.
+            elif line.key not in found or found[line.key].number < line.number:
+                found[line.key] = line
     return sorted(found.values(), key=lambda line: (line.at, line.number))
 
 
@@ -377,7 +380,9 @@ def replay(paths: Iterable[Path], settings: Settings) -> Report:
     lines = read_lines(paths, (settings.secret_key, *settings.previous_secret_keys), report)
     with transaction():
         last = db.session.scalar(select(func.max(JournalEntry.number))) or 0
-        known = set(db.session.scalars(select(JournalEntry.key).where(JournalEntry.key.in_([x.key for x in lines]))))
+        # One array: of single values a statement takes 65,535 at most, and a journal has more lines.
+        keys = literal([line.key for line in lines], ARRAY(Text))
+        known = set(db.session.scalars(select(JournalEntry.key).where(JournalEntry.key == any_(keys))))
     report.known = len(known)
     fresh = [line for line in lines if line.key not in known]
     numbers = {line.number for line in lines}
@@ -392,6 +397,11 @@ def replay(paths: Iterable[Path], settings: Settings) -> Report:
                 db.session.add(JournalEntry(key=line.key, kind=line.kind, body=line.body, at=line.at))
         except Refusal as refusal:
             report.refused.append(f"{line.kind} {line.number}: {refusal}"[:300])
+            continue
+        except Exception as error:
+            # One line that cannot be carried out keeps none of the others from it.
+            log.exception("line %s of the journal could not be carried out", line.number)
+            report.refused.append(f"{line.kind} {line.number}: {type(error).__name__}")
             continue
         report.carried_out += line.kind != MARK
         for one in came:

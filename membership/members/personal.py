@@ -104,7 +104,7 @@ declare(
     JournalEntry,
     "id key number kind at",
     "body",
-    why="Ids, words of ours and keyed hashes that nobody can read back: refusals and erasures must survive a restore.",
+    why="Ids, words of ours and keyed hashes, as in `opt_out`: refusals and erasures must survive a restore.",
 )
 declare(
     Member,
@@ -171,7 +171,7 @@ declare(
     OptOut,
     "id channel at",
     "address_hash",
-    why="A keyed hash that nobody can read back; it keeps the refusal alive after the person is gone.",
+    why="A keyed hash: only with the shop's key could somebody find the address, by trying all. It keeps the refusal alive.",
 )
 declare(
     PutOffTask,

@@ -6,6 +6,8 @@ so that a file that brings them back brings no agreement along.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -105,11 +107,14 @@ def _refuse_for_ever(person: personal.Person) -> None:
 # ── Asking for it ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def ask(member_id: int, wish: RightsWish) -> bool:
-    """Note that somebody asked for their data or for erasure; asking again changes nothing. Whether this was the first time."""
+def ask(member_id: int, wish: RightsWish, at: datetime | None = None) -> bool:
+    """Note that somebody asked for their data or for erasure, `at` if it was not just now; returns whether it was the first time.
+
+    Asking again changes nothing.
+    """
     made = db.session.scalar(
         upsert(RightsRequest)
-        .values(member_id=member_id, wish=wish, asked_at=clock.now())
+        .values(member_id=member_id, wish=wish, asked_at=at or clock.now())
         .on_conflict_do_nothing()
         .returning(RightsRequest.id)
     )
@@ -118,13 +123,13 @@ def ask(member_id: int, wish: RightsWish) -> bool:
     return made is not None
 
 
-def take_back(member_id: int, wish: RightsWish) -> None:
+def take_back(member_id: int, wish: RightsWish, at: datetime | None = None) -> None:
     """Let somebody take back what they asked for, while it has not been carried out."""
     taken = db.session.execute(
         update(RightsRequest)
         .where(RightsRequest.member_id == member_id, RightsRequest.wish == wish)
         .where(RightsRequest.done_at.is_(None), RightsRequest.taken_back_at.is_(None))
-        .values(taken_back_at=clock.now())
+        .values(taken_back_at=at or clock.now())
         .execution_options(synchronize_session=False)
     )
     if changed(taken):
@@ -144,13 +149,13 @@ def open_requests(member_id: int | None = None) -> list[RightsRequest]:
     return list(db.session.scalars(statement.order_by(RightsRequest.id).limit(200)))
 
 
-def done(member_id: int, wish: RightsWish, staff_id: int | None) -> None:
+def done(member_id: int, wish: RightsWish, staff_id: int | None, at: datetime | None = None) -> None:
     """Note that what somebody asked for has been carried out."""
     finished = db.session.execute(
         update(RightsRequest)
         .where(RightsRequest.member_id == member_id, RightsRequest.wish == wish)
         .where(RightsRequest.done_at.is_(None), RightsRequest.taken_back_at.is_(None))
-        .values(done_at=clock.now(), done_by=staff_id)
+        .values(done_at=at or clock.now(), done_by=staff_id)
         .execution_options(synchronize_session=False)
     )
     if changed(finished):

@@ -1,7 +1,8 @@
 """Carrying the journal out after a restore: whoever said no stays unasked, whoever was erased stays erased.
 
-A line names records by number and the moment they were made, and phones and e-mail addresses by keyed hashes. A refusal and
-an erasure find a person by either; an agreement finds records alone, so that a line can never give one to somebody else.
+A line names records by number and the moment they were made, and phones and e-mail addresses by keyed hashes. A refusal finds
+a person by either; an agreement finds records alone, so that a line can never give one to somebody else; an erasure looks for
+the addresses only where none of its records is here, for a phone may have been somebody else's at the backup.
 Whatever somebody has said since the line was noted rules.
 """
 
@@ -33,7 +34,7 @@ journal.outcomes.update(
         ERASED: _l("People erased again"),
         GONE: _l("Erased people who are not in this backup; their addresses stay refused"),
         ASKED: _l("Wishes about their own data, and what became of them"),
-        UNMATCHED: _l("Lines about records that are not in this backup and have no address"),
+        UNMATCHED: _l("Lines about nobody in this backup, or overtaken by a later word"),
     }
 )
 
@@ -62,10 +63,10 @@ def say_again(body: dict[str, Any], at: datetime) -> Iterator[journal.Came]:
         rights.withdraw_consent(member_id, channel, purpose, *said)
     if purpose is Purpose.MARKETING and (since or not owners):
         rights.refuse_hashes(hashes, [channel], at)
-    if owners:
+    if since:
         yield journal.Came(REFUSED)
     else:
-        yield journal.Came(KEPT if hashes else UNMATCHED)
+        yield journal.Came(UNMATCHED if owners or not hashes else KEPT)
 
 
 @journal.replays(erasure.ERASURE)
@@ -73,7 +74,7 @@ def erase_again(body: dict[str, Any], at: datetime) -> Iterator[journal.Came]:
     """An erasure: of every record of the person, also of those that were one with it only later."""
     hashes = [str(h) for h in body["addresses"]]
     erased = 0
-    for member_id in sorted({*_records(body["members"]), *_owners(hashes, at)}):
+    for member_id in _records(body["members"]) or _owners(hashes, at):
         # One erasure takes all that were merged along.
         root = queries.find_member(member_id)
         if root is not None and root.erased_at is None:
@@ -90,11 +91,11 @@ def ask_again(body: dict[str, Any], at: datetime) -> Iterator[journal.Came]:
     records = _records(body["members"])[:1]
     for member_id in records:
         if what == erasure.ASKED:
-            erasure.ask(member_id, wish)
+            erasure.ask(member_id, wish, at)
         elif what == erasure.TAKEN_BACK:
-            erasure.take_back(member_id, wish)
+            erasure.take_back(member_id, wish, at)
         else:
-            erasure.done(member_id, wish, None)
+            erasure.done(member_id, wish, None, at)
     yield journal.Came(ASKED if records else UNMATCHED)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 
 from kernel import clock as kernel_clock
 from kernel import journal
@@ -82,9 +82,11 @@ def written(shop: Settings) -> list[dict[str, Any]]:
     return [json.loads(line) for path in journal.files_in([shop.journal_dir]) for line in path.read_text().splitlines()]
 
 
-def line(shop: Settings, number: int, kind: str, body: dict[str, Any], at: datetime | None = None) -> str:
+def line(
+    shop: Settings, number: int, kind: str, body: dict[str, Any], at: datetime | None = None, key: str = ""
+) -> str:
     """A line as another database of this shop wrote it."""
-    entry = JournalEntry(key=f"k{number}", kind=kind, body=body, at=at or kernel_clock.now())
+    entry = JournalEntry(key=key or f"k{number}", kind=kind, body=body, at=at or kernel_clock.now())
     return journal._line(entry, number, shop.secret_key)
 
 
@@ -140,7 +142,7 @@ def test_check_f4_what_was_said_since_the_backup_is_said_again(db, shop, make, c
         select(Consent).where(Consent.member_id == back_again).order_by(Consent.id.desc())
     ).first()
     assert (word.text_version, word.at) == ("2026-01", NOON + timedelta(minutes=10))
-    assert [one.member_id for one in erasure.open_requests()] == [asked]
+    assert [(one.member_id, one.asked_at) for one in erasure.open_requests()] == [(asked, NOON + timedelta(minutes=10))]
     # Whoever was not a member at the backup comes in again with an order, and is not asked.
     late = make("+8612600001199", agreed=False)
     assert services.give_consent_many([late], SMS) == 0
@@ -181,6 +183,20 @@ def test_check_f5_whoever_was_erased_since_is_erased_again(db, shop, make, clock
     assert agrees(other)
 
 
+def test_an_erasure_strikes_nobody_who_had_the_phone_before(db, shop, make, clock):
+    person, before, renumbered = (make(f"+861260000220{n}") for n in range(3))
+    hashes = [rights.address_hash(f"+861260000220{n}") for n in range(3)]
+    lay(
+        shop,
+        # By the time of the erasure the second phone was this person's; at the backup it was somebody else's.
+        line(shop, 1, "erasure", {"members": rights.records_of([person]), "addresses": hashes[:2]}),
+        line(shop, 2, "erasure", {"members": [[999_999, NOON.isoformat()]], "addresses": hashes[2:]}),
+    )
+    assert journal.replay([shop.journal_dir], shop).came == {remembering.ERASED: 2}
+    assert set(db.session.scalars(select(Member.id).where(Member.erased_at.is_not(None)))) == {person, renumbered}
+    assert agrees(before)
+
+
 def test_what_a_merge_concludes_is_nobodys_word(db, shop, make, clock):
     """It ends when the merge is undone, and a restore to before the merge finds each record with its own words."""
     refused, agreed = make("+8610000000001"), make("+8610000000002")
@@ -200,7 +216,7 @@ def test_a_later_word_rules_and_an_agreement_is_given_to_nobody_else(db, shop, m
         # The phone belongs to another record here than the one that agreed.
         line(shop, 2, "consent", refusal("+8612600003101", [999_999, NOON.isoformat()], granted=True), noted),
     )
-    journal.replay([shop.journal_dir], shop)
+    assert journal.replay([shop.journal_dir], shop).came == {remembering.UNMATCHED: 2}
     assert agrees(changed_mind)
     assert not agrees(taken_over)
 
@@ -255,20 +271,50 @@ def test_lines_wait_for_the_disk_and_are_written_once(db, shop, make, clock):
     assert db.session.scalar(select(func.count()).select_from(JournalEntry)) == 1
 
 
-@pytest.mark.parametrize("kind", ["consent", "erasure"])
-def test_a_line_that_a_room_refuses_is_tried_again_next_time(db, shop, make, clock, monkeypatch, kind):
+def test_lines_that_were_numbered_anew_after_a_crash_are_not_missed(db, shop, clock):
+    first = [line(shop, n, journal.MARK, {}, key=key) for n, key in enumerate("ab", 1)]
+    # Another one had been committed by the time they were written again.
+    again = [line(shop, n, journal.MARK, {}, key=key) for n, key in enumerate("xabc", 1)]
+    lay(shop, *first, *again)
+    report = journal.replay([shop.journal_dir], shop)
+    assert (report.read, report.missing, report.whole) == (6, 0, True)
+
+
+def test_a_journal_may_have_more_lines_than_a_statement_takes_values(db, shop, clock, monkeypatch):
+    many = 65_600
+    lines = [journal.Line(n, f"k{n}", NOON, journal.MARK, {}) for n in range(1, many + 1)]
+    monkeypatch.setattr(journal, "read_lines", lambda *_: lines)
+    db.session.execute(
+        text(
+            "INSERT INTO journal_entry (key, number, kind, body, at)"
+            " SELECT 'k' || n, n, 'mark', '{}', :at FROM generate_series(2, :many) n"
+        ),
+        {"at": NOON, "many": many},
+    )
+    assert journal.replay([], shop).known == many - 1
+    assert db.session.scalar(select(func.count()).select_from(JournalEntry)) == many
+
+
+@pytest.mark.parametrize(("kind", "wrong"), [("consent", ValueError), ("erasure", erasure.NotConfirmed)])
+def test_a_line_that_cannot_be_carried_out_keeps_none_from_it_and_is_tried_again(
+    db, shop, make, clock, monkeypatch, kind, wrong
+):
     member = make("+8612600006100")
     record = rights.records_of([member])[0]
     body = refusal("+8612600006100", record) if kind == "consent" else {"members": [record], "addresses": []}
-    lay(shop, line(shop, 1, kind, body))
+    lay(
+        shop,
+        line(shop, 1, kind, body),
+        line(shop, 2, "rights", {"members": [record], "wish": "dossier", "what": "asked"}),
+    )
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise erasure.NotConfirmed
+        raise wrong
 
     with monkeypatch.context() as patched:
         patched.setattr(rights, "withdraw_consent", refuse)
         patched.setattr(erasure, "erase", refuse)
         report = journal.replay([shop.journal_dir], shop)
-    assert (len(report.refused), report.carried_out, report.whole) == (1, 0, False)
+    assert (len(report.refused), report.carried_out, report.whole) == (1, 1, False)
     assert journal.replay([shop.journal_dir], shop).carried_out == 1
     assert not agrees(member) if kind == "consent" else queries.get_member(member).erased_at
