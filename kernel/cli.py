@@ -321,7 +321,7 @@ def restore_command(file: Path, paths: tuple[Path, ...]) -> None:
                 err=True,
             )
     click.echo(
-        "script/server starts it. It sends no pushes, journeys or notices until somebody has looked at "
+        "script/server starts it. It sends no pushes, journeys, notices or reports until somebody has looked at "
         "Settings › Operations › After the restore."
     )
 

@@ -7,7 +7,7 @@ from flask import Flask
 
 def init_app(app: Flask) -> None:
     """Open the room."""
-    from . import console, handover, jobs, models, personal  # noqa: F401
+    from . import console, handover, jobs, models, personal, restored  # noqa: F401
 
     app.register_blueprint(console.bp)
     # A mail program posts the link without ever having seen a page of ours (RFC 8058); its signature is the proof.

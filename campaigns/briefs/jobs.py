@@ -7,6 +7,7 @@ import logging
 from campaigns.channels import registry
 from campaigns.channels import services as channels
 from campaigns.channels.adapters import Outcome, Status
+from kernel import restoring
 from kernel.db import transaction
 from kernel.jobs import every, job
 
@@ -21,6 +22,8 @@ AT_ONCE = 50
 def send_briefs() -> None:
     """Write the copies of those whose hour has come, and hand over those that wait."""
     with transaction():
+        if restoring.held():
+            return
         services.write_copies()
         services.doubt_lost()
     for _turn in range(AT_ONCE):

@@ -20,5 +20,6 @@ FAILURES: dict[str, Any] = {
     "late": _l("It was too late for it that day"),
     "stopped": _l("It was not wanted any more"),
     "no mail server": _l("No mail server is set up"),
+    "restored": _l("The shop was restored: it may have been sent already"),
 }
 LOCALES: dict[str, Any] = {"zh_Hans": _l("Chinese"), "en": _l("English")}

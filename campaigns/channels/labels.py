@@ -80,6 +80,7 @@ _FAULTS = {
     "not_confirmed": _l("Nobody of the staff sent it within a week."),
     "no_answer": _l("No answer came."),
     "too_late": _l("It waited too long to be news."),
+    "restored": _l("The shop was restored: it may have been sent already"),
 }
 TASK_STATES = {
     TaskState.OPEN: _l("Still to do"),

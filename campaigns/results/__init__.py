@@ -10,7 +10,7 @@ from kernel.i18n import lazy_gettext as _l
 
 def init_app(app: Flask) -> None:
     """Open the room."""
-    from . import brief, console, deeds, jobs, merging, models, personal, portal, subscribers  # noqa: F401
+    from . import brief, console, deeds, jobs, merging, models, personal, portal, restored, subscribers  # noqa: F401
 
     app.register_blueprint(console.bp)
     app.register_blueprint(portal.bp)

@@ -27,7 +27,7 @@ def _restored() -> list[today.Task]:
             url=url_for("operations_console.restored"),
             action=_("See what waits"),
             icon="history",
-            about=_("Pushes, journeys and notices wait. Orders, sign-in codes and replies go on."),
+            about=_("Pushes, journeys, notices and reports wait. Orders, sign-in codes, replies and webhooks go on."),
         )
     ]
 
