@@ -58,48 +58,66 @@ class _Ticket(Generic[I, O]):
 
 
 class _Landing:
-    """One thread a process that answers committed batches once the log is on the disk as far as they reach."""
+    """One thread a process that answers committed batches once the log is on the disk as far as they reach.
+
+    A server that went down between a commit and its flush has lost the commit, and its successor flushes as willingly. So a
+    flush counts only for batches whose writer's session is seen on the same server: a session survives no such fall.
+    """
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._arrived: queue.SimpleQueue[tuple[GroupCommit[Any, Any], list[_Ticket[Any, Any]]]] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[_Committed] = queue.SimpleQueue()
+        self._connection: Connection | None = None
+        # The sessions that were seen on the server since this connection to it was made.
+        self._seen: set[str] = set()
         threading.Thread(target=self._work, name="writer-landing", daemon=True).start()
 
-    def put(self, writer: GroupCommit[Any, Any], batch: list[_Ticket[Any, Any]]) -> None:
-        """Take over a batch whose outcomes are known and committed."""
-        self._arrived.put((writer, batch))
+    def put(self, writer: GroupCommit[Any, Any], batch: list[_Ticket[Any, Any]], session: str) -> None:
+        """Take over a batch whose outcomes are known and committed by the writer's session of that name."""
+        self._arrived.put((writer, batch, session))
 
     def _work(self) -> None:
         with self._app.app_context():
-            connection: Connection | None = None
             while True:
                 landed = [self._arrived.get()]
                 while not self._arrived.empty():
                     landed.append(self._arrived.get())
-                try:
-                    if connection is None:
-                        connection = own_connection()
-                    with connection.begin():
-                        connection.execute(_FLUSHED)
-                except Exception as error:
-                    if connection is not None:
-                        connection.close()
-                        connection = None
-                    log.warning(
-                        "a batch could not be brought to the disk; each item of it is run again", exc_info=error
-                    )
-                    # Whether the disk has them nobody knows: each finds what became of its item.
-                    for writer, batch in landed:
-                        writer._retry_singly(batch, error, lost=True)
-                else:
-                    for _writer, batch in landed:
+                sessions = {session for _writer, _batch, session in landed}
+                # A connection may have died of itself while nobody wanted anything: the second try is over a new one.
+                on_disk = self._flush(sessions) or self._flush(sessions)
+                for writer, batch, session in landed:
+                    if session in on_disk:
                         for ticket in batch:
                             ticket.done.release()
+                    else:
+                        log.warning("a batch of the writer %s may be lost; each item of it is run again", writer.name)
+                        writer._retry_singly(batch, None)
+
+    def _flush(self, sessions: set[str]) -> set[str]:
+        """Have the log flushed; the sessions whose commits before this call are on the disk now, none if it failed."""
+        try:
+            if self._connection is None:
+                self._connection, self._seen = own_connection(), set()
+            with self._connection.begin():
+                if not sessions <= self._seen:
+                    self._seen = set(self._connection.scalars(_SESSIONS))
+                self._connection.execute(_FLUSHED)
+            return sessions & self._seen
+        except Exception as error:
+            log.warning("the log could not be flushed", exc_info=error)
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            return set()
 
 
 # A transaction that only leaves a word in the log: its commit waits until the log, with all that was committed before, is on
 # the disk (and on the standby that the database waits for, if it has one).
 _FLUSHED = text("SELECT pg_logical_emit_message(true, 'siyu', '')")
+# A session by its process on the server and the microsecond of its beginning, as no two ever have them.
+_NAME = "pid || ' ' || extract(epoch FROM backend_start)"
+_SESSIONS = text(f"SELECT {_NAME} FROM pg_stat_activity WHERE usename = session_user")  # noqa: S608
+_OWN_SESSION = text(f"SELECT {_NAME} FROM pg_stat_activity WHERE pid = pg_backend_pid()")  # noqa: S608
 _landings: dict[tuple[int, Flask], _Landing] = {}
 _landings_lock = threading.Lock()
 
@@ -125,6 +143,7 @@ def own_connection() -> Connection:
 
 
 RunBatch = Callable[[Connection, Sequence[I]], Sequence[O]]
+_Committed = tuple["GroupCommit[Any, Any]", list[_Ticket[Any, Any]], str]
 More = Callable[[Callable[[I], bool]], list[I]]
 RunGrowingBatch = Callable[[Connection, Sequence[I], More[I]], Sequence[O]]
 
@@ -201,11 +220,12 @@ class GroupCommit(Generic[I, O]):
         landing = _landing(app)
         with app.app_context():
             connection: Connection | None = None
+            session = ""
             while True:
                 batch = self._gather()
                 try:
                     if connection is None or connection.invalidated:
-                        connection = self._connect()
+                        connection, session = self._connect()
                     with connection.begin():
                         outcomes = self._run(connection, batch)
                         for ticket, outcome in zip(batch, outcomes, strict=True):
@@ -215,16 +235,18 @@ class GroupCommit(Generic[I, O]):
                     if connection is not None:
                         connection.close()
                         connection = None
-                    self._retry_singly(batch, error, lost)
+                    self._retry_singly(batch, None if lost else error)
                 else:
-                    landing.put(self, batch)
+                    landing.put(self, batch, session)
 
-    def _connect(self) -> Connection:
-        """The writer's own connection, whose commits do not wait for the disk: what they wrote is answered when it landed."""
+    def _connect(self) -> tuple[Connection, str]:
+        """The writer's own connection, whose commits do not wait for the disk: what they wrote is answered when it landed.
+        And its session's name."""
         connection = own_connection()
         connection.exec_driver_sql("SET synchronous_commit = off")
+        session = connection.scalars(_OWN_SESSION).one()
         connection.commit()
-        return connection
+        return connection, session
 
     def _run(self, connection: Connection, batch: list[_Ticket[I, O]]) -> Sequence[O]:
         return self.run_batch(connection, [ticket.item for ticket in batch])
@@ -232,15 +254,16 @@ class GroupCommit(Generic[I, O]):
     def _run_alone(self, connection: Connection, item: I) -> O:
         return self.run_batch(connection, [item])[0]
 
-    def _retry_singly(self, batch: list[_Ticket[I, O]], error: Exception, lost: bool) -> None:
+    def _retry_singly(self, batch: list[_Ticket[I, O]], error: Exception | None) -> None:
         """One bad item must not refuse its neighbours: run each alone, and give each its own outcome.
 
-        After a lost connection nobody knows whether the batch was committed; `run_batch` finds its own work then.
+        Without an error the way to the database was lost, and nobody knows whether the batch was committed; `run_batch`
+        finds its own work then.
         """
-        if not lost:
+        if error is not None:
             log.error("the writer %s failed on a batch of %s", self.name, len(batch), exc_info=error)
         for ticket in batch:
-            if len(batch) == 1 and not lost:
+            if len(batch) == 1 and error is not None:
                 ticket.error = error
             else:
                 try:

@@ -76,6 +76,7 @@ def probe(app):
     """Committed for real: the table is made and dropped around the test."""
     with app.app_context(), database.engine.begin() as connection:
         connection.execute(text("CREATE TABLE writer_probe (item bigint PRIMARY KEY CHECK (item <> 1300), tx bigint)"))
+        connection.execute(text("CREATE SEQUENCE writer_probe_tries OWNED BY writer_probe.item"))
     app.config["GROUP_COMMIT_INLINE"] = False
     made = Probe(app)
     yield made
@@ -184,23 +185,69 @@ def test_nobody_is_answered_before_the_disk_has_their_batch(probe, monkeypatch):
     assert said == ["did 1"]
 
 
+class Adding:
+    """Work that tells whether an item was new, and notes which were run, and over which sessions."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.sessions: set[int] = set()
+
+    def __call__(self, connection: Connection, items: Sequence[int]) -> list[str]:
+        self.seen += items
+        self.sessions.add(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        add = text("INSERT INTO writer_probe VALUES (:item, 1) ON CONFLICT DO NOTHING")
+        return ["fresh" if connection.execute(add, {"item": item}).rowcount else "again" for item in items]
+
+
 @pytest.mark.race
 def test_what_the_disk_may_not_have_is_run_again(probe, monkeypatch):
-    seen: list[int] = []
-
-    def run(connection: Connection, items: Sequence[int]) -> list[str]:
-        seen.extend(items)
-        added = [
-            connection.execute(
-                text("INSERT INTO writer_probe VALUES (:item, 1) ON CONFLICT DO NOTHING"), {"item": item}
-            ).rowcount
-            for item in items
-        ]
-        return ["fresh" if one else "again" for one in added]
-
+    run = Adding()
     monkeypatch.setattr(group_commit, "_FLUSHED", text("SELECT pg_terminate_backend(pg_backend_pid())"))
     probe.writer = GroupCommit("probe", run)
     assert probe.submit(1) == "again"
-    assert seen == [1, 1]
+    assert run.seen == [1, 1]
     monkeypatch.undo()
     assert probe.submit(2) == "fresh"
+
+
+@pytest.mark.race
+def test_a_flush_whose_own_connection_had_died_is_tried_again_and_no_item_is(probe, monkeypatch):
+    """As after an hour in which nobody claimed anything: a repeat would be told that it had the thing already."""
+    run = Adding()
+    probe.writer = GroupCommit("probe", run)
+    once = "SELECT pg_terminate_backend(pg_backend_pid()) WHERE nextval('writer_probe_tries') = 1"
+    monkeypatch.setattr(group_commit, "_FLUSHED", text(once))
+    assert probe.submit(1) == "fresh"
+    assert run.seen == [1]
+    with probe.app.app_context(), database.engine.connect() as connection:
+        assert connection.execute(text("SELECT last_value FROM writer_probe_tries")).scalar() == 2
+
+
+@pytest.mark.race
+def test_what_waits_for_its_flush_when_the_server_falls_is_run_again(probe, monkeypatch):
+    """The first batch's flush is under way, and the second has been committed behind it: the server loses both."""
+    run = Adding()
+    probe.writer = GroupCommit("probe", run)
+    lock = text("SELECT pg_advisory_xact_lock(4711)")
+    monkeypatch.setattr(group_commit, "_FLUSHED", lock)
+    said: dict[int, object] = {}
+    threads = [threading.Thread(target=lambda i=i: said.__setitem__(i, probe.submit(i))) for i in (1, 2)]
+    with probe.app.app_context(), database.engine.begin() as holder:
+        holder.execute(lock)
+        threads[0].start()
+        waiting = text("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted")
+        eventually(lambda: holder.execute(waiting).scalar())
+        threads[1].start()
+        eventually(lambda: sorted(probe.rows()) == [1, 2])
+        assert said == {}
+        # What a fall leaves: no session, and nothing of what was not flushed.
+        fallen = [*run.sessions, *holder.execute(waiting).scalars()]
+        gone = text("SELECT pg_terminate_backend(pid, 60000) FROM unnest(CAST(:pids AS int[])) AS pid")
+        holder.execute(gone, {"pids": fallen})
+        with database.engine.begin() as other:
+            other.execute(text("DELETE FROM writer_probe"))
+    for thread in threads:
+        thread.join(30)
+    assert said == {1: "fresh", 2: "fresh"}
+    assert run.seen == [1, 2, 1, 2]
+    assert sorted(probe.rows()) == [1, 2]
