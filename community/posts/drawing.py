@@ -55,11 +55,16 @@ def draw(group: Any, member_id: int, rows: Sequence[Any], short: bool = True, fi
     """
     kept: dict[Any, list[str]] = current_app.extensions.setdefault(_KEPT, {})
     about = (current_locale(), shop_name(), short, int(clock.now().timestamp() // 60))
-    keys = [(*about, group.id, first and not place, row.writer_id == member_id, *row) for place, row in enumerate(rows)]
-    missing = [(key, row) for key, row in zip(keys, rows, strict=True) if key not in kept]
-    drawn = {key: kept[key] for key in keys if key in kept}
+    firsts = [first and not place for place in range(len(rows))]
+    keys = [
+        (*about, group.id, leads, row.writer_id == member_id, *row) for leads, row in zip(firsts, rows, strict=True)
+    ]
+    # Asked for once each: another thread may empty what is kept at any moment.
+    drawn = {key: pieces for key in keys if (pieces := kept.get(key)) is not None}
+    missing = [place for place, key in enumerate(keys) if key not in drawn]
     if missing:
-        fresh = dict(zip([key for key, _row in missing], _drawn(group, member_id, missing, short), strict=True))
+        made = _drawn(group, member_id, [(rows[place], firsts[place]) for place in missing], short)
+        fresh = dict(zip([keys[place] for place in missing], made, strict=True))
         if len(kept) + len(fresh) > MOST_KEPT:
             kept.clear()
         kept.update(fresh)
@@ -72,14 +77,14 @@ def draw(group: Any, member_id: int, rows: Sequence[Any], short: bool = True, fi
     ]
 
 
-def _drawn(group: Any, member_id: int, missing: Sequence[Any], short: bool) -> list[list[str]]:
-    rows = [row for _key, row in missing]
-    ids = [row.post_id for row in rows]
+def _drawn(group: Any, member_id: int, missing: Sequence[tuple[Any, bool]], short: bool) -> list[list[str]]:
+    """The drawings of rows, each with whether a page begins with it, as pieces between the holes."""
+    ids = [row.post_id for row, _leads in missing]
     posts = queries.posts_of(ids)
     said = queries.last_said(group.id, ids) if short else {}
     writers = queries.writers_of(list(posts.values()))
     made = []
-    for key, row in missing:
+    for row, leads in missing:
         entry = Entry(
             posts[row.post_id],
             row,
@@ -96,7 +101,7 @@ def _drawn(group: Any, member_id: int, missing: Sequence[Any], short: bool) -> l
                 group=group,
                 entry=entry,
                 short=short,
-                first=key[5],
+                first=leads,
                 hole=hole,
                 link=links.make("post.link", row.post_id, group.id),
                 html_of=rules.html_of,

@@ -523,8 +523,9 @@ def line_of(post_id: int, group_id: int, member_id: int) -> Any:
 
 
 def posts_of(post_ids: Sequence[int]) -> dict[int, Post]:
-    """These posts by their id."""
-    return {post.id: post for post in db.session.scalars(select(Post).where(Post.id.in_(post_ids)))}
+    """These posts by their id, as they are in the database now."""
+    found = select(Post).where(Post.id.in_(post_ids)).execution_options(populate_existing=True)
+    return {post.id: post for post in db.session.scalars(found)}
 
 
 def row_in(post_id: int, group_id: int, now: datetime) -> Any:
@@ -615,7 +616,8 @@ LAST_SAID = 2
 
 
 def last_said(group_id: int, post_ids: Sequence[int], each: int = LAST_SAID) -> dict[int, list[Said]]:
-    """The last few comments that show under each of the posts in a group, oldest first, in one statement."""
+    """The last few comments that show under each of the posts in a group, oldest first, in one statement; with who said them as
+    they are in the database now."""
     if not post_ids:
         return {}
     ranked = (
@@ -630,6 +632,7 @@ def last_said(group_id: int, post_ids: Sequence[int], each: int = LAST_SAID) -> 
         .outerjoin(Staff, Staff.id == Comment.staff_id)
         .where(ranked.c.n <= each)
         .order_by(Comment.id)
+        .execution_options(populate_existing=True)
     )
     found: dict[int, list[Said]] = {}
     for row in rows:
@@ -707,11 +710,12 @@ def poll_of(post_id: int, member_id: int | None = None) -> PollShown | None:
 
 
 def writers_of(found: Sequence[Post]) -> dict[int, Member]:
-    """The members who wrote these posts, by their id."""
+    """The members who wrote these posts, by their id, as they are in the database now."""
     wanted = {post.member_id for post in found} - {None}
     if not wanted:
         return {}
-    return {member.id: member for member in db.session.scalars(select(Member).where(Member.id.in_(wanted)))}
+    people = select(Member).where(Member.id.in_(wanted)).execution_options(populate_existing=True)
+    return {member.id: member for member in db.session.scalars(people)}
 
 
 def _contributions(group_id: Any, member_id: Any) -> Select[Post]:

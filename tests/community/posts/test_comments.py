@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from community.moderation import queries as moderation
 from community.moderation import services as moderating
 from community.moderation.models import Case, CaseReason, CaseState, WordEffect
-from community.posts import queries, services
+from community.posts import drawing, queries, services
 from community.posts.models import (
     Comment,
     CommentState,
@@ -255,6 +255,46 @@ def test_what_is_taken_down_is_gone_at_once_from_what_was_drawn(db, clock, scene
     assert reads() == ["留着的话"]
     scene.post.body = "改了的字"
     assert reads() == ["留着的话", "改了的字"]
+
+
+def test_what_is_kept_says_what_the_database_says_and_not_what_the_request_had_read_before(app, db, clock, scene):
+    """Somebody is renamed, and a post written anew, between two statements of one request: the later one is drawn."""
+    services.set_voice(scene.group.id, True, MemberPosts.OPEN)
+    own = services.contribute(scene.group.id, scene.bob.id, "旧的话")
+    services.comment(own.id, scene.group.id, scene.ann.id, "旧的评论")
+    db.session.flush()
+    changes = (own, {"body": "新的话"}), (scene.ann, {"nickname": "新名一"}), (scene.bob, {"nickname": "新名二"})
+    for row, values in changes:
+        one = update(type(row)).where(type(row).id == row.id).values(values)
+        db.session.execute(one.execution_options(synchronize_session=False))
+    assert (own.body, scene.ann.nickname) == ("旧的话", "小满")
+    rows = db.session.execute(queries.lines(), queries.line_values(scene.group.id, 0, kernel_clock.now())).all()
+    with app.test_request_context():
+        drawn = "".join(drawing.draw(scene.group, 0, rows))
+    words = ("新的话", "新名一", "新名二", "旧的话", "小满", "阿豆")
+    assert [word for word in words if word in drawn] == ["新的话", "新名一", "新名二"]
+
+
+def test_a_page_is_drawn_whatever_other_threads_do_to_what_is_kept(db, clock, scene, published, app, monkeypatch):
+    """What is kept is emptied as soon as somebody has looked into it."""
+
+    class Emptied(dict):
+        def __contains__(self, key):
+            found = super().__contains__(key)
+            self.clear()
+            return found
+
+        def get(self, key, otherwise=None):
+            found = super().get(key, otherwise)
+            self.clear()
+            return found
+
+    published(scene.group, title="第二篇")
+    monkeypatch.setitem(app.extensions, "drawn_posts", Emptied())
+    path = f"/groups/{scene.group.public_id}"
+    for _again in range(3):
+        page = scene.phone.get(path)
+        assert (page.status_code, page.text.count('<article class="post"')) == (200, 2)
 
 
 def test_after_a_tap_on_a_post_that_came_as_news_the_way_leads_to_the_page(scene):
