@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -356,3 +358,20 @@ def test_buyers_have_their_tiers_when_the_run_ends(db):
     assert [tuple(row) for row in changes] == [(0, ranks[1], "earned"), (0, ranks[3], "earned")]
     told = db.session.scalars(select(EventRecord).where(EventRecord.name.in_(["OrdersImported", "TierChanged"])))
     assert {row.name: row.payload.get("ranked") for row in told} == {"TierChanged": None, "OrdersImported": True}
+
+
+def test_the_interpreter_is_as_it_was_after_a_fault(db, monkeypatch):
+    run = kept(db, ROWS)
+    services.start(run.id)
+    db.session.commit()
+    before, meanwhile = (sys.getswitchinterval(), gc.isenabled()), []
+
+    def fail(*args, **kwargs):
+        meanwhile.append((sys.getswitchinterval(), gc.isenabled()))
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(runs.intake, "take_in", fail)
+    with pytest.raises(RuntimeError):
+        services.work(run.id)
+    assert meanwhile == [(pytest.approx(runs.SWITCH_SECONDS), False)]
+    assert (sys.getswitchinterval(), gc.isenabled()) == before
