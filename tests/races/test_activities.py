@@ -22,6 +22,7 @@ from membership.coupons import rules as coupon_rules
 from membership.coupons import services as coupons
 from membership.coupons.models import Coupon, CouponKind, OfferState
 from membership.members.models import Member
+from membership.members.services import merge
 from membership.products.models import Product
 from tests.committed import at_once
 
@@ -151,6 +152,58 @@ def test_a_prize_that_fails_holds_up_no_other(committed: Flask, monkeypatch: pyt
     assert came_of(committed) == (3, 3, 3)
 
 
+def somebody_waits(done: threading.Event) -> bool:
+    """Whether a statement comes to wait for a lock before something is done."""
+    waits = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    for _look in range(600):
+        with transaction():
+            waiting = bool(db.session.scalar(waits))
+        if waiting or done.wait(0.1):
+            return waiting
+    return False
+
+
+def test_a_merge_during_a_draw_keeps_the_ticket_that_wins(committed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The draw has looked who holds which ticket and has not given the place yet: the merge waits, and keeps the winner's."""
+    group_id, (survivor, absorbed) = furnish(committed, 2)
+    lottery_id = announce(committed, group_id, prizes=1)
+    enter_all(committed, lottery_id, [survivor, absorbed])
+    close(committed, lottery_id)
+    with committed.app_context(), transaction():
+        services.freeze(lottery_id)
+        wins = db.session.scalars(select(LotteryEntry.ticket).where(LotteryEntry.member_id == absorbed)).one()
+    in_time, go_on, merged = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(*_asked: Any) -> list[str]:
+        in_time.set()
+        assert go_on.wait(60)
+        return [wins]
+
+    def draw() -> None:
+        with transaction():
+            services.draw(lottery_id)
+
+    def join() -> None:
+        assert in_time.wait(60)
+        with transaction():
+            merge.merge(survivor, absorbed)
+        merged.set()
+
+    def look() -> None:
+        assert in_time.wait(60)
+        waited.append(somebody_waits(merged))
+        go_on.set()
+
+    waited: list[bool] = []
+    monkeypatch.setattr(rules, "winners", hold)
+    assert at_once(committed, [draw, join, look]) == []
+    with committed.app_context():
+        left = db.session.execute(select(LotteryEntry.member_id, LotteryEntry.ticket, LotteryEntry.place)).all()
+        assert (waited, left) == ([True], [(survivor, wins, 1)])
+
+
 def test_a_ticket_is_on_the_list_or_was_never_given(committed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tap that was found in time and is not committed yet: the freeze waits for it, and its ticket is on the list."""
     group_id, members = furnish(committed)
@@ -178,15 +231,7 @@ def test_a_ticket_is_on_the_list_or_was_never_given(committed: Flask, monkeypatc
     def look() -> None:
         """Let the tap go on once the freeze waits for it, or has not waited."""
         assert in_time.wait(60)
-        waits = text(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        for _look in range(600):
-            with transaction():
-                waiting = db.session.scalar(waits)
-            if waiting or frozen.wait(0.1):
-                break
-        waited.append(bool(waiting))
+        waited.append(somebody_waits(frozen))
         go_on.set()
 
     waited: list[bool] = []

@@ -269,6 +269,21 @@ def test_a_ticket_that_a_merge_took_off_the_frozen_list_leaves_no_place_empty(db
     assert f"have another ticket: {lottery.void_tickets[0]}" in page
 
 
+def test_of_two_tickets_the_one_on_the_list_stays(db, clock, scene, announced):
+    """One record had left the group when entry closed, the other one had not: who both are takes part."""
+    lottery, (gone, sits) = announced(), scene.people[:2]
+    for person in (gone, sits):
+        services.enter(lottery, person.id)
+    groups.leave(scene.group.id, gone.id)
+    clock.at(lottery.closes_at)
+    assert services.freeze(lottery.id)
+    merge.merge(gone.id, sits.id)
+    assert services.draw(lottery.id)
+    db.session.refresh(lottery)
+    [(entry, member, _prize)] = queries.winners_of(lottery.id)
+    assert (member.id, [entry.ticket], lottery.void_tickets) == (gone.id, lottery.tickets, [])
+
+
 def test_two_records_of_one_person_have_one_ticket_and_keep_what_was_won(db, scene, announced, held):
     lottery = announced(prizes=(services.PrizeDraft(5, gift_id=scene.gift.id),))
     for person in scene.people[:3]:
