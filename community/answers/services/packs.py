@@ -45,7 +45,6 @@ LONGEST: Final = {
     "answer_en": rules.LONGEST_ANSWER, "link_url": 500, "link_label": 40,
     **dict.fromkeys(VOICES, rules.LONGEST_ANSWER),
 }  # fmt: skip
-# What the column `enabled` says of a question that is switched off; empty, or any other word, is on.
 # A picture stands in a JSON pack as a data address (RFC 2397); tables carry none. As this house keeps pictures, one is far smaller.
 PICTURE: Final = "data:image/webp;base64,"
 _PICTURE: Final = re.compile(r"data:image/[a-z+.-]{1,20};base64,")
@@ -53,6 +52,7 @@ LARGEST_PICTURE: Final = 1 << 20
 MOST_PICTURES: Final = 16 << 20
 # Each is drawn anew while somebody waits.
 MOST_DRAWN: Final = 200
+# What the column `enabled` says of a question that is switched off; empty, or any other word, is on.
 OFF: Final = ("0", "no", "off", "false", "否", "停用")
 MOST_INTENTS: Final = 2_000
 # What several texts in one cell stand apart by.
@@ -76,6 +76,11 @@ def shipped() -> dict[str, Any]:
     return found
 
 
+def _text(value: Any) -> str:
+    """A value as text that the database can keep: JSON may spell NULs and halves of characters."""
+    return str(value).replace("\x00", "").encode("utf-8", "ignore").decode()
+
+
 def _rows_of(filename: str, content: bytes) -> tuple[str, list[tuple[int, dict[str, Any]]]]:
     """The pack's name (empty in tables), and its entries with the line each stands on. Raises `FileUnusable`."""
     ending = filename.rsplit(".", 1)[-1].lower()
@@ -86,7 +91,7 @@ def _rows_of(filename: str, content: bytes) -> tuple[str, list[tuple[int, dict[s
             if not isinstance(entries, list):
                 raise FileUnusable
             name = said.get("name", "") if isinstance(said, dict) else ""
-            return str(name)[:60], [(i + 1, one) for i, one in enumerate(entries) if isinstance(one, dict)]
+            return _text(name)[:60], [(i + 1, one) for i, one in enumerate(entries) if isinstance(one, dict)]
         if ending == "xlsx":
             table = sheets.xlsx_rows(content)
         else:
@@ -105,12 +110,12 @@ def _rows_of(filename: str, content: bytes) -> tuple[str, list[tuple[int, dict[s
 
 def _listed(value: Any) -> list[str]:
     parts = value if isinstance(value, list) else _APART.split(str(value or ""))
-    return list(dict.fromkeys(text for one in parts if (text := " ".join(str(one).replace("\x00", "").split()))))
+    return list(dict.fromkeys(text for one in parts if (text := " ".join(_text(one).split()))))
 
 
 def _entry(said: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """An entry as it is kept, and what is wrong with it: column and reason (a key of `labels.ROW_ERRORS`)."""
-    row: dict[str, Any] = {name: str(said.get(name) or "").replace("\x00", "").strip() for name in LONGEST}
+    row: dict[str, Any] = {name: _text(said.get(name) or "").strip() for name in LONGEST}
     row["enabled"] = str(said.get("enabled", "")).strip().lower() not in OFF
     row["related"], row["phrasings"] = (
         _listed(said.get("related"))[: rules.MOST_RELATED],
@@ -148,6 +153,7 @@ def preview(filename: str, content: bytes, staff_id: int | None) -> PackImport:
 
     Refuses with `FileUnusable`.
     """
+    filename = _text(filename)
     name, entries = _rows_of(filename, content)
     if not entries or len(entries) > MOST_INTENTS:
         raise FileUnusable

@@ -408,6 +408,17 @@ def test_a_pack_brings_its_pictures_along_and_each_is_judged_like_an_upload(app,
     assert b"base64" not in services.exported("json")
 
 
+def test_a_pack_may_spell_what_no_database_keeps(db):
+    half, nul = "\ud800", "\0"
+    one = {"key": f"k{half}", "question": f"新{nul}的{half}吗？", "answer": "新的。", "phrasings": [f"新{half}吗{nul}"]}
+    content = json.dumps({"name": f"包{nul}{half}", "intents": [one]}).encode()
+    looked = services.preview(f"x{nul}.json", content, None)
+    db.session.refresh(looked)
+    assert (looked.name, looked.filename, looked.errors) == ("包", "x.json", [])
+    assert services.take_in(looked.id) == (1, 0, 1)
+    assert queries.find_by_key("k").question == "新的吗？"
+
+
 def test_mixed_lets_the_bot_speak_when_too_many_wait(db, known, clock, make_member, make_staff):
     services.save_settings(BotSettings(routing=Routing.MIXED, most_waiting=1))
     agent = make_staff(Role.SERVICE)
