@@ -27,7 +27,8 @@ from .models import CountKind, TouchpointCount
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of a stretch: the figures of each of its days (or of the whole), and when the oldest of them was counted."""
+    """What is kept of a stretch: the figures of each of its days (or of the whole), and when they were counted: the oldest of the
+    latest days', which are counted again and again; of days long ago alone, the oldest of them."""
 
     figures: dict[date, dict[str, Any]]
     counted_at: datetime
@@ -73,7 +74,8 @@ def kept(kind: CountKind, since: datetime, until: datetime, ways_mark: str) -> K
         fresh = rules.FRESH if kind is CountKind.BEFORE or (today - row.first).days < rules.RECENT else rules.SETTLED
         if row.counted_at < now - 3 * fresh:
             return None
-    return Kept({row.first: row.figures for row in rows}, min(row.counted_at for row in rows))
+    latest = [row.counted_at for row in rows if (today - row.first).days < rules.RECENT]
+    return Kept({row.first: row.figures for row in rows}, min(latest or [row.counted_at for row in rows]))
 
 
 def by_weeks(found: Kept, until: datetime, count: int) -> dict[str, list[rules.Tally]]:

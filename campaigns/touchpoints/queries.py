@@ -188,7 +188,7 @@ def tallies(since: datetime, until: datetime, keys: Sequence[str] | None = None)
 
 
 def counted_at(since: datetime, until: datetime) -> datetime | None:
-    """When the oldest of the kept figures of `[since, until)` was counted; None where they are counted as they are asked for."""
+    """When the kept figures of `[since, until)` were counted; None where they are counted as they are asked for."""
     known = counts.kept(CountKind.DAY, since, until, counts.mark_of(ways()))
     return known.counted_at if known is not None else None
 

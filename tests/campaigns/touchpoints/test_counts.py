@@ -66,6 +66,11 @@ def test_what_is_kept_says_what_counting_says(
     clock.move(minutes=31)
     jobs.count_meetings.direct()
     assert queries.tallies(*spans()[2])["push_inbox"][-1].met == before + 4
+    # The latest days were counted now; those before them half an hour ago, and are once a day.
+    assert queries.counted_at(*spans()[3]) == kernel_clock.now()
+    today = kernel_clock.today()
+    long_ago = instants(today - timedelta(days=60), today - timedelta(days=40))
+    assert queries.counted_at(*long_ago) == kernel_clock.now() - timedelta(minutes=32)
 
 
 def test_what_is_kept_is_used_while_it_is_fresh_and_the_links_are_the_same(db, clock, large, make_member, send, call):
