@@ -391,6 +391,11 @@ def replay(paths: Iterable[Path], settings: Settings) -> Report:
     under_way = Replaying(fresh)
     for line in fresh:
         replayer = _replayers.get(line.kind)
+        if replayer is None and line.kind != MARK:
+            # A newer version wrote it: it stays to be carried out when that version runs again.
+            why = _("this version does not know it")
+            report.refused.append(f"{line.kind} {line.number}: {why}")
+            continue
         try:
             with transaction(), _quietly(under_way):
                 came = list(replayer(line.body, line.at)) if replayer is not None else []

@@ -280,6 +280,15 @@ def test_lines_that_were_numbered_anew_after_a_crash_are_not_missed(db, shop, cl
     assert (report.read, report.missing, report.whole) == (6, 0, True)
 
 
+def test_a_line_of_a_newer_version_waits_for_it(db, shop, clock, monkeypatch):
+    lay(shop, line(shop, 1, "weather", {}))
+    for _turn in range(2):
+        report = journal.replay([shop.journal_dir], shop)
+        assert (len(report.refused), report.carried_out, report.known, report.whole) == (1, 0, 0, False)
+    monkeypatch.setitem(journal._replayers, "weather", lambda _body, _at: [])
+    assert journal.replay([shop.journal_dir], shop).carried_out == 1
+
+
 def test_a_journal_may_have_more_lines_than_a_statement_takes_values(db, shop, clock, monkeypatch):
     many = 65_600
     lines = [journal.Line(n, f"k{n}", NOON, journal.MARK, {}) for n in range(1, many + 1)]
