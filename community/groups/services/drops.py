@@ -87,7 +87,8 @@ def claim_coupon(group: Group, offer_id: int, member_id: int) -> coupons.Claimed
     """Claim a coupon of a group on its page. Refuses with `NotFound` when it is none of the group's, and as `claim` does."""
     if offer_id not in {one.offer.id for one in shown_coupons(group, member_id)}:
         raise NotFound
-    return coupons.claim(offer_id, member_id, f"group:{group.id}")
+    # The page offers it to whoever has none, so that a second tap means the same one.
+    return coupons.claim(offer_id, member_id, f"group:{group.id}", ordinal=1)
 
 
 # ── Live ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,7 +162,7 @@ def claim_drop(group: Group, token: str, member_id: int) -> coupons.Claimed:
             and one.drop is not None
             and secrets.compare_digest(one.drop.token.encode(), token.encode())
         ):
-            return coupons.claim(one.offer.id, member_id, _source(group.id, one.drop))
+            return coupons.claim(one.offer.id, member_id, _source(group.id, one.drop), ordinal=1)
     raise rules.DropOver
 
 
