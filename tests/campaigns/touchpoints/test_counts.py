@@ -107,6 +107,29 @@ def test_a_shop_that_is_not_large_keeps_nothing(db, clock, monkeypatch, make_mem
     assert kept() == 0
 
 
+def test_a_stretch_that_takes_too_long_keeps_no_other_back(db, clock, large, monkeypatch):
+    count_days, slow = counts.count_days, []
+
+    def first_is_slow(first, last, ways):
+        if not slow:
+            slow.append(first)
+            raise TooSlow
+        count_days(first, last, ways)
+
+    monkeypatch.setattr(counts, "count_days", first_is_slow)
+    jobs.count_meetings.direct()
+    days = set(database.session.scalars(select(TouchpointCount.first).where(TouchpointCount.kind == CountKind.DAY)))
+    assert days
+    assert slow[0] not in days
+    assert database.session.scalar(
+        select(func.count()).select_from(TouchpointCount).where(TouchpointCount.kind == CountKind.BEFORE)
+    ) == len(rules.OPENED)
+    # The next time it is counted.
+    jobs.count_meetings.direct()
+    days = set(database.session.scalars(select(TouchpointCount.first).where(TouchpointCount.kind == CountKind.DAY)))
+    assert slow[0] in days
+
+
 def test_an_estimate_follows_an_even_part_and_says_so(db, clock, browse, monkeypatch, make_order, send, call):
     now = kernel_clock.now()
     people = [Member(nickname=f"P{n}", created_at=now, stage_since=now) for n in range(400)]
