@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 from flask import Flask, current_app
+from psycopg import pq
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
@@ -66,7 +67,7 @@ class _Landing:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._arrived: queue.SimpleQueue[_Committed] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[_Committed | Connection] = queue.SimpleQueue()
         self._connection: Connection | None = None
         # The sessions that were seen on the server since this connection to it was made.
         self._seen: set[str] = set()
@@ -76,15 +77,27 @@ class _Landing:
         """Take over a batch whose outcomes are known and committed by the writer's session of that name."""
         self._arrived.put((writer, batch, session))
 
+    def close(self, connection: Connection) -> None:
+        """Close a connection that its writer has given up, as soon as what it committed before has landed: until then its
+        session must be there to be seen. One that may hold a lock is closed at once."""
+        if _is_idle(connection):
+            self._arrived.put(connection)
+        else:
+            connection.close()
+
     def _work(self) -> None:
         with self._app.app_context():
             while True:
-                landed = [self._arrived.get()]
+                arrived = [self._arrived.get()]
                 while not self._arrived.empty():
-                    landed.append(self._arrived.get())
+                    arrived.append(self._arrived.get())
+                landed = [one for one in arrived if not isinstance(one, Connection)]
                 sessions = {session for _writer, _batch, session in landed}
                 # A connection may have died of itself while nobody wanted anything: the second try is over a new one.
-                on_disk = self._flush(sessions) or self._flush(sessions)
+                on_disk = (self._flush(sessions) or self._flush(sessions)) if landed else set()
+                for one in arrived:
+                    if isinstance(one, Connection):
+                        one.close()
                 for writer, batch, session in landed:
                     if session in on_disk:
                         for ticket in batch:
@@ -109,6 +122,14 @@ class _Landing:
                 self._connection.close()
                 self._connection = None
             return set()
+
+
+def _is_idle(connection: Connection) -> bool:
+    """Whether a connection is there and has no transaction open."""
+    if connection.closed or connection.invalidated:
+        return False
+    driver: psycopg.Connection[Any] | None = connection.connection.dbapi_connection  # type: ignore[assignment]
+    return driver is not None and driver.info.transaction_status == pq.TransactionStatus.IDLE
 
 
 # A transaction that only leaves a word in the log: its commit waits until the log, with all that was committed before, is on
@@ -233,7 +254,7 @@ class GroupCommit(Generic[I, O]):
                 except Exception as error:
                     lost = _lost(connection, error)
                     if connection is not None:
-                        connection.close()
+                        landing.close(connection)
                         connection = None
                     self._retry_singly(batch, None if lost else error)
                 else:

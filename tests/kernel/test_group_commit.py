@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from kernel import group_commit
 from kernel.db import db as database
@@ -221,6 +221,35 @@ def test_a_flush_whose_own_connection_had_died_is_tried_again_and_no_item_is(pro
     assert run.seen == [1]
     with probe.app.app_context(), database.engine.connect() as connection:
         assert connection.execute(text("SELECT last_value FROM writer_probe_tries")).scalar() == 2
+
+
+@pytest.mark.race
+def test_a_bad_item_behind_a_batch_that_waits_for_its_flush_does_that_no_harm(probe, monkeypatch):
+    """The writer gives its connection up before the session was seen by the one that flushes."""
+    run = Adding()
+
+    def or_fail(connection: Connection, items: Sequence[int]) -> list[str]:
+        return run(connection, items) if 1300 not in items else connection.execute(text("SELECT 1 / 0")).all()
+
+    probe.writer = GroupCommit("probe", or_fail)
+    landing, held = group_commit._landing(probe.app), threading.Event()
+    flush = landing._flush
+    monkeypatch.setattr(landing, "_flush", lambda sessions: (held.wait(20), flush(sessions))[1])
+    said: dict[int, object] = {}
+    threads = [threading.Thread(target=lambda i=i: said.__setitem__(i, probe.submit(i))) for i in (1, 1300)]
+    threads[0].start()
+    eventually(lambda: list(probe.rows()) == [1])
+    threads[1].start()
+    threads[1].join(30)
+    assert isinstance(said[1300], DBAPIError)
+    held.set()
+    threads[0].join(30)
+    assert said[1] == "fresh"
+    assert run.seen == [1]
+    # The connection that was given up is closed.
+    with probe.app.app_context(), database.engine.connect() as connection:
+        there = text("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (:pids)")
+        eventually(lambda: connection.execute(there, {"pids": list(run.sessions)}).scalar() == 0)
 
 
 @pytest.mark.race
