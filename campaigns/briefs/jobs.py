@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
-from campaigns.channels import registry
-from campaigns.channels import services as channels
-from campaigns.channels.adapters import Outcome, Status
+from campaigns.channels import copies
 from kernel import restoring
 from kernel.db import transaction
 from kernel.jobs import every, job
 
 from . import services
-
-log = logging.getLogger(__name__)
-AT_ONCE = 50
+from .models import BriefCopy
 
 
 @every(60)
@@ -25,17 +19,5 @@ def send_briefs() -> None:
         if restoring.held():
             return
         services.write_copies()
-        services.doubt_lost()
-    for _turn in range(AT_ONCE):
-        with transaction():
-            due = services.take_due()
-            adapter = None if due is None else registry.adapter_of(channels.get_account(due.account_id))
-        if due is None or adapter is None:
-            return
-        try:
-            outcome = adapter.submit([due.message])[0]
-        except Exception as error:
-            log.exception("a brief could not be handed over")
-            outcome = Outcome(Status.UNKNOWN, type(error).__name__)
-        with transaction():
-            services.note(due, outcome)
+        copies.doubt_lost(BriefCopy)
+    copies.hand_over(services.take_due)

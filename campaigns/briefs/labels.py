@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from campaigns.channels.copies import CopyState
 from kernel.i18n import lazy_gettext as _l
-
-from .models import CopyState
 
 COPY_STATES: dict[CopyState, Any] = {
     CopyState.WAITING: _l("Still to go out"),

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import update
-
+from campaigns.channels import copies
 from kernel import restoring
-from kernel.db import changed, db
 from kernel.i18n import lazy_gettext as _l
 
 from . import services
-from .models import BriefCopy, CopyState
+from .models import BriefCopy
 
 IN_DOUBT = "briefs_in_doubt"
 restoring.words[IN_DOUBT] = _l("Briefs to colleagues that are in doubt")
@@ -21,10 +19,4 @@ restoring.words[IN_DOUBT] = _l("Briefs to colleagues that are in doubt")
 def keep_silent(now: datetime) -> list[restoring.TakenOut]:
     """Bring in doubt what was on its way or was due by now."""
     services.write_copies()
-    copies = db.session.execute(
-        update(BriefCopy)
-        .where(BriefCopy.state.in_([CopyState.WAITING, CopyState.SUBMITTING]))
-        .values(state=CopyState.UNKNOWN, failure="restored", changed_at=now)
-        .execution_options(synchronize_session=False)
-    )
-    return [restoring.TakenOut(IN_DOUBT, changed(copies))]
+    return [restoring.TakenOut(IN_DOUBT, copies.doubt_open(BriefCopy, now, failure="restored"))]

@@ -1,20 +1,17 @@
-"""The verbs: who wants the brief when, and handing each day's copy over once.
-
-The intent is committed before the mail server is called; what a dead sender left on its way is in doubt, shown as such and not
-sent again by itself.
-"""
+"""The verbs: who wants the brief when, and each day's copy of it (`campaigns.channels.copies` hands it over once)."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from campaigns.channels.adapters import Message, Outcome, Status
+from campaigns.channels import copies
+from campaigns.channels.adapters import Message
+from campaigns.channels.copies import CopyState
 from campaigns.channels.models import Account, ChannelKind
 from kernel import clock, links
 from kernel.auth import reading_as
@@ -23,15 +20,12 @@ from kernel.i18n import LOCALES
 from kernel.staff.models import Staff
 
 from . import letters, rules
-from .models import BriefCopy, BriefMail, CopyState
+from .models import BriefCopy, BriefMail
 
 log = logging.getLogger(__name__)
-# Whoever sends gave no sign for so long: what they had in hand is in doubt.
-LOST = timedelta(minutes=10)
 # So long a list of what was sent is of use to anybody.
 KEPT = timedelta(days=30)
 PURPOSE = "brief"
-_NO_SYNC = {"synchronize_session": False}
 
 
 def mail_account() -> Account | None:
@@ -95,16 +89,6 @@ def letter_of(person: Staff, locale: str) -> letters.Letter:
 # ── Sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class Due:
-    """A copy whose intent is written: to be handed over now."""
-
-    staff_id: int
-    day: date
-    account_id: int
-    message: Message
-
-
 def write_copies() -> int:
     """Write today's copies of those whose hour has come; each exists once. Returns how many are new."""
     now, today = clock.now(), clock.today()
@@ -120,7 +104,7 @@ def write_copies() -> int:
     return changed(db.session.execute(insert(BriefCopy).values(rows).on_conflict_do_nothing()))
 
 
-def take_due() -> Due | None:
+def take_due() -> copies.Due | None:
     """Take the next copy in hand: its intent is committed with the caller's transaction. None when nothing is due.
 
     What is due for somebody who stopped it meanwhile, for whom nothing is to do, or that waited too long, is settled on the way.
@@ -140,16 +124,16 @@ def take_due() -> Due | None:
             return None
         copy, wished, person = row
         if wished is None or person.disabled_at is not None:
-            _settle(copy, CopyState.WAITING, CopyState.FAILED, failure="stopped")
+            copies.move(copy, CopyState.WAITING, CopyState.FAILED, failure="stopped")
         elif copy.day != clock.today() or now >= clock.at(copy.day, wished.hour) + rules.LATEST:
-            _settle(copy, CopyState.WAITING, CopyState.FAILED, failure="late")
+            copies.move(copy, CopyState.WAITING, CopyState.FAILED, failure="late")
         elif account is None:
             _later(copy, "no mail server")
         elif (due := _begun(copy, wished, person, account)) is not None:
             return due
 
 
-def _begun(copy: BriefCopy, wished: BriefMail, person: Staff, account: Account) -> Due | None:
+def _begun(copy: BriefCopy, wished: BriefMail, person: Staff, account: Account) -> copies.Due | None:
     """Write a copy's intent, or settle what is not to go; a task that cannot be read holds nobody else's brief up."""
     try:
         with db.session.begin_nested(), reading_as(person):
@@ -159,9 +143,8 @@ def _begun(copy: BriefCopy, wished: BriefMail, person: Staff, account: Account) 
         _later(copy, type(error).__name__)
         return None
     if not letter.due and not wished.also_empty:
-        _settle(copy, CopyState.WAITING, CopyState.NOTHING)
+        copies.move(copy, CopyState.WAITING, CopyState.NOTHING)
         return None
-    _settle(copy, CopyState.WAITING, CopyState.SUBMITTING, attempts=copy.attempts + 1)
     message = Message(
         key=f"brief:{person.id}.{copy.day.isoformat()}",
         delivery_id=0,
@@ -172,48 +155,11 @@ def _begun(copy: BriefCopy, wished: BriefMail, person: Staff, account: Account) 
         unsubscribe=links.absolute(stop_path(person.id)),
         kind="report",
     )
-    return Due(person.id, copy.day, account.id, message)
+    return copies.begin(copy, account.id, message)
 
 
 def _later(copy: BriefCopy, failure: str) -> None:
     """A copy that nothing was tried with yet waits, each time for longer, until it is too late."""
-    attempts = min(copy.attempts + 1, rules.TRIES)
-    retry_at = clock.now() + rules.wait_of(attempts)
-    _settle(copy, CopyState.WAITING, CopyState.WAITING, attempts=attempts, failure=failure, retry_at=retry_at)
-
-
-def _settle(copy: BriefCopy, was: CopyState, to: CopyState, **values: object) -> bool:
-    moved = db.session.execute(
-        update(BriefCopy)
-        .where(BriefCopy.staff_id == copy.staff_id, BriefCopy.day == copy.day, BriefCopy.state == was)
-        .values(state=to, changed_at=clock.now(), **values)
-        .execution_options(**_NO_SYNC)
-    )
-    return changed(moved) == 1
-
-
-def note(due: Due, outcome: Outcome) -> None:
-    """Write down what became of a copy; what was certainly not taken waits for its next try, each time for longer."""
-    copy = db.session.get(BriefCopy, (due.staff_id, due.day), populate_existing=True)
-    if copy is None:
-        return
-    again = outcome.status is Status.RETRY and copy.attempts < rules.TRIES
-    to = {Status.ACCEPTED: CopyState.SENT, Status.UNKNOWN: CopyState.UNKNOWN}.get(outcome.status, CopyState.FAILED)
-    _settle(
-        copy,
-        CopyState.SUBMITTING,
-        CopyState.WAITING if again else to,
-        failure=outcome.reason or None,
-        retry_at=clock.now() + rules.wait_of(copy.attempts, outcome.after) if again else None,
-    )
-
-
-def doubt_lost() -> int:
-    """Copies whose sender gave no sign of life any more are in doubt. Returns how many."""
-    lost = db.session.execute(
-        update(BriefCopy)
-        .where(BriefCopy.state == CopyState.SUBMITTING, BriefCopy.changed_at < clock.now() - LOST)
-        .values(state=CopyState.UNKNOWN, changed_at=clock.now())
-        .execution_options(**_NO_SYNC)
-    )
-    return changed(lost)
+    attempts = min(copy.attempts + 1, copies.TRIES)
+    retry_at = clock.now() + copies.wait_of(attempts)
+    copies.move(copy, CopyState.WAITING, CopyState.WAITING, attempts=attempts, failure=failure, retry_at=retry_at)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 
-from campaigns.channels import registry
-from campaigns.channels import services as channels
-from campaigns.channels.adapters import Outcome, Status
+from campaigns.channels import copies
 from kernel import clock, restoring
 from kernel.db import transaction
 from kernel.jobs import every, job
 
 from . import mailing, services
-
-log = logging.getLogger(__name__)
-AT_ONCE = 50
+from .models import ReportCopy
 
 
 @every(60)
@@ -27,20 +22,8 @@ def send_reports() -> None:
         if restoring.held():
             return
         mailing.write_copies()
-        mailing.doubt_lost()
-    for _turn in range(AT_ONCE):
-        with transaction():
-            due = mailing.take_due()
-            adapter = None if due is None else registry.adapter_of(channels.get_account(due.account_id))
-        if due is None or adapter is None:
-            return
-        try:
-            outcome = adapter.submit([due.message])[0]
-        except Exception as error:
-            log.exception("a report could not be handed over")
-            outcome = Outcome(Status.UNKNOWN, type(error).__name__)
-        with transaction():
-            mailing.note(due, outcome)
+        copies.doubt_lost(ReportCopy)
+    copies.hand_over(mailing.take_due)
 
 
 @every(86_400)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from campaigns.channels.copies import CopyState
 from kernel.i18n import lazy_gettext as _l
 
-from .models import CopyState, Rhythm
+from .models import Rhythm
 
 if TYPE_CHECKING:
     from .funnel import Step

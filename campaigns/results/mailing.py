@@ -1,19 +1,16 @@
-"""Reports by e-mail: who gets which, and handing each copy over once.
-
-A copy is a row. Its intent is committed before the mail server is called; what a dead sender left on its way is in doubt,
-shown as such and not sent again by itself.
-"""
+"""Reports by e-mail: who gets which, and each one's copy of it (`campaigns.channels.copies` hands it over once)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from campaigns.channels.adapters import Message, Outcome, Status
+from campaigns.channels import copies
+from campaigns.channels.adapters import Message
+from campaigns.channels.copies import CopyState
 from campaigns.channels.models import Account, ChannelKind
 from kernel import audit, clock
 from kernel.db import changed, db
@@ -24,14 +21,10 @@ from kernel.i18n import lazy_gettext as _l
 from kernel.staff.models import Staff
 
 from . import letters, rules
-from .models import CopyState, ReportCopy, ReportPlan, Rhythm
+from .models import ReportCopy, ReportPlan, Rhythm
 
 # Nobody reads a report before.
 MORNING = 8
-TRIES = 6
-# Whoever sends gave no sign for so long: what they had in hand is in doubt.
-LOST = timedelta(minutes=10)
-_NO_SYNC = {"synchronize_session": False}
 
 
 class NobodyToTell(Refusal):
@@ -117,17 +110,6 @@ def remove(plan: ReportPlan) -> None:
 # ── Sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class Due:
-    """A copy whose intent is written: to be handed over now."""
-
-    plan_id: int
-    period: date
-    staff_id: int
-    account_id: int
-    message: Message
-
-
 def write_copies() -> int:
     """Write the copies of every period that has ended; each exists once. Returns how many are new."""
     now, written = clock.now(), 0
@@ -152,7 +134,7 @@ def write_copies() -> int:
     return written
 
 
-def take_due() -> Due | None:
+def take_due() -> copies.Due | None:
     """Take the next copy in hand: its intent is committed with the caller's transaction. None when nothing is due."""
     now = clock.now()
     while True:
@@ -173,63 +155,18 @@ def take_due() -> Due | None:
             return None
         copy, plan, person = row
         if person is None or person.disabled_at is not None:
-            _settle(copy, CopyState.WAITING, CopyState.FAILED, failure="disabled")
+            copies.move(copy, CopyState.WAITING, CopyState.FAILED, failure="disabled")
             continue
         first, until = _days(plan, copy.period)
         letter = letters.compose(plan, first, until)
-        _settle(copy, CopyState.WAITING, CopyState.SUBMITTING, attempts=copy.attempts + 1)
         key = f"report:{plan.id}.{first.isoformat()}.{person.id}"
         message = Message(key, 0, 0, person.email, letter.subject, letter.body, kind="report")
-        return Due(plan.id, copy.period, person.id, plan.account_id, message)
+        return copies.begin(copy, plan.account_id, message)
 
 
 def _days(plan: ReportPlan, first: date) -> tuple[date, date]:
     weekly = plan.rhythm is Rhythm.WEEKLY
     return first, first + timedelta(days=7) if weekly else rules.month_after(first)
-
-
-def _settle(copy: ReportCopy, was: CopyState, to: CopyState, **values: object) -> bool:
-    moved = db.session.execute(
-        update(ReportCopy)
-        .where(
-            ReportCopy.plan_id == copy.plan_id,
-            ReportCopy.period == copy.period,
-            ReportCopy.staff_id == copy.staff_id,
-            ReportCopy.state == was,
-        )
-        .values(state=to, changed_at=clock.now(), **values)
-        .execution_options(**_NO_SYNC)
-    )
-    return changed(moved) == 1
-
-
-def note(due: Due, outcome: Outcome) -> None:
-    """Write down what became of a copy; what was certainly not taken waits for its next try, each time for longer."""
-    copy = db.session.get(ReportCopy, (due.plan_id, due.period, due.staff_id), populate_existing=True)
-    if copy is None:
-        return
-    again = outcome.status is Status.RETRY and copy.attempts < TRIES
-    to = {Status.ACCEPTED: CopyState.SENT, Status.UNKNOWN: CopyState.UNKNOWN}.get(outcome.status, CopyState.FAILED)
-    wait = max(timedelta(minutes=2**copy.attempts), outcome.after or timedelta())
-    _settle(
-        copy,
-        CopyState.SUBMITTING,
-        CopyState.WAITING if again else to,
-        failure=outcome.reason or None,
-        retry_at=clock.now() + wait if again else None,
-    )
-
-
-def doubt_lost() -> int:
-    """Copies whose sender gave no sign of life any more are in doubt. Returns how many."""
-    before: datetime = clock.now() - LOST
-    lost = db.session.execute(
-        update(ReportCopy)
-        .where(ReportCopy.state == CopyState.SUBMITTING, ReportCopy.changed_at < before)
-        .values(state=CopyState.UNKNOWN, changed_at=clock.now())
-        .execution_options(**_NO_SYNC)
-    )
-    return changed(lost)
 
 
 def preview(plan: ReportPlan) -> letters.Letter:

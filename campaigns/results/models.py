@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 from datetime import date, datetime
 
-from sqlalchemy import ForeignKey, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from campaigns.channels.copies import OPEN, Copied
 from kernel.db import db, pk
 
 
@@ -57,16 +58,6 @@ class Rhythm(enum.StrEnum):
     MONTHLY = "monthly"
 
 
-class CopyState(enum.StrEnum):
-    """Where somebody's copy of a report stands. What was handed over when the sender was stopped is in doubt, and stays so."""
-
-    WAITING = "waiting"
-    SUBMITTING = "submitting"
-    SENT = "sent"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
-
 class ReportPlan(db.Model):
     """A report on what pushes brought that goes by e-mail to some of the staff, after each week or month."""
 
@@ -84,7 +75,7 @@ class ReportPlan(db.Model):
     created_at: Mapped[datetime]
 
 
-class ReportCopy(db.Model):
+class ReportCopy(Copied, db.Model):
     """One person's copy of a report for a period: the key lets it exist once, whatever repeats."""
 
     __tablename__ = "report_copy"
@@ -92,12 +83,5 @@ class ReportCopy(db.Model):
     # The first day of the week or month.
     period: Mapped[date] = mapped_column(primary_key=True)
     staff_id: Mapped[int] = mapped_column(primary_key=True)
-    state: Mapped[CopyState] = mapped_column(default=CopyState.WAITING)
-    attempts: Mapped[int] = mapped_column(SmallInteger, default=0, server_default=text("0"))
-    retry_at: Mapped[datetime | None]
-    failure: Mapped[str | None]
-    changed_at: Mapped[datetime]
 
-    __table_args__ = (
-        Index("ix_report_copy_open", "changed_at", postgresql_where=text("state IN ('waiting', 'submitting')")),
-    )
+    __table_args__ = (Index("ix_report_copy_open", "changed_at", postgresql_where=OPEN),)

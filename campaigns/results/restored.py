@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import update
-
+from campaigns.channels import copies
 from kernel import restoring
-from kernel.db import changed, db
 from kernel.i18n import lazy_gettext as _l
 
 from . import mailing
-from .models import CopyState, ReportCopy
+from .models import ReportCopy
 
 IN_DOUBT = "reports_in_doubt"
 restoring.words[IN_DOUBT] = _l("Reports to colleagues that are in doubt")
@@ -21,10 +19,4 @@ restoring.words[IN_DOUBT] = _l("Reports to colleagues that are in doubt")
 def keep_silent(now: datetime) -> list[restoring.TakenOut]:
     """Bring in doubt what was on its way or was due by now."""
     mailing.write_copies()
-    copies = db.session.execute(
-        update(ReportCopy)
-        .where(ReportCopy.state.in_([CopyState.WAITING, CopyState.SUBMITTING]))
-        .values(state=CopyState.UNKNOWN, changed_at=now)
-        .execution_options(synchronize_session=False)
-    )
-    return [restoring.TakenOut(IN_DOUBT, changed(copies))]
+    return [restoring.TakenOut(IN_DOUBT, copies.doubt_open(ReportCopy, now))]

@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import Select, select
 
 from campaigns.briefs import jobs, rules, services
-from campaigns.briefs.models import BriefCopy, BriefMail, CopyState
+from campaigns.briefs.models import BriefCopy, BriefMail
+from campaigns.channels import copies
+from campaigns.channels.copies import CopyState
 from campaigns.channels.models import Account, ChannelKind
 from kernel import clock as kernel_clock
 from kernel import links, today
@@ -202,7 +204,7 @@ def test_an_hour_is_due_from_its_beginning_until_it_says_nothing_new(clock: Any)
     ]  # fmt: skip
     assert not rules.is_due(hour, hour, hour + rules.LATEST)
     assert not rules.is_due(hour, hour + minute, hour + minute)
-    assert rules.wait_of(3, timedelta(minutes=5)) == timedelta(minutes=8)
+    assert copies.wait_of(3, timedelta(minutes=5)) == timedelta(minutes=8)
 
 
 def test_everybody_chooses_on_their_own_page_and_stops_with_one_click(
@@ -257,7 +259,7 @@ def test_of_two_senders_one_has_a_copy(floor: Any, due: list[Task], monkeypatch:
         services.write_copies()
     if not guarded:
         monkeypatch.setattr(Select, "with_for_update", lambda statement, **_how: statement)
-        monkeypatch.setattr(services, "_settle", lambda *_copy, **_values: True)
+        monkeypatch.setattr(copies, "move", lambda *_copy, **_values: True)
     found: list[Any] = []
 
     def second() -> None:

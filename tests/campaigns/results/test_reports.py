@@ -12,9 +12,11 @@ import pytest
 from aiosmtpd.controller import Controller
 from sqlalchemy import select
 
+from campaigns.channels import copies
+from campaigns.channels.copies import CopyState
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.results import jobs, mailing
-from campaigns.results.models import CopyState, ReportCopy, ReportPlan, Rhythm
+from campaigns.results.models import ReportCopy, ReportPlan, Rhythm
 from kernel import clock as kernel_clock
 from kernel.auth import Role
 from tests.live import free_port
@@ -116,7 +118,7 @@ def test_a_dead_sender_leaves_a_doubt(db: Any, box: Any, plan: ReportPlan, clock
     assert mailing.write_copies() == 0
     assert mailing.take_due() is not None
     clock.move(minutes=9)
-    assert mailing.doubt_lost() == 0
+    assert copies.doubt_lost(ReportCopy) == 0
     clock.move(minutes=2)
     jobs.send_reports.direct()
     assert sorted(states(db)) == [CopyState.SENT, CopyState.UNKNOWN]
