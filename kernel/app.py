@@ -34,6 +34,7 @@ from . import (
     pages,
     ports,
     shop,
+    shop_console,
     today,
     views,
     visitors,
@@ -114,12 +115,13 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
     navigation.init_app(app)
     files.init_app(app)
     assets.init_app(app)
-    app.jinja_env.globals.update(slot=ports.slot, url_with=pages.url_with)
+    app.jinja_env.globals.update(slot=ports.slot, url_with=pages.url_with, page_address=pages.page_address)
     shop.init_app(app)
     app.register_blueprint(staff_console.bp)
     today.init_app(app)
     views.init_app(app)
     bulk.init_app(app)
+    shop_console.init_app(app)
     api_keys_console.init_app(app)
     audit_console.init_app(app)
     openapi.init_app(app)

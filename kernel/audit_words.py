@@ -23,6 +23,7 @@ ACTIONS: dict[str, Any] = {
     "staff.hand_over_returned": _l("Hand-over moved back"),
     "staff_results.exported": _l("Rows behind a staff result downloaded"),
     "audit.exported": _l("Audit trail downloaded"),
+    "shop.changed": _l("Settings of the shop changed"),
     "shop.restored": _l("Shop restored from a backup"),
     "shop.released": _l("Shop let write again after a restore"),
     "journal.replayed": _l("Journal of refusals carried out after a restore"),

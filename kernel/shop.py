@@ -20,6 +20,10 @@ class ShopSetting(db.Model):
     value: Mapped[Any] = mapped_column(JSONB)
 
 
+NAME = "shop.name"
+# As much as stands on one line of a phone's page.
+LONGEST_NAME = 30
+
 # Where a session keeps what it has read, for as long as its transaction lasts.
 _READ = "shop_settings"
 
@@ -62,7 +66,7 @@ def put(key: str, value: Any) -> None:
 
 def shop_name() -> str:
     """The shop's name as members read it (a template function)."""
-    return str(get("shop.name") or _("Our shop"))
+    return str(get(NAME) or _("Our shop"))
 
 
 def is_demo_shop() -> bool:

@@ -20,6 +20,7 @@ from .errors import NotFound
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
 from .ports import Port
+from .shop import is_demo_shop
 
 # So many stand on the first page before somebody asks for all.
 MOST = 5
@@ -84,6 +85,18 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Step:
+    """Something without which a shop that has just begun cannot go on; it is shown until all of them are done."""
+
+    order: int
+    done: bool
+    text: Any
+    about: Any
+    url: str
+    action: Any
+
+
+@dataclass(frozen=True)
 class Hit:
     """One finding of the search over everything."""
 
@@ -96,6 +109,7 @@ class Hit:
 tasks: Port[[], list[Task]] = Port("today.tasks")
 numbers: Port[[], list[Number]] = Port("today.numbers")
 running: Port[[], list[Running]] = Port("today.running")
+steps: Port[[], list[Step]] = Port("today.steps")
 search: Port[[str], list[Hit]] = Port("today.search")
 
 bp = APIBlueprint("today", __name__, enable_openapi=False)
@@ -192,6 +206,14 @@ def bring_task_back(staff_id: int, key: str) -> None:
     db.session.execute(delete(PutOffTask).where(PutOffTask.staff_id == staff_id, PutOffTask.key == key))
 
 
+def first_steps() -> list[Step]:
+    """What leads from an empty shop to one that runs, done or not; empty once all is done, and in the demo shop."""
+    if is_demo_shop():
+        return []
+    found = sorted((step for answer in steps.call() for step in answer), key=lambda step: step.order)
+    return found if any(not step.done for step in found) else []
+
+
 # ── Pages ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -208,6 +230,7 @@ def index() -> Any:
     return render_template(
         "today/index.html",
         today=clock.today(),
+        steps=first_steps(),
         brief=brief_of(acting_staff().id),
         whole="all" in request.args,
         most=MOST,

@@ -15,7 +15,7 @@ from kernel.auth import may
 from kernel.db import db
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.today import Number, Task
+from kernel.today import Number, Step, Task
 
 from . import labels, queries, services
 from .models import Group, GroupState, LiveDrop, LiveSession, Seat, SeatState
@@ -31,6 +31,22 @@ def tasks() -> list[Task]:
     if not may("groups.view"):
         return []
     return [*_ending(), *_codes(), *_drifted(), *_without_material(), *_room(), *_silent()]
+
+
+def steps() -> list[Step]:
+    """A shop that has just begun opens its first group."""
+    if not may("groups.edit"):
+        return []
+    return [
+        Step(
+            order=30,
+            done=bool(db.session.scalar(select(exists().select_from(Group)))),
+            text=_("Open the first group"),
+            about=_("Members gather in it, and a gift waits there for them."),
+            url=url_for("groups_console.new"),
+            action=_("New group"),
+        )
+    ]
 
 
 def _task(

@@ -90,6 +90,7 @@ def init() -> None:
     fill_slot("member.actions", order=20)(member_actions)
     fill_slot("me.cards", order=40)(me_cards)
     today.tasks.fill(brief.tasks)
+    today.steps.fill(brief.steps)
     today.numbers.fill(brief.numbers)
     today.search.fill(find)
     members.group_choices.fill(group_choices)

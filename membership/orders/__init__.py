@@ -42,3 +42,4 @@ def init_app(app: Flask) -> None:
     today.search.fill(brief.find)
     today.running.fill(brief.running)
     today.tasks.fill(brief.tasks)
+    today.steps.fill(brief.steps)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from flask import url_for
-from sqlalchemy import select
+from sqlalchemy import exists, select
 
 from kernel.auth import may
 from kernel.db import db
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.money import yuan
-from kernel.today import Hit, Running, Task
+from kernel.today import Hit, Running, Step, Task
 
 from . import labels, queries
 from .models import Order
@@ -71,4 +71,20 @@ def tasks() -> list[Task]:
             icon="file-import",
         )
         for run in queries.waiting_runs()
+    ]
+
+
+def steps() -> list[Step]:
+    """A shop that has just begun brings its orders in."""
+    if not may("orders.import"):
+        return []
+    return [
+        Step(
+            order=20,
+            done=bool(db.session.scalar(select(exists().select_from(Order)))),
+            text=_("Bring the orders in"),
+            about=_("From a file: members, tiers and call-backs follow by themselves."),
+            url=url_for("imports_console.index"),
+            action=_("Import orders"),
+        )
     ]
