@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 
 import psycopg
 from flask import Response, g, has_request_context, request, stream_with_context
+from flask.globals import request_ctx
 from psycopg.errors import QueryCanceled
 from psycopg.sql import SQL
 from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
@@ -105,6 +106,21 @@ def url_with(**changes: Any) -> str:
             arguments[key] = str(value)
     query = _query(arguments)
     return f"{request.path}?{query}" if query else request.path
+
+
+def page_address() -> str:
+    """The address under which the page that is drawn can be opened again (a template function).
+
+    What answers a tap, such as a form that was refused, often stands at an address that only takes taps: there it is the nearest
+    address above it that shows a page, since what acts on a page has its address below that page's.
+    """
+    if request.method == "GET":
+        return request.full_path.rstrip("?")
+    routes = request_ctx.url_adapter
+    path = request.path.rstrip("/")
+    while path and routes is not None and not routes.test(path, method="GET"):
+        path = path.rpartition("/")[0]
+    return path or ("/console/" if request.path.startswith("/console/") else "/me/")
 
 
 def _pack(direction: str, values: Sequence[Any]) -> str:

@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from community.moderation import services as moderation
 from kernel import clock, links
 from kernel.i18n import current_locale
+from kernel.pages import page_address
 from kernel.shop import shop_name
 from membership.members.models import Member
 
@@ -125,7 +126,7 @@ def _polls(group: Any, member_id: int, rows: Sequence[Any], short: bool) -> dict
 
 def _back(group: Any) -> str:
     """Where a tap leads back to: the page itself, and from a piece of the feed to the page that it goes into."""
-    return f"/groups/{group.public_id}" if request.path.endswith("/news") else request.full_path.rstrip("?")
+    return f"/groups/{group.public_id}" if request.path.endswith("/news") else page_address()
 
 
 def _filled(pieces: Sequence[str], own: Mapping[str, Markup]) -> Markup:

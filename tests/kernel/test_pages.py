@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kernel.audit import AuditEntry
 from kernel.auth import Role
-from kernel.pages import capped_count, csv_response, guarded_cell, keyset, once_a_request, url_with
+from kernel.pages import capped_count, csv_response, guarded_cell, keyset, once_a_request, page_address, url_with
 from kernel.staff.models import Staff
 
 ROWS = 23
@@ -155,6 +155,22 @@ def test_addresses_keep_their_filters_and_drop_the_cursor(app):
     with app.test_request_context("/list?a=1&b=%E7%BE%A4&cursor=x"):
         assert url_with(a=2) == "/list?b=%E7%BE%A4&a=2"
         assert url_with(a=None, b=None) == "/list"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "page"),
+    [
+        ("GET", "/console/groups?kind=vip", "/console/groups?kind=vip"),
+        ("POST", "/groups/abc/join", "/groups/abc"),
+        ("POST", "/groups/abc/sales/x.1/claim", "/groups/abc/sales/x.1"),
+        ("POST", "/console/groups/6/announcement", "/console/groups/6"),
+        ("POST", "/nowhere/at/all", "/me/"),
+        ("POST", "/", "/me/"),
+    ],
+)
+def test_what_answers_a_tap_is_opened_again_at_the_page_above_it(app, method, path, page):
+    with app.test_request_context(path, method=method):
+        assert page_address() == page
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])

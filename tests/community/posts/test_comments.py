@@ -67,6 +67,8 @@ def test_a_comment_that_cannot_be_is_refused_at_its_field_and_kept(db, scene, bo
     assert answer.status_code == 422
     assert sentence in answer.text
     assert body.strip() in answer.text
+    # A tap on that page leads back to the post, and never to the address that only takes comments.
+    assert answer.text.count(f'name="next" value="{scene.page}"') == 2
     assert (commented(db, scene), db.session.scalar(select(func.count()).select_from(Comment))) == (0, 0)
 
 
