@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Integer, and_, func, literal, or_, select, union_all
+from sqlalchemy import Integer, and_, func, literal, or_, select, union_all
 from sqlalchemy.orm import aliased
 
 from campaigns.audiences import queries as audiences
@@ -15,12 +15,10 @@ from campaigns.audiences.rules import Definition
 from campaigns.pushes.models import Delivery, DeliveryState, Run
 from community.groups.models import Seat
 from community.posts.models import Reaction, ReactionKind
-from kernel import clock
 from kernel.db import db
 from membership.coupons.models import Coupon
 from membership.orders import queries as orders
-from membership.orders.models import Order, OrderState
-from membership.orders.rules import ARRIVED_STATES
+from membership.orders.models import Order
 
 from .models import Click
 from .queries import source_of
@@ -108,18 +106,10 @@ def _joined(since: datetime, until: datetime) -> Any:
     return select(Seat.member_id).where(Seat.joined_at >= since, Seat.joined_at < until)
 
 
-def has_arrived() -> ColumnElement[bool]:
-    """Whether the parcel of an order was delivered. Some shops say beforehand when one is expected: a day that has not come, or
-    that passed for a parcel that was never sent or was refused, is no delivery."""
-    return or_(
-        Order.state.in_(ARRIVED_STATES), and_(Order.state == OrderState.SHIPPED, Order.delivered_at <= clock.now())
-    )
-
-
 def _orders(since: datetime, until: datetime) -> Sequence[tuple[Action, Any]]:
     """What became of the orders placed in the period."""
     ordered = select(Order.member_id).where(Order.placed_at >= since, Order.placed_at < until, orders.counts())
-    arrived = has_arrived()
+    arrived = orders.has_arrived()
     further = aliased(Order)
     arrived_at = func.coalesce(func.least(Order.delivered_at, Order.completed_at), Order.placed_at)
     return [

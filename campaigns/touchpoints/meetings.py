@@ -31,7 +31,6 @@ from sqlalchemy import (
 
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.pushes.models import NOBODY, Delivery, DeliveryState, Origin, Push, Run
-from campaigns.results.funnel import has_arrived
 from community.conversations.models import Conversation
 from community.desk.models import CallState, CallTask
 from community.groups.models import JoinLink, Seat
@@ -239,7 +238,7 @@ def _orders(since: datetime, until: datetime, ways: Ways) -> Any:
 def _parcels(since: datetime, until: datetime, ways: Ways) -> Any:
     # Some shops do not say when a parcel left; then it is taken to have left when the order was placed.
     left = func.coalesce(Order.shipped_at, Order.placed_at)
-    return _row(literal("parcel"), Order.member_id, left, has_arrived()).where(
+    return _row(literal("parcel"), Order.member_id, left, orders.has_arrived()).where(
         Order.member_id.is_not(None),
         # No index holds when a parcel was sent off; it left at most so long after its order.
         Order.placed_at >= since - LATE,

@@ -313,51 +313,58 @@ class Funnel:
         return [(name, getattr(self, name)) for name in STEPS]
 
 
-_FUNNEL = text(
-    """
-WITH delivered AS MATERIALIZED (
-    SELECT member_id, min(delivered_at) AS at FROM "order"
-    WHERE delivered_at >= :since AND delivered_at < :until AND delivered_at <= :now
-      AND state NOT IN ('placed', 'paid', 'refused') AND member_id IS NOT NULL
-    GROUP BY member_id
-), calls AS MATERIALIZED (
+# What is counted along the way from the parcel (`delivered`: a row a member, with when their first one arrived), each as a table
+# that the later ones and the counts read.
+_WAY = {
+    "calls": """
     SELECT t.id, t.member_id, d.at, t.called_at, t.state, t.invited_group_id, t.invited_at
-    FROM delivered d JOIN call_task t ON t.member_id = d.member_id AND t.called_at >= d.at
-), joins AS MATERIALIZED (
+    FROM delivered d JOIN call_task t ON t.member_id = d.member_id AND t.called_at >= d.at""",
+    "joins": """
     SELECT c.member_id, c.at, s.group_id, min(s.joined_at) AS joined_at
     FROM calls c JOIN seat s ON s.member_id = c.member_id AND s.group_id = c.invited_group_id AND s.joined_at >= c.invited_at
-    WHERE c.state = 'reached' GROUP BY 1, 2, 3
-), gifts AS MATERIALIZED (
+    WHERE c.state = 'reached' GROUP BY 1, 2, 3""",
+    "gifts": """
     SELECT j.member_id, min(g.claimed_at) AS claimed_at
     FROM joins j JOIN gift_claim g
       ON g.member_id = j.member_id AND g.group_id = j.group_id AND g.claimed_at >= j.joined_at
-    GROUP BY 1
-), joined AS MATERIALIZED (
-    SELECT member_id, min(joined_at) AS joined_at FROM joins GROUP BY 1
-), buys AS MATERIALIZED (
+    GROUP BY 1""",
+    "joined": "SELECT member_id, min(joined_at) AS joined_at FROM joins GROUP BY 1",
+    "buys": """
     SELECT d.member_id, max(o.placed_at) AS last_at FROM delivered d JOIN "order" o ON o.member_id = d.member_id
     WHERE o.placed_at > d.at AND o.paid_at IS NOT NULL AND o.state NOT IN ('placed', 'closed', 'refused')
       AND NOT (o.refunded_amount > 0 AND o.refunded_amount >= o.paid_amount - o.postage)
-    GROUP BY 1
-)
-SELECT
-    (SELECT count(*) FROM delivered),
-    (SELECT count(DISTINCT member_id) FROM calls),
-    (SELECT count(DISTINCT member_id) FROM calls WHERE state = 'reached'),
-    (SELECT count(DISTINCT member_id) FROM calls WHERE state = 'reached' AND invited_at IS NOT NULL),
-    (SELECT count(*) FROM joined),
-    (SELECT count(*) FROM gifts),
-    (SELECT count(*) FROM gifts JOIN joined USING (member_id) JOIN buys USING (member_id) WHERE buys.last_at > joined.joined_at),
-    (SELECT count(*) FROM joined JOIN buys USING (member_id) WHERE buys.last_at > joined.joined_at),
-    (SELECT count(*) FROM buys WHERE NOT EXISTS (SELECT 1 FROM joined WHERE joined.member_id = buys.member_id))
-"""
+    GROUP BY 1""",
+}
+_COUNTS = (
+    "(SELECT count(*) FROM delivered)",
+    "(SELECT count(DISTINCT member_id) FROM calls)",
+    "(SELECT count(DISTINCT member_id) FROM calls WHERE state = 'reached')",
+    "(SELECT count(DISTINCT member_id) FROM calls WHERE state = 'reached' AND invited_at IS NOT NULL)",
+    "(SELECT count(*) FROM joined)",
+    "(SELECT count(*) FROM gifts)",
+    "(SELECT count(*) FROM gifts JOIN joined USING (member_id) JOIN buys USING (member_id)"
+    " WHERE buys.last_at > joined.joined_at)",
+    "(SELECT count(*) FROM joined JOIN buys USING (member_id) WHERE buys.last_at > joined.joined_at)",
+    "(SELECT count(*) FROM buys WHERE NOT EXISTS (SELECT 1 FROM joined WHERE joined.member_id = buys.member_id))",
 )
 
 
 def funnel(since: datetime, until: datetime) -> Funnel:
-    """The steps of everybody to whom a parcel was delivered in `[since, until)`, in one statement. A parcel that is expected
-    for a later day, was never sent or was refused is not delivered."""
-    return Funnel(*db.session.execute(_FUNNEL, {"since": since, "until": until, "now": clock.now()}).one())
+    """The steps of everybody to whom a parcel was delivered in `[since, until)`, in one statement. What is a delivery,
+    `orders.has_arrived` says."""
+    delivered = (
+        select(Order.member_id, func.min(Order.delivered_at).label("at"))
+        .where(
+            Order.delivered_at >= since,
+            Order.delivered_at < until,
+            orders.has_arrived(),
+            Order.member_id.is_not(None),
+        )
+        .group_by(Order.member_id)
+    )
+    tables = [delivered.cte("delivered"), *(text(one).columns().cte(name) for name, one in _WAY.items())]
+    counts = select(*(text(one) for one in _COUNTS)).add_cte(*(one.prefix_with("MATERIALIZED") for one in tables))
+    return Funnel(*db.session.execute(counts).one())
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,21 @@ def counts() -> ColumnElement[bool]:
     return and_(Order.state.in_(rules.PAID_STATES), Order.paid_at.is_not(None), ~wholly_refunded())
 
 
+def has_arrived() -> ColumnElement[bool]:
+    """Whether the parcel of an `Order` was delivered, as SQL.
+
+    That an order was closed later, sent back by its buyer perhaps, does not undo its delivery. Some shops say beforehand when a
+    parcel is expected: a day that has not come, that lies after the closing, or that passed for a parcel that was never sent
+    or was refused, is no delivery.
+    """
+    now = clock.now()
+    return or_(
+        Order.state.in_(rules.ARRIVED_STATES),
+        and_(Order.state == OrderState.SHIPPED, Order.delivered_at <= now),
+        and_(Order.state == OrderState.CLOSED, Order.delivered_at <= func.least(Order.closed_at, now)),
+    )
+
+
 def qualifies_at(after_sale: timedelta = rules.AFTER_SALE) -> ColumnElement[datetime | None]:
     """`rules.qualifies_at` as SQL over `Order`: from when it counts for tiers, null while that is not known."""
     ended = func.least(

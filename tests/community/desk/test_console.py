@@ -23,7 +23,8 @@ from kernel.auth import Role
 from kernel.events import EventRecord, describe
 from membership.members import queries as members
 from membership.members.models import Contact, CustomerType
-from membership.orders.models import OrderState
+from membership.orders.models import Order, OrderState
+from membership.orders.queries import has_arrived
 from membership.tiers import services as tiers
 from membership.tiers.rules import STANDARD
 from tests.community.desk.conftest import task_of
@@ -235,6 +236,20 @@ def test_calling_again(db, clock, agent, due):
     assert (task_of(db, due.id).state, task_of(db, due.id).due_at) == (CallState.RETRY, at)
 
 
+def test_words_about_a_call_that_a_colleague_has_are_given_back(db, clock, agent, staff_client, due):
+    other = staff_client("assistant")
+    other.post(f"/console/calls/{due.id}/take")
+    page = agent.post(f"/console/calls/{due.id}/outcome", data=typed(note="杯子有个小缺口"))
+    assert (page.status_code, task_of(db, due.id).tries) == (409, 0)
+    assert "杯子有个小缺口" in page.text and 'id="unsent"' in page.text
+    # A try that was recorded meanwhile, by oneself in another window: the words stand in the form, and may be sent.
+    other.post(f"/console/calls/{due.id}/outcome", data=typed(outcome="retry", retry_at=wall(clock.now() + DAY)))
+    page = other.post(f"/console/calls/{due.id}/outcome", data=typed(note="又打了一次"))
+    assert page.status_code == 409 and 'id="unsent"' not in page.text
+    assert "又打了一次</textarea>" in page.text and 'name="tries" type="hidden" value="1"' in page.text
+    assert other.post(f"/console/calls/{due.id}/outcome", data=typed(tries="1")).status_code == 302
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [
@@ -244,6 +259,8 @@ def test_calling_again(db, clock, agent, due):
         ({"outcome": "retry", "retry_at": "tomorrow"}, "retry_at"),
         ({"outcome": "retry", "retry_at": "2026-03-03T11:59"}, "retry_at"),
         ({"outcome": "retry", "retry_at": "2027-03-03T11:59"}, "retry_at"),
+        ({"outcome": "retry", "retry_at": "2026-03-05T03:00"}, "retry_at"),
+        ({"again_at": "2026-03-05T22:00"}, "again_at"),
         ({"again_at": "2026-03-03T11:59"}, "again_at"),
         ({"again_at": "2027-03-03T11:59"}, "again_at"),
         ({"note": "字" * 2001}, "note"),
@@ -527,21 +544,33 @@ def test_any_period_is_answered(agent, due, query):
 
 
 def test_only_a_delivered_parcel_is_in_the_funnel(db, clock, make_member, delivered):
-    """An expected day that has not come, or that passed for a parcel that was refused or never sent, is no delivery."""
-    since, until = clock.now() - 10 * DAY, clock.now() + 10 * DAY
+    """An expected day that has not come, or that passed for a parcel that was refused or never sent, is no delivery; that an
+    order was closed after its parcel had arrived takes nothing back. Every page asks the same question."""
+    now = clock.now()
+    since, until = now - 10 * DAY, now + 10 * DAY
     before = queries.funnel(since, until).delivered
-    for number, (at, state, counts) in enumerate(
+    for number, (at, state, closed_at, counts) in enumerate(
         (
-            (clock.now() + 2 * DAY, OrderState.SHIPPED, 0),
-            (clock.now() - DAY, OrderState.REFUSED, 0),
-            (clock.now() - DAY, OrderState.PAID, 0),
-            (clock.now() - DAY, OrderState.DELIVERED, 1),
+            (now + 2 * DAY, OrderState.SHIPPED, None, 0),
+            (now - DAY, OrderState.SHIPPED, None, 1),
+            (now - DAY, OrderState.REFUSED, now, 0),
+            (now - DAY, OrderState.PAID, None, 0),
+            (now - DAY, OrderState.PLACED, None, 0),
+            (now - DAY, OrderState.DELIVERED, None, 1),
+            (now - DAY, OrderState.COMPLETED, None, 1),
+            (now - 2 * DAY, OrderState.CLOSED, now - DAY, 1),
+            (now - 2 * DAY, OrderState.CLOSED, now - 2 * DAY, 1),
+            (now - 2 * DAY, OrderState.CLOSED, None, 1),
+            (now - DAY, OrderState.CLOSED, now - 2 * DAY, 0),
+            (now + DAY, OrderState.CLOSED, None, 0),
         )
     ):
-        delivered(make_member(f"客{number}"), at).state = state
+        made = delivered(make_member(f"客{number}"), at)
+        made.state, made.closed_at = state, closed_at
         db.session.flush()
         after = queries.funnel(since, until).delivered
-        assert after - before == counts, state
+        assert after - before == counts, (at, state, closed_at)
+        assert db.session.scalar(select(has_arrived()).where(Order.id == made.id)) is bool(counts)
         before = after
 
 
