@@ -112,7 +112,8 @@ def _draw_page(lottery: Lottery, group: Group) -> Any:
     places = sum(number for _name, number in one.prizes)
     seed = services.seed_shown(lottery)
     frozen = lottery.state in (LotteryState.FROZEN, LotteryState.DRAWN)
-    won = rules.winners(seed, lottery.tickets, places, lottery.void_tickets) if seed is not None else []
+    passed = (lottery.void_tickets, services.freed_tickets(lottery))
+    won = rules.winners(seed, lottery.tickets, places, *passed) if seed is not None else []
     numbers = [number for _name, number in one.prizes]
     return render_template(
         "activities/draw.html",
@@ -127,8 +128,9 @@ def _draw_page(lottery: Lottery, group: Group) -> Any:
         left_out=queries.left_out(lottery.id) if frozen else 0,
         tickets=lottery.tickets[:FIRST_TICKETS],
         winners=[(place, ticket, one.prizes[rules.prize_of(place, numbers)][0]) for place, ticket in enumerate(won, 1)],
+        freed=passed[1],
         seed=seed.hex() if seed is not None else None,
-        recipe=rules.recipe(seed, places, lottery.void_tickets) if seed is not None else "",
+        recipe=rules.recipe(seed, places, *passed) if seed is not None else "",
         labels=labels,
         Phase=Phase,
     )

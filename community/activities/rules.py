@@ -12,8 +12,9 @@ from __future__ import annotations
 import enum
 import hashlib
 import hmac
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from kernel.errors import Refusal
@@ -108,16 +109,68 @@ def pick(tickets: Sequence[str], numbers: Sequence[int]) -> list[str]:
     return [left.pop(number % len(left)) for number in numbers[: len(tickets)]]
 
 
-def winners(seed: bytes, tickets: Sequence[str], places: int, void: Collection[str] = ()) -> list[str]:
+def named(seed: bytes, tickets: Sequence[str], void: Collection[str] = ()) -> Iterator[str]:
+    """The tickets of a frozen list in the order in which the seed names them, but for those that are `void`."""
+    left, listed = list(tickets), listed_as(tickets)
+    turn = 0
+    while left:
+        turn += 1
+        ticket = left.pop(number_of(seed, listed, turn) % len(left))
+        if ticket not in void:
+            yield ticket
+
+
+def winners(
+    seed: bytes, tickets: Sequence[str], places: int, void: Collection[str] = (), freed: Sequence[str] = ()
+) -> list[str]:
     """Who wins, first place first: `places` of the tickets of a frozen list, or all of them where there are fewer.
 
-    A ticket that is `void` (its holder turned out to hold another one) takes no place: whoever the seed's order names next moves
-    up, so that no place stays empty while a ticket is left.
+    A ticket that is `void` (before the draw its holder turned out to hold another one) takes no place: whoever the seed's order
+    names next moves up, so that no place stays empty while a ticket is left. One that is `freed` (its holder turned out after the
+    draw to be another winner) gives its place to whoever the seed names after the last one who has got a place; all others
+    keep theirs.
     """
-    listed, gone = listed_as(tickets), frozenset(void)
-    turns = min(places + len(gone), len(tickets))
-    order = pick(tickets, [number_of(seed, listed, turn) for turn in range(1, turns + 1)])
-    return [ticket for ticket in order if ticket not in gone][:places]
+    order = list(islice(named(seed, tickets, frozenset(void)), places + len(freed)))
+    won, behind = order[:places], order[places:]
+    for ticket in freed:
+        won[won.index(ticket)] = behind.pop(0)
+    return won
+
+
+def next_up(
+    seed: bytes, tickets: Sequence[str], places: int, void: Collection[str], freed: Sequence[str], held: Collection[str]
+) -> list[str]:
+    """The tickets that the seed names after the last one who has got a place, up to the first that is one of `held`: it takes
+    the next place that is freed. None, when there is no such ticket left."""
+    passed: list[str] = []
+    for ticket in islice(named(seed, tickets, frozenset(void)), places + len(freed), None):
+        passed.append(ticket)
+        if ticket in held:
+            return passed
+    return []
+
+
+def freed(
+    seed: bytes, tickets: Sequence[str], places: int, void: Collection[str], held: Mapping[int, str]
+) -> list[str]:
+    """The tickets that gave their place up after the draw, in an order that leads to who holds which place now (`held`).
+
+    A place that nobody holds any more is that of its first ticket. Tickets that were passed over when a place was given on gave it
+    up as soon as they got it.
+    """
+    order = list(islice(named(seed, tickets, frozenset(void)), places))
+    now = dict(enumerate(order, 1))
+    came = {ticket: place for place, ticket in held.items() if now.get(place) != ticket}
+    gone: list[str] = []
+    passed: list[str] = []
+    for ticket in islice(named(seed, tickets, frozenset(void)), places, None) if came else ():
+        passed.append(ticket)
+        if (place := came.pop(ticket, None)) is not None:
+            gone += [now[place], *passed[:-1]]
+            now[place], passed = ticket, []
+        if not came:
+            break
+    return gone
 
 
 def prize_of(place: int, numbers: Sequence[int]) -> int:
@@ -134,25 +187,29 @@ import csv, hashlib, hmac
 
 seed = bytes.fromhex("{seed}")
 tickets = [row["ticket"] for row in csv.DictReader(open("tickets.csv", encoding="utf-8-sig"))]
-places, void = {places}, {void}
+places, void, freed = {places}, {void}, {freed}
 
 print("commitment", hashlib.sha256(seed).hexdigest())
 listed = hashlib.sha256("\\n".join(tickets).encode()).hexdigest()
 print("list", listed)
-won = turn = 0
-while tickets and won < places:
+order, turn = [], 0
+while tickets and len(order) < places + len(freed):
     turn += 1
     digest = hmac.digest(seed, f"{{listed}}:{{turn}}".encode(), "sha256")
     ticket = tickets.pop(int.from_bytes(digest, "big") % len(tickets))
     if ticket not in void:
-        won += 1
-        print(won, ticket)
+        order.append(ticket)
+won, behind = order[:places], order[places:]
+for ticket in freed:
+    won[won.index(ticket)] = behind.pop(0)
+for place, ticket in enumerate(won, 1):
+    print(place, ticket)
 """
 
 
-def recipe(seed: bytes, places: int, void: Sequence[str] = ()) -> str:
+def recipe(seed: bytes, places: int, void: Sequence[str] = (), freed: Sequence[str] = ()) -> str:
     """A few lines of Python with which anybody recomputes a draw from the downloaded list."""
-    return RECIPE.format(seed=seed.hex(), places=places, void=list(void))
+    return RECIPE.format(seed=seed.hex(), places=places, void=list(void), freed=list(freed))
 
 
 # ── The clock ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,6 @@
 """The verbs of activities: draws, and prices of a group."""
 
-from .draws import draw, due, freeze, hand_over, owed, seed_shown, try_again
+from .draws import draw, due, freed_tickets, freeze, hand_over, owed, seed_shown, try_again
 from .lotteries import LotteryDraft, PrizeDraft, announce, cancel, create, draft_of, edit, enter
 from .sales import SaleDraft, adopt_copies, claim, create_sale, edit_sale, sale_draft_of, start_sale, stop_sale, weigh
 
@@ -20,6 +20,7 @@ __all__ = [
     "edit",
     "edit_sale",
     "enter",
+    "freed_tickets",
     "freeze",
     "hand_over",
     "owed",

@@ -121,6 +121,56 @@ def draw(lottery_id: int) -> bool:
     return True
 
 
+def freed_tickets(lottery: Lottery) -> list[str]:
+    """The tickets that gave their place up after a draw, as `rules.freed` has them; none before it."""
+    seed = seed_shown(lottery)
+    if seed is None:
+        return []
+    winning = select(LotteryEntry.place, LotteryEntry.ticket).where(
+        LotteryEntry.lottery_id == lottery.id, LotteryEntry.place.is_not(None)
+    )
+    held: dict[int, str] = dict(db.session.execute(winning).all())  # type: ignore[arg-type]
+    return rules.freed(seed, lottery.tickets, _places(lottery.id), lottery.void_tickets, held)
+
+
+def drawn_first(lottery_id: int) -> list[str]:
+    """The tickets that won in a draw that has been held, before any of them gave its place up."""
+    lottery, seed = queries.get_lottery(lottery_id), db.session.get_one(LotterySeed, lottery_id).seed
+    return rules.winners(seed, lottery.tickets, _places(lottery_id), lottery.void_tickets)
+
+
+def _places(lottery_id: int) -> int:
+    return sum(prize.number for prize in queries.prizes_of(lottery_id))
+
+
+def pass_on(lottery_id: int, place: int, prize_id: int) -> str | None:
+    """Give a place that its holder gave up to the ticket that the seed names next; which one, or None when none is left.
+
+    For a draw that has been held, whose row the caller has locked, and a place whose ticket has no row any more. The others
+    keep their places; tickets that nobody holds any more are passed over as well.
+    """
+    lottery = queries.get_lottery(lottery_id)
+    places, freed = _places(lottery_id), freed_tickets(lottery)
+    held = db.session.scalars(
+        select(LotteryEntry.ticket).where(LotteryEntry.lottery_id == lottery_id, LotteryEntry.place.is_(None))
+    ).all()
+    seed = db.session.get_one(LotterySeed, lottery_id).seed
+    found = rules.next_up(seed, lottery.tickets, places, lottery.void_tickets, freed, frozenset(held))
+    if not found:
+        return None
+    member_id = db.session.scalar(
+        update(LotteryEntry)
+        .where(LotteryEntry.lottery_id == lottery_id, LotteryEntry.ticket == found[-1], LotteryEntry.place.is_(None))
+        .values(place=place, prize_id=prize_id, prize_state=PrizeState.OWED)
+        .returning(LotteryEntry.member_id)
+        .execution_options(synchronize_session=False)
+    )
+    if member_id is None:
+        raise rules.ChangedMeanwhile
+    publish(MemberWonLottery(member_id=member_id, lottery_id=lottery_id, group_id=lottery.group_id, place=place))
+    return found[-1]
+
+
 def owed(limit: int = SLICE) -> list[int]:
     """Entries whose prize has not been given yet."""
     return list(

@@ -65,16 +65,21 @@ def test_anybody_recomputes_a_draw_from_what_is_shown(tmp_path_factory, seed, ti
     """The lines of the page, run on the file of the page, print the commitment, the list's hash and the winners."""
     listed = rules.in_order(list(tickets))
     void = listed[1::2][:several]
+    first, freed = rules.winners(seed, listed, places, void), []
+    # Holders who turn out to be another winner, one after the other; of the next tickets every other one is somebody's.
+    for ticket in first[1::2]:
+        found = rules.next_up(seed, listed, places, void, freed, set(listed[::2]) - set(void))
+        freed += [ticket, *found[:-1]] if found else []
     folder = tmp_path_factory.mktemp("draw")
     (folder / "tickets.csv").write_text(
         "\ufeffnumber,ticket\r\n" + "".join(f"{n},{t}\r\n" for n, t in enumerate(listed, 1)), encoding="utf-8"
     )
-    code = rules.recipe(seed, places, void).replace('open("tickets.csv"', f'open("{folder / "tickets.csv"}"')
+    code = rules.recipe(seed, places, void, freed).replace('open("tickets.csv"', f'open("{folder / "tickets.csv"}"')
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(compile(code, "recipe", "exec"), {})  # noqa: S102 - the lines of the page are what is tested
     lines = said.getvalue().splitlines()
-    won = rules.winners(seed, listed, places, void)
+    won = rules.winners(seed, listed, places, void, freed)
     assert lines == [
         f"commitment {rules.commitment_of(seed)}",
         f"list {rules.listed_as(listed)}",
@@ -83,8 +88,17 @@ def test_anybody_recomputes_a_draw_from_what_is_shown(tmp_path_factory, seed, ti
     assert len(won) == len(set(won)) == min(places, len(listed) - len(void))
     assert set(won) <= tickets - set(void)
     # Who was passed over changes nothing but that the others move up.
-    whole = rules.winners(seed, listed, len(listed))
-    assert won == [ticket for ticket in whole if ticket not in void][:places]
+    whole = [ticket for ticket in rules.winners(seed, listed, len(listed)) if ticket not in void]
+    assert first == whole[:places]
+    # Whoever kept their place has it; the others are the next ones of the seed's order, each where one was freed.
+    assert [new for old, new in zip(first, won, strict=True) if old != new and old not in freed] == []
+    assert (
+        rules.winners(seed, listed, places, void, rules.freed(seed, listed, places, void, dict(enumerate(won, 1))))
+        == won
+    )
+    taken = [new for old, new in zip(first, won, strict=True) if old != new]
+    assert taken == [ticket for ticket in whole[places : places + len(freed)] if ticket not in freed]
+    assert all(ticket in listed[::2] for ticket in taken)
 
 
 @given(seed=seeds, other=seeds, tickets=tickets_of)

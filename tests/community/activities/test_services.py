@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -23,7 +24,7 @@ from membership.coupons import services as coupons
 from membership.coupons.models import Coupon, CouponKind, OfferState
 from membership.coupons.rules import Basket, Line
 from membership.coupons.services import guard
-from membership.gifts.models import GiftClaim
+from membership.gifts.models import GiftClaim, GiftState
 from membership.members.services import merge
 from tests.conftest import published
 
@@ -305,6 +306,87 @@ def test_two_records_of_one_person_have_one_ticket_and_keep_what_was_won(db, sce
     db.session.refresh(lottery)
     assert lottery.tickets == listed
     assert lottery.listed == rules.listed_as(listed)
+
+
+@pytest.fixture
+def drawn(db, clock, scene, announced):
+    """`drawn(prizes)` is a draw of five tickets that was held and gave nothing yet, with the people in the seed's order."""
+
+    def make(*prizes):
+        lottery = announced(prizes=prizes)
+        for person in scene.people:
+            services.enter(lottery, person.id)
+        clock.at(lottery.closes_at)
+        assert services.freeze(lottery.id)
+        assert services.draw(lottery.id)
+        db.session.refresh(lottery)
+        holders = {entry.ticket: entry.member_id for entry in db.session.scalars(select(LotteryEntry))}
+        order = rules.winners(services.seed_shown(lottery), lottery.tickets, 5)
+        return lottery, [holders[ticket] for ticket in order], order
+
+    return make
+
+
+def places(lottery):
+    return [(entry.place, member.id, entry.ticket) for entry, member, _prize in queries.winners_of(lottery.id)]
+
+
+def shown(client, lottery):
+    page = client.get(f"/draws/{lottery.public_id}", headers={"Accept-Language": "en"}).text
+    return re.findall(r'<code class="ticket-number">(\w+)</code> <span>', page), page
+
+
+def test_who_has_won_twice_and_is_one_person_wins_once(db, scene, client, drawn):
+    """The better place stays; the other one goes to the next ticket that is somebody's, and the others keep theirs."""
+    lottery, (first, second, third, fourth, fifth), order = drawn(services.PrizeDraft(3, gift_id=scene.gift.id))
+    # The fourth of the seed's order is nobody's any more: its holder has turned out to be the third.
+    merge.merge(third, fourth)
+    assert places(lottery) == [(1, first, order[0]), (2, second, order[1]), (3, third, order[2])]
+    preview = merge.preview(second, first)
+    assert any("第 1 名" in str(one) and "第 2 名" in str(one) for one in preview.conflicts)
+    done = merge.merge(second, first)
+    db.session.expire_all()
+    after = [(1, second, order[0]), (2, fifth, order[4]), (3, third, order[2])]
+    assert places(lottery) == after
+    assert services.freed_tickets(lottery) == [order[1], order[3]]
+    tickets, page = shown(client, lottery)
+    assert tickets == [order[0], order[4], order[2]]
+    assert f"{order[1]}, {order[3]}" in page
+    jobs.settle()
+    assert {entry.prize_state for entry, _member, _prize in queries.winners_of(lottery.id)} == {PrizeState.GIVEN}
+    # Told apart again, the place stays where it has gone; whoever had won with the better ticket has it back.
+    merge.undo(done)
+    db.session.expire_all()
+    assert places(lottery) == [(1, first, order[0]), *after[1:]]
+
+
+def test_of_two_prizes_the_one_that_has_gone_out_stays(db, scene, client, drawn):
+    """What was given is not taken back, and what the gifts' own rule calls off goes to the next; no prize is minted."""
+    lottery, people, order = drawn(
+        services.PrizeDraft(1, offer_id=scene.offer.id), services.PrizeDraft(2, gift_id=scene.gift.id)
+    )
+    first, second, third, fourth, fifth = people
+    coupons.set_state(scene.offer.id, OfferState.PAUSED)
+    jobs.settle()
+    # The first place's coupon was missed: the second one, whose gift is on its way, is kept.
+    merge.merge(first, second)
+    db.session.expire_all()
+    assert places(lottery) == [(1, fourth, order[3]), (2, first, order[1]), (3, third, order[2])]
+    coupons.set_state(scene.offer.id, OfferState.ACTIVE)
+    jobs.settle()
+    db.session.expire_all()
+    # Two gifts for one draw: the gifts' rule calls one of them off, and its place goes on.
+    merge.merge(third, first)
+    db.session.expire_all()
+    assert places(lottery) == [(1, fourth, order[3]), (2, third, order[1]), (3, fifth, order[4])]
+    jobs.settle()
+    live = select(func.count()).select_from(GiftClaim).where(GiftClaim.state != GiftState.CANCELLED)
+    assert db.session.scalar(live) == 2
+    # A coupon and a gift have both gone out: nothing goes to anybody else, and the page still shows the list's own result.
+    merge.merge(third, fourth)
+    db.session.expire_all()
+    assert places(lottery) == [(1, third, order[3]), (3, fifth, order[4])]
+    assert shown(client, lottery)[0] == [order[3], order[1], order[4]]
 
 
 def test_an_erased_winner_gets_nothing_more(db, clock, browse, scene, announced):
