@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from kernel.events import subscribe
 from membership.members.events import MembersMerged, MergeUndone
-from membership.orders.events import OrderRecorded, OrderRefunded, OrderRefused, OrdersImported, OrderUpdated
+from membership.orders.events import BuyersChanged, OrderRecorded, OrderRefunded, OrderRefused, OrderUpdated
 
 from . import services
-from .events import BuyersChanged
 
 
 @subscribe(OrderRecorded)
@@ -28,11 +27,6 @@ def move_back_after_refund(event: OrderRefunded) -> None:
 @subscribe(OrderRefused)
 def move_back_after_refusal(event: OrderRefused) -> None:
     services.watch([event.member_id])
-
-
-@subscribe(OrdersImported)
-def slice_import(event: OrdersImported) -> None:
-    services.watch_run(event.run_id)
 
 
 @subscribe(BuyersChanged)

@@ -11,8 +11,7 @@ from community.groups.events import MemberJoinedGroup
 from community.tickets.events import TicketClosed
 from kernel.events import Event, delivering, only_if, subscribe
 from membership.members.events import MemberEnrolled, StageChanged
-from membership.orders import queries as orders
-from membership.orders.events import OrderRecorded, OrderShipped, OrdersImported
+from membership.orders.events import BuyersChanged, OrderRecorded, OrderShipped
 from membership.tiers.events import TierChanged, TierFallAnnounced
 
 from . import jobs, queries, rules, services
@@ -113,9 +112,9 @@ def leave_after_an_order(event: OrderRecorded) -> None:
         services.leave_buyers([event.member_id])
 
 
-@subscribe(OrdersImported)
-def leave_after_an_import(event: OrdersImported) -> None:
-    services.leave_buyers(orders.members_of_run(event.run_id))
+@subscribe(BuyersChanged)
+def leave_after_an_import(event: BuyersChanged) -> None:
+    services.leave_buyers(event.member_ids)
 
 
 _CONDITIONS: dict[Any, str] = {

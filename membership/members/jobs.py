@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from kernel import clock
 from kernel.db import db, transaction
 from kernel.jobs import every, job
 
-from . import services
+from . import queries, services
 from .models import MemberIdentity, SignInCode
-from .services import dossier, duplicates, identify, merge, value
+from .services import dossier, duplicates, identify, merge
 
 
 @every(3600)
-@job()
+@job(own_transactions=True)
 def keep_stages() -> None:
-    """Time alone makes people dormant: look at everybody once an hour, in one statement."""
-    services.reassess_stages()
+    """Time alone makes people dormant: look at everybody once an hour."""
+    _everybody(services.reassess_stages)
 
 
 @every(86_400)
 @job(queue="bulk", own_transactions=True)
 def revalue_everybody() -> None:
-    """Time alone makes people worth less: work everybody out once a day, in pieces, each in a transaction of its own."""
+    """Time alone makes people worth less: work everybody out once a day."""
+    _everybody(services.revalue)
+
+
+def _everybody(work_out: Callable[[list[int]], object]) -> None:
+    """Work all members out in pieces, each in a transaction of its own: whoever changes is held until its end."""
     last = 0
     while True:
         with transaction():
-            chunk = value.chunk_after(last)
-            services.revalue(chunk)
-        if not chunk:
-            break
+            chunk = queries.chunk_after(last)
+            if not chunk:
+                return
+            work_out(chunk)
         last = chunk[-1]
 
 

@@ -76,10 +76,19 @@ COMMON_SECONDS = 600.0
 _PIECES: ColumnElement[Any] = literal_column(name_pieces("member."))
 _NAMES: ColumnElement[str] = literal_column(names_of("member."))
 
+# Where everybody is worked out, so many are in one transaction.
+CHUNK = 20_000
+
 
 def live() -> Select[Member]:
     """Every person once: neither merged into another nor erased."""
     return select(Member).where(Member.merged_into_id.is_(None), Member.erased_at.is_(None))
+
+
+def chunk_after(member_id: int) -> list[int]:
+    """The ids of the next members beyond one, to be worked out in one transaction."""
+    found = live().with_only_columns(Member.id).where(Member.id > member_id).order_by(Member.id).limit(CHUNK)
+    return list(db.session.scalars(found))
 
 
 def find_member(member_id: int) -> Member | None:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from kernel.events import subscribe
-from membership.orders import queries as orders
-from membership.orders.events import OrderRecorded, OrderRefunded, OrdersImported, OrderUpdated
+from membership.orders.events import BuyersChanged, OrderRecorded, OrderRefunded, OrderUpdated
 
 from . import services
 from .events import MembersMerged, MergeUndone
-from .services.value import CHUNK
 
 
-@subscribe(OrdersImported)
-def reassess_everybody(event: OrdersImported) -> None:
-    services.reassess_stages()
+@subscribe(BuyersChanged)
+def reassess_buyers(event: BuyersChanged) -> None:
+    services.reassess_stages(event.member_ids)
 
 
-@subscribe(OrdersImported)
-def revalue_buyers(event: OrdersImported) -> None:
+@subscribe(BuyersChanged)
+def revalue_buyers(event: BuyersChanged) -> None:
     """Buyers of a file are worth something else now; the others wait for the night."""
-    ids = orders.members_of_run(event.run_id)
-    for start in range(0, len(ids), CHUNK):
-        services.revalue(ids[start : start + CHUNK])
+    services.revalue(event.member_ids)
 
 
 @subscribe(OrderRecorded)

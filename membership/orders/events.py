@@ -79,7 +79,7 @@ class OrderRefunded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class OrdersImported(Event):
-    """A file has been taken in, to its end or as far as could be. Whose orders changed: `queries.members_of_run`.
+    """A file has been taken in, to its end or as far as could be. Whose orders changed is told in slices: `BuyersChanged`.
 
     `ranked`: their tiers have been judged already, together with their sums.
     """
@@ -89,3 +89,10 @@ class OrdersImported(Event):
     orders_new: int
     orders_changed: int
     ranked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuyersChanged(Event):
+    """A file changed the orders of these members: some of all whom it concerns, to be looked at in one transaction."""
+
+    member_ids: list[int]

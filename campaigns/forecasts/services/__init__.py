@@ -1,7 +1,7 @@
 """The verbs of looking ahead."""
 
 from .clocks import learn_on, needs_night, refresh_stale, reset_days, resolve, set_days, spot_changed, start_learning
-from .due import mark, watch, watch_run
+from .due import mark, watch
 from .fitting import fit_on, start_fitting
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "start_fitting",
     "start_learning",
     "watch",
-    "watch_run",
 ]

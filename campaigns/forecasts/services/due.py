@@ -11,18 +11,13 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from kernel import clock
 from kernel.copying import among
 from kernel.db import changed, db
-from kernel.events import publish_all
 from membership.members.models import Member
-from membership.orders import queries as orders
 from membership.orders.models import Order
 
 from .. import rules
-from ..events import BuyersChanged
 from ..models import ProductClock, Repurchase
 from .bought import bought
 
-# Members of an import are worked out by so many at once.
-SLICE = 2_000
 # Whoever has missed their window by this many days is forgotten here.
 MISSED = 30
 
@@ -30,12 +25,6 @@ MISSED = 30
 def watch(member_ids: Collection[int | None]) -> None:
     """Work out anew when these members need what again. Whoever names no member is left out."""
     mark(sorted({one for one in member_ids if one is not None}))
-
-
-def watch_run(run_id: int) -> None:
-    """Have the members whose orders an import changed worked out, in slices with a transaction each."""
-    found = orders.members_of_run(run_id)
-    publish_all(BuyersChanged(member_ids=found[first : first + SLICE]) for first in range(0, len(found), SLICE))
 
 
 def mark(member_ids: Sequence[int]) -> int:

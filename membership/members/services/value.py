@@ -14,9 +14,6 @@ from kernel.db import db
 from .. import queries, rules
 from ..models import Member, MemberIdentity, ValueLabel
 
-# How many members are worked out in one transaction.
-CHUNK = 20_000
-
 
 def _climbed(n: Any, steps: Sequence[tuple[int, int]]) -> ColumnElement[int]:
     """`rules._climbed` as SQL."""
@@ -106,13 +103,4 @@ def revalue(member_ids: Sequence[int]) -> int:
     return len(changed)
 
 
-def chunk_after(member_id: int) -> list[int]:
-    """The ids of the next members beyond one, to be worked out together."""
-    return list(
-        db.session.scalars(
-            queries.live().with_only_columns(Member.id).where(Member.id > member_id).order_by(Member.id).limit(CHUNK)
-        )
-    )
-
-
-__all__ = ["chunk_after", "revalue"]
+__all__ = ["revalue"]

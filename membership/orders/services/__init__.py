@@ -21,7 +21,7 @@ from .runs import (
     work,
 )
 from .single import deliver_due, record, record_many, refund, take_in_reported
-from .summaries import ranks_of_buyers, refresh_members
+from .summaries import ranks_of_buyers, refresh_members, tell_of_buyers
 
 __all__ = [
     "FormatUnknown",
@@ -48,5 +48,6 @@ __all__ = [
     "start",
     "take_in",
     "take_in_reported",
+    "tell_of_buyers",
     "work",
 ]

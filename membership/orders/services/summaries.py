@@ -10,15 +10,26 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from kernel.copying import among
 from kernel.db import db
+from kernel.events import publish_all
 from kernel.ports import Port
 from membership.members.models import Member
 
 from .. import queries
+from ..events import BuyersChanged
 from ..models import Order
 
 # Judges the tiers of members whose orders have changed, and notes it all but for `member.rank`; answers with the ranks that
 # are others now. A member's row has many indexes, so that sums and rank are written at once.
 ranks_of_buyers: Port[[Sequence[int]], dict[int, int]] = Port("orders.ranks_of_buyers")
+
+# Members of an import are told of by so many at once.
+SLICE = 2_000
+
+
+def tell_of_buyers(run_id: int) -> None:
+    """Publish whose orders an import changed, in slices: whoever follows works each out in a transaction of its own."""
+    found = queries.members_of_run(run_id)
+    publish_all(BuyersChanged(member_ids=found[first : first + SLICE]) for first in range(0, len(found), SLICE))
 
 
 def settle_members(member_ids: Sequence[int]) -> None:

@@ -14,11 +14,9 @@ from campaigns.audiences.rules import parse
 from campaigns.forecasts import queries, rules, services
 from campaigns.forecasts.models import Basis, ClockPhase, ProductClock, Repurchase
 from campaigns.forecasts.services import clocks
-from campaigns.forecasts.services import due as due_services
 from campaigns.forecasts.subscribers import join_clocks, move_back_after_refund, move_on_after_order, part_clocks
 from campaigns.journeys import queries as journeys
 from kernel import clock as kernel_clock
-from kernel.events import EventRecord
 from membership.members.events import MembersMerged, MergeUndone
 from membership.members.services import erasure, merge
 from membership.orders.events import OrderRecorded, OrderRefunded
@@ -160,18 +158,6 @@ def test_a_window_that_is_over_calls_nobody_due(db, clock, make_member, make_pro
     assert len(queries.due_members(0)) == 1
     clock.move(days=1)
     assert queries.due_members(30) == []
-
-
-def test_an_import_s_members_are_worked_out_in_slices(db, clock, make_member, make_product, buy, monkeypatch):
-    monkeypatch.setattr(due_services, "SLICE", 2)
-    product = make_product(days=10)
-    people = [make_member() for _ in range(3)]
-    for person in people:
-        buy(person, product, 1, run_id=77)
-    learn_all()
-    services.watch_run(77)
-    told = db.session.scalars(select(EventRecord).where(EventRecord.name == "BuyersChanged").order_by(EventRecord.id))
-    assert [row.payload["member_ids"] for row in told] == [[people[0].id, people[1].id], [people[2].id]]
 
 
 def test_a_merge_and_its_undoing_work_both_out(db, clock, make_member, make_product, buy):

@@ -19,7 +19,7 @@ from kernel.events import publish
 from membership.coupons import services as coupons
 from membership.coupons.models import Coupon
 from membership.members.events import MemberEnrolled, StageChanged
-from membership.orders.events import OrderShipped, OrdersImported
+from membership.orders.events import BuyersChanged, OrderShipped
 from membership.orders.models import OrderState
 from membership.tiers.events import TierChanged, TierFallAnnounced
 from tests.campaigns.journeys.conftest import DAY, HOUR, place_of, walk_on
@@ -309,17 +309,12 @@ def test_any_event_of_another_program(db, clock, run_jobs, make_member, make_jou
     assert len(entered(db)) == 1
 
 
-def test_a_file_of_orders_lets_buyers_leave(
-    db, clock, run_jobs, make_member, make_journey, make_order, bring, monkeypatch
-):
-    from campaigns.journeys import subscribers
-
+def test_a_file_of_orders_lets_buyers_leave(db, clock, run_jobs, make_member, make_journey, make_order, bring):
     ann = make_member("Ann")
     journey = make_journey(STAY)
     bring(journey, ann)
     clock.move(hours=2)
     make_order(ann, days_ago=1 / 24)
-    monkeypatch.setattr(subscribers.orders, "members_of_run", lambda run_id: [ann.id])
-    publish(OrdersImported(run_id=1, source="shop", orders_new=1, orders_changed=0))
+    publish(BuyersChanged(member_ids=[ann.id]))
     run_jobs()
     assert place_of(db, ann).reason == "bought"

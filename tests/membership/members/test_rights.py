@@ -11,6 +11,7 @@ from kernel import clock as kernel_clock
 from kernel import links
 from membership.members import queries as members
 from membership.members import rules, services
+from membership.members.jobs import keep_stages
 from membership.members.models import (
     Channel,
     Consent,
@@ -22,8 +23,8 @@ from membership.members.models import (
     Stage,
 )
 from membership.members.services.profile import TagInvalid
-from membership.members.subscribers import reassess_buyer, reassess_everybody
-from membership.orders.events import OrderRecorded, OrdersImported
+from membership.members.subscribers import reassess_buyer, reassess_buyers
+from membership.orders.events import BuyersChanged, OrderRecorded
 from tests.conftest import published
 
 from .conftest import PHONE
@@ -207,13 +208,25 @@ def test_time_alone_moves_people_and_says_so(db, clock, make_member):
     ]
 
 
+def test_the_hourly_look_comes_to_everybody_in_pieces(db, clock, make_member, monkeypatch):
+    monkeypatch.setattr(members, "CHUNK", 2)
+    now = kernel_clock.now()
+    people = [make_member(orders_count=1, first_order_at=now, last_order_at=now, stage="customer") for _ in range(5)]
+    db.session.commit()
+    clock.move(days=180)
+    keep_stages.direct()
+    db.session.expire_all()
+    assert {person.stage for person in people} == {Stage.DORMANT}
+    assert len(published(db, "StageChanged")) == 5
+
+
 def test_orders_move_people(db, clock, make_member):
     now = kernel_clock.now()
     one, two = (make_member(orders_count=2, first_order_at=now, last_order_at=now) for _ in range(2))
     reassess_buyer(OrderRecorded(order_id=1, member_id=one.id, source="shop", external_id="1", amount=1))
     reassess_buyer(OrderRecorded(order_id=2, member_id=None, source="shop", external_id="2", amount=1))
     assert (one.stage, two.stage) == (Stage.ACTIVE, Stage.LEAD)
-    reassess_everybody(OrdersImported(run_id=1, source="shop", orders_new=1, orders_changed=0))
+    reassess_buyers(BuyersChanged(member_ids=[two.id]))
     assert two.stage == Stage.ACTIVE
 
 

@@ -14,7 +14,6 @@ from kernel.events import publish
 from membership.members import queries, rules, services
 from membership.members.jobs import revalue_everybody
 from membership.members.models import Channel, Member, MemberIdentity, ValueLabel
-from membership.members.services import value as value_services
 from membership.orders.events import OrderRecorded
 from tests.conftest import NOON
 
@@ -132,7 +131,7 @@ def test_merged_and_erased_people_are_left_alone(db, clock, make_member):
 
 
 def test_the_night_lowers_whoever_time_alone_made_worth_less(db, clock, make_member, monkeypatch):
-    monkeypatch.setattr(value_services, "CHUNK", 2)
+    monkeypatch.setattr(queries, "CHUNK", 2)
     people = [make_member(orders_count=1, spend=5_000, last_order_at=kernel_clock.now()) for _ in range(5)]
     services.revalue([member.id for member in people])
     before = {member.id: member.value_index for member in people}

@@ -17,7 +17,8 @@ from membership.members.models import Member
 from membership.orders import jobs, queries, services
 from membership.orders.formats import FileUnreadable, Wrong
 from membership.orders.models import ImportReject, ImportRun, Order, RunState
-from membership.orders.services import runs
+from membership.orders.services import runs, summaries
+from tests.conftest import published
 
 from .files import line, numbers, text_of, write
 
@@ -100,6 +101,20 @@ def test_members_stages_and_tiers_follow(db, run_jobs, tmp_path):
     run_jobs()
     member = db.session.scalars(select(Member)).one()
     assert (member.orders_count, member.spend, member.stage, member.rank) == (1, 600_00, "customer", 2)
+
+
+def test_buyers_of_a_file_are_told_of_in_slices(db, run_jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(summaries, "SLICE", 2)
+    phones = [f"1390000{n:04}" for n in range(3)]
+    rows = [line(order_no=f"A{n}", buyer_id="", buyer_phone=phone) for n, phone in enumerate(phones)]
+    services.run_inline(write(tmp_path / "a.csv", rows), "shop")
+    run_jobs()
+    people = db.session.scalars(select(Member).order_by(Member.id)).all()
+    told = [event["member_ids"] for event in published(db, "BuyersChanged")]
+    assert told == [[people[0].id, people[1].id], [people[2].id]]
+    assert {person.stage for person in people} == {"customer"}
+    moved = {(e["member_id"], e["from_stage"], e["to_stage"]) for e in published(db, "StageChanged")}
+    assert moved == {(person.id, "lead", "customer") for person in people}
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
