@@ -7,10 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+
+from tests import loaded
 
 ROOT = Path(__file__).resolve().parents[1]
 # Tests that start programs of their own: real processes, many connections, a browser.
@@ -30,15 +35,56 @@ def run(*command: str) -> bool:
     return subprocess.run(command, cwd=ROOT).returncode == 0
 
 
+@contextmanager
+def beside(*command: str) -> Iterator[Callable[[], bool]]:
+    """Run a check while something else goes on; what is given waits for its end, says what it said, and whether it was content."""
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
+
+        def ended() -> bool:
+            child.wait()
+            said.seek(0)
+            say(f"── {' '.join(command[2:])}\n{said.read().decode(errors='replace').rstrip()}")
+            return child.returncode == 0
+
+        try:
+            yield ended
+        finally:
+            child.kill()
+            child.wait()
+
+
+@contextmanager
+def ready_to_fork() -> Iterator[None]:
+    """The application loaded and its tables made, for all that the tests start (see `tests/loaded.py`); on Linux only, for
+    elsewhere what has been loaded cannot be forked."""
+    if sys.platform != "linux":
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="siyu-kit-", ignore_cleanup_errors=True) as kit:
+        command = [sys.executable, "-P", "-m", "tests.loaded", kit]
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None  # noqa: S101  Asked for above.
+            # If it cannot be loaded the tests will say why, each for itself.
+            if child.stdout.readline() == "ready\n":
+                os.environ[loaded.KIT] = kit
+            try:
+                yield
+            finally:
+                os.environ.pop(loaded.KIT, None)
+                child.terminate()
+
+
 def examine(*arguments: str, lane: str = "") -> tuple[int, Counter[str], list[str]]:
     """Run pytest and show its output as it comes, each line after the name of its lane if there are several; returns its
     exit code, the numbers of its last line, and the lines that name a test that failed, where it did and with what words."""
-    command = [sys.executable, "-m", "pytest", "-q", *arguments]
     say(f"{lane}── pytest {' '.join(arguments)}")
     summary, failures, reasons = "", list[str](), list[str]()
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace") as child:
-        assert child.stdout is not None  # noqa: S101  Asked for above.
-        for line in child.stdout:
+    reader, writer = os.pipe()
+    with open(reader, errors="replace") as output:
+        child = loaded.start("pytest", "-q", *arguments, cwd=ROOT, stdout=writer, stderr=2, session=False)
+        os.close(writer)
+        for line in output:
             sys.stdout.write(f"{lane}{line}")
             sys.stdout.flush()
             if re.search(r"\d+ (passed|failed|skipped|error|deselected)|no tests ran", line) and " in " in line:
@@ -47,10 +93,11 @@ def examine(*arguments: str, lane: str = "") -> tuple[int, Counter[str], list[st
                 failures.append(line.rstrip())
             elif re.match(r"E   |tests/\S+\.py:\d+: ", line):
                 reasons.append(f"    {line.rstrip()[:300]}")
+    code = child.wait()
     counts: Counter[str] = Counter()
     for number, word in re.findall(r"(\d+) (failed|errors?|passed|skipped|xfailed|xpassed)", summary):
         counts["errors" if word == "error" else word] += int(number)
-    return child.returncode, counts, reasons[-12:] + failures
+    return code, counts, reasons[-12:] + failures
 
 
 def alone() -> list[list[str]]:
@@ -105,7 +152,6 @@ def main() -> int:
     for name, command in {
         "ruff check": ("ruff", "check", "."),
         "ruff format": ("ruff", "format", "--check", "."),
-        "mypy": ("mypy",),
     }.items():
         if not run(python, "-m", *command):
             wrong.append(name)
@@ -116,12 +162,16 @@ def main() -> int:
         say(f"    sudo apt-get update && sudo apt-get install --no-install-recommends {' '.join(PACKAGES)}\n{loud}")
         if os.environ.get("CI"):
             wrong.append("no Chromium, and CI must run the browser tests")
-    first, counts, failures = examine("-n", "2", "-m", f"not ({ALONE})", *long, *arguments)
-    # A line for each: these are few and long, and a run that hangs shows where.
+    with ready_to_fork():
+        # It has one core and memory enough, and takes a minute.
+        with beside(python, "-m", "mypy") as content:
+            first, counts, failures = examine("-n", "2", "-m", f"not ({ALONE})", *long, *arguments)
+            if not content():
+                wrong.append("mypy")
+        # A line for each: these are few and long, and a run that hangs shows where.
+        lanes = in_lanes([arguments] if arguments else alone(), "-vv", "--durations=10", "-m", ALONE, *long)
     second, more = 5, Counter[str]()
-    for code, some, failed in in_lanes(
-        [arguments] if arguments else alone(), "-vv", "--durations=10", "-m", ALONE, *long
-    ):
+    for code, some, failed in lanes:
         more += some
         failures += failed
         # The first code that is a fault stays; 5, pytest's word for an empty selection, gives way to anything.

@@ -33,6 +33,7 @@ from kernel.staff import services as staff_services
 from kernel.staff.models import Staff
 from tests.committed import clear
 from tests.live import LiveServer
+from tests.loaded import lay_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "correct-horse-battery"
@@ -58,6 +59,7 @@ NOON = datetime(2026, 3, 3, 4, 0, tzinfo=UTC)
 def settings() -> Iterator[config.Settings]:
     """Settings over an embedded database and queue of this test process alone, in a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="siyu-test-"))
+    lay_tables(folder)
     found = config.load({"SIYU_DATA": str(folder), "SITE_URL": "http://localhost"})
     running = embedded.Running(embedded.servers(found, durable=False))
     try:

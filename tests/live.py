@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -23,6 +22,7 @@ from flask import Flask
 
 from kernel import config
 from kernel.app import create_app
+from tests.loaded import Program, lay_tables, run, start
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60
@@ -44,11 +44,18 @@ def eventually(question: Callable[[], Any], seconds: float = 30, every: float = 
 
 
 class LiveServer:
-    """`start()` returns when `/healthz` is 200. `url`, `email` and `password` are what a person would be told."""
+    """`start()` returns when `/healthz` is 200. `url`, `email` and `password` are what a person would be told.
 
-    def __init__(self, *options: str, folder: Path | None = None, **environ: str) -> None:
+    With `afresh` its programs are started from nothing and its database's files made, as on the first day of a shop; otherwise what
+    `tests.loaded` has ready is taken, in a folder of its own the tables too.
+    """
+
+    def __init__(self, *options: str, folder: Path | None = None, afresh: bool = False, **environ: str) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="siyu-live-"))
         self.own_folder = folder is None
+        self.afresh = afresh
+        if self.own_folder and not afresh:
+            lay_tables(self.folder)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.options = options
@@ -56,7 +63,7 @@ class LiveServer:
             name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL", "SITE_URL")
         }
         self.environ = {**clean, "PYTHONPATH": str(ROOT), **environ}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Program | subprocess.Popen[bytes] | None = None
         self.output: IO[bytes] = tempfile.TemporaryFile()
         self.email = self.password = ""
         self._app: Flask | None = None
@@ -74,21 +81,10 @@ class LiveServer:
         if self.own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-P", "-m", *words]
-
     def launch(self) -> None:
         """Start without waiting."""
-        self.process = subprocess.Popen(
-            self.command(
-                "kernel.supervisor", "--data", str(self.folder), "--port", str(self.port), "--empty", *self.options
-            ),
-            stdout=self.output,
-            stderr=subprocess.STDOUT,
-            env=self.environ,
-            cwd="/",
-            start_new_session=True,
-        )
+        words = ["--data", str(self.folder), "--port", str(self.port), "--empty", *self.options]
+        self.process = start("kernel.supervisor", *words, env=self.environ, stdout=self.output, afresh=self.afresh)
 
     def start(self) -> LiveServer:
         self.launch()
@@ -164,15 +160,9 @@ class LiveServer:
 
     def siyu(self, *words: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run `script/siyu --data … words`."""
-        done = subprocess.run(
-            self.command("kernel.cli", "--data", str(self.folder), *words),
-            env={**self.environ, "SITE_URL": self.url},
-            cwd="/",
-            capture_output=True,
-            text=True,
-            input=stdin,
-            timeout=300,
-        )
+        environ = {**self.environ, "SITE_URL": self.url}
+        words = ("--data", str(self.folder), *words)
+        done = run("kernel.cli", *words, env=environ, input=stdin, timeout=300, afresh=self.afresh)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 

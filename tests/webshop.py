@@ -32,6 +32,7 @@ from kernel.cli import upgrade
 from kernel.db import db
 from membership.members.models import Member
 from tests.live import ROOT, children, free_port
+from tests.loaded import Program, lay_tables, start
 
 HOST = "127.0.0.1"
 
@@ -41,6 +42,7 @@ class WebShop:
 
     def __init__(self, program: str = "tests.webshop", durable: bool = False, processes: int = 2) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="siyu-web-"))
+        lay_tables(self.folder)
         self.program = program
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
@@ -51,7 +53,7 @@ class WebShop:
         }  # fmt: skip
         self.settings = config.load(self.environ)
         self.running = embedded.Running(embedded.servers(self.settings, durable))
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Program | subprocess.Popen[bytes] | None = None
         self.app: Flask | None = None
 
     def __enter__(self) -> WebShop:
@@ -72,10 +74,7 @@ class WebShop:
     def serve(self) -> None:
         """Start the web processes and wait until they answer."""
         log = (self.folder / "web.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", self.program, str(self.folder), str(self.port)],
-            env=self.environ, cwd="/", stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+        self.process = start(self.program, str(self.folder), str(self.port), env=self.environ, stdout=log)
         log.close()
         deadline = time.monotonic() + 60
         while True:

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,9 +28,11 @@ from kernel import clock, config
 from kernel.db import db, transaction
 from membership.members.models import Member
 from membership.points.models import PointsTransaction
+from tests import loaded
 from tests.campaigns.journeys.conftest import numbered
 from tests.committed import at_once, clear
 from tests.faults.dying_journeys import HOOKS
+from tests.live import ROOT
 
 PEOPLE = 12
 STEPS = [
@@ -97,11 +96,8 @@ def run(settings: config.Settings, *words: str) -> int:
     """The dying worker's end: minus the signal that killed it, or 0 when it found nothing more to do."""
     environment = {**os.environ, "SIYU_DATA": str(settings.data_dir), "SITE_URL": "http://localhost"}
     environment |= {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.dying_journeys", *words],
-        env=environment, cwd=root, timeout=120, check=False, capture_output=True, text=True,
-    )  # fmt: skip
+    environment |= {"PYTHONPATH": str(ROOT)}
+    done = loaded.run("tests.faults.dying_journeys", *words, env=environment, timeout=120)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr[-2000:]
     return done.returncode
 

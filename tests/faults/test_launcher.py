@@ -6,9 +6,11 @@ import os
 import signal
 import socket
 import stat
-import subprocess
 import sys
+import tempfile
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -17,6 +19,7 @@ from rq import Worker
 from kernel import embedded
 from kernel.supervisor import check_port
 from tests.live import LiveServer, comm, eventually, free_port, lives
+from tests.loaded import start
 
 pytestmark = [
     pytest.mark.fault,
@@ -27,8 +30,9 @@ KILLED = ["web", "web-worker", "default-1", "bulk-1", "ticker", "postgres", "val
 
 @pytest.fixture(scope="module")
 def shop():
-    """A shop of this module's own: it is hurt here."""
-    with LiveServer() as server:
+    """A shop of this module's own: it is hurt here. Its first start is one from nothing."""
+    with LiveServer(afresh=True) as server:
+        server.afresh = False
         yield server
 
 
@@ -166,7 +170,7 @@ def test_ctrl_c_stops_everything_and_leaves_nothing(shop, sig):
 
 @pytest.mark.parametrize("delay", [0.0, 0.7, 1.5, 2.2])
 def test_stopping_while_it_starts_leaves_nothing(tmp_path, delay):
-    early = LiveServer(folder=tmp_path / "early")
+    early = LiveServer(folder=tmp_path / "early", afresh=True)
     early.launch()
     eventually(early.descendants)
     time.sleep(delay)
@@ -176,13 +180,15 @@ def test_stopping_while_it_starts_leaves_nothing(tmp_path, delay):
     for part in ("postgresql/cluster", "queue"):
         assert list(embedded.processes_in(early.folder / part)) == []
     # And the half-made folder is no obstacle.
+    early.afresh = False
     early.start()
     assert early.stop() == 0
 
 
 def test_a_command_on_a_stopped_folder_starts_the_servers_and_stops_them_again(tmp_path):
-    quiet = LiveServer(folder=tmp_path / "quiet")
+    quiet = LiveServer(folder=tmp_path / "quiet", afresh=True)
     quiet.siyu("db", "upgrade")
+    quiet.afresh = False
     assert "nobody on the staff" in quiet.siyu("staff", "password", "who@shop.example", check=False).stderr
     assert list(embedded.processes_in(tmp_path / "quiet" / "postgresql" / "cluster")) == []
     assert list(embedded.processes_in(tmp_path / "quiet" / "queue")) == []
@@ -191,13 +197,11 @@ def test_a_command_on_a_stopped_folder_starts_the_servers_and_stops_them_again(t
 def test_two_commands_at_once_share_the_servers(tmp_path):
     quiet = LiveServer(folder=tmp_path / "quiet")
     quiet.siyu("db", "upgrade")
-    command = quiet.command("kernel.cli", "--data", str(quiet.folder), "db", "current")
-    both = [
-        subprocess.Popen(command, env=quiet.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(4)
-    ]
-    said = [child.communicate(timeout=60)[0] for child in both]
-    assert [child.returncode for child in both] == [0] * 4, said
+    with ExitStack() as files:
+        said = [files.enter_context(tempfile.TemporaryFile()) for _ in range(4)]
+        words = ["--data", str(quiet.folder), "db", "current"]
+        several = [start("kernel.cli", *words, env=quiet.environ, stdout=file) for file in said]
+        assert [child.wait(60) for child in several] == [0] * 4, [os.pread(file.fileno(), 4096, 0) for file in said]
     assert list(embedded.processes_in(quiet.folder / "queue")) == []
 
 
@@ -209,10 +213,9 @@ def test_one_part_alone_is_refused_where_nothing_runs(tmp_path):
         assert done.stderr.count("\n") == 1
 
 
-def test_one_part_more_runs_beside_the_launcher_and_only_one_ticker_leads(shop):
-    second = subprocess.Popen(
-        shop.command("kernel.cli", "--data", str(shop.folder), "ticker"), env=shop.environ, stderr=subprocess.PIPE
-    )
+def test_one_part_more_runs_beside_the_launcher_and_only_one_ticker_leads(shop, tmp_path):
+    log = (tmp_path / "ticker.log").open("w+")
+    second = start("kernel.cli", "--data", str(shop.folder), "ticker", env=shop.environ, stdout=log)
     try:
         leader = shop.pids()["ticker"][0]
         time.sleep(3)
@@ -227,8 +230,10 @@ def test_one_part_more_runs_beside_the_launcher_and_only_one_ticker_leads(shop):
     finally:
         os.kill(shop.process.pid, signal.SIGCONT)
         second.terminate()
-        said = second.communicate(timeout=30)[1].decode()
-    assert second.returncode == 0, said
+        ended = second.wait(30)
+        said = Path(log.name).read_text()
+        log.close()
+    assert ended == 0, said
     assert said.count("leading") == 1
     shop.wait_healthy()
 
