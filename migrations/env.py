@@ -9,6 +9,7 @@ from alembic import context
 from alembic.operations.ops import CreateTableOp, DropTableOp, ExecuteSQLOp
 from sqlalchemy import text
 
+from kernel import guards
 from kernel.db import UtcDateTime, db
 
 log = logging.getLogger("alembic.env")
@@ -44,8 +45,17 @@ def add_statements(directives: list[Any]) -> None:
                     op.info = {}
 
 
+def guard_pointers(migration_context: Any, directives: list[Any]) -> None:
+    """The triggers of columns that point at rows without a foreign key (`kernel.guards`)."""
+    for script in directives:
+        for do, undo in guards.drift(migration_context.connection):
+            script.upgrade_ops.ops.append(ExecuteSQLOp(do))
+            script.downgrade_ops.ops.insert(0, ExecuteSQLOp(undo))
+
+
 def complete(migration_context: Any, revision: Any, directives: list[Any]) -> None:
     """Make no file when a comparison finds no difference, else add what only SQL can say."""
+    guard_pointers(migration_context, directives)
     drop_empty(migration_context, revision, directives)
     add_statements(directives)
 

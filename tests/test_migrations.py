@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from flask import Flask
 from sqlalchemy import CheckConstraint, create_engine, text
 
-from kernel import config
+from kernel import config, guards
 from kernel.app import create_app
 from kernel.cli import MIGRATIONS, upgrade
 from kernel.db import db as database
@@ -65,6 +65,8 @@ def test_the_migrated_tables_are_those_of_the_models(bare: Flask) -> None:
         assert differences() == []
         wanted, found = checks()
         assert wanted == found
+        with database.engine.connect() as connection:
+            assert guards.drift(connection) == []
 
 
 def test_a_missing_column_would_be_seen(bare: Flask) -> None:

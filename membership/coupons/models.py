@@ -6,10 +6,11 @@ import enum
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text, true
+from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, UniqueConstraint, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
+from kernel.guards import points_at
 
 
 class CouponKind(enum.StrEnum):
@@ -116,11 +117,14 @@ class OfferVersion(db.Model):
 
 
 class Coupon(db.Model):
+    """A member's coupon. Whoever writes one holds its offer's row, which names the version, and the member's: three foreign keys
+    would look for them a second time, under the lock for which a crowd waits (`kernel.guards`)."""
+
     __tablename__ = "coupon"
     id: Mapped[pk]
-    offer_id: Mapped[int] = mapped_column(ForeignKey("offer.id"))
-    version_id: Mapped[int] = mapped_column(ForeignKey("offer_version.id"))
-    member_id: Mapped[int] = mapped_column(ForeignKey("member.id"))
+    offer_id: Mapped[int] = mapped_column(info=points_at("offer"))
+    version_id: Mapped[int] = mapped_column(info=points_at("offer_version", kept=True))
+    member_id: Mapped[int] = mapped_column(info=points_at("member"))
     # At least 64 random bits, unique ignoring case.
     code: Mapped[str]
     state: Mapped[CouponState] = mapped_column(default=CouponState.ISSUED)
@@ -146,10 +150,10 @@ class Coupon(db.Model):
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("coupon.id"))
 
     __table_args__ = (
-        UniqueConstraint("offer_id", "member_id", "ordinal"),
+        # The member leads: a member's coupons are found by it too, an offer's by the index below.
+        UniqueConstraint("member_id", "offer_id", "ordinal"),
         Index("uq_coupon_code_lower", text("lower(code)"), unique=True),
         Index("uq_coupon_grant_key", "grant_key", unique=True, postgresql_where=text("grant_key IS NOT NULL")),
-        Index("ix_coupon_member", "member_id", text("id DESC")),
         Index("ix_coupon_offer", "offer_id", text("id DESC")),
         # Insertion follows time, so that a BRIN index finds a week of claims and costs a claim next to nothing.
         Index("ix_coupon_issued", "issued_at", postgresql_using="brin"),
@@ -193,12 +197,15 @@ class CouponEvent(db.Model):
 
     __tablename__ = "coupon_event"
     id: Mapped[pk]
-    coupon_id: Mapped[int] = mapped_column(ForeignKey("coupon.id"), index=True)
+    coupon_id: Mapped[int] = mapped_column(primary_key=True, info=points_at("coupon"))
     from_state: Mapped[CouponState | None]
     to_state: Mapped[CouponState]
     at: Mapped[datetime]
     reason: Mapped[str] = mapped_column(default="")
     detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+    # One index for the key and for a coupon's story.
+    __table_args__ = (PrimaryKeyConstraint("coupon_id", "id"),)
 
 
 class ClaimLink(db.Model):

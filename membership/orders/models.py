@@ -10,6 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, tex
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
+from kernel.guards import points_at
 
 from .feeds.signatures import Kind
 
@@ -36,8 +37,8 @@ class Order(db.Model):
     """One order. All amounts are 分.
 
     `member_id` and `run_id` are no foreign keys, nor are the order and the product of a line: a key is looked up for every row
-    that is written, and these guard against nothing. Nobody deletes members whom anything names, orders, products or runs that
-    have begun, and the ids come from the very transaction that writes them. Tests hold that no row is left without its other.
+    that is written, and the ids come from the very transaction that writes them. Deleting what they name is refused by the tables
+    that it is in (`kernel.guards`); tests hold that no row is left without its other.
 
     `version_at` is when the source last changed it, `version_mark` decides between reports of the same instant (see
     `rules.version_mark`): the greater pair wins, whatever arrives first. `reported_refund` is what the order's own report
@@ -49,7 +50,7 @@ class Order(db.Model):
     id: Mapped[pk]
     source: Mapped[str]
     external_id: Mapped[str]
-    member_id: Mapped[int | None]
+    member_id: Mapped[int | None] = mapped_column(info=points_at("member"))
     state: Mapped[OrderState]
     payment: Mapped[Payment] = mapped_column(default=Payment.ONLINE)
     placed_at: Mapped[datetime]
@@ -66,7 +67,7 @@ class Order(db.Model):
     buyer: Mapped[str | None]
     version_at: Mapped[datetime]
     version_mark: Mapped[str]
-    run_id: Mapped[int | None]
+    run_id: Mapped[int | None] = mapped_column(info=points_at("import_run"))
     created_at: Mapped[datetime]
 
     __table_args__ = (
@@ -92,9 +93,9 @@ class OrderLine(db.Model):
     __tablename__ = "order_line"
     id: Mapped[pk]
     # Whose they are and of what; see `Order` about why these are no foreign keys.
-    order_id: Mapped[int]
+    order_id: Mapped[int] = mapped_column(info=points_at("order"))
     position: Mapped[int]
-    product_id: Mapped[int | None]
+    product_id: Mapped[int | None] = mapped_column(info=points_at("product"))
     sku: Mapped[str]
     title: Mapped[str]
     quantity: Mapped[int]

@@ -10,6 +10,7 @@ from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import db, pk
+from kernel.guards import points_at
 
 
 class Metric(enum.StrEnum):
@@ -64,8 +65,8 @@ class MemberTier(db.Model):
     `falls_at`, `falls_to`, `keep_spend` and `keep_orders` are what `rules.outlook` says: when the own rank falls and to
     which if nothing more is bought, and what is missing then; null where it does not fall.
 
-    `policy_id`, here and in `TierChange`, is no foreign key: versions of the policy are never deleted, and a key would lock
-    the one in force for each of the thousands of rows that a file or a review writes. Tests hold that each is there.
+    `policy_id`, here and in `TierChange`, is no foreign key: a key would lock the version in force for each of the thousands of
+    rows that a file or a review writes. None is ever deleted (`kernel.guards`), and tests hold that each is there.
     """
 
     __tablename__ = "member_tier"
@@ -80,7 +81,7 @@ class MemberTier(db.Model):
     manual_rank: Mapped[int | None]
     manual_reason: Mapped[str | None]
     manual_until: Mapped[datetime | None]
-    policy_id: Mapped[int]
+    policy_id: Mapped[int] = mapped_column(info=points_at("tier_policy", kept=True))
     reviewed_at: Mapped[datetime]
     falls_at: Mapped[datetime | None]
     falls_to: Mapped[int | None]
@@ -106,7 +107,7 @@ class TierChange(db.Model):
     reason: Mapped[str]
     spend: Mapped[int]
     orders: Mapped[int]
-    policy_id: Mapped[int]
+    policy_id: Mapped[int] = mapped_column(info=points_at("tier_policy", kept=True))
     staff_id: Mapped[int | None]
     at: Mapped[datetime]
 

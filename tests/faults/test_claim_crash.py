@@ -24,6 +24,7 @@ from membership.coupons import rules, services
 from membership.coupons.models import Coupon, CouponEvent, CouponKind, Offer, OfferState
 from tests.faults.dying import HOOKS
 from tests.live import children, eventually
+from tests.strays import strays
 from tests.webshop import Visitor, WebShop, ask, outcome, post
 
 pytestmark = pytest.mark.fault
@@ -100,6 +101,7 @@ def books(shop: WebShop, offer_id: int) -> tuple[Counter[int], int, int]:
         ).all()
         # A coupon and its first event were committed together.
         assert [row[1] for row in events] == [1] * held.total()
+        assert strays(db) == []
         return held, offer.claimed, offer.stock or 0
 
 

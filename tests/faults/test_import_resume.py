@@ -21,7 +21,7 @@ from membership.orders import services
 from membership.orders.models import ImportRun, RunState
 from membership.orders.services import runs
 from tests.membership.orders.files import line, write
-from tests.membership.orders.strays import strays
+from tests.strays import strays
 
 pytestmark = pytest.mark.fault
 FORK = multiprocessing.get_context("fork")

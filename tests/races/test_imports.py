@@ -22,7 +22,7 @@ from membership.tiers.rules import STANDARD
 from tests.committed import at_once, clear
 from tests.conftest import NOON
 from tests.membership.orders.files import line, write
-from tests.membership.orders.strays import strays
+from tests.strays import strays
 
 pytestmark = pytest.mark.race
 ORDERS, PEOPLE = 240, 30

@@ -13,6 +13,7 @@ from kernel.db import changed, db
 from kernel.errors import NotFound, Refusal
 from kernel.events import publish
 from kernel.i18n import lazy_gettext as _l
+from membership.members.models import Member
 
 from .. import codes, rules
 from ..events import CouponRevoked
@@ -149,6 +150,8 @@ def transfer(coupon_id: int, to_member_id: int) -> Coupon:
         .order_by(Coupon.ordinal.desc())
         .limit(1)
     ).first()
+    # A merge or an erasure of whom it is for is waited for, or waits: `Coupon.member_id` is no foreign key that would.
+    db.session.execute(select(Member.id).where(Member.id == to_member_id).with_for_update(read=True, key_share=True))
     friend = Coupon(
         offer_id=coupon.offer_id,
         version_id=coupon.version_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +11,16 @@ from flask.testing import FlaskClient
 
 from membership.coupons import services
 from membership.coupons.models import CouponKind, Offer, OfferState
+from tests.strays import strays
+
+
+@pytest.fixture(autouse=True)
+def no_strays(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test of coupons does, no coupon is left that points at nothing."""
+    found: Any = request.getfixturevalue("db") if "db" in request.fixturenames else None
+    yield
+    if found is not None and found.session.is_active:
+        assert strays(found) == []
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from kernel import clock
+from kernel import clock, guards
 from kernel.db import UtcDateTime, db
 from membership.tiers import services as tiers
 
@@ -115,6 +115,8 @@ def row(table: Table | str, **values: Any) -> dict[str, Any]:
             if key.constraint not in parents:
                 parents[key.constraint] = person() if parent.table.name == "member" else row(parent.table)
             filled[column.name] = parents[key.constraint][parent.name]
+        elif (pointed := guards.target(column)) and not column.nullable:
+            filled[column.name] = (person() if pointed == "member" else row(pointed))["id"]
         elif column.nullable or column.identity is not None:
             continue
         elif column.default is not None and column.default.is_scalar:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from membership.orders.services import runs
-
-from .strays import strays
+from tests.strays import strays
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,9 @@ def test_coupons_and_their_uses_lie_under_the_days_when_they_happened(db, make_m
         assert coupon.usable_from <= coupon.issued_at < coupon.usable_until
     assert db.session.scalars(select(Redemption.redeemed_at)).all() == [used[buyer.id]]
     steps = db.session.execute(
-        select(CouponEvent.to_state, CouponEvent.at).join(Coupon).where(Coupon.offer_id == offer.id)
+        select(CouponEvent.to_state, CouponEvent.at)
+        .join(Coupon, Coupon.id == CouponEvent.coupon_id)
+        .where(Coupon.offer_id == offer.id)
     )
     assert {tuple(row) for row in steps} == {
         ("issued", issued[buyer.id]), ("issued", issued[keeper.id]), ("redeemed", used[buyer.id])
