@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import select
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -35,7 +36,7 @@ class Wire:
 
     def __init__(self, driver: psycopg.Connection[Any]) -> None:
         self._libpq = driver.pgconn
-        self._prepared: dict[str, tuple[bytes, list[str]]] = {}
+        self._prepared: dict[str, bytes] = {}
         self._answers = select.poll()
         self._answers.register(self._libpq.socket, select.POLLIN)
         self._both = select.poll()
@@ -51,17 +52,20 @@ class Wire:
 
         Raises the driver's error of the first that failed; what comes after that one is not run.
         """
+        # What cannot be sent (half a pair of surrogates, a value that is missing) raises before anything is on its way.
+        encoded = [
+            [None if (value := values[key]) is None else value.encode() for key in _numbered(statement)[1]]
+            for statement, values in questions
+        ]
         libpq = self._libpq
         libpq.enter_pipeline_mode()
         # For each answer that will come whether it is a statement's own; the others say that one was prepared.
         own: list[bool] = []
-        for statement, values in questions:
+        for (statement, _values), sent in zip(questions, encoded, strict=True):
             if statement not in self._prepared:
                 self._prepare(statement)
                 own.append(False)
-            name, order = self._prepared[statement]
-            sent = [None if (value := values[key]) is None else value.encode() for key in order]
-            libpq.send_query_prepared(name, sent)
+            libpq.send_query_prepared(self._prepared[statement], sent)
             own.append(True)
         libpq.pipeline_sync()
         # The server answers while it is still being told: that is taken in, so that neither waits for the other.
@@ -76,16 +80,9 @@ class Wire:
         return [_rows(answer) for answer, its in zip(answers, own, strict=False) if its]
 
     def _prepare(self, statement: str) -> None:
-        order: list[str] = []
-
-        def number(found: re.Match[str]) -> str:
-            if found[1] not in order:
-                order.append(found[1])
-            return f"${order.index(found[1]) + 1}"
-
         name = f"siyu_{len(self._prepared)}".encode()
-        self._libpq.send_prepare(name, _NAMED.sub(number, statement).encode())
-        self._prepared[statement] = name, order
+        self._libpq.send_prepare(name, _numbered(statement)[0])
+        self._prepared[statement] = name
 
     def _next(self) -> pq.abc.PGresult:
         """The next answer. libpq ends each with a None; two of them mean that nothing will come any more."""
@@ -98,6 +95,19 @@ class Wire:
             if answer is not None:
                 return answer
         raise psycopg.OperationalError("the server was lost before it had answered")
+
+
+@cache
+def _numbered(statement: str) -> tuple[bytes, list[str]]:
+    """A statement as the server knows it, with numbers for the names of its values, and the names in their order."""
+    order: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found[1] not in order:
+            order.append(found[1])
+        return f"${order.index(found[1]) + 1}"
+
+    return _NAMED.sub(number, statement).encode(), order
 
 
 def _rows(answer: pq.abc.PGresult) -> list[Row]:

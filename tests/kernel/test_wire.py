@@ -42,6 +42,17 @@ def test_more_than_the_socket_holds_goes_and_comes(connection):
     assert wire.lay(connection).ask(ask, ask, ask) == [[[word]]] * 3
 
 
+@pytest.mark.parametrize("values", [{"n": "1", "word": "\ud800"}, {"n": "1"}])
+def test_what_cannot_be_sent_leaves_the_connection_as_it_was(connection, values):
+    line = wire.lay(connection)
+    first = ("SELECT %(n)s::int", {"n": "1"})
+    with pytest.raises((UnicodeEncodeError, KeyError)):
+        line.ask(wire.BEGIN, first, ("SELECT %(n)s::int, %(word)s::text", values))
+    assert line.idle
+    assert line.ask(first) == [[["1"]]]
+    assert connection.execute(text("SELECT 2")).scalar() == 2
+
+
 def test_after_a_mistake_nothing_more_is_run(connection):
     line = wire.lay(connection)
     line.ask(("CREATE TEMP TABLE kept (n int)", {}))
