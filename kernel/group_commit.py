@@ -24,6 +24,7 @@ from psycopg import pq
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from . import wire
 from .db import commit, db
 from .errors import Refusal
 from .i18n import lazy_gettext as _l
@@ -111,10 +112,10 @@ class _Landing:
         try:
             if self._connection is None:
                 self._connection, self._seen = own_connection(), set()
-            with self._connection.begin():
-                if not sessions <= self._seen:
-                    self._seen = set(self._connection.scalars(_SESSIONS))
-                self._connection.execute(_FLUSHED)
+            line = wire.lay(self._connection)
+            if not sessions <= self._seen:
+                self._seen = {str(name) for (name,) in line.ask((_SESSIONS, {}))[0]}
+            line.ask((_FLUSHED, {}))
             return sessions & self._seen
         except Exception as error:
             log.warning("the log could not be flushed", exc_info=error)
@@ -132,12 +133,12 @@ def _is_idle(connection: Connection) -> bool:
     return driver is not None and driver.info.transaction_status == pq.TransactionStatus.IDLE
 
 
-# A transaction that only leaves a word in the log: its commit waits until the log, with all that was committed before, is on
-# the disk (and on the standby that the database waits for, if it has one).
-_FLUSHED = text("SELECT pg_logical_emit_message(true, 'siyu', '')")
+# A transaction of its own that only leaves a word in the log: its commit waits until the log, with all that was committed
+# before, is on the disk (and on the standby that the database waits for, if it has one).
+_FLUSHED = "SELECT pg_logical_emit_message(true, 'siyu', '')"
 # A session by its process on the server and the microsecond of its beginning, as no two ever have them.
 _NAME = "pid || ' ' || extract(epoch FROM backend_start)"
-_SESSIONS = text(f"SELECT {_NAME} FROM pg_stat_activity WHERE usename = session_user")  # noqa: S608
+_SESSIONS = f"SELECT {_NAME} FROM pg_stat_activity WHERE usename = session_user"  # noqa: S608
 _OWN_SESSION = text(f"SELECT {_NAME} FROM pg_stat_activity WHERE pid = pg_backend_pid()")  # noqa: S608
 _landings: dict[tuple[int, Flask], _Landing] = {}
 _landings_lock = threading.Lock()

@@ -171,7 +171,7 @@ def test_a_growing_batch_takes_what_fits_and_leaves_the_rest_for_the_next(probe)
 @pytest.mark.race
 def test_nobody_is_answered_before_the_disk_has_their_batch(probe, monkeypatch):
     """What is committed is seen by others at once; its answer waits for the flush, which is held here."""
-    monkeypatch.setattr(group_commit, "_FLUSHED", text("SELECT pg_advisory_xact_lock(4711)"))
+    monkeypatch.setattr(group_commit, "_FLUSHED", "SELECT pg_advisory_xact_lock(4711)")
     said: list[object] = []
     with probe.app.app_context(), database.engine.begin() as holder:
         holder.execute(text("SELECT pg_advisory_xact_lock(4711)"))
@@ -202,7 +202,7 @@ class Adding:
 @pytest.mark.race
 def test_what_the_disk_may_not_have_is_run_again(probe, monkeypatch):
     run = Adding()
-    monkeypatch.setattr(group_commit, "_FLUSHED", text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    monkeypatch.setattr(group_commit, "_FLUSHED", "SELECT pg_terminate_backend(pg_backend_pid())")
     probe.writer = GroupCommit("probe", run)
     assert probe.submit(1) == "again"
     assert run.seen == [1, 1]
@@ -216,7 +216,7 @@ def test_a_flush_whose_own_connection_had_died_is_tried_again_and_no_item_is(pro
     run = Adding()
     probe.writer = GroupCommit("probe", run)
     once = "SELECT pg_terminate_backend(pg_backend_pid()) WHERE nextval('writer_probe_tries') = 1"
-    monkeypatch.setattr(group_commit, "_FLUSHED", text(once))
+    monkeypatch.setattr(group_commit, "_FLUSHED", once)
     assert probe.submit(1) == "fresh"
     assert run.seen == [1]
     with probe.app.app_context(), database.engine.connect() as connection:
@@ -257,12 +257,12 @@ def test_what_waits_for_its_flush_when_the_server_falls_is_run_again(probe, monk
     """The first batch's flush is under way, and the second has been committed behind it: the server loses both."""
     run = Adding()
     probe.writer = GroupCommit("probe", run)
-    lock = text("SELECT pg_advisory_xact_lock(4711)")
+    lock = "SELECT pg_advisory_xact_lock(4711)"
     monkeypatch.setattr(group_commit, "_FLUSHED", lock)
     said: dict[int, object] = {}
     threads = [threading.Thread(target=lambda i=i: said.__setitem__(i, probe.submit(i))) for i in (1, 2)]
     with probe.app.app_context(), database.engine.begin() as holder:
-        holder.execute(lock)
+        holder.execute(text(lock))
         threads[0].start()
         waiting = text("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted")
         eventually(lambda: holder.execute(waiting).scalar())

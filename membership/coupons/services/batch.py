@@ -109,10 +109,10 @@ def give_all(
     """
     # Of two wishes of one member the first is granted; the other meets that coupon.
     wanted: dict[tuple[int, int], tuple[int, Coupon]] = {}
-    for i, claim in enumerate(items):
+    for i, (claim, code) in enumerate(zip(items, codes.fresh_many(len(items)), strict=True)):
         key = claim.offer_id, claim.member_id
         if key not in wanted:
-            coupon = Coupon(claim.offer_id, 0, claim.member_id, 1, codes.fresh(), claim.source, None, claim.trace)
+            coupon = Coupon(claim.offer_id, 0, claim.member_id, 1, code, claim.source, None, claim.trace)
             shelves[claim.offer_id].take(coupon)
             wanted[key] = i, coupon
     insert_coupons(connection, [coupon for _, coupon in wanted.values()], now, "claimed", ending)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -130,7 +129,7 @@ def claim_as(person: Any, offer_id: int, source: str, ordinal: int | None, bind:
     trace = trace_of_request()
 
     def submit(wish: Claim) -> Outcome:
-        outcome = writer.submit(replace(wish, browser=browser, trace=trace))
+        outcome = writer.submit(wish._replace(browser=browser, trace=trace))
         if isinstance(outcome, Refused) and outcome.kind in (rules.SoldOut, rules.DayLimitReached):
             _closed[offer_id] = (time.monotonic() + CLOSED_SECONDS, outcome)
         else:

@@ -52,8 +52,7 @@ class Refused(NamedTuple):
     value: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One member's wish for one offer, with what was known of the member when they asked."""
 
     offer_id: int
