@@ -24,6 +24,7 @@ _BY_PHONE, _BY_EMAIL = Channel.PHONE, Channel.EMAIL
 _SEPARATORS = re.compile(r"[\s()\[\]./'’‘`´\"_·-]")
 _PHONE = re.compile(r"\+?\d{5,20}")
 _CHINESE_MOBILE = re.compile(r"(?:86)?(1\d{10})")
+_BEGUN_MOBILE = re.compile(r"1[3-9]\d*")
 _CANONICAL = re.compile(r"\+[1-9]\d{6,14}")
 _CANONICAL_CHINESE_MOBILE = re.compile(r"\+861\d{10}", re.ASCII)
 _EMAIL = re.compile(r"[^@\s,;<>\"]{1,64}@[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+")
@@ -67,6 +68,9 @@ def canonical_phone(text: str, region: str = "CN") -> str:
         if region == "CN" and (mobile := _CHINESE_MOBILE.fullmatch(digits)):
             # Said outright, because `phonenumbers` takes the beginning of some for a carrier's dialling prefix.
             return "+86" + mobile[1]
+        if region == "CN" and _BEGUN_MOBILE.fullmatch(digits):
+            # A digit too few or too many, and not the number without its area code that `phonenumbers` would take it for.
+            raise PhoneInvalid
     try:
         number = phonenumbers.parse(digits, region)
     except phonenumbers.NumberParseException:

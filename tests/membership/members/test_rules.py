@@ -71,6 +71,8 @@ def test_phones_from_elsewhere_keep_their_country(text, region, canonical):
         "12600001234a",
         "95588",
         "12345",
+        "138 0013 8",
+        "138 0013 8000 1",
     ],
 )
 def test_what_is_no_whole_phone_is_refused(text):
