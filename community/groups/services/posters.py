@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from functools import cache
 from pathlib import Path
 
@@ -62,10 +63,21 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
 
 
+@cache
+def _has_glyph(character: str) -> bool:
+    """Whether the font draws a character; what it does not know, such as most emoji, would stand there as an empty box."""
+    font = _font(36)
+    unknown = font.getmask("\U0010ffff")
+    mask = font.getmask(character)
+    return (mask.size, bytes(mask)) != (unknown.size, bytes(unknown))
+
+
 def _drawable(words: str) -> str:
-    if chinese_font():
-        return words
-    return words if words.isascii() else ""
+    """The words without what the font cannot draw, and nothing where that is the whole alphabet."""
+    if not chinese_font() and not words.isascii():
+        return ""
+    joined = "".join(c for c in words if unicodedata.category(c) not in ("Cf", "Mn") and _has_glyph(c))
+    return " ".join(joined.split())
 
 
 def _lines(draw: ImageDraw.ImageDraw, words: str, size: int, width: int, most: int) -> list[str]:

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from community.groups import queries, services
 from community.groups.models import Group, GroupKind, GroupState, JoinLink, LiveSession, Seat, SeatRole, SeatState
+from community.groups.services.posters import chinese_font
 from kernel import clock as kernel_clock
 from kernel.audit import AuditEntry
 from kernel.auth import Role
@@ -348,6 +349,15 @@ def test_qr_codes_and_poster(db, clock, console, make_group):
         with Image.open(io.BytesIO(answer.data)) as image:
             assert (image.format, image.width >= least) == ("PNG", True)
         assert "attachment" in answer.headers["Content-Disposition"]
+
+
+@pytest.mark.skipif(chinese_font() is None, reason="without a Chinese font a poster leaves such lines out")
+def test_a_poster_leaves_out_what_its_font_cannot_draw(db, clock, make_group):
+    group = make_group(name="茶友小院", intro="每天一条")
+    link = services.add_link(group, "x", "x")
+    plain = services.poster(group, link)
+    group.name, group.intro = "茶友\U0001f375小院\ufe0f", "每天\u200d一条 \U0001f9c1"
+    assert services.poster(group, link) == plain
 
 
 def test_live_sessions(db, clock, console, make_group):
