@@ -214,7 +214,11 @@ def _submitted(post: Any = None) -> Any:
     except Refusal as refusal:
         if refusal.status != 422:
             raise
-        form.refuse(getattr(refusal, "field", "title"), refusal)
+        if isinstance(refusal, services.PostRefused):
+            for finding in refusal.findings:
+                form.refuse(finding.field, labels.sentence(finding))
+        else:
+            form.refuse(getattr(refusal, "field", "title"), refusal)
         return _editor(form, post, 422)
     flash(
         {

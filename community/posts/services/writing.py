@@ -31,14 +31,15 @@ class PostMoved(Refusal):
 
 
 class PostRefused(Refusal):
-    """A remark of the lint that stops a post; `field` is the input it concerns."""
+    """A remark of the lint that stops a post; `field` is the input it concerns, `findings` are all that stop it."""
 
     status = 422
     label = "%(sentence)s"
 
-    def __init__(self, finding: rules.Finding) -> None:
-        super().__init__(sentence=sentence(finding))
-        self.field = finding.field
+    def __init__(self, findings: list[rules.Finding]) -> None:
+        super().__init__(sentence=sentence(findings[0]))
+        self.field = findings[0].field
+        self.findings = findings
 
 
 class LinkRefused(Refusal):
@@ -116,7 +117,7 @@ def _check_publishable(draft: Draft) -> None:
     found = rules.lint(draft.kind, draft.title, draft.body, draft.link_url, draft.picture, video=draft.video)
     stops = [f for f in found if f.stops]
     if stops:
-        raise PostRefused(stops[0])
+        raise PostRefused(stops)
 
 
 def _put_groups(post_id: int, group_ids: Iterable[int], shows_at: datetime | None) -> None:

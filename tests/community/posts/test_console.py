@@ -204,6 +204,19 @@ def test_what_is_wrong_stands_beside_its_field_and_what_was_typed_stays(
         assert 'value="留着我"' in answer.text
 
 
+def test_all_that_stops_an_announcement_is_said_at_once(db, clock, owner_client, make_group):
+    values = {
+        "act": "publish",
+        "kind": "announcement",
+        "title": "全场免单",
+        "body": "加微信 abc，详见 https://shop.example",
+    }
+    answer = owner_client.post("/console/posts/new", data=typed(make_group(), **values))
+    assert answer.status_code == 422
+    assert ('href="#title"' in answer.text, 'href="#body"' in answer.text) == (True, True)
+    assert answer.text.count("加微信") > 1
+
+
 def test_a_file_that_is_no_picture_is_refused(db, owner_client, make_group):
     answer = owner_client.post("/console/posts/new", data=typed(make_group(), file=(io.BytesIO(b"MZ\x00"), "x.exe")))
     assert (answer.status_code, posts(db)) == (422, [])
