@@ -15,7 +15,7 @@ from community.tickets import services as tickets
 from community.tickets.models import TicketKind
 from kernel import files
 from kernel.auth import acting_staff, may, staff
-from kernel.errors import NotFound
+from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
 from kernel.pages import Page, keyset, row_or_none
@@ -63,13 +63,25 @@ def _queue(view: str) -> Page:
 
 def _queue_values(view: str, shown: int | None) -> dict[str, Any]:
     page = _queue(view)
-    return {"page": page, "rows": [row[:4] for row in page.rows], "view": view, "shown": shown, "labels": labels}
+    return {
+        "page": page,
+        "rows": [row[:4] for row in page.rows],
+        "view": view,
+        "shown": shown,
+        "labels": labels,
+        "waiting": queries.counts(acting_staff().id)["waiting"] if not page.rows else None,
+    }
 
 
-def _inbox(conversation: Conversation | None = None, form: SayForm | None = None, status: int = 200) -> Any:
+def _inbox(
+    conversation: Conversation | None = None,
+    form: SayForm | None = None,
+    status: int = 200,
+    refused: Refusal | None = None,
+) -> Any:
     view, me = _view(conversation), acting_staff()
     presence = desk.presence_of(me.id)
-    values = _queue_values(view, conversation.id if conversation else None) | {"conversation": None}
+    values = _queue_values(view, conversation.id if conversation else None) | {"conversation": None, "refused": refused}
     if conversation is not None:
         values |= _conversation_values(conversation, form)
     return render_template(
@@ -226,6 +238,8 @@ def say(conversation_id: int) -> Any:
         form.refuse("words", refusal)
         form.seen.data = str(queries.last_word(conversation_id, but=me.id))
         return _inbox(queries.get_conversation(conversation_id), form, 409)
+    except (services.TalkTaken, services.TalkOver) as refusal:
+        return _inbox(queries.get_conversation(conversation_id), form, 409, refusal)
     tickets.note_said(form.macro.data or "")
     return _back(conversation_id, _anchor="answer")
 

@@ -174,7 +174,19 @@ def _view(view: str, staff_id: int) -> ColumnElement[bool]:
 
 def listing(view: str, staff_id: int, q: str = "") -> Any:
     """The conversations of a view. Rows: Conversation, Member, last words, name of who has it."""
-    last = select(Message.body).where(Message.id == Conversation.last_message_id).scalar_subquery()
+    # Whoever chooses from the queue reads what the customer asked, not what the house said to it by itself.
+    last = (
+        select(Message.body)
+        .where(
+            Message.conversation_id == Conversation.id,
+            Message.sender.in_(WORDS),
+            or_(Conversation.state != TalkState.QUEUED, Message.sender == Sender.MEMBER),
+        )
+        .order_by(Message.id.desc())
+        .limit(1)
+        .correlate(Conversation)
+        .scalar_subquery()
+    )
     found: Any = (
         select(Conversation, Member, last.label("words"), Staff.name)
         .join(Member, Member.id == Conversation.member_id)

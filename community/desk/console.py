@@ -12,7 +12,7 @@ from flask import flash, redirect, render_template, request, url_for
 from community.groups import queries as groups
 from kernel import audit, clock
 from kernel.auth import acting_staff, may, staff
-from kernel.errors import NotFound
+from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import capped_count, chosen, csv_response, instants, keyset, period, row_or_none, ticked, url_with
@@ -163,6 +163,7 @@ def _call_page(
     invite: InviteForm | None = None,
     status: int = 200,
     revealed: bool = False,
+    refused: Refusal | None = None,
 ) -> Any:
     member = members.get_member(task.member_id)
     who = acting_staff()
@@ -189,6 +190,7 @@ def _call_page(
         task=task,
         member=member,
         revealed=revealed,
+        refused=refused,
         live=task.state in rules.LIVE,
         mine=task.assignee_id in (None, who.id),
         names=queries.names([task.assignee_id, task.closed_by_id, task.opened_by_id, task.invited_by_id]),
@@ -284,6 +286,11 @@ def outcome(task_id: int) -> Any:
     except services.RetryTimeRefused as refusal:
         form.refuse("retry_at" if form.result.state is CallState.RETRY else "again_at", refusal)
         return _call_page(queries.get_task(task_id), outcome=form, status=422)
+    except (services.CallTaken, services.CallRecorded) as refusal:
+        task = queries.get_task(task_id)
+        # Whoever has read what the other one recorded may record a try of their own.
+        form.tries.data, form.tries.raw_data = task.tries, [str(task.tries)]
+        return _call_page(task, outcome=form, status=409, refused=refusal)
     if (script := row_or_none(form.script.data)) is not None:
         services.note_script_used(script)
     if form.result.state == CallState.REACHED:

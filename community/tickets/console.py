@@ -13,7 +13,7 @@ from flask import flash, redirect, render_template, request, url_for
 from community.desk import queries as desk
 from kernel import audit, clock, files, links
 from kernel.auth import acting_staff, may, safe_next, staff
-from kernel.errors import NotFound
+from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
@@ -291,6 +291,7 @@ def _ticket_page(
     status: int = 200,
     faults: Mapping[str, str] | None = None,
     typed: Mapping[str, str] | None = None,
+    refused: Refusal | None = None,
 ) -> Any:
     member = members.get_member(ticket.member_id)
     who = acting_staff()
@@ -321,6 +322,8 @@ def _ticket_page(
         steps=[(step, done.get(step.key)) for step in steps],
         next_step=rules.step_of(steps, ticket.step),
         faults=faults or {},
+        refused=refused,
+        unkept="\n".join(words for words in (typed or {}).values() if words.strip()) if refused else "",
         typed=typed or {},
         agents=queries.agents(),
         bought=bought,
@@ -395,6 +398,9 @@ def answer(ticket_id: int) -> Any:
         form.refuse("body", refusal)
         form.seen.data = str(queries.last_spoken(ticket_id))
         return _ticket_page(ticket, form, 409)
+    except services.MoveNotListed:
+        form.refuse("body", _("The ticket is closed. Open it again, then send this; your words are still here."))
+        return _ticket_page(queries.get_ticket(ticket_id), form, 409)
     services.note_said(form.macro.data or "")
     flash(_("The customer can read it now."), "positive")
     return _back(ticket_id)
@@ -417,6 +423,8 @@ def step(ticket_id: int, key: str) -> Any:
     except services.StepIncomplete as refusal:
         faults = {asked: str(labels.FAULTS[fault]) for asked, fault in refusal.faults}
         return _ticket_page(ticket, status=422, faults=faults, typed=typed)
+    except (services.StepDone, services.MoveNotListed) as refusal:
+        return _ticket_page(queries.get_ticket(ticket_id), status=409, typed=typed, refused=refusal)
     flash(_("Step done: %(step)s", step=labels.step_name(found)), "positive")
     return _back(ticket_id)
 

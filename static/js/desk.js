@@ -1,5 +1,6 @@
 // The desk's small comforts: a saved answer goes into the text where the cursor stands, cards of the board can be dragged,
-// and what is open stays fresh without loading the page anew. Every page works without them.
+// what is open stays fresh without loading the page anew, and what was begun stays when it is. Every page works without them.
+import { keepDrafts } from "./drafts.js";
 import { keepFresh } from "./fresh.js";
 
 document.addEventListener("click", (event) => {
@@ -14,6 +15,7 @@ document.addEventListener("click", (event) => {
   words.focus();
   words.setSelectionRange(from + text.length, from + text.length);
   if (form.elements.macro) form.elements.macro.value = phrase.dataset.macro ?? "";
+  words.dispatchEvent(new Event("input", { bubbles: true }));
 });
 
 const board = document.querySelector("[data-board]");
@@ -46,4 +48,5 @@ if (board) {
   });
 }
 
+keepDrafts(document);
 keepFresh(document);

@@ -195,6 +195,23 @@ def test_new_words_are_read_before_an_answer(db, clock, make_member, make_staff)
     assert not queries.get_conversation(found.id).live
 
 
+def test_the_queue_shows_the_question_and_words_that_came_too_late_are_given_back(db, clock, browse, make_member):
+    found = talk(db, services.ask(make_member("小满").id, "杯子能进微波炉吗"))
+    one, two = browse(Role.SERVICE), browse(Role.ASSISTANT)
+    here = f"/console/inbox/{found.id}"
+    # What the house says by itself, such as when the desk opens, is no question.
+    assert queries.messages(found.id)[-1].sender is not Sender.MEMBER
+    assert "杯子能进微波炉吗" in words(one.get("/console/inbox/queue?view=waiting"))
+    assert 'href="/console/inbox?view=waiting"' in words(one.get("/console/inbox/queue?view=mine"))
+    two.post(f"{here}/take")
+    late = one.post(f"{here}/messages", data={"words": "可以，先擦干"})
+    assert late.status_code == 409 and 'id="unsent"' in words(late) and "可以，先擦干" in words(late)
+    two.post(f"{here}/close")
+    late = two.post(f"{here}/messages", data={"words": "再补一句"})
+    assert late.status_code == 409 and 'id="unsent"' in words(late) and "再补一句" in words(late)
+    assert 'href="/console/inbox?view=waiting"' not in words(one.get("/console/inbox/queue?view=mine"))
+
+
 def test_ending_it_on_the_page_leaves_a_word_that_nobody_saw(db, clock, browse, make_member):
     inbox, member = browse(Role.SERVICE), make_member()
     found = talk(db, services.ask(member.id, "x"))
