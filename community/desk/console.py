@@ -92,6 +92,7 @@ def index() -> Any:
         labels=labels,
         served_first=queries.served_first,
         day=clock.day_bounds(clock.today()),
+        later=None if page.rows else capped_count(queries.listing("", "later", None, None, None)),
     )
 
 

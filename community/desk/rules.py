@@ -13,6 +13,8 @@ from .models import CallReason, CallState
 
 # Nobody is called outside these hours of the shop's day.
 CALL_FROM, CALL_UNTIL = time(10), time(20)
+# What people agree on may lie outside of them, but not at night: a three in the morning was meant for the afternoon.
+AGREED_FROM, AGREED_UNTIL = time(8), time(22)
 # A parcel that arrived longer ago is no reason to call any more.
 FRESH: Final = timedelta(days=14)
 FURTHEST: Final = timedelta(days=60)
@@ -34,6 +36,11 @@ def within_hours(moment: datetime) -> datetime:
         following = moment + timedelta(days=1)
         return following.replace(hour=CALL_FROM.hour, minute=0, second=0, microsecond=0)
     return moment
+
+
+def may_be_agreed(moment: datetime) -> bool:
+    """Whether a call may be arranged for this moment of the shop's clock."""
+    return AGREED_FROM <= moment.time() < AGREED_UNTIL
 
 
 def due_at(reason: CallReason, arrived: datetime, known: datetime) -> datetime:

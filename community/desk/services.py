@@ -74,6 +74,10 @@ class RetryTimeRefused(Refusal):
     label = _l("Choose when to call again: in the future, within sixty days.")
 
 
+class CallAtNight(RetryTimeRefused):
+    label = _l("Nobody is called at night: choose a time from 08:00 to 22:00.")
+
+
 class PlaceUnknown(Refusal):
     status = 422
     label = _l("{%(name)s} cannot be filled in. Known places: {nickname}, {product}, {shop}, {agent}.")
@@ -151,11 +155,14 @@ def open_for_order(order_id: int, member_id: int, reason: CallReason, arrived_at
 def open_by_hand(member_id: int, reason: CallReason, due_at: datetime, about: str, staff_id: int) -> int:
     """Have a customer called because a colleague wants it; returns the task.
 
-    Refuses with `CallOpenAlready` while a call is live, and with `RetryTimeRefused` for a time that has passed or is far off.
+    Refuses with `CallOpenAlready` while a call is live, with `RetryTimeRefused` for a time that has passed or is far
+    off, and with `CallAtNight`.
     """
     now = clock.now()
     if not now <= due_at <= now + rules.FURTHEST:
         raise RetryTimeRefused
+    if not rules.may_be_agreed(clock.local(due_at)):
+        raise CallAtNight
     member = members.get_member(member_id)
     task_id = db.session.scalar(
         insert(CallTask)
@@ -314,7 +321,7 @@ class Outcome:
 def record_outcome(task_id: int, staff: Staff, outcome: Outcome, tries: int) -> None:
     """Write down a try. `tries` is how many the agent's page showed before this one.
 
-    Refuses with `RetryTimeRefused` before anything is written, with `CallTaken` when a colleague has the task, and with
+    Refuses with `RetryTimeRefused` and `CallAtNight` before anything is written, with `CallTaken` when a colleague has the task, and with
     `CallRecorded` when somebody recorded a try or an end since the page was opened.
     """
     now = clock.now()
@@ -324,6 +331,9 @@ def record_outcome(task_id: int, staff: Staff, outcome: Outcome, tries: int) -> 
     again = outcome.again_at if outcome.state is CallState.REACHED else None
     if again is not None and not now <= again <= now + rules.FURTHEST:
         raise RetryTimeRefused
+    for agreed in (outcome.retry_at if retry else None, again):
+        if agreed is not None and not rules.may_be_agreed(clock.local(agreed)):
+            raise CallAtNight
     values: dict[str, object] = {
         "state": outcome.state,
         "tries": CallTask.tries + 1,

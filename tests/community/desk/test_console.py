@@ -609,7 +609,7 @@ def test_calls_and_invitations_read_on_the_timeline(app, db, agent, due, make_gr
         assert [str(describe(r)) for r in records] == [
             f'待回访：<a href="/console/calls/{due.id}">签收回访</a>',
             f'回访：<a href="/console/calls/{due.id}">已接通</a>',
-            "回访后受邀进群「茶友群」",
+            "回访后受邀进群“茶友群”",
         ]
 
 
