@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 from sqlalchemy import func, select
 
@@ -214,8 +215,10 @@ def make_newcomer(phone: str, visit: str, source: str, network: str) -> Member:
         raise rules.TooManyNewcomers from None
     if members.find_by_phone(canonical) is None:
         identities.append((Channel.PHONE, canonical))
+    # The group reads the nickname, so no digit of it is the phone's.
+    number = f"{crc32(visit.encode()) % 10_000:04d}"
     member, _made = member_services.find_or_make(
-        identities, nickname=_("Guest %(tail)s", tail=canonical[-4:]), source=source
+        identities, nickname=_("Guest %(number)s", number=number), source=source
     )
     return member
 
