@@ -8,17 +8,18 @@ from typing import Any
 from flask import flash, redirect, render_template, request, url_for
 
 from kernel import audit, clock, links
-from kernel.auth import acting_staff, current_staff, safe_next, staff
+from kernel.auth import acting_staff, current_staff, may, safe_next, staff
 from kernel.errors import InputInvalid, NotFound
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import attachment, capped_count, csv_response, keyset
 from kernel.staff import services as staff_services
+from membership.coupons import labels as coupon_labels
 from membership.members import queries as members
 from membership.members.rules import masked_phone
 from membership.tiers.rules import RANKS
 
-from .. import labels, queries, rules, services
+from .. import labels, queries, results, rules, services
 from ..forms import AnnouncementForm, GroupForm, LinkForm, RemoveForm, values_of
 from ..models import Group, GroupKind, GroupState, Seat, SeatRole, SeatState, Waiting
 from ..queries import GroupFilter
@@ -127,8 +128,7 @@ def _edit_page(form: GroupForm, kind: GroupKind, group: Group | None, status: in
         "groups/edit.html",
         form=form,
         kind=kind,
-        group=group,
-        labels=labels,
+        **(frame_of(group, "settings") if group is not None else {"group": None, "labels": labels}),
         products=queries.products(),
         tags=members.tags(),
         fixed=group is not None and bool(queries.sub_groups(group.id)),
@@ -262,6 +262,8 @@ def _show(group: Group, form: AnnouncementForm) -> str:
         sources=queries.sources_of(group.id),
         sub_groups=queries.sub_groups(group.id),
         gift=services.gift_of(group),
+        offers=results.offers_of(group.id) if may("coupons.view") else [],
+        coupon_labels=coupon_labels,
         successor=queries.find_group(group.successor_id) if group.successor_id else None,
     )
 

@@ -22,7 +22,7 @@ from . import editing
 
 @dataclass(frozen=True)
 class Plan:
-    """How a group is copied. `opens_at` (aware UTC) is when the new one opens; None keeps every time that lies ahead."""
+    """How a group is copied. `opens_at` (aware UTC) is when the new one opens; None: see `shift_of`."""
 
     name: str
     opens_at: datetime | None = None
@@ -37,8 +37,13 @@ def begun_at(group: Group) -> datetime:
 
 
 def shift_of(group: Group, opens_at: datetime | None) -> timedelta:
-    """By how much the times of a copy lie later than those of the group."""
-    return opens_at - begun_at(group) if opens_at is not None else timedelta()
+    """By how much the times of a copy lie later than those of the group.
+
+    Without a new time to open, what lies ahead stays where it is; of a group whose time is over, everything counts from now.
+    """
+    over = group.closes_at is not None and group.closes_at <= clock.now()
+    begins = opens_at or (clock.now() if over else None)
+    return begins - begun_at(group) if begins is not None else timedelta()
 
 
 def copy(group: Group, plan: Plan, staff_id: int | None = None) -> Group:
@@ -55,9 +60,6 @@ def copy(group: Group, plan: Plan, staff_id: int | None = None) -> Group:
         opens_at=plan.opens_at,
         closes_at=group.closes_at + shift if group.closes_at is not None else None,
     )
-    if draft.closes_at is not None and draft.closes_at <= clock.now():
-        # Without a new time to open, a flash group gets as long as the one before had, from now on.
-        draft = replace(draft, closes_at=clock.now() + (draft.closes_at - begun_at(group)))
     made = editing.create(group.kind, draft)
     made.copied_from_id = group.id
     made.reward = dict(group.reward)

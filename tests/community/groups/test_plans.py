@@ -104,9 +104,17 @@ def test_a_copy_without_a_time_lasts_as_long_as_the_one_before(db, clock, browse
         closes_at=opens + timedelta(days=2),
         closed_at=opens + timedelta(days=2),
     )
+    coupons.create(
+        coupons.Draft("¥20 off", CouponKind.AMOUNT, 2_000, usable_until=opens + timedelta(days=3), group_id=last.id),
+        OfferState.ACTIVE,
+    )
     manager = browse(Role.MANAGER)
-    manager.post(f"/console/groups/{last.id}/copy", data={"name": "Again"})
+    manager.post(f"/console/groups/{last.id}/copy", data={"name": "Again", "coupons": "y"})
     assert (newest(db).opens_at, newest(db).closes_at) == (None, clock.now() + timedelta(days=2))
+    # What belongs to a group that is over counts from now like the group itself, and is not over from the start.
+    assert "¥20 off" in text(manager.get(f"/console/groups/{newest(db).id}"))
+    until = db.session.scalar(select(OfferVersion.usable_until).where(OfferVersion.group_id == newest(db).id))
+    assert until == clock.now() + timedelta(days=3)
     refused = manager.post(f"/console/groups/{last.id}/copy", data={"name": " "})
     assert refused.status_code == 422
     assert browse(Role.MARKETER).get(f"/console/groups/{last.id}/copy").status_code == 403
