@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from typing import Any
 
 from wtforms import (
@@ -16,6 +18,7 @@ from wtforms import (
 )
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp, ValidationError
 
+from kernel import clock
 from kernel.errors import InputInvalid
 from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
 from kernel.i18n import gettext as _
@@ -86,13 +89,19 @@ class OfferForm(Form):
     terms = TextAreaField(_l("More terms, as members read them"), [Length(max=500)])
 
     def __init__(
-        self, groups: list[tuple[int, str]], tiers: list[tuple[int, str]], claimed: int = 0, **kwargs: Any
+        self,
+        groups: list[tuple[int, str]],
+        tiers: list[tuple[int, str]],
+        claimed: int = 0,
+        before: Draft | None = None,
+        **kwargs: Any,
     ) -> None:
-        """`claimed` coupons are out already: the stock cannot be lower than that."""
+        """`claimed` coupons are out already: the stock cannot be lower than that. `before` is the offer as it stands."""
         super().__init__(**kwargs)
         self.group_id.choices = [(0, _("Everybody")), *groups]
         self.min_rank.choices = [(0, _("Every tier")), *tiers]
         self.claimed = claimed
+        self.before = before
         # The form as a whole asks for these, each for its kind, so that none of them is called optional.
         for name in ("value", "percent", "price", "item_title", "valid_days", "usable_until"):
             self[name].flags.required = True
@@ -108,28 +117,40 @@ class OfferForm(Form):
                 if not self[name].errors:
                     self.refuse(name, sentence)
             return False
+        # Coupons that end before anybody has them help nobody; an offer that has ended by itself may still be put right.
+        for name in ("usable_until", "claim_until"):
+            until, said = getattr(self.draft, name), getattr(self.before, name, None)
+            # The form shows whole minutes.
+            kept = said is not None and until == said.replace(second=0, microsecond=0)
+            if until is not None and until <= clock.now() and not kept:
+                self.refuse(name, _("This moment has passed already."))
+                fine = False
         return fine
 
     def validate_stock(self, field: OptionalIntegerField) -> None:
-        if field.data is not None and field.data < self.claimed:
+        if self.claimed and field.data is not None and field.data < self.claimed:
             raise ValidationError(
                 _("%(claimed)s coupons are out already; the stock cannot be lower than that.", claimed=self.claimed)
             )
 
     def validate_percent(self, field: StringField) -> None:
         if self.kind.data == CouponKind.PERCENT.value and self.per_mille is None:
-            raise ValidationError(_("Write the share that is paid in percent, such as 85 for 8.5折."))
+            raise ValidationError(_("Write the share that is paid: 85 or 8.5折 for a buyer who pays 85%."))
 
     @property
     def per_mille(self) -> int | None:
-        """`85` or `8.5折` → 850; None for anything else."""
-        text = (self.percent.data or "").strip().replace("％", "%")
-        scale = 100 if text.endswith("折") else 10
-        try:
-            value = round(float(text.rstrip("折%").strip()) * scale)
-        except (ValueError, OverflowError):
+        """`85`, `85%` or `8.5折` → 850; None for anything else.
+
+        A bare number below ten is refused: whoever writes 8.5 means 8.5折, and would give everything away for 8.5 %.
+        """
+        text = unicodedata.normalize("NFKC", self.percent.data or "").strip()
+        match = re.fullmatch(r"(\d{1,2})(?:\.(\d{1,2}))?\s*([折%]?)", text)
+        if match is None:
             return None
-        return value if 10 <= value <= 990 else None
+        hundredths = int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
+        value, rest = (hundredths, 0) if match[3] == "折" else divmod(hundredths, 10)
+        bare = not match[3] and value < 100
+        return value if 10 <= value <= 990 and not rest and not bare else None
 
     @property
     def draft(self) -> Draft:

@@ -39,6 +39,13 @@ def claimed(event: CouponClaimed) -> Markup:
 
 @describes(CouponRedeemed)
 def redeemed(event: CouponRedeemed) -> Markup:
+    if not event.discount:
+        # What comes with the parcel takes nothing off.
+        return _said(
+            _("Used a coupon of %(offer)s on order %(order)s"),
+            offer=_offer(event.offer_id),
+            order=event.order_external_id,
+        )
     return _said(
         _("Used a coupon of %(offer)s on order %(order)s: %(discount)s off"),
         offer=_offer(event.offer_id), order=event.order_external_id, discount=short_yuan(event.discount),

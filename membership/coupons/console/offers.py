@@ -108,7 +108,8 @@ def _form(offer: Offer | None = None, version: OfferVersion | None = None, **val
     if version is not None and version.group_id is not None and version.group_id not in dict(groups):
         groups.append((version.group_id, _("Group %(number)s", number=version.group_id)))
     tiers = [(rank, f"VIP{rank}+" if rank < 4 else "VIP4") for rank in RANKS]
-    return OfferForm(groups, tiers, claimed=offer.claimed if offer else 0, **values)
+    before = draft_of(offer, version) if offer is not None and version is not None else None
+    return OfferForm(groups, tiers, claimed=offer.claimed if offer else 0, before=before, **values)
 
 
 def _draft_sentence(draft: Draft) -> str:
@@ -117,8 +118,20 @@ def _draft_sentence(draft: Draft) -> str:
 
 
 def _warnings(terms: Any) -> list[str]:
-    """What whoever writes an offer should think of: discounts that eat the margin."""
+    """What whoever writes an offer should think of: discounts that eat the margin, goods that nobody knows."""
     found: list[str] = []
+    skus = [sku.strip() for sku in terms.skus if sku.strip()]
+    known = listing.known_titles(skus)
+    unknown = [sku for sku in dict.fromkeys(skus) if sku not in known]
+    if unknown:
+        found.append(
+            ngettext(
+                "No product has the number %(skus)s yet: check it for typing mistakes.",
+                "No product has the numbers %(skus)s yet: check them for typing mistakes.",
+                len(unknown),
+                skus=_(", ").join(unknown[:5]) + (" …" if len(unknown) > 5 else ""),
+            )
+        )
     deepest = rules.deepest_share(terms)
     if terms.kind == CouponKind.AMOUNT and not terms.min_spend and terms.value:
         found.append(_("Without a minimum, an order of %(value)s would cost nothing.", value=short_yuan(terms.value)))

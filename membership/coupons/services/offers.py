@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from kernel import audit, clock
 from kernel.db import db
 from kernel.errors import InputInvalid, NotFound, Refusal
+from kernel.i18n import date_time
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.money import LARGEST
@@ -27,6 +28,12 @@ class StockBelowClaimed(Refusal):
 
 class OfferStateRefused(Refusal):
     label = _l("An offer that has ended cannot be opened again. Make a new one from it.")
+
+
+class OfferPast(Refusal):
+    title = _l("Its time is over")
+    label = _l("Its coupons could be used or claimed until %(until)s only. Change that first, then start it.")
+    icon = "calendar"
 
 
 class OfferRuns(Refusal):
@@ -224,10 +231,16 @@ def edit(offer_id: int, draft: Draft) -> Offer:
 
 
 def set_state(offer_id: int, state: OfferState) -> Offer:
-    """Open, pause or end an offer; ended is for good. Coupons that are out stay usable. Refuses with `OfferStateRefused`."""
-    offer, _version = get_offer(offer_id, lock=True)
+    """Open, pause or end an offer; ended is for good. Coupons that are out stay usable.
+
+    Refuses with `OfferStateRefused`, and with `OfferPast` to open one whose coupons nobody could claim or use any more.
+    """
+    offer, version = get_offer(offer_id, lock=True)
     if offer.state == OfferState.ENDED and state != OfferState.ENDED:
         raise OfferStateRefused
+    ends = [until for until in (offer.claim_until, version.usable_until) if until is not None]
+    if state == OfferState.ACTIVE and ends and min(ends) <= clock.now():
+        raise OfferPast(until=date_time(min(ends)))
     before, offer.state = offer.state, state
     db.session.flush()
     forget_closed(offer.id)

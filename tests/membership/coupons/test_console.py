@@ -178,7 +178,8 @@ def test_an_offer_can_be_started_at_once(browse, db):
     ("change", "kind", "value", "more"),
     [
         ({"kind": "percent", "percent": "85", "discount_cap": "200"}, "percent", 850, {"discount_cap": 20_000}),
-        ({"kind": "percent", "percent": "8.5折"}, "percent", 850, {"discount_cap": None}),
+        ({"kind": "percent", "percent": "８．５折"}, "percent", 850, {"discount_cap": None}),
+        ({"kind": "percent", "percent": "5%"}, "percent", 50, {"discount_cap": None}),
         (
             {"kind": "fixed_price", "price": "9.9", "skus": "A1, A2\nA3"},
             "fixed_price",
@@ -210,9 +211,11 @@ def test_every_kind_can_be_made_and_edited(browse, db, change, kind, value, more
         ({"value": "-5"}, "value", "Write an amount in yuan"),
         ({"value": "a lot"}, "value", "Write an amount in yuan"),
         ({"value": "100"}, "value", "more than the minimum"),
-        ({"kind": "percent", "percent": "0"}, "percent", "such as 85"),
-        ({"kind": "percent", "percent": "nan"}, "percent", "such as 85"),
-        ({"kind": "percent", "percent": "1e999"}, "percent", "such as 85"),
+        ({"kind": "percent", "percent": "0"}, "percent", "85 or 8.5折"),
+        ({"kind": "percent", "percent": "nan"}, "percent", "85 or 8.5折"),
+        ({"kind": "percent", "percent": "1e999"}, "percent", "85 or 8.5折"),
+        ({"kind": "percent", "percent": "8.5"}, "percent", "85 or 8.5折"),
+        ({"kind": "percent", "percent": "85.55"}, "percent", "85 or 8.5折"),
         ({"kind": "fixed_price", "price": "9.9"}, "skus", "needs the goods"),
         ({"kind": "fixed_price", "skus": "A1"}, "price", "Say what one piece costs"),
         ({"kind": "gift_item"}, "item_title", "Say what is put into the parcel."),
@@ -228,6 +231,8 @@ def test_every_kind_can_be_made_and_edited(browse, db, change, kind, value, more
         ({"claim_from": "2026-04-02T00:00", "claim_until": "2026-04-01T00:00"}, "claim_until", "ends before it begins"),
         ({"validity": "dates", "usable_until": "2026-04-01T00:00", "claim_until": "2026-04-02T00:00"}, "claim_until",
          "no longer be used"),
+        ({"validity": "dates", "usable_until": "2020-02-01T00:00"}, "usable_until", "has passed already"),
+        ({"claim_until": "2020-02-01T00:00"}, "claim_until", "has passed already"),
         ({"stock": "0"}, "stock", ""),
         ({"stock": "1.5"}, "stock", ""),
         ({"per_member": "-1"}, "per_member", ""),
@@ -247,6 +252,21 @@ def test_each_field_is_refused_beside_itself_and_what_was_typed_stays(browse, db
     for typed in change.values():
         assert len(typed) > 60 or not typed.strip() or typed in text or change == {"kind": "nonsense"}
     assert count_of(db, Offer) == 0
+
+
+def test_an_offer_whose_time_is_over_is_put_right_before_it_starts(browse, db, make_offer):
+    until = kernel_clock.now() - timedelta(days=1)
+    over = make_offer(OfferState.DRAFT, valid_days=None, usable_until=until)
+    browser = browse()
+    assert browser.post(f"/console/offers/{over.id}/state", data={"to": "active"}).status_code == 409
+    db.session.refresh(over)
+    assert over.state == OfferState.DRAFT
+    # What it says already may stay while something else is changed.
+    for days, status in ((0, 303), (-1, 422), (2, 303)):
+        said = kernel_clock.local(until + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M")
+        typed = {**AMOUNT, "validity": "dates", "usable_until": said}
+        assert browser.post(f"/console/offers/{over.id}/edit", data=typed).status_code == status
+    assert browser.post(f"/console/offers/{over.id}/state", data={"to": "active"}).status_code == 303
 
 
 @pytest.mark.parametrize("field", ["name", "skus", "terms", "stack_group", "percent", "item_title"])
@@ -273,6 +293,7 @@ def test_the_sentence_is_told_while_writing_and_changes_nothing(browse, db):
     [
         ({"min_spend": ""}, "an order of ¥20 would cost nothing"),
         ({"value": "60"}, "It takes up to 60.7% off"),
+        ({"skus": "KNOWN-NOT, ALSO-NOT"}, "No product has the numbers KNOWN-NOT, ALSO-NOT yet"),
         ({"kind": "percent", "percent": "40", "discount_cap": "50"}, "It takes up to 60% off"),
         ({"kind": "percent", "percent": "85"}, "no limit to what it takes off"),
     ],
