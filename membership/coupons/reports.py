@@ -46,7 +46,8 @@ class Liability:
 
     @property
     def average(self) -> int:
-        return self.revenue // self.orders if self.orders else 0
+        # Rounded half up, as everywhere.
+        return (2 * self.revenue + self.orders) // (2 * self.orders) if self.orders else 0
 
 
 @dataclass
