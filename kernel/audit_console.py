@@ -15,12 +15,13 @@ from werkzeug.datastructures import MultiDict
 
 from . import audit, clock, navigation
 from .audit import AuditEntry
-from .audit_words import ACTIONS, FIELDS, KINDS, STATES
+from .audit_words import ACTIONS, FIELDS, KINDS, MONEY, STATES
 from .auth import ROLE_LABELS, Role, grant, staff
 from .db import db
 from .i18n import date_time, day, number
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
+from .money import yuan
 from .pages import csv_response, keyset, time_limit
 from .staff.models import Staff
 
@@ -105,6 +106,8 @@ def _value(field: str, value: Any) -> str:
         shown = date_time(datetime.fromisoformat(value))
     elif isinstance(value, str) and _DAY.fullmatch(value):
         shown = _day(value)
+    elif field in MONEY and isinstance(value, int):
+        shown = yuan(value)
     elif field == "state" and value in STATES:
         shown = str(STATES[value])
     elif field == "role" and value in set(Role):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import io
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from sqlalchemy import func, select
 from kernel import audit
 from kernel.audit import AuditEntry
 from kernel.audit_console import Change, change_text, changes
-from kernel.audit_words import ACTIONS, KINDS
+from kernel.audit_words import ACTIONS, FIELDS, KINDS
 from kernel.auth import Role
 from kernel.i18n import FLOORS, forced_locale
+from membership.coupons.services import offers
+from membership.points import rules as points
+from membership.tiers import rules as tiers
 from tests.conftest import PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,16 +65,23 @@ def test_changes_are_told_by_field_before_and_after(app):
     with app.test_request_context(headers=ENGLISH):
         assert changes(before, after) == [
             Change("name", "Name", "A", "B"),
-            Change("levels.2.spend", "levels · 2 · spend", "100", "200"),
+            Change("levels.2.spend", "Tiers · 2 · From a spend of", "¥1.00", "¥2.00"),
             Change("role", "Role", "Viewer", "Owner"),
             Change("scopes", "What it may do", None, "a, b"),
-            Change("on", "on", None, "Yes"),
+            Change("on", "Switched on", None, "Yes"),
         ]
         assert change_text(changes({"state": "open"}, {"state": None})[0]) == "State: Open → nothing"
         assert change_text(changes({"name": "A"}, None)[0]) == "Name: A"
         assert changes(None, {"at": "2026-03-01T02:00:00+00:00"})[0].after != "2026-03-01T02:00:00+00:00"
         assert changes(None, {"worst": [{"sku": "A1"}]})[0].code == "worst.1.sku"
     assert changes(None, None) == []
+
+
+def test_what_offers_tiers_and_points_are_set_to_has_words():
+    said = {*offers.TERMS, *offers.CONDITIONS}
+    for kept in (tiers.Policy, tiers.Level, points.Program):
+        said |= {one.name for one in fields(kept)}
+    assert sorted(said - FIELDS.keys() - {"id"}) == []
 
 
 @pytest.fixture
