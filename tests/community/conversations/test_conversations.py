@@ -205,10 +205,14 @@ def test_the_queue_shows_the_question_and_words_that_came_too_late_are_given_bac
     assert 'href="/console/inbox?view=waiting"' in words(one.get("/console/inbox/queue?view=mine"))
     two.post(f"{here}/take")
     late = one.post(f"{here}/messages", data={"words": "可以，先擦干"})
-    assert late.status_code == 409 and 'id="unsent"' in words(late) and "可以，先擦干" in words(late)
+    assert late.status_code == 409
+    assert 'id="unsent"' in words(late)
+    assert "可以，先擦干" in words(late)
     two.post(f"{here}/close")
     late = two.post(f"{here}/messages", data={"words": "再补一句"})
-    assert late.status_code == 409 and 'id="unsent"' in words(late) and "再补一句" in words(late)
+    assert late.status_code == 409
+    assert 'id="unsent"' in words(late)
+    assert "再补一句" in words(late)
     assert 'href="/console/inbox?view=waiting"' not in words(one.get("/console/inbox/queue?view=mine"))
 
 

@@ -89,7 +89,9 @@ def test_a_return_from_the_phone_to_the_desk_and_back(db, clock, browse, phone, 
     desk.post(f"{base}/steps/received", data={"skip": "1"})
     # The same step from a window that stood open: what was typed there is given back to be copied.
     late = desk.post(f"{base}/steps/received", data={"ask_parcel_state": "杯沿有缺口"})
-    assert late.status_code == 409 and 'id="unsent"' in words(late) and "杯沿有缺口" in words(late)
+    assert late.status_code == 409
+    assert 'id="unsent"' in words(late)
+    assert "杯沿有缺口" in words(late)
     desk.post(f"{base}/state", data={"to": "resolved", "from": "open"})
     assert ticket_of(db, ticket.id).state is TicketState.RESOLVED
     assert theirs.post(f"/tickets/{ticket.public_id}/rating", data={"stars": "9"}).status_code == 422
