@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,9 @@ from . import words
 ANSWERED_RIGHT, OFFERED_RIGHT = 0.95, 0.5
 # Of all that people ask, so much is taken to be about something that nobody has written an answer to.
 OUTSIDE: Final = 0.2
+# Of those about something else, no more than so many are answered: whoever is offered three instead taps once, and whoever is
+# answered past the point stops asking.
+OUTSIDE_ANSWERED: Final = 0.03
 OFFERED: Final = 3
 MOST_PHRASINGS: Final = 2_000
 LONGEST_QUESTION, LONGEST_ANSWER, LONGEST_PHRASING = 80, 4_000, 200
@@ -108,8 +112,9 @@ def thresholds_for(tries: Sequence[Try], outside: Sequence[float]) -> Thresholds
     """Where the bands begin, by what held-back phrasings came to and by how sure the model was of strange questions.
 
     Strange ones count for `OUTSIDE` of everything. Answers begin at the lowest probability from which on `ANSWERED_RIGHT` of
-    them are right; offers at the lowest one from which on at least `OFFERED_RIGHT` of those offered find theirs, over each
-    stretch of a tenth of the questions, so that a good stretch does not pay for a bad one.
+    them are right and at most `OUTSIDE_ANSWERED` of the strange ones are answered; offers at the lowest one from which on at
+    least `OFFERED_RIGHT` of those offered find theirs, over each stretch of a tenth of the questions, so that a good stretch
+    does not pay for a bad one.
     """
     if not tries:
         return UNMEASURED
@@ -120,12 +125,15 @@ def thresholds_for(tries: Sequence[Try], outside: Sequence[float]) -> Thresholds
     seen += [(likely, 0.0, 0.0, weight) for likely in outside]
     seen.sort(key=lambda row: -row[0])
     alike = [list(rows) for _likely, rows in groupby(seen, key=lambda row: row[0])]
+    strange = sorted(outside, reverse=True)
+    # From here on one more of them would be answered than may be.
+    barred = strange[int(OUTSIDE_ANSWERED * len(strange))] if strange else -1.0
     answer = 1.0
     right = total = 0.0
     for rows in alike:
         right += sum(row[1] for row in rows)
         total += sum(row[3] for row in rows)
-        if right >= ANSWERED_RIGHT * total:
+        if right >= ANSWERED_RIGHT * total and rows[0][0] > barred:
             answer = rows[0][0]
     offer = answer
     full = max(0.1 * len(tries), 1.0)
@@ -282,6 +290,40 @@ def wants_people(text: str, people_words: Sequence[str]) -> bool:
     """Whether a question names what only people answer, both read in plain characters: 12315 in full width, 訴 for 诉."""
     read = words.plain(text)
     return any(word and words.plain(word) in read for word in people_words)
+
+
+class SmallTalk(enum.StrEnum):
+    """What is said without a question in it."""
+
+    GREETING = "greeting"
+    THANKS = "thanks"
+
+
+_GREETINGS: Final = (
+    "你好 您好 你们好 老板好 客服好 哈喽 哈罗 嗨 在吗 在么 在嘛 在不在 在 早 早上好 上午好 中午好 下午好 晚上好 亲 亲亲 老板 "
+    "hi hello hey"
+)
+_THANKS: Final = (
+    "谢谢 谢谢你 谢谢您 多谢 谢 感谢 辛苦 好 好的 好滴 行 可以 嗯 嗯嗯 哦 噢 ok 知道 明白 懂 了解 没事 没问题 不用 "
+    "再见 拜拜 晚安 thanks bye"
+)
+_CHAT: Final = {
+    **dict.fromkeys(_THANKS.split(), SmallTalk.THANKS),
+    **dict.fromkeys(_GREETINGS.split(), SmallTalk.GREETING),
+}
+_CALLED: Final = re.compile(r"^(?:亲亲|亲|老板|客服|掌柜|小二|美女|帅哥)(?=.)|(?<=.)(?:亲|老板|掌柜|小二|美女|帅哥)$")
+_ENDED: Final = re.compile(r"(?<=.)[啊呀哦噢喔哟呢吧哈嘞啦了]+$")
+
+
+def small_talk(text: str) -> SmallTalk | None:
+    """What a text is that only greets, or only thanks, agrees and takes leave; None when it says anything else."""
+    said = set()
+    for part in words.fold(text).split():
+        bare = _CALLED.sub("", part)
+        said.add(next((_CHAT[one] for one in (part, bare, _ENDED.sub("", bare)) if one in _CHAT), None))
+    if not said or None in said:
+        return None
+    return SmallTalk.THANKS if SmallTalk.THANKS in said else SmallTalk.GREETING
 
 
 def lines_of(text: str) -> list[str]:

@@ -10,22 +10,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import defaultdict
 from typing import Final
 
-# The traditional characters that customers of a shop write, each with its simplified one.
-_TRADITIONAL: Final = (
-    "訂订單单貨货發发運运費费退退換换購购買买賣卖錢钱價价優优惠惠券券碼码號号會会員员領领積积點点開开關关時时間间"
-    "還还沒没請请問问嗎吗麼么為为這这裡里個个們们來来對对錯错壞坏碎碎質质量量問问題题維维修修換换寄寄遞递達达"
-    "郵邮簽签收收據据發发電电話话聯联繫系務务員员備备註注顏颜色色碼码禮礼贈赠送送評评論论圖图曬晒補补償偿"
-    "實实驗验證证業业務务過过處处審审覈核帳账戶户銀银餘余額额輕轻現现約约絡络網网頁页閱阅讀读寫写給给與与"
-    "從从後后並并幫帮變变動动報报稅税張张紙纸讓让應应該该須须壓压裂裂傷伤損损漏漏產产廠厂標标誌志準准備备"
-    "遲迟慢慢際际國国內内東东車车門门樓楼層层區区縣县鄉乡鎮镇號号樣样種种類类條条雙双萬万億亿總总結结賬账"
-    "線线紅红綠绿藍蓝黃黄顆颗塊块盤盘書书筆笔鍵键燈灯機机腦脑視视頻频聽听說说語语誰谁認认識识記记錄录選选擇择訴诉師师"
-)
-_SIMPLER: Final = {ord(old): new for old, new in zip(_TRADITIONAL[::2], _TRADITIONAL[1::2], strict=True) if old != new}
+from . import characters as tables
+
 _LINK: Final = re.compile(r"https?://\S+|www\.\S+")
 _NUMBER: Final = re.compile(r"\d+(?:[.,:]\d+)*")
 _NOT_A_WORD: Final = re.compile(r"[\W_]+")
+_CLAUSE: Final = re.compile(r"[\s,.!?;:~、，。！？；：～…]+")
+# Shorter ones say nothing by themselves, and of a long letter the end is what was meant.
+LEAST_CLAUSE, MOST_CLAUSES = 4, 12
+_BETWEEN: Final = re.compile(r"(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])")
 
 NOTIONS: Final[dict[str, tuple[str, ...]]] = {
     name: tuple(forms.split())
@@ -107,7 +103,7 @@ NOTIONS: Final[dict[str, tuple[str, ...]]] = {
 
 def plain(text: str) -> str:
     """A text in plain characters: full width to plain, lower case, traditional to simplified. Numbers and signs stay."""
-    return unicodedata.normalize("NFKC", text).lower().translate(_SIMPLER)
+    return unicodedata.normalize("NFKC", text).lower().translate(tables.SIMPLER)
 
 
 def fold(text: str) -> str:
@@ -117,19 +113,45 @@ def fold(text: str) -> str:
     return _NOT_A_WORD.sub(" ", counted).strip()
 
 
+def clauses(text: str) -> list[str]:
+    """What a text says one after the other, where it says more than one thing; else nothing."""
+    found = [part for part in _CLAUSE.split(text) if len(fold(part)) >= LEAST_CLAUSE]
+    return found[-MOST_CLAUSES:] if len(found) > 1 else []
+
+
 def characters(folded: str) -> list[str]:
     """The characters and the pairs of neighbours, each once, in the order of the text."""
     pairs = (folded[i : i + 2] for i in range(len(folded) - 1))
     return list(dict.fromkeys([*folded, *pairs]))
 
 
+def _by_sound() -> dict[str, list[tuple[str, str]]]:
+    found = defaultdict(list)
+    for name, forms in NOTIONS.items():
+        for form in forms:
+            as_heard = form if len(form) == 1 else tables.heard(form)
+            found[as_heard[:2]].append((as_heard, name))
+    return dict(found)
+
+
+_FORMS: Final = _by_sound()
+
+
 def notions(folded: str) -> list[str]:
-    """The notions that a text names, and each two of them together: 退款 with 多久 asks something else than 退款 with 哪里."""
-    named = sorted(name for name, forms in NOTIONS.items() if any(form in folded for form in forms))
-    return [*named, *(f"{one}+{other}" for i, one in enumerate(named) for other in named[i + 1 :])]
+    """The notions that a text names, and each two of them together: 退款 with 多久 asks something else than 退款 with 哪里.
+
+    A form of several characters is found by its sound, for most slips of a Chinese keyboard keep that; one of a single
+    character only as it is written.
+    """
+    named = {name for one in set(folded) for _form, name in _FORMS.get(one, ())}
+    sounds = tables.heard(folded)
+    for i in range(len(sounds) - 1):
+        named.update(name for form, name in _FORMS.get(sounds[i : i + 2], ()) if sounds.startswith(form, i))
+    ordered = sorted(named)
+    return [*ordered, *(f"{one}+{other}" for i, one in enumerate(ordered) for other in ordered[i + 1 :])]
 
 
 def features(text: str) -> tuple[list[str], list[str]]:
-    """Both kinds of features of a question."""
-    folded = fold(text)
+    """Both kinds of features of a question. Blanks between Chinese characters say nothing: some write one after each."""
+    folded = _BETWEEN.sub("", fold(text))
     return characters(folded), notions(folded)

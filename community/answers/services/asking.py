@@ -38,7 +38,8 @@ class Found:
 
 def reply(text: str) -> Found:
     """What a question comes to, without keeping it. The very words of a phrasing are understood whatever the model thinks; a
-    question that names what only people answer is handed over."""
+    question that names what only people answer is handed over. Two questions in one are both offered, and so is the one that
+    stands in a long letter."""
     folded = words.fold(text[:1_000])
     mind = brain.think()
     people = rules.wants_people(text[:1_000], settings().people_words)
@@ -56,7 +57,21 @@ def reply(text: str) -> Found:
         band = Band.HAND_OVER
     else:
         band = Band.ANSWER if exact is not None else rules.band_of(scored[0].likely, mind.thresholds)
+        sure = _sure_parts(text[:1_000], mind) if exact is None else []
+        if len(sure) > 1 or (sure and band is not Band.ANSWER):
+            band, named = Band.OFFER, {one.intent_id for one in sure}
+            scored = [*sure, *(one for one in scored if one.intent_id not in named)]
     return Found(band, tuple(scored[: rules.MOST_RELATED]), exact is not None, people, mind.model_id)
+
+
+def _sure_parts(text: str, mind: brain.Brain) -> list[Scored]:
+    """What the clauses of a text would be answered with, each by itself."""
+    found: dict[int, Scored] = {}
+    for clause in words.clauses(text):
+        first = next(iter(mind.likely(clause)), None)
+        if first is not None and rules.band_of(first.likely, mind.thresholds) is Band.ANSWER:
+            found.setdefault(first.intent_id, first)
+    return list(found.values())
 
 
 def keep(
@@ -156,12 +171,31 @@ def answer(asked: Asked) -> Reply | None:
             row = keep(asked.text, found, "card", asked.member_id, asked.conversation_id)
             return _says(chosen[0], row, asked.locale)
     found = reply(asked.text)
+    if not found.exact and not found.people and (chat := _chat(asked)) is not None:
+        return chat
     row = keep(asked.text, found, "ask", asked.member_id, asked.conversation_id)
     if found.band is Band.ANSWER and (intents := queries.enabled([found.likely[0].intent_id])):
         return _says(intents[0], row, asked.locale)
     if found.band is Band.OFFER:
         return _offers(row, [one.intent_id for one in found.likely[: rules.OFFERED]], asked.locale)
     return Reply(Band.HAND_OVER, answer_key=str(row.id))
+
+
+def _chat(asked: Asked) -> Reply | None:
+    """What is said to somebody who only greets or thanks, or who sends nothing that can be read: none of these is a question,
+    and none needs a person."""
+    said_so, readable = rules.small_talk(asked.text), bool(words.fold(asked.text))
+    if said_so is None and readable:
+        return None
+    shown = welcome(asked.locale)
+    cards = shown.cards[:MOST_CHOICES] if shown is not None else ()
+    with forced_locale(asked.locale):
+        if said_so is rules.SmallTalk.THANKS:
+            return Reply(Band.ANSWER, str(_("You are welcome. Write whenever there is more.")))
+        if readable:
+            greeting = shown.text if shown is not None else ""
+            return Reply(Band.ANSWER, greeting or str(_("Hello. What would you like to know?")), cards)
+        return Reply(Band.OFFER, str(_("There are no words in this. Say it in a few, or tap one of these.")), cards)
 
 
 def _judge(asked_id: int, conversation_id: int, helped: bool) -> AskedQuestion | None:

@@ -164,6 +164,38 @@ def test_a_member_is_answered_offered_or_handed_over(db, known, bot_first, make_
     assert asked(db)[-1].state is AskedState.NONE
 
 
+def test_who_greets_or_thanks_is_answered_and_no_person_is_called(db, known, bot_first, make_member):
+    services.save_cards([(known[7].id, "发货", "Sending")])
+    member = make_member()
+    for text, said, cards in (
+        ("亲，在吗？", "您好，想了解点什么？", [f"q:{known[7].id}"]),
+        ("好的，谢谢啦", "不客气，还有别的事随时写给我们。", []),
+        ("？？😭", "没看到文字。请用几个字说说，或者点下面的问题。", [f"q:{known[7].id}"]),
+    ):
+        message = talks.ask(member.id, text)
+        assert (last_of_bot(db).body, [key for key, _label in last_of_bot(db).choices]) == (said, cards)
+        assert not waits(message)
+    # Neither is a question, so that nobody is asked to find an answer to it; and a card that was shown may be tapped.
+    assert asked(db) == []
+    talks.ask(member.id, picked=f"q:{known[7].id}")
+    assert last_of_bot(db).body == "四点前当天发。"
+    # A shop that has an answer to a greeting says that; and who sends nothing to read thrice has a person.
+    services.add_phrasing(known[9].id, "在吗", Source.STAFF)
+    talks.ask(member.id, "在吗")
+    assert last_of_bot(db).body == "能开。"
+    assert [waits(talks.ask(member.id, "……")) for _time in range(3)] == [False, False, True]
+
+
+def test_two_questions_in_one_are_both_offered(db, known, learn):
+    learn()
+    two = services.reply("可以开发票吗？另外什么时候发货")
+    assert two.band is Band.OFFER
+    assert {one.intent_id for one in two.likely[:2]} == {known[7].id, known[9].id}
+    letter = services.reply("我上周买的杯子送给妈妈过生日用，她住在北京的郊外，等得很着急了。到底什么时候发货？")
+    assert letter.band in (Band.OFFER, Band.ANSWER)
+    assert letter.likely[0].intent_id == known[7].id
+
+
 def test_three_are_offered_and_the_choice_is_kept(db, known, bot_first, make_member, monkeypatch):
     monkeypatch.setattr("community.answers.rules.UNMEASURED", type(brain.think().thresholds)(1.1, 0.0))
     services.add_phrasing(known[7].id, "催", Source.STAFF)
