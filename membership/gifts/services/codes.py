@@ -22,7 +22,7 @@ MOST_CODES = 100_000
 LONGEST = 500
 SLICE = 5_000
 # Claims in these states keep their piece and need no code any more.
-_SETTLED = (GiftState.DELIVERED, GiftState.FAILED, GiftState.RETURNED)
+_SETTLED = (GiftState.DELIVERED, GiftState.RETURNED)
 
 
 class NoPlaceForCodes(Refusal):

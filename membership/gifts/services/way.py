@@ -185,10 +185,13 @@ def _aside(claim_id: int, after: GiftState, action: str, reason: str, **columns:
 
 
 def queue_again(claim_id: int) -> GiftClaim:
-    """Send a failed or returned gift once more."""
+    """Send a failed or returned gift once more. Refuses with `GiftStepNotListed` one that its member has not taken up yet:
+    nobody else claims it for them, or says where it goes."""
     found = get_claim(claim_id, lock=True)
     after = GiftState.QUEUED if get_gift(found.gift_id).kind == GiftKind.PHYSICAL else GiftState.CLAIMED
     before = found.state
+    if before not in (GiftState.FAILED, GiftState.RETURNED):
+        raise rules.GiftStepNotListed(state=state_words(before))
     move(found, after, queued_at=clock.now(), carrier="", tracking_number="", shipped_at=None)
     audit.record("gift.queued_again", "gift_claim", found.id, {"state": before.value}, {"state": after.value})
     return found

@@ -284,3 +284,26 @@ def test_the_steps_of_the_rule_are_all_that_happens(db, pooled, make_member):
     with pytest.raises(rules.GiftStepNotListed):
         services.cancel(claim.id, "too late")
     assert db.session.scalar(select(func.count()).where(GiftCode.claim_id == claim.id)) == 1
+
+
+def test_what_failed_before_it_had_a_code_still_needs_one(db, make_gift, make_member):
+    gift = make_gift(GiftKind.DIGITAL, stock=5)
+    claim = offer(gift, make_member())
+    # Nobody but its member claims it.
+    with pytest.raises(rules.GiftStepNotListed):
+        services.queue_again(claim.id)
+    services.claim(claim.id, claim.member_id)
+    services.fail(claim.id, "no code at hand")
+    services.add_codes(gift.id, ["C1", "C2"])
+    db.session.refresh(gift)
+    # One of the two codes is for the one that failed, and only the other may be promised.
+    assert (gift.stock, services.given(gift.id)) == (2, 1)
+    assert offer(gift, make_member()) is not None
+    assert offer(gift, make_member()) is None
+
+
+def test_no_parcel_is_packed_before_its_member_says_where_it_goes(give):
+    for state in (GiftState.OFFERED, GiftState.ADDRESS_PENDING):
+        claim = give(state)
+        with pytest.raises(rules.GiftStepNotListed):
+            services.queue_again(claim.id)
