@@ -128,7 +128,7 @@ def _editor(form: GiftForm, gift: Gift | None = None, status: int = 200) -> Any:
         form=form,
         gift=gift,
         given=services.given(gift.id) if gift else 0,
-        kind_fixed=gift is not None and queries.anybody_has(gift.id),
+        kind_fixed=gift is not None and services.anybody_has(gift.id),
         pool=queries.pool(gift.id) if gift else None,
         labels=labels,
     ), status
@@ -137,7 +137,7 @@ def _editor(form: GiftForm, gift: Gift | None = None, status: int = 200) -> Any:
 def _submitted(gift: Gift | None = None) -> Any:
     """What the editor sends: the gift saved, or the page again with what is wrong."""
     form = GiftForm()
-    fixed = gift.kind if gift is not None and queries.anybody_has(gift.id) else None
+    fixed = gift.kind if gift is not None and services.anybody_has(gift.id) else None
     if fixed is not None:
         # People were promised one kind of thing; the form does not offer another.
         form.kind.data = fixed.value

@@ -279,11 +279,6 @@ def count_in(state: GiftState) -> int:
     return db.session.scalar(select(func.count(GiftClaim.id)).where(_in_state(state, clock.now()))) or 0
 
 
-def anybody_has(gift_id: int) -> bool:
-    """Whether a gift was ever offered to somebody."""
-    return bool(db.session.scalar(select(select(GiftClaim.id).where(GiftClaim.gift_id == gift_id).exists())))
-
-
 def carriers() -> list[str]:
     """The carriers of the last gifts sent, to choose from."""
     last = select(GiftClaim.carrier).where(GiftClaim.carrier != "").order_by(GiftClaim.id.desc()).limit(200).subquery()

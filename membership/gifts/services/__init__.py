@@ -1,6 +1,17 @@
 """The verbs of gifts: the catalogue, offering, claiming, and the way of each gift to its member."""
 
-from .catalogue import Draft, StockBelowGiven, check, count_by_state, create, edit, get_gift, given, stock_limit
+from .catalogue import (
+    Draft,
+    StockBelowGiven,
+    anybody_has,
+    check,
+    count_by_state,
+    create,
+    edit,
+    get_gift,
+    given,
+    stock_limit,
+)
 from .codes import Added, NoPlaceForCodes, TooManyCodes, add_codes, free_codes, has_pool, remove_free, waiting_claims
 from .offering import PURPOSE, get_claim, offer_gift, path_of, read_path
 from .way import (
@@ -34,6 +45,7 @@ __all__ = [
     "remove_free",
     "waiting_claims",
     "serve",
+    "anybody_has",
     "PURPOSE",
     "Draft",
     "GiftChanged",

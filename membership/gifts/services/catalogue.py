@@ -13,6 +13,7 @@ from kernel.db import db
 from kernel.errors import InputInvalid, NotFound, Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from kernel.money import yuan
 from membership.limits import services as limits
 
 from ..models import Gift, GiftClaim, GiftCode, GiftKind, GiftState
@@ -56,6 +57,8 @@ def check(draft: Draft) -> None:
         wrong.append(("stock", _("Zero or more, or leave it empty for no limit.")))
     if draft.value < 0:
         wrong.append(("value", _("The value cannot be negative.")))
+    if draft.kind == GiftKind.RED_PACKET and draft.value == 0:
+        wrong.append(("value", _("Say how much is in the red packet.")))
     if not 1 <= draft.claim_days <= 365:
         wrong.append(("claim_days", _("Between 1 and 365 days.")))
     if wrong:
@@ -70,6 +73,11 @@ def get_gift(gift_id: int) -> Gift:
     return found
 
 
+def anybody_has(gift_id: int) -> bool:
+    """Whether a gift was ever offered to somebody."""
+    return bool(db.session.scalar(select(exists().where(GiftClaim.gift_id == gift_id))))
+
+
 def create(draft: Draft) -> Gift:
     """Put a gift into the catalogue. Refuses with `InputInvalid`."""
     check(draft)
@@ -81,9 +89,25 @@ def create(draft: Draft) -> Gift:
 
 
 def edit(gift_id: int, draft: Draft) -> Gift:
-    """Change a gift. Refuses with `InputInvalid`, and with `StockBelowGiven` when fewer would be there than are given."""
+    """Change a gift. Refuses with `InputInvalid`, and with `StockBelowGiven` when fewer would be there than are given.
+
+    What is in a red packet stays as it is once somebody was promised it.
+    """
     check(draft)
     gift = get_gift(gift_id)
+    if gift.kind == GiftKind.RED_PACKET and gift.value not in (0, draft.value) and anybody_has(gift_id):
+        promised = yuan(gift.value)
+        raise InputInvalid(
+            [
+                (
+                    "value",
+                    _(
+                        "People have been promised %(amount)s. Make another red packet for more or less.",
+                        amount=promised,
+                    ),
+                )
+            ]
+        )
     if db.session.scalar(select(exists().where(GiftCode.gift_id == gift_id))):
         # The pool of codes says how much there is.
         draft = replace(draft, stock=gift.stock)

@@ -53,7 +53,12 @@ def make_gift(db: Any) -> Callable[..., Gift]:
     """`make_gift(kind, stock=3)` puts a gift into the catalogue."""
 
     def make(kind: GiftKind = GiftKind.PHYSICAL, **changes: Any) -> Gift:
-        values: dict[str, Any] = {"name": "茶样三泡", "stock": 10, **changes}
+        values: dict[str, Any] = {
+            "name": "茶样三泡",
+            "stock": 10,
+            "value": 880 * (kind == GiftKind.RED_PACKET),
+            **changes,
+        }
         return services.create(services.Draft(kind=kind, **values))
 
     return make

@@ -320,6 +320,26 @@ def test_a_red_packet_is_confirmed(browse, give, make_gift):
     assert state_of(claim) == GiftState.DELIVERED
 
 
+def test_what_is_in_a_red_packet_is_said_and_stays(browse, give, make_gift, db):
+    browser = browse()
+    typed = {"name": "开门红包", "kind": "red_packet", "claim_days": "14", "active": "y"}
+    for value in ("", "0", "1e5"):
+        assert browser.post("/console/gifts/new", data={**typed, "value": value}).status_code == 422
+    assert "Say how much is in the red packet." in browser.post("/console/gifts/new", data=typed).text
+    packet = make_gift(GiftKind.RED_PACKET, value=880)
+    path = f"/console/gifts/{packet.id}/edit"
+    # Nobody has it yet: more or less may still be in it.
+    assert browser.post(path, data={**typed, "value": "6.66"}).status_code == 302
+    claim = give(gift=packet)
+    refused = browser.post(path, data={**typed, "value": "66.60"})
+    assert refused.status_code == 422
+    assert "promised ¥6.66" in refused.text
+    assert browser.post(path, data={**typed, "name": "新名字", "value": "6.66"}).status_code == 302
+    db.session.refresh(packet)
+    assert (packet.name, packet.value) == ("新名字", 666)
+    assert "¥6.66" in browser.get(f"/console/gift-claims/{claim.id}").text
+
+
 def test_the_address_is_shown_only_on_asking_and_that_is_noted(browse, give, db):
     claim = give(GiftState.QUEUED)
     browser, path = browse(Role.SERVICE), f"/console/gift-claims/{claim.id}"

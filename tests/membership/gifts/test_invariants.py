@@ -31,7 +31,7 @@ def test_inv_g1_g2_pieces_add_up_and_come_back_once(db, kind):
             db.session.add_all(self.people)
             db.session.flush()
             digital = kind == GiftKind.DIGITAL
-            self.gift = services.create(services.Draft("Thing", kind, stock=None if digital else STOCK))
+            self.gift = services.create(services.Draft("Thing", kind, stock=None if digital else STOCK, value=100))
             if digital:
                 services.add_codes(self.gift.id, [f"C{n}" for n in range(CODES)])
             self.claims: dict[int, GiftState] = {}
