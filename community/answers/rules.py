@@ -246,6 +246,7 @@ PEOPLE_WORDS: Final = (
     "受伤",
     "中毒",
     "人工",
+    "真人",
     "转人工",
 )
 CHANNELS: Final = ("group", "wecom", "agent")

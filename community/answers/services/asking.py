@@ -257,7 +257,7 @@ def welcome(locale: str) -> Welcome | None:
 
 def suggestions(text: str) -> list[Suggestion]:
     """What a person at the desk may send (port `conversations.suggest`), the likeliest first."""
-    if settings().mode is rules.Mode.OFF:
+    if settings().mode is rules.Mode.OFF or rules.small_talk(text) is not None:
         return []
     found = reply(text)
     intents = {
