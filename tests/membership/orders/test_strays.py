@@ -1,4 +1,4 @@
-"""Nothing points at a member, an order, a product, a file or a policy that is not there, though the database does not look."""
+"""Nothing points at a member, an order, a product, a file, a policy or a coupon that is not there, though the database does not look."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[3]
 # back, before it writes the orders of those whom they turned out to be.
 LEFT = ["membership/members/services/people.py", "membership/orders/services/runs.py"]
 DELETED = re.compile(
-    r'DELETE FROM (?:"order"|product|import_run|member|tier_policy)\b'
-    r"|\bdelete\((?:\w+\.)?(?:Order|Product|ImportRun|Member|TierPolicy|order|product|run|member|policy)\)"
+    r'DELETE FROM (?:"order"|product|import_run|member|tier_policy|offer|offer_version|coupon)\b'
+    r"|\bdelete\((?:\w+\.)?(?:Order|Product|ImportRun|Member|TierPolicy|Offer|OfferVersion|Coupon|order|product|run|member|policy)\)"
 )
 
 
