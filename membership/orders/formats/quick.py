@@ -99,6 +99,17 @@ def amounts(column: str) -> Callable[[str], Any]:
     return plain_amounts(lambda cell: cells.amount(column, cell) if cell and cells.unwrapped(cell) else NOTHING)
 
 
+def words(column: str, read: Callable[[str, str], str], longest: int) -> Callable[[str], Any]:
+    """A reader of texts of at most so many characters, letters and digits throughout; the others go to `read`."""
+
+    def text(cell: str) -> Any:
+        if cell.isalnum() and len(cell) <= longest:
+            return cell
+        return read(column, cell) if cell and cells.unwrapped(cell) else NOTHING
+
+    return text
+
+
 # A mobile number of China as people and programs write it, with or without the country.
 _MOBILE = re.compile(r" ?(?:(?:\+|00)?86)?[ -]?(1[0-9]{2})[ -]?([0-9]{4})[ -]?([0-9]{4}) ?", re.ASCII)
 

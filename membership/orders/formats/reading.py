@@ -129,7 +129,8 @@ class OrderReader:
             if column in layout.places
         ]
         self.shared_quickly = [
-            (column, place, self._quickly(name, read), needed) for column, name, place, read, needed in self.shared
+            (column, place, self._quickly(column, name, read), needed)
+            for column, name, place, read, needed in self.shared
         ]
         self.number_place = layout.places["order_no"]
         self.number_name = self.name("order_no")
@@ -141,12 +142,15 @@ class OrderReader:
         # Readers of the cells of a line; a column that is not there is an empty cell beyond the last.
         self.line_places = tuple(layout.width if at is None else at for _name, at in self.line_columns)
 
-    def _quickly(self, name: str, read: Callable[[str, str], Any]) -> Callable[[str], Any]:
-        """A reader of the cells of one column that says the same as `read`, sooner; `quick.NOTHING` for an empty cell."""
+    def _quickly(self, column: str, name: str, read: Callable[[str, str], Any]) -> Callable[[str], Any]:
+        """A reader of the cells of one column of ours, `name` in the file, that says the same as `read`, sooner;
+        `quick.NOTHING` for an empty cell."""
         layout = self.layout
         if isinstance(read, partial) and read.func is cells.moment and layout.dates is Dates.YMD:
             return quick.moments(name, read, self.now + read.keywords.get("ahead", rules.AHEAD))
-        if read is cells.amount:
+        if isinstance(read, partial) and read.func is _words:
+            return quick.words(name, read, read.keywords["longest"])
+        if read is cells.amount and column == "paid_amount":
             return quick.amounts(name)
         if read is cells.phone:
             return quick.phones(name)

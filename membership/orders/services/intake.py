@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Row, func, select, text, update
 
 from kernel import clock
 from kernel.copying import NULL, array_of, copied, copied_instant, copy_text, draw_ids
@@ -64,26 +64,6 @@ class Taken:
     members_new: int = 0
     order_ids: dict[str, int] = field(default_factory=dict)
     member_ids: set[int] = field(default_factory=set)
-
-
-class _Before(NamedTuple):
-    """An order as it was before this batch."""
-
-    id: int
-    external_id: str
-    member_id: int | None
-    stated: str
-    refunded_amount: int
-    version_at: datetime
-    version_mark: str
-
-    @property
-    def state(self) -> OrderState:
-        return OrderState(self.stated)
-
-    @property
-    def version(self) -> tuple[datetime, str]:
-        return self.version_at, self.version_mark
 
 
 # As plain text, because a re-import reads nothing else: the session would look at each value once more.
@@ -179,6 +159,11 @@ def take_in(
     prepared = prepared or Prepared()
     judged = _judge(source, reports, taken, prepared)
     before, winners = judged.before, judged.winners
+    if not winners and {one.__class__ for one in reports} == {OrderDraft}:
+        # As of a file that was taken in before: nothing follows from it.
+        taken.order_ids = judged.known_ids
+        _sum_up(taken, reports)
+        return taken
     owners = _members(source, reports, winners, taken, prepared)
     rows = prepared.rows | {
         id(draft): _written(source, draft, judged.versions[number])
@@ -187,7 +172,7 @@ def take_in(
     }
     made = _make_orders(judged, owners, rows, run_id)
     written = made | _write_orders(source, judged, owners, run_id)
-    taken.order_ids = {external_id: before[external_id].id for external_id in before} | written
+    taken.order_ids = judged.known_ids | written
     _write_lines(source, judged, written, rows, prepared)
     touched = {order_id for number, order_id in written.items() if number in before}
     touched |= _take_refunds(source, reports, taken, run_id)
@@ -216,19 +201,23 @@ def take_in(
 class _Judged:
     """Which orders are known, the report of each that is newer than all others, and that report's version."""
 
-    before: dict[str, _Before]
+    # Rows of `_KNOWN`, as they were before this batch.
+    before: dict[str, Row[Any]]
     winners: dict[str, OrderDraft]
     versions: dict[str, tuple[datetime, str]]
+
+    @property
+    def known_ids(self) -> dict[str, int]:
+        return {number: row[0] for number, row in self.before.items()}
 
 
 def _judge(source: str, reports: Sequence[Report], taken: Taken, prepared: Prepared) -> _Judged:
     """Compare the reports with what is known and with one another; outcomes are filled in."""
-    numbers = sorted({one.external_id for one in reports if isinstance(one, OrderDraft | StepDraft)})
-    before: dict[str, _Before] = {}
-    if numbers:
-        rows = db.session.execute(_KNOWN, {"source": source, "numbers": array_of(numbers)})
-        before = {row[1]: _Before._make(row) for row in rows}
-    newest = {number: known.version for number, known in before.items()}
+    numbers = [one.external_id for one in reports if one.__class__ is OrderDraft or one.__class__ is StepDraft]
+    # Read all at once and left as they come: of a file taken in again this is most of the work that is left.
+    rows = db.session.execute(_KNOWN, {"source": source, "numbers": array_of(numbers)}).all() if numbers else []
+    before = {row[1]: row for row in rows}
+    newest = {row[1]: (row[5], row[6]) for row in rows}
     winners: dict[str, OrderDraft] = {}
     versions, outcomes = prepared.versions, taken.outcomes
     for place, one in enumerate(reports):
@@ -624,7 +613,12 @@ def _events_of_new(
 
 
 def _events(
-    source: str, rows: Iterable[Any], known: dict[int, _Before], made: set[int], was: dict[int, int], run_id: int | None
+    source: str,
+    rows: Iterable[Any],
+    known: dict[int, Row[Any]],
+    made: set[int],
+    was: dict[int, int],
+    run_id: int | None,
 ) -> list[Event]:
     now = clock.now()
     events: list[Event] = []
@@ -632,9 +626,10 @@ def _events(
         before = known.get(row.id)
         fresh = run_id is None or row.version_at >= now - rules.FRESH
         if before is not None or row.id in made:
-            events += _steps(source, row, before.state if before is not None else None, fresh, run_id is None, now)
+            was_in = OrderState(before.state) if before is not None else None
+            events += _steps(source, row, was_in, fresh, run_id is None, now)
         newer = before is not None and (
-            (row.version_at, row.version_mark) != before.version or row.state != before.state
+            (row.version_at, row.version_mark) != (before.version_at, before.version_mark) or row.state != before.state
         )
         if before is not None and newer and run_id is None:
             whose = dict.fromkeys((row.member_id, before.member_id))

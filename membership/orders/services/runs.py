@@ -284,12 +284,12 @@ def _work(run: ImportRun, token: str, progress: Progress | None, seconds: float 
             at += len(batch.entries)
             if _take_batch(run, token, batch, at):
                 news.set()
+                _look_again()
             else:
                 news.clear()
             if number % SEARCH_FOR_GARBAGE == 0:
                 gc.collect(1)
-            _look_again()
-            done += sum(entry.rows for entry in batch.entries)
+            done += batch.rows
             if progress is not None:
                 progress(done, run.rows_total)
             if seconds is not None and time.monotonic() - began > seconds:
@@ -430,6 +430,7 @@ class Batch:
     """Some orders of a file, and what of them needs no database."""
 
     entries: list[Entry]
+    rows: int
     prepared: intake.Prepared
 
 
@@ -440,10 +441,10 @@ def _batches(source: str, entries: Iterator[Entry], news: threading.Event) -> It
         batch.append(entry)
         rows += entry.rows
         if rows >= BATCH_ROWS:
-            yield Batch(batch, intake.prepare(source, batch, news.is_set()))
+            yield Batch(batch, rows, intake.prepare(source, batch, news.is_set()))
             batch, rows = [], 0
     if batch:
-        yield Batch(batch, intake.prepare(source, batch, news.is_set()))
+        yield Batch(batch, rows, intake.prepare(source, batch, news.is_set()))
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -497,10 +498,14 @@ def _take_batch(run: ImportRun, token: str, batch: Batch, at: int) -> int:
 
 
 def _write_batch(run: ImportRun, token: str, batch: Batch, at: int) -> int:
-    rejected = [entry for entry in batch.entries if isinstance(entry, RejectedDraft)]
-    reports = [entry for entry in batch.entries if not isinstance(entry, RejectedDraft)]
+    reports: list[intake.Report] = []
+    faults: list[tuple[str, Fault]] = []
+    for entry in batch.entries:
+        if isinstance(entry, RejectedDraft):
+            faults += [(entry.external_id, fault) for fault in entry.faults]
+        else:
+            reports.append(entry)
     taken = intake.take_in(run.source, reports, run.id, sums=False, prepared=batch.prepared)
-    faults = [(entry.external_id, fault) for entry in rejected for fault in entry.faults]
     if faults:
         db.session.execute(insert(ImportReject), [reject_of(run, number, fault) for number, fault in faults])
     _renew(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from membership.orders import rules
-from membership.orders.formats import cells, gathering, quick, siyu
+from membership.orders.formats import cells, gathering, quick, reading, siyu
 from membership.orders.formats.cells import CellRefused
 from membership.orders.formats.drafts import OrderDraft, Reason, RejectedDraft
 from membership.orders.formats.reading import OrderReader
@@ -74,6 +74,12 @@ def test_quick_moments_know_every_minute(at):
     cell = f"{at:%Y-%m-%d %H:%M:%S}"
     found = quick.moments("at", partial(cells.moment, now=NOW), NOW)(cell)
     assert found == cells.moment("at", cell, NOW)
+
+
+@given(st.one_of(st.text("a1茶²Ⅷ ='\"\x07\xa0\u200b\ufeff", max_size=7), st.text(max_size=7)))
+def test_quick_words_are_the_strict_ones(cell):
+    read = partial(reading._words, longest=5)
+    assert said(quick.words("name", read, 5), cell) == strictly(read, "name", cell)
 
 
 @given(st.one_of(amounts, odd))
