@@ -52,7 +52,11 @@ DATES = {
     Dates.SERIAL: _l("Spreadsheet numbers: 46082.4375"),
     Dates.UNIX: _l("Seconds or milliseconds since 1970"),
 }
-UNITS = {"yuan": _l("Yuan: 128.00"), "fen": _l("分 (hundredths): 12800")}
+UNITS = {
+    "yuan": _l("Yuan: 128.00"),
+    "comma": _l("Yuan, decimals after a comma: 1.128,00"),
+    "fen": _l("分 (hundredths): 12800"),
+}
 # Our columns as staff read them when they map a file.
 FIELDS = {
     "order_no": _l("Order number"),

@@ -94,6 +94,17 @@ def amount(column: str, cell: str) -> int:
     return found
 
 
+_WITH_COMMA = re.compile(r"[0-9]{1,3}(?:[. \u00a0\u202f'’][0-9]{3})+(?:,[0-9]{1,2})?|[0-9]+(?:,[0-9]{1,2})?", re.ASCII)
+
+
+def comma_amount(column: str, cell: str) -> int:
+    """An amount in yuan as 分 where a comma stands before the decimals, `1.234,50` or `1 234,50`; otherwise as `amount`."""
+    plain = unwrapped(cell)
+    if not _WITH_COMMA.fullmatch(plain):
+        raise CellRefused(column, Reason.AMOUNT_FORM, cell)
+    return amount(column, re.sub("[^0-9,]", "", plain).replace(",", "."))
+
+
 @lru_cache(maxsize=20_000)
 def _amount(text: str) -> int | Reason:
     """An amount, or why it is none. Few amounts of a file are different."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..feeds.reasons import PayloadRefused
 from ..feeds.reasons import Reason as FeedReason
-from .drafts import Entry, Fault, OrderDraft, RejectedDraft
+from .drafts import Entry, Fault, OrderDraft, Reason, RejectedDraft
 from .sheet import FileUnreadable, Row, Sheet, Wrong, opened
 
 HEADING = ("shop_system", "order_no", "currency", "order_json")
@@ -153,6 +153,9 @@ def _entry(row: Row, rates: dict[str, Decimal], now: datetime) -> Entry:
         payload = READERS[Kind(cells[0])](fields.parsed(cells[3].encode("utf-8", "replace")), exchange, now, None)
     except PayloadRefused as refused:
         place, why = refused.faults[0]
+        if why == FeedReason.CURRENCY_FOREIGN:
+            # Of a file the rates are asked for on its page; only connections have one of their own.
+            return RejectedDraft(number, (Fault(row.line, place, Reason.CURRENCY, currency, cells),))
         return RejectedDraft(number, (Fault(row.line, place, why, "", cells),))
     if len(payload.reports) == 1 and isinstance(payload.reports[0], OrderDraft):
         return payload.reports[0]

@@ -28,7 +28,7 @@ FIELDS = (
     "title", "sku", "quantity", "unit_price", "postage", "discount", "refunded_amount", "payment", "paid_at", "shipped_at",
     "delivered_at", "completed_at", "closed_at", "updated_at",
 )  # fmt: skip
-UNITS = ("yuan", "fen")
+AMOUNTS = {"yuan": cells.amount, "comma": cells.comma_amount, "fen": cells.fen}
 
 # How others call our columns; compared in lower case without blanks, underlines and brackets.
 CALLED: dict[str, list[str]] = {
@@ -143,7 +143,7 @@ def plan_of(stored: Mapping[str, Any]) -> Plan:
         state=stored["state"] if stored.get("state") in known else "",
         source=str(stored.get("source") or ""),
         dates=stored["dates"] if stored.get("dates") in set(Dates) else Dates.YMD.value,
-        unit=stored["unit"] if stored.get("unit") in UNITS else UNITS[0],
+        unit=stored["unit"] if stored.get("unit") in AMOUNTS else "yuan",
         states={str(word): str(state) for word, state in states.items() if state in known},
     )
 
@@ -257,7 +257,7 @@ def _reader(sheet: Sheet, now: datetime) -> OrderReader:
         constants={} if "state" in places else {"state": OrderState(plan.state)},
         dates=Dates(plan.dates),
         day_only=True,
-        amount=cells.fen if plan.unit == "fen" else cells.amount,
+        amount=AMOUNTS[plan.unit],
         state=lambda column, cell: _state(column, cell, plan.states),
         payment=_payment,
     )

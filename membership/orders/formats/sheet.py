@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +32,9 @@ LONGEST_LINE = 16 << 20
 MOST_LINES_A_ROW = 100
 CHUNK = 1 << 20
 DELIMITERS = (",", "\t", ";")
+# Above a heading people write what the list is and when it was made, in fewer cells than any heading has.
+MOST_TITLES = 10
+FEWEST_COLUMNS = 3
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -68,6 +72,7 @@ class Wrong(enum.StrEnum):
     BROKEN_GZIP = "broken_gzip"
     NUL = "nul"
     ENCODING = "encoding"
+    CUT_OFF = "cut_off"
     UNCLOSED_QUOTE = "unclosed_quote"
     BROKEN_QUOTE = "broken_quote"
     CELL_TOO_LONG = "cell_too_long"
@@ -99,8 +104,11 @@ SENTENCES = {
         "Line %(line)s holds a NUL character, so this is no text in UTF-8 or GB18030. Export the file again."
     ),
     Wrong.ENCODING: _l(
-        "Line %(line)s is in no encoding that fits the rest of the file (UTF-8 and GB18030 were tried). "
-        "Nothing was taken, so that no name is stored garbled."
+        "Line %(line)s is in no encoding that fits the rest of the file (UTF-8 and GB18030 were tried). Nothing was taken, "
+        "so that no name is stored garbled. Save the file as “CSV UTF-8” and choose it again."
+    ),
+    Wrong.CUT_OFF: _l(
+        "The file ends in the middle of a character, in line %(line)s: it was cut off. Download or export it again."
     ),
     Wrong.UNCLOSED_QUOTE: _l(
         'A quotation mark (") that opens in line %(line)s is never closed. Nothing after it can be read.'
@@ -115,7 +123,9 @@ SENTENCES = {
         "which also needs: %(missing)s. Found: %(columns)s"
     ),
     Wrong.COLUMNS_MISSING: _l("The heading lacks: %(columns)s"),
-    Wrong.COLUMNS_REPEATED: _l("The heading has twice: %(columns)s"),
+    Wrong.COLUMNS_REPEATED: _l(
+        "The heading has twice: %(columns)s. Rename or delete one of them and choose the file again."
+    ),
     Wrong.NO_ROWS: _l("Under the heading there is no line."),
 }
 
@@ -165,9 +175,21 @@ class Sheet:
         return rows
 
     def all_rows(self) -> Iterator[Row]:
-        """The heading, then `rows`."""
+        """The heading, then `rows`. What stands above the heading is left out."""
         with opened(self.path) as raw, io.TextIOWrapper(raw, self.encoding, errors="strict", newline="") as text:
-            yield from _rows(text, self.delimiter)
+            rows = _rows(text, self.delimiter)
+            first = list(islice(rows, 1))
+            if first and not _may_be_heading(first[0]):
+                first += islice(rows, MOST_TITLES)
+                first = first[next((at for at, row in enumerate(first) if _may_be_heading(row)), 0) :]
+            yield from first
+            yield from rows
+
+
+def _may_be_heading(row: Row) -> bool:
+    """Whether a row has names for enough columns, and no number or date among them, as the rows below have."""
+    filled = [text for cell in row.cells if (text := cell.strip())]
+    return len(filled) >= FEWEST_COLUMNS and not any(text[0].isdigit() for text in filled)
 
 
 @dataclass
@@ -267,7 +289,7 @@ def _check_wide(path: Path, encoding: str) -> None:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 before = chunk[: max(0, error.start)].count(b"\n")
-                raise FileUnreadable(Wrong.ENCODING, line=line + before) from error
+                raise FileUnreadable(Wrong.ENCODING if chunk else Wrong.CUT_OFF, line=line + before) from error
             if (at := text.find("\x00")) >= 0:
                 raise FileUnreadable(Wrong.NUL, line=line + text.count("\n", 0, at))
             line += text.count("\n")
@@ -331,6 +353,7 @@ def _check_narrow(path: Path, mark: str | None, end: bytes) -> str:
     if mark != "gb18030" and _utf8_throughout(path, end):
         return mark or "utf-8"
     seen = _Seen()
+    number = 0
     with opened(path) as stream:
         for number, line in enumerate(_byte_lines(stream, end), start=1):
             if b"\x00" in line:
@@ -339,19 +362,31 @@ def _check_narrow(path: Path, mark: str | None, end: bytes) -> str:
                 seen.take(number, line)
     if mark == "gb18030":
         if seen.not_gb18030 is not None:
-            raise FileUnreadable(Wrong.ENCODING, line=seen.not_gb18030)
+            raise _foreign(path, mark, seen.not_gb18030, number)
         return mark
     if seen.not_utf8 is None:
         return mark or "utf-8"
     if mark is not None:
-        raise FileUnreadable(Wrong.ENCODING, line=seen.not_utf8)
+        raise _foreign(path, "utf-8", seen.not_utf8, number)
     if seen.surely_utf8 is not None:
         # Both kinds of lines in one file: the rarer kind is the foreign one.
         foreign = seen.surely_utf8 if seen.count_surely_utf8 < seen.count_not_utf8 else seen.not_utf8
-        raise FileUnreadable(Wrong.ENCODING, line=foreign)
+        raise _foreign(path, "utf-8", foreign, number)
     if seen.not_gb18030 is not None:
-        raise FileUnreadable(Wrong.ENCODING, line=seen.not_gb18030)
+        raise _foreign(path, "gb18030", seen.not_gb18030, number)
     return "gb18030"
+
+
+def _foreign(path: Path, encoding: str, line: int, last: int) -> FileUnreadable:
+    """What to say of the first line that is not in the encoding of the others: a last line may just have lost its end."""
+    if line == last:
+        decoder = codecs.getincrementaldecoder(encoding)("replace")
+        with opened(path) as stream:
+            while chunk := stream.read(CHUNK):
+                decoder.decode(chunk)
+        if decoder.getstate()[0]:
+            return FileUnreadable(Wrong.CUT_OFF, line=line)
+    return FileUnreadable(Wrong.ENCODING, line=line)
 
 
 def _byte_lines(stream: IO[bytes], end: bytes) -> Iterator[bytes]:
@@ -381,8 +416,8 @@ def _rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[Row]:
                 raise FileUnreadable(Wrong.UNCLOSED_QUOTE, line=begins)
             if len(cells) > MOST_COLUMNS:
                 raise FileUnreadable(Wrong.TOO_MANY_COLUMNS, line=begins)
-            joined = "".join(cells)
-            if joined and not joined.isspace():
+            # Nearly every row begins with a number or a word.
+            if (cells and cells[0].isalnum()) or "".join(cells).strip():
                 yield Row(begins, cells)
             begins = reader.line_num + 1
     except csv.Error as error:

@@ -133,7 +133,8 @@ def _write_sheet(sheet: Any, out: IO[str]) -> bool:
             cells.pop()
         if not cells:
             continue
-        width = width or len(cells)
+        # Titles above the heading are narrower than that.
+        width = max(width, len(cells))
         out.write("\n" * (number - written - 1))
         # A sheet does not store the empty cells at the end of a row.
         writer.writerow(cells + [""] * (width - len(cells)))

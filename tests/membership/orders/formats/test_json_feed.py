@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from membership.orders import formats, services
 from membership.orders.formats import FileUnreadable, Wrong, json_feed
-from membership.orders.formats.drafts import OrderDraft, RejectedDraft
+from membership.orders.formats.drafts import OrderDraft, Reason, RejectedDraft
 from membership.orders.models import ImportReject, ImportRun, Order, RunState
 from tests.membership.orders import payloads
 
@@ -61,7 +61,9 @@ def test_currencies_are_surveyed_and_need_a_rate(tmp_path):
     sheet, one = formats.examined(path)
     assert one.survey is not None
     assert one.survey(sheet) == {"currencies": {"USD": 1}}
-    assert isinstance(next(one.entries(sheet, NOW)), RejectedDraft)
+    refused = next(one.entries(sheet, NOW))
+    assert isinstance(refused, RejectedDraft)
+    assert [(fault.reason, fault.value) for fault in refused.faults] == [(Reason.CURRENCY, "USD")]
     sheet.options = {"rates": {"USD": "7.1"}}
     assert next(one.entries(sheet, NOW)).paid_amount == 90880
 

@@ -145,6 +145,21 @@ def test_amounts_in_fen(read, text, fen):
     assert order.paid_amount == fen
 
 
+@pytest.mark.parametrize(
+    ("text", "fen"),
+    [
+        ("1045,50", 1045_50), ("1.045,5", 1045_50), ("1\u202f234\u00a0567,89", 1234567_89), ("12", 12_00),
+        ("1,234.50", None), ("1.23", None), ("12,345", None), ("1,23 EUR", None), ("-1,00", None),
+    ],
+)  # fmt: skip
+def test_amounts_with_a_comma_before_the_decimals(read, text, fen):
+    (order,) = read(["A-1", "2026-03-01", text], heading=["单号", "日期", "金额"], unit="comma")
+    if fen is None:
+        assert [(f.column, f.reason, f.value) for f in order.faults] == [("金额", Reason.AMOUNT_FORM, text)]
+    else:
+        assert order.paid_amount == fen
+
+
 @pytest.mark.parametrize(("text", "reason"), [("12.5", Reason.AMOUNT_FORM), ("-1", Reason.AMOUNT_BELOW_ZERO)])
 def test_amounts_in_fen_are_whole(read, text, reason):
     (bad,) = read(["A-1", "2026-03-01", text], heading=["单号", "日期", "金额"], unit="fen")

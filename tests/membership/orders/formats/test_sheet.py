@@ -94,8 +94,36 @@ def test_latin_1_is_not_taken_for_anything_else(opened):
     assert wrong(opened, "order_no,title\n1,Caf\xe9\n".encode("latin-1"))[0] is Wrong.ENCODING
 
 
-def test_cut_off_utf16_is_refused(opened):
-    assert wrong(opened, b"\xff\xfe" + "order_no,a\n1,b\n".encode("utf-16-le")[:-1])[0] is Wrong.ENCODING
+def test_a_last_line_that_is_foreign_was_not_cut_off(opened):
+    assert wrong(opened, "order_no,title\n1,茶\n".encode() + b"2,caf\xe9\n")[0] is Wrong.ENCODING
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"), [("utf-8", b""), ("utf-8", b"\xef\xbb\xbf"), ("gb18030", b""), ("utf-16-le", b"\xff\xfe")]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_cut_off_within_a_character_is_told_to_be_cut_off(opened, encoding, mark, packed):
+    content = mark + "order_no,title\r\n1,青瓷茶杯\r\n2,桂花乌".encode(encoding)[:-1]
+    assert wrong(opened, gzip.compress(content, mtime=0) if packed else content) == (Wrong.CUT_OFF, {"line": 3})
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_titles_above_the_heading_are_left_out_and_lines_keep_their_numbers(opened, delimiter):
+    rows = [
+        ["小满茶铺 2026年9月 订单明细", "", "", ""],
+        [],
+        ["导出时间", "2026-10-01"],
+        ["order_no", "title", "state", "sku"],
+    ]
+    rows += [["1", "", "", "A"], ["2", "茶", "paid", "B"]]
+    found = opened("\n".join(delimiter.join(row) for row in rows))
+    assert (found.delimiter, found.heading, found.rows_total) == (delimiter, rows[3], 2)
+    assert [(row.line, row.cells) for row in found.rows()] == [(5, rows[4]), (6, rows[5])]
+
+
+def test_a_narrow_file_begins_with_its_heading(opened):
+    found = opened("a,b\n1,2,x\n3,4,x\n")
+    assert (found.heading, cells(found)) == (["a", "b"], [["1", "2", "x"], ["3", "4", "x"]])
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,12 @@ def test_workbook_and_text_are_the_same_orders(tmp_path):
     assert len(text) == 50
 
 
+def test_titles_above_the_heading_are_no_heading(tmp_path):
+    rows = [line(order_no=f"A{n}", updated_at="") for n in range(3)]
+    titled = [["小满茶铺 2026年9月 订单明细"], [], ["导出时间", "2026-10-01"], HEADING, *rows]
+    assert orders(book(tmp_path / "a.xlsx", titled)) == orders(write(tmp_path / "a.csv", rows))
+
+
 def test_check_i2_values_are_taken_as_they_are_stored(tmp_path):
     path = book(
         tmp_path / "a.xlsx",
