@@ -232,16 +232,18 @@ def planted_shop(demo_shop: LiveServer) -> LiveServer:
 
 
 def test_no_text_comes_to_life_in_the_console(planted_shop: LiveServer, windows: Callable[..., Screen]) -> None:
-    """Check D1, in English: each page loaded on a phone, then held as wide as a desk."""
+    """Check D1, in English: each page loaded on a phone and then held as wide as a desk, or the other way round, by turns."""
     screen = windows(planted_shop.url, "phone", "en-GB")
     screen.context.add_init_script(planted.WATCH)
     walk = console_walk(planted_shop, screen)
+    # How wide the window is, and how wide it is to be next.
+    shapes = ["phone", "desktop"]
 
     def look(address: str) -> None:
-        as_wide_as(screen, "phone")
         screen.open(address)
         walk.wrong += risen(screen)
-        as_wide_as(screen, "desktop")
+        shapes.reverse()
+        as_wide_as(screen, shapes[0])
         screen.look()
 
     walk.go(DOORS, look)

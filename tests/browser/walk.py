@@ -106,12 +106,17 @@ class Scales:
         self.sizes: dict[str, int] = {}
         self.wire = screen.context.new_cdp_session(screen.page)
         self.wire.send("Network.enable")
+        self.frame = self.wire.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
         self.wire.on("Network.requestWillBeSent", self._ask)
         self.wire.on("Network.loadingFinished", self._come)
         self.wire.on("Network.loadingFailed", lambda said: self.coming.discard(said["requestId"]))
 
     def _ask(self, said: dict[str, Any]) -> None:
         number, address = said["requestId"], said["request"]["url"]
+        if said.get("type") == "Document" and said.get("frameId") == self.frame:
+            # What the page before had begun to fetch when it was left belongs to no page, and its end is not always told.
+            self.asked.clear()
+            self.coming.clear()
         self.asked[number] = address
         # A video is fetched piece by piece as it is played, and nobody waits for what a page only tells.
         if said.get("type") not in ("Media", "Ping") and not address.startswith("data:"):
@@ -156,9 +161,12 @@ def barriers(screen: Screen, around: bool = False) -> list[str]:
     return [f"{urlsplit(screen.page.url).path} ({screen.page.viewport_size['width']} px): {one}" for one in found]
 
 
-# Nothing is fetched anew for the sake of rules about sound and turned screens, which are no serious ones.
+# Nothing is fetched anew for the sake of rules about sound and turned screens, which are no serious ones; and rules whose findings
+# are never serious are not asked at all.
 _BARRIERS = """async (where) => {
   const parts = (one) => [...one.attributes].map(({name, value}) => name + (name === "class" ? value : value ? "" : "!"));
+  const grave = ({impact}) => ["serious", "critical"].includes(impact);
+  const unasked = Object.fromEntries(axe._audit.rules.filter((rule) => !grave(rule)).map(({id}) => [id, {enabled: false}]));
   const made = new Set();
   for (const row of document.querySelectorAll("main tbody > tr, main li")) {
     const how = [row, ...row.querySelectorAll("*")].map((one) => [one.tagName, ...parts(one), !one.textContent.trim()]).join();
@@ -166,8 +174,8 @@ _BARRIERS = """async (where) => {
     made.add(how);
   }
   const said = await axe.run({include: [[where]], exclude: [["[data-alike]"]]},
-    {preload: false, resultTypes: ["violations"], rules: {"target-size": {enabled: true}}});
-  return said.violations.filter((one) => ["serious", "critical"].includes(one.impact)).map(({id, nodes}) =>
+    {preload: false, resultTypes: ["violations"], rules: {...unasked, "target-size": {enabled: true}}});
+  return said.violations.filter(grave).map(({id, nodes}) =>
     `${id} ×${nodes.length}: ${nodes[0].html.slice(0, 160)} – ${nodes[0].failureSummary.replace(/\\s+/g, " ").slice(0, 260)}`);
 }"""
 
