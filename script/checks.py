@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ALONE = "browser or race or fault"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PACKAGES = ("chromium", "fonts-wqy-microhei")
+# Of the files of faults those that take longer than half a minute.
+LONGEST = ("test_backup", "test_claim_crash", "test_journey_crash", "test_launcher", "test_push_crash")
 ORDER = ("failed", "errors", "passed", "skipped", "xfailed", "xpassed")
 
 
@@ -61,7 +63,8 @@ def ready_to_fork() -> Iterator[None]:
     if sys.platform != "linux":
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="siyu-kit-", ignore_cleanup_errors=True) as kit:
+    # The address of a socket may not be long, as that of another temporary folder could be.
+    with tempfile.TemporaryDirectory(prefix="siyu-kit-", dir="/tmp", ignore_cleanup_errors=True) as kit:
         command = [sys.executable, "-P", "-m", "tests.loaded", kit]
         with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None  # noqa: S101  Asked for above.
@@ -103,11 +106,13 @@ def examine(*arguments: str, lane: str = "") -> tuple[int, Counter[str], list[st
 def alone() -> list[list[str]]:
     """The tests that need real processes, in the order in which they are begun: the longest first, and each file of faults
     in a process of its own, for what forks there must find no threads that a browser or another test has left behind."""
-    faults = [f"tests/faults/{file.name}" for file in sorted((ROOT / "tests" / "faults").glob("test_*.py"))]
+    faults = sorted(
+        (ROOT / "tests" / "faults").glob("test_*.py"), key=lambda file: (file.stem not in LONGEST, file.stem)
+    )
     return [
         ["tests/browser"],
         ["tests", "--ignore=tests/browser", "--ignore=tests/faults"],
-        *([file] for file in faults),
+        *([f"tests/faults/{file.name}"] for file in faults),
     ]
 
 
