@@ -115,7 +115,12 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
     navigation.init_app(app)
     files.init_app(app)
     assets.init_app(app)
-    app.jinja_env.globals.update(slot=ports.slot, url_with=pages.url_with, page_address=pages.page_address)
+    app.jinja_env.globals.update(
+        slot=ports.slot,
+        url_with=pages.url_with,
+        page_address=pages.page_address,
+        period_mistakes=pages.period_mistakes,
+    )
     shop.init_app(app)
     app.register_blueprint(staff_console.bp)
     today.init_app(app)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
 from itertools import islice
-from typing import Any, LiteralString, ParamSpec, TypeVar
+from typing import Any, LiteralString, ParamSpec, TypeVar, overload
 from urllib.parse import urlencode
 
 import psycopg
@@ -32,6 +32,7 @@ from sqlalchemy.sql.operators import desc_op
 from . import clock
 from .db import db
 from .errors import Refusal
+from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
 from .i18n import number
 
@@ -204,10 +205,24 @@ def chosen(kind: type[Any], name: str) -> Any:
 
 
 def period(days: int = 30) -> tuple[date, date]:
-    """The days from and to (both included) that were asked for; the latest so many when nothing sensible was."""
+    """The days from and to (both included) that were asked for; the latest so many when nothing sensible was, which
+    `period_mistakes` tells."""
     last = _day("to", clock.today())
     first = _day("from", last - timedelta(days=days - 1))
     return (first, last) if first <= last else (last, first)
+
+
+def period_mistakes() -> dict[str, str]:
+    """What is wrong with the days that were asked for, by their names in the address: a day that is none, or two the wrong way
+    round (a template function, for the fields of `period`)."""
+    wrong = {
+        name: _("“%(text)s” is no day from 2000 to 2099.", text=text[:20])
+        for name in ("from", "to")
+        if (text := request.args.get(name, "").strip()) and _day(name, None) is None
+    }
+    if not wrong and (first := _day("from", None)) is not None and first > (_day("to", None) or clock.today()):
+        wrong["from"] = _("The first day lies after the last one.")
+    return wrong
 
 
 def instants(first: date, last: date) -> tuple[datetime, datetime]:
@@ -215,9 +230,13 @@ def instants(first: date, last: date) -> tuple[datetime, datetime]:
     return clock.at(first), clock.at(last + timedelta(days=1))
 
 
-def _day(name: str, otherwise: date) -> date:
+@overload
+def _day(name: str, otherwise: date) -> date: ...
+@overload
+def _day(name: str, otherwise: None) -> date | None: ...
+def _day(name: str, otherwise: date | None) -> date | None:
     try:
-        found = date.fromisoformat(request.args.get(name, ""))
+        found = date.fromisoformat(request.args.get(name, "").strip())
     except ValueError:
         return otherwise
     return found if 2000 <= found.year < 2100 else otherwise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import urljoin, urlsplit
@@ -536,11 +537,33 @@ def test_the_funnel_shows_its_steps(agent, due):
 
 
 @pytest.mark.parametrize(
-    "query",
-    ["?from=2020-01-01&to=2020-01-02", "?from=2026-03-09&to=2026-03-01", "?from=x&to=9999-99-99", "?from=1999-01-01"],
+    "path", ["funnel", "results/funnel", "touchpoints", "results/staff", "ticket-results", "posts/results"]
 )
-def test_any_period_is_answered(agent, due, query):
-    assert agent.get(f"/console/funnel{query}").status_code == 200
+def test_a_period_that_is_none_is_said_at_its_fields(browse, clock, path):
+    """What was typed stays, and the page names the days that it shows instead; a sensible period says nothing."""
+    page = browse()
+    today = kernel_clock.today()
+    for query, mistake, shown, typed_days in (
+        ("?from=2020-01-01&to=2020-01-02", None, None, ["2020-01-01", "2020-01-02"]),
+        (
+            "?from=2026-03-02&to=2026-03-01",
+            "lies after the last",
+            "2026-03-01 to 2026-03-02",
+            ["2026-03-02", "2026-03-01"],
+        ),
+        ("?from=2026-02-31&to=2026-03-01", "“2026-02-31” is no day", "to 2026-03-01", ["2026-02-31", "2026-03-01"]),
+        ("?from=1999-01-01&to=<b>", "“&lt;b&gt;” is no day", f"to {today}", ["1999-01-01", "&lt;b&gt;"]),
+        ("?from=&to=", None, None, None),
+    ):
+        found = page.get(f"/console/{path}{query}")
+        assert found.status_code == 200
+        said = re.findall(r'class="invalid-feedback period-mistake" id="(?:from|to)-error">([^<]*)<', found.text)
+        assert bool(said) == bool(mistake), (query, said)
+        if mistake:
+            assert mistake in said[-1]
+            assert shown in said[-1]
+        if typed_days:
+            assert re.findall(r'type="date" name="(?:from|to)"[^>]* value="([^"]*)"', found.text) == typed_days
 
 
 def test_only_a_delivered_parcel_is_in_the_funnel(db, clock, make_member, delivered):
