@@ -19,7 +19,6 @@ from typing import Final
 
 from kernel.errors import Refusal
 from kernel.i18n import lazy_gettext as _l
-from kernel.money import percent_of
 from membership.coupons.models import OfferState
 
 from .models import LotteryState, SaleKind
@@ -273,8 +272,3 @@ def price_range(kind: SaleKind, list_price: int) -> tuple[int, int]:
         lowest = -(-list_price * LOWEST_SHARE // 1000)
         return lowest, max(lowest, list_price * HIGHEST_SHARE // 1000)
     return 1, list_price - 1
-
-
-def typical_prices(list_price: int) -> list[tuple[int, int]]:
-    """Prices to choose from: (share of the list price in percent, price in 分)."""
-    return [(share // 10, percent_of(list_price, share)) for share in range(LOWEST_SHARE, HIGHEST_SHARE + 1, 100)]

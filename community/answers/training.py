@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from array import array
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,8 +127,3 @@ def _model(intents: list[int], names: list[list[str]], said: dict[str, Any]) -> 
         weights.byteswap()
     unseen = (float(said["unseen"][0]), float(said["unseen"][1]))
     return Model(tuple(intents), said["steepness"], said["unit"], unseen, counts, places, weights)
-
-
-def confusions(tries: Sequence[rules.Try]) -> Counter[tuple[int, int]]:
-    """How often one intent was taken for another."""
-    return Counter((one.intent_id, one.best[0]) for one in tries if one.best[0] != one.intent_id)

@@ -19,7 +19,6 @@ AGREED_FROM, AGREED_UNTIL = time(8), time(22)
 FRESH: Final = timedelta(days=14)
 FURTHEST: Final = timedelta(days=60)
 LIVE: Final = (CallState.OPEN, CallState.RETRY)
-CLOSING: Final = (CallState.REACHED, CallState.REFUSED, CallState.UNREACHABLE)
 # A refused parcel or a wrong address waits for no next day, and takes over a task about a parcel that arrived.
 URGENT: Final = (CallReason.REFUSED_PARCEL, CallReason.WRONG_ADDRESS)
 PLACES: Final = ("nickname", "product", "shop", "agent")
