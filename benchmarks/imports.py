@@ -170,6 +170,8 @@ def _worker(app: Flask, path: Path, profile: bool, answer: Any) -> None:
             follow_tiers(told(run_id))
         ended = time.perf_counter()
         own = _cpu() - own
+        # What follows has workers of its own.
+        memory = _peak_memory()
         others = _what_else(run_id)
         with transaction():
             row = db.session.execute(
@@ -184,7 +186,8 @@ def _worker(app: Flask, path: Path, profile: bool, answer: Any) -> None:
                 "whole": ended - started,
                 "cpu": own,
                 "others": others,
-                "rss": _peak_memory(),
+                "rss": memory,
+                "rss_later": _peak_memory(),
                 "rss_before": before,
                 "row": tuple(row),
             }
@@ -316,7 +319,7 @@ def said(name: str, rows: int, found: dict[str, Any]) -> None:
         f" {found['rss']:.0f} MB (its program alone {found['rss_before']:.0f}), {found['row']}",
         flush=True,
     )
-    print(f"   later, elsewhere: {found['others']}", flush=True)
+    print(f"   later, elsewhere (up to {found['rss_later']:.0f} MB): {found['others']}", flush=True)
 
 
 def verdict(what: str, value: float, goal: float, most: bool = False) -> None:
