@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -135,6 +136,31 @@ def hours(rows: Iterable[ChannelHour]) -> list[dict[str, Any]]:
     ]
 
 
+# What servers say in their own words, and what somebody who sets one up is to make of it.
+_MEANINGS: tuple[tuple[re.Pattern[str], Any], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), words)
+    for pattern, words in (
+        (r"\b535\b|authentication (failed|unsuccessful|credentials)", _l("The user name or the password is not right.")),
+        (r"connection refused", _l("Nothing answers at this address: check the server and the port.")),
+        (r"name or service not known|nodename nor servname|no address associated|name resolution",
+         _l("No server has this name: check how it is written.")),
+        (r"timed out|no route to host|network is unreachable", _l("The server cannot be reached: check address and port.")),
+        (r"certificate", _l("The server's certificate is not trusted.")),
+        (r"wrong.version.number|unexpectedly closed|STARTTLS extension",
+         _l("Encryption and port do not go together: try another of the three.")),
+    )
+)  # fmt: skip
+
+
+def meaning(said: str) -> str:
+    """What an error of the other side most likely means, in a sentence; empty for one that is not known."""
+    return next((str(words) for pattern, words in _MEANINGS if pattern.search(said)), "")
+
+
+# Ways that need a server of somebody else, of which nobody knows whether it takes anything before it has.
+OUTSIDE = frozenset({ChannelKind.EMAIL, ChannelKind.SMS, ChannelKind.WECOM, ChannelKind.WEBHOOK, ChannelKind.ROBOT})
+
+
 def health(account: Account) -> tuple[str, str, str]:
     """How an account is: a tone, a word, and a sentence that may be empty."""
     now = clock.now()
@@ -153,4 +179,9 @@ def health(account: Account) -> tuple[str, str, str]:
         return "caution", _("Does not answer"), words
     if account.errors_in_row:
         return "caution", _("Has errors"), account.last_error or ""
+    taken = account.last_accepted_at
+    if account.test_passed is False and (taken is None or account.tested_at is None or taken < account.tested_at):
+        return "negative", _("Test not taken"), meaning(account.test_outcome or "") or account.test_outcome or ""
+    if account.kind in OUTSIDE and taken is None and not account.test_passed:
+        return "caution", _("Not tested yet"), ""
     return "positive", _("Works"), ""

@@ -235,6 +235,10 @@ class Email:
         return Outcome(Status.REJECTED if 500 <= code < 600 else Status.RETRY, said, bounced=bounced)
 
     def _words(self, error: Exception) -> str:
+        if isinstance(error, smtplib.SMTPResponseException):
+            said = error.smtp_error
+            words = said.decode(errors="replace") if isinstance(said, bytes) else said
+            return f"{self.server.host}: {error.smtp_code} {words}"[:300]
         return f"{self.server.host}: {error or type(error).__name__}"[:300]
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from campaigns.channels import pace, registry, services
+from campaigns.channels import labels, pace, registry, services
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.channels.sealing import unseal
+from kernel import clock as kernel_clock
 from kernel import shop
 from kernel.audit import AuditEntry
 from kernel.auth import Role
+from kernel.i18n import forced_locale
 
 MAIL = {
     "name": "Shop mail",
@@ -113,7 +115,18 @@ def test_a_test_is_sent_by_a_worker_and_its_outcome_shown(db: Any, owner_client:
     db.session.refresh(account)
     assert account.test_passed is False
     assert "127.0.0.1" in (account.test_outcome or "")
-    assert "hx-get" not in owner_client.get(f"/console/channels/{account.id}/health").text
+    page = owner_client.get(f"/console/channels/{account.id}/health").text
+    assert "hx-get" not in page
+    # Nobody is told that it works; what its server says is said in words as well.
+    with forced_locale("en"):
+        assert labels.health(account)[1] == "Test not taken"
+        assert "check the server and the port" in labels.health(account)[2]
+        account.test_passed = account.test_outcome = None
+        assert labels.health(account)[1] == "Not tested yet"
+        account.last_accepted_at = kernel_clock.now()
+        assert labels.health(account)[1] == "Works"
+        assert "password is not right" in labels.meaning("mail.example: 535 5.7.8 Error: authentication failed")
+        assert labels.meaning("something else") == ""
 
 
 def test_the_budget_is_saved(owner_client: Any, db: Any) -> None:
