@@ -106,15 +106,18 @@ def said(intent: Intent, locale: str, channel: str = "") -> tuple[str, str]:
     return intent.question, intent.voices.get(channel) or intent.answer
 
 
-def _says(intent: Intent, asked: AskedQuestion, locale: str) -> Reply:
-    """An answer with what may be tapped after it: whether it helped, and what people ask next."""
+def _says(intent: Intent, asked: AskedQuestion, locale: str, also: Sequence[int] = ()) -> Reply:
+    """An answer with what may be tapped after it: whether it helped, what else was in the same question, and what people ask
+    next."""
     _question, text = said(intent, locale)
     with forced_locale(locale):
         after = [
             Choice(f"{HELPED}{asked.id}", str(_("That helped"))),
             Choice(f"{MISSED}{asked.id}", str(_("Not what I meant"))),
         ]
-    more = [Choice(f"{INTENT}{other.id}", said(other, locale)[0]) for other in queries.related_to(intent)]
+    asked_too = queries.enabled(also) if also else ()
+    next_ones = {other.id: other for other in (*asked_too, *queries.related_to(intent))}
+    more = [Choice(f"{INTENT}{other.id}", said(other, locale)[0]) for other in next_ones.values()]
     return Reply(
         Band.ANSWER,
         text,
@@ -166,10 +169,10 @@ def answer(asked: Asked) -> Reply | None:
     if asked.picked.startswith(INTENT) and number is not None:
         chosen = queries.enabled([number])
         if chosen:
-            _note_choice(asked.conversation_id, chosen[0].id)
+            also = _note_choice(asked.conversation_id, chosen[0].id)
             found = Found(Band.ANSWER, (Scored(chosen[0].id, 1.0),), exact=True, model_id=brain.think().model_id)
             row = keep(asked.text, found, "card", asked.member_id, asked.conversation_id)
-            return _says(chosen[0], row, asked.locale)
+            return _says(chosen[0], row, asked.locale, also)
     found = reply(asked.text)
     if not found.exact and not found.people and (chat := _chat(asked)) is not None:
         return chat
@@ -222,8 +225,8 @@ def _others(row: AskedQuestion, asked: Asked) -> Reply:
     return _offers(row, others[: rules.OFFERED], asked.locale)
 
 
-def _note_choice(conversation_id: int, intent_id: int) -> None:
-    """Of three that were offered one was chosen: that is what the question was about."""
+def _note_choice(conversation_id: int, intent_id: int) -> list[int]:
+    """Of three that were offered one was chosen: that is what the question was about. Returns what else it surely asked."""
     last = db.session.scalar(
         select(AskedQuestion)
         .where(AskedQuestion.conversation_id == conversation_id, AskedQuestion.channel == "ask")
@@ -231,7 +234,7 @@ def _note_choice(conversation_id: int, intent_id: int) -> None:
         .limit(1)
     )
     if last is None or last.intent_id is not None or last.band is not Band.OFFER:
-        return
+        return []
     done = db.session.execute(
         update(AskedQuestion)
         .where(AskedQuestion.id == last.id, AskedQuestion.intent_id.is_(None))
@@ -239,6 +242,8 @@ def _note_choice(conversation_id: int, intent_id: int) -> None:
         .execution_options(synchronize_session="fetch")
     )
     changed(done)
+    from_here = brain.think().thresholds.answer
+    return [other for other, likely in last.candidates if other != intent_id and likely >= from_here]
 
 
 def welcome(locale: str) -> Welcome | None:

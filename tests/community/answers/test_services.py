@@ -186,11 +186,17 @@ def test_who_greets_or_thanks_is_answered_and_no_person_is_called(db, known, bot
     assert [waits(talks.ask(member.id, "……")) for _time in range(3)] == [False, False, True]
 
 
-def test_two_questions_in_one_are_both_offered(db, known, learn):
+def test_two_questions_in_one_are_both_offered(db, known, learn, bot_first, make_member):
     learn()
     two = services.reply("可以开发票吗？另外什么时候发货")
     assert two.band is Band.OFFER
     assert {one.intent_id for one in two.likely[:2]} == {known[7].id, known[9].id}
+    # The one that is tapped is answered, and the other comes next.
+    member = make_member()
+    talks.ask(member.id, "可以开发票吗？另外什么时候发货")
+    talks.ask(member.id, picked=f"q:{known[9].id}")
+    assert last_of_bot(db).body == "能开。"
+    assert [key for key, _label in last_of_bot(db).choices][2:] == [f"q:{known[7].id}"]
     letter = services.reply("我上周买的杯子送给妈妈过生日用，她住在北京的郊外，等得很着急了。到底什么时候发货？")
     assert letter.band in (Band.OFFER, Band.ANSWER)
     assert letter.likely[0].intent_id == known[7].id
