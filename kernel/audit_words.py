@@ -19,6 +19,7 @@ ACTIONS: dict[str, Any] = {
     "staff.changed": _l("Staff member changed"),
     "staff.disabled": _l("Staff member shut out"),
     "staff.enabled": _l("Staff member let back in"),
+    "staff.exported": _l("List of staff downloaded"),
     "staff.handed_over": _l("Work handed over to colleagues"),
     "staff.hand_over_returned": _l("Hand-over moved back"),
     "staff_results.exported": _l("Rows behind a staff result downloaded"),

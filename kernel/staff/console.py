@@ -8,13 +8,14 @@ import flask_login
 from apiflask import APIBlueprint
 from flask import current_app, flash, redirect, render_template, request, session, url_for
 
-from ..auth import Role, acting_staff, current_staff, may, public, safe_next, signed_in, staff
+from .. import clock
+from ..auth import ROLE_LABELS, Role, acting_staff, current_staff, may, public, safe_next, signed_in, staff
 from ..db import keep_refused
 from ..errors import Refusal
 from ..http import client_address
 from ..i18n import COOKIE, LOCALES, ngettext
 from ..i18n import gettext as _
-from ..pages import row_or_none
+from ..pages import capped_count, chosen, csv_response, keyset, row_or_none
 from . import guessing, handover, services
 from .forms import NewStaffForm, PasswordForm, SignInForm, StaffForm
 
@@ -98,10 +99,58 @@ def password_post() -> Any:
     return render_template("staff/password.html", form=form), 422
 
 
+def _wanted() -> tuple[str, Role | None, bool | None]:
+    """What the list is narrowed by: words, a role, and whether somebody can sign in."""
+    words = request.args.get("q", "").replace("\x00", "").strip()[:100]
+    return words, chosen(Role, "role"), {"active": False, "disabled": True}.get(request.args.get("state", ""))
+
+
+def _chips() -> list[tuple[str, str, str]]:
+    words, role, disabled = _wanted()
+    chips = []
+    if role is not None:
+        chips.append(("role", role.value, str(ROLE_LABELS[role])))
+    if disabled is not None:
+        chips.append(("state", request.args["state"], _("Cannot sign in") if disabled else _("Can sign in")))
+    if words:
+        chips.append(("q", words, _("Search: %(words)s", words=words)))
+    return chips
+
+
 @bp.get("/staff")
 @staff("staff.manage")
 def index() -> Any:
-    return render_template("staff/index.html", people=services.everyone())
+    found = services.listing(*_wanted())
+    page = keyset(found, services.order_of(request.args.get("sort", "")), request.args.get("cursor"))
+    return render_template(
+        "staff/index.html",
+        page=page,
+        count=capped_count(found),
+        chosen=_chips(),
+        states=[("active", _("Can sign in")), ("disabled", _("Cannot sign in"))],
+    )
+
+
+@bp.post("/staff/export")
+@staff("staff.manage")
+def export() -> Any:
+    people = services.exported(services.listing(*_wanted()), services.order_of(request.args.get("sort", "")))
+    header = [_("Name"), _("E-mail"), _("Role"), _("Signature under messages"), _("State"), _("Since")]
+    return csv_response(
+        f"staff-{clock.today().isoformat()}.csv",
+        header,
+        [
+            (
+                person.name,
+                person.email,
+                ROLE_LABELS[person.role],
+                person.signature,
+                _("Cannot sign in") if person.disabled_at else _("Can sign in"),
+                clock.local(person.created_at).strftime("%Y-%m-%d"),
+            )
+            for person in people
+        ],
+    )
 
 
 @bp.get("/staff/new")

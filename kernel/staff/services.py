@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from threading import BoundedSemaphore
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, delete, func, or_, select
 
 from .. import audit, clock
 from ..auth import Role
@@ -82,6 +83,38 @@ def names(ids: Collection[int] | None = None) -> dict[int, str]:
 
 def everyone() -> list[Staff]:
     return list(db.session.scalars(select(Staff).order_by(Staff.disabled_at.is_not(None), Staff.name, Staff.id)))
+
+
+def listing(q: str = "", role: Role | None = None, disabled: bool | None = None) -> Select[*tuple[Any, ...]]:
+    """The staff, narrowed by words that name, e-mail and signature hold, by role, and by whether they can sign in."""
+    found: Select[*tuple[Any, ...]] = select(Staff)
+    for word in q.split()[:8]:
+        wanted = "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        found = found.where(or_(Staff.name.ilike(wanted), Staff.email.ilike(wanted), Staff.signature.ilike(wanted)))
+    if role is not None:
+        found = found.where(Staff.role == role)
+    if disabled is not None:
+        found = found.where(Staff.disabled_at.is_not(None) if disabled else Staff.disabled_at.is_(None))
+    return found
+
+
+def order_of(sort: str) -> list[Any]:
+    """The columns of a sort (`name`, `since`, each with a minus for the other way), the last one unique.
+
+    Unknown ones mean: who can sign in first, then by name.
+    """
+    columns: dict[str, Any] = {"name": Staff.name, "since": Staff.created_at}
+    column = columns.get(sort.removeprefix("-"))
+    if column is None:
+        return [Staff.disabled_at.is_not(None), Staff.name, Staff.id]
+    return [column.desc(), Staff.id.desc()] if sort.startswith("-") else [column, Staff.id]
+
+
+def exported(found: Select[*tuple[Any, ...]], order: list[Any]) -> Sequence[Staff]:
+    """Every row of a listing (no more than 20,000), for a file; that it was made is recorded."""
+    rows = db.session.scalars(found.order_by(*order).limit(20_000)).all()
+    audit.record("staff.exported", "staff", None, after={"rows": len(rows)})
+    return rows
 
 
 @once_a_request

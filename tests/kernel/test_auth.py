@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
+from kernel import clock as kernel_clock
+from kernel.audit import AuditEntry
 from kernel.auth import Role, grant, holds, safe_next
 from kernel.staff import services
 from kernel.staff.models import SignInTry, Staff, StaffSession
@@ -321,3 +326,48 @@ def test_the_last_owner_stays_one(make_staff, owner_client, db):
     assert owner_client.post(f"/console/staff/{owner.id}", data={"name": "O", "role": "viewer"}).status_code == 409
     db.session.refresh(owner)
     assert (owner.role, owner.disabled_at) == (Role.OWNER, None)
+
+
+# ── The list of the staff ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_staff_are_searched_narrowed_sorted_and_downloaded(db, browse, staff_client, make_staff, clock):
+    browser = browse()
+    lin = make_staff(Role.ASSISTANT, email="lin@tea.example", name="Lin_100%")
+    wu = make_staff(Role.MANAGER, email="wu@tea.example", name="Wu <b>")
+    now = kernel_clock.now()
+    lin.signature, wu.disabled_at, wu.created_at = "=小编", now, now - timedelta(days=9)
+    db.session.flush()
+
+    def shown(query: str) -> list[str]:
+        page = browser.get(f"/console/staff?{query}")
+        assert page.status_code == 200
+        return re.findall(r"<small>([^<]*@[^<]*)</small>", page.text)
+
+    everybody = [lin.email, "owner@shop.example", wu.email]
+    for query, found in (
+        ("", everybody),
+        ("sort=-name", everybody[::-1]),
+        ("sort=since", [wu.email]),
+        ("sort=nothing&cursor=nothing&role=nothing&state=nothing", everybody),
+        ("role=manager", [wu.email]),
+        ("state=disabled", [wu.email]),
+        ("state=active&q=tea.example", [lin.email]),
+        ("q=n_100%25", [lin.email]),
+        ("q=%E5%B0%8F%E7%BC%96+lin", [lin.email]),
+        ("q=_____________", []),
+        ("q=%00%5C", []),
+    ):
+        assert shown(query)[: len(found) or None] == found, query
+    assert "No colleague matches" in browser.get("/console/staff?q=nobody").text
+    assert "Wu &lt;b&gt;" in browser.get("/console/staff").text
+    before = db.session.scalar(select(func.count()).select_from(AuditEntry))
+    answer = browser.post("/console/staff/export?role=assistant", buffered=True)
+    rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+    assert [row[:5] for row in rows] == [
+        ["Name", "E-mail", "Role", "Signature under messages", "State"],
+        ["Lin_100%", lin.email, "Assistant", "'=小编", "Can sign in"],
+    ]
+    assert db.session.scalar(select(func.count()).select_from(AuditEntry)) == before + 1
+    viewer = staff_client(Role.VIEWER)
+    assert (viewer.get("/console/staff").status_code, viewer.post("/console/staff/export").status_code) == (403, 403)
