@@ -17,7 +17,6 @@ from kernel.events import publish, publish_all
 from .. import queries, rules
 from ..events import ConsentChanged
 from ..models import Channel, Consent, Contact, Member, MemberIdentity, OptOut, Purpose
-from .personal import record_ids
 
 # What was agreed to, word for word, is kept under a version; the portal's present words are these.
 TEXT_VERSION = "2026-01"
@@ -59,19 +58,38 @@ def records_of(member_ids: Sequence[int]) -> list[list[str | int]]:
     return [[row.id, row.created_at.isoformat()] for row in rows]
 
 
+def _known_as(member_id: int) -> tuple[list[list[str | int]], list[str]]:
+    """What the journal names a member by, in one statement: `records_of` their records (`personal.record_ids`), and
+    `addresses_of` the record itself."""
+    first = select(Member.id, Member.created_at).where(Member.id == member_id).cte("record", recursive=True)
+    merged = select(Member.id, Member.created_at).join(first, Member.merged_into_id == first.c.id)
+    record = first.union(merged)
+    addresses = (
+        select(func.array_agg(MemberIdentity.external_id))
+        .where(MemberIdentity.member_id == member_id, MemberIdentity.channel.in_([Channel.PHONE, Channel.EMAIL]))
+        .scalar_subquery()
+    )
+    rows = db.session.execute(select(record.c.id, record.c.created_at, addresses).order_by(record.c.id)).all()
+    return [[row[0], row[1].isoformat()] for row in rows], sorted((rows[0][2] if rows else None) or [])
+
+
 CONSENT = "consent"
 
 
 def _note(
-    member_id: int | None, hashes: Sequence[str], channel: Contact, purpose: Purpose, granted: bool, *said: str
+    records: Sequence[list[str | int]],
+    hashes: Sequence[str],
+    channel: Contact,
+    purpose: Purpose,
+    granted: bool,
+    *said: str,
 ) -> None:
     """Note somebody's word in the journal, so that no restore forgets it."""
     source, text_version, author = said
-    ids = record_ids(member_id) if member_id is not None else []
     journal.note(
         CONSENT,
         {
-            "members": records_of(ids),
+            "members": list(records),
             "addresses": list(hashes),
             "channel": channel.value,
             "purpose": purpose.value,
@@ -100,8 +118,8 @@ def give_consent(
     written, _changes = _write(member_id, channel, purpose, True, source, text_version, author, at)
     if not written:
         return False
-    addresses = addresses_of([member_id])
-    _note(member_id, now_hashed(addresses), channel, purpose, True, source, text_version, author)
+    records, addresses = _known_as(member_id)
+    _note(records, now_hashed(addresses), channel, purpose, True, source, text_version, author)
     if purpose is Purpose.MARKETING:
         hashes = [h for address in addresses for h in hashes_of(address)]
         if hashes:
@@ -129,11 +147,12 @@ def withdraw_consent(
     `at` is when they said so if it was not just now. What was not `heard` from anybody but follows from other words, and
     ends with its reason, stays out of the journal: those words are in it.
     """
-    hashes = now_hashed(addresses_of([member_id]))
+    records, addresses = _known_as(member_id)
+    hashes = now_hashed(addresses)
     news = purpose is Purpose.MARKETING and refuse_hashes(hashes, [channel], at) > 0
     written, changes = _write(member_id, channel, purpose, False, source, text_version, author, at)
     if heard and (news or written):
-        _note(member_id, hashes, channel, purpose, False, source, text_version, author)
+        _note(records, hashes, channel, purpose, False, source, text_version, author)
     return changes
 
 
@@ -163,7 +182,7 @@ def refuse_address(address: str, channel: Contact, source: str) -> int | None:
     # Withdrawing has remembered every address of theirs; this one is news only where nobody has it.
     own = [address_hash(address)]
     if refuse_hashes(own, [channel]):
-        _note(None, own, channel, Purpose.MARKETING, False, source, "", "")
+        _note([], own, channel, Purpose.MARKETING, False, source, "", "")
     return member_id
 
 

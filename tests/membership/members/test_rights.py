@@ -22,6 +22,7 @@ from membership.members.models import (
     Purpose,
     Stage,
 )
+from membership.members.services import merge, personal, rights
 from membership.members.services.profile import TagInvalid
 from membership.members.subscribers import reassess_buyer, reassess_buyers
 from membership.orders.events import BuyersChanged, OrderRecorded
@@ -135,6 +136,19 @@ def test_withdrawing_everything_names_what_there_was(db, make_member):
     services.give_consent(member.id, Contact.CALL)
     assert services.withdraw_marketing(member.id, "unsubscribe") == [Contact.INBOX, Contact.CALL]
     assert [members.has_consent(member.id, channel) for channel in Contact] == [False] * len(Contact)
+
+
+def test_the_journal_names_all_records_of_a_person_by_one_statement(app, db, queries, make_member):
+    survivor, other, third = make_member(phone="+8613900000801"), make_member(phone="+8613900000802"), make_member()
+    merge.merge(other.id, third.id)
+    merge.merge(survivor.id, other.id)
+    db.session.flush()
+    for member_id in (survivor.id, other.id, third.id, 0):
+        with queries(1):
+            found = rights._known_as(member_id)
+        records = rights.records_of(personal.record_ids(member_id))
+        assert found == (records, rights.addresses_of([member_id]))
+    assert (len(rights._known_as(survivor.id)[0]), len(rights._known_as(survivor.id)[1])) == (3, 2)
 
 
 def test_tags_go_on_and_off_once(db, make_member):
