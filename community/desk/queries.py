@@ -364,7 +364,8 @@ def funnel(since: datetime, until: datetime) -> Funnel:
     )
     tables = [delivered.cte("delivered"), *(text(one).columns().cte(name) for name, one in _WAY.items())]
     counts = select(*(text(one) for one in _COUNTS)).add_cte(*(one.prefix_with("MATERIALIZED") for one in tables))
-    return Funnel(*db.session.execute(counts).one())
+    row: Any = db.session.execute(counts).one()
+    return Funnel(*row)
 
 
 @dataclass(frozen=True)
