@@ -9,9 +9,9 @@ from flask import flash, redirect, render_template, url_for
 
 from community.groups import queries as groups
 from community.groups.models import Group
+from community.groups.rules import SeatNeeded
 from kernel import visitors
 from kernel.auth import member_only
-from kernel.errors import Forbidden
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 
@@ -42,7 +42,7 @@ def check_in(public_id: str) -> Any:
     group = groups.get_by_public_id(public_id)
     member_id = visitors.member_id()
     if member_id is None or not groups.in_group(member_id, group.id):
-        raise Forbidden
+        raise SeatNeeded(public_id)
     done = services.check_in(member_id, group.id)
     said = [ngettext("Checked in: %(num)d day in a row.", "Checked in: %(num)d days in a row.", done.streak)]
     if done.points:

@@ -146,6 +146,16 @@ class NotAMember(Refusal):
     icon = "door-exit"
 
 
+class SeatNeeded(NotAMember):
+    """What was tapped on a group's page asks for a seat that is gone, or never was; leads to the group with this public id."""
+
+    status = 403
+    label = _l("This is for people who have a seat in the group. Nothing was changed.")
+
+    def __init__(self, public_id: str) -> None:
+        super().__init__(next_step=(f"/groups/{public_id}", _l("To the group")))
+
+
 class StillInGrace(Refusal):
     title = _l("They still have time")
     label = _l(

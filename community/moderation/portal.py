@@ -9,9 +9,10 @@ from flask import flash, redirect, render_template, url_for
 
 from community.groups import queries as groups
 from community.groups.models import Group
+from community.groups.rules import SeatNeeded
 from kernel import links, visitors
 from kernel.auth import member_only
-from kernel.errors import Forbidden, NotFound
+from kernel.errors import NotFound
 from kernel.i18n import gettext as _
 
 from . import queries, services, subjects
@@ -21,14 +22,14 @@ bp = APIBlueprint("moderation_portal", __name__, template_folder="templates", en
 
 
 def _read(token: str) -> tuple[str, int, Group, int, int]:
-    """What a token names, and the member of this browser, who must sit in the group. Refuses with `Forbidden`."""
+    """What a token names, and the member of this browser, who must sit in the group. Refuses with `SeatNeeded`."""
     kind, subject_id, group_id, author_id = links.read(services.REPORT, token)
     member_id = visitors.member_id()
     group = groups.find_group(int(group_id))
     if group is None or kind not in subjects.labels() or queries.taken_down(kind, int(subject_id)):
         raise NotFound
     if member_id is None or not groups.in_group(member_id, group.id):
-        raise Forbidden
+        raise SeatNeeded(group.public_id)
     return kind, int(subject_id), group, int(author_id), member_id
 
 

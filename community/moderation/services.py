@@ -18,6 +18,7 @@ from kernel.db import changed, db
 from kernel.errors import Refusal
 from kernel.events import publish
 from kernel.forms import one_line
+from kernel.i18n import date_time
 from kernel.i18n import lazy_gettext as _l
 from membership.limits import services as limits
 from membership.members import queries as members
@@ -61,7 +62,7 @@ class Silenced(Refusal):
     icon = "message-off"
 
     def __init__(self, until: datetime) -> None:
-        super().__init__(until=clock.wall_text(until))
+        super().__init__(until=date_time(until))
 
 
 class SilencedForGood(Silenced):
@@ -121,9 +122,16 @@ def examine(text: str) -> rules.Verdict:
 
 def refuse_silenced(member_id: int, group_id: int) -> None:
     """Refuse with `Silenced` whoever may not write in the group at this moment."""
+    if (refusal := silenced(member_id, group_id)) is not None:
+        raise refusal
+
+
+def silenced(member_id: int, group_id: int) -> Silenced | None:
+    """The refusal that writing in the group would meet at this moment, to be shown before anything is typed; or None."""
     found = queries.silence_of(member_id, group_id)
-    if found is not None:
-        raise Silenced(found.until) if found.until is not None else SilencedForGood
+    if found is None:
+        return None
+    return Silenced(found.until) if found.until is not None else SilencedForGood()
 
 
 def refuse_banned(member_id: int) -> None:

@@ -11,10 +11,11 @@ from markupsafe import Markup
 
 from community.groups import queries as groups
 from community.groups.models import Group
+from community.groups.rules import SeatNeeded
 from community.moderation import services as moderation
 from kernel import clock, links, visitors
 from kernel.auth import member_only, public, safe_next
-from kernel.errors import Forbidden, NotFound, Refusal
+from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
 from kernel.pages import keyset
@@ -53,7 +54,7 @@ def news(public_id: str) -> Any:
     member_id, now = visitors.member_id() or 0, clock.now()
     group = queries.asking(public_id, member_id, now)
     if not group.seated:
-        raise Forbidden
+        raise SeatNeeded(public_id)
     if request.if_none_match.contains_weak(group.mark):
         return Response(status=304, headers={"ETag": f'W/"{group.mark}"', "Cache-Control": "private, no-cache"})
     rows = queries.since(group.id, member_id, request.args.get("after", ""), now, PAGE)
@@ -69,10 +70,10 @@ def _places(purpose: str, token: str) -> tuple[int, int]:
 
 
 def _member_in(group: Group) -> int:
-    """The member of this browser, who must have a seat in the group. Refuses with `Forbidden`."""
+    """The member of this browser, who must have a seat in the group. Refuses with `SeatNeeded`."""
     member_id = visitors.member_id()
     if member_id is None or not groups.in_group(member_id, group.id):
-        raise Forbidden
+        raise SeatNeeded(group.public_id)
     return member_id
 
 
@@ -98,7 +99,7 @@ def seen(public_id: str) -> Any:
 
 
 def _shown(public_id: str, token: str) -> tuple[Group, Any]:
-    """The group and the feed's row of a post that it shows to this browser's member. Refuses with `NotFound`, `Forbidden`."""
+    """The group and the feed's row of a post that it shows to this browser's member. Refuses with `NotFound`, `SeatNeeded`."""
     group = groups.get_by_public_id(public_id)
     post_id, group_id = _places("post", token)
     _member_in(group)
@@ -124,6 +125,7 @@ def _post_page(group: Group, row: Any, form: CommentForm, status: int = 200, ans
         drawn=drawn,
         commented=place.commented,
         voice=queries.voice_of(group.id),
+        silenced=moderation.silenced(member_id, group.id),
         page=page,
         said=said,
         answered=queries.answers_to(said),
@@ -207,7 +209,7 @@ def _writing(group: Group, form: ContributionForm, status: int = 200) -> Any:
 @member_only()
 def write(public_id: str) -> Any:
     group = groups.get_by_public_id(public_id)
-    _member_in(group)
+    moderation.refuse_silenced(_member_in(group), group.id)
     return _writing(group, ContributionForm(formdata=None))
 
 

@@ -19,7 +19,7 @@ from membership.members.rules import masked_phone
 
 from .. import queries, rules
 from ..models import FriendLink, Group, GroupState, JoinLink, LiveSession, Seat
-from .entry import Way, misses
+from .entry import Way, before_entering, misses
 from .invitations import Invitation
 
 
@@ -108,7 +108,8 @@ def _page(
 def look(group: Group, member: Member | None, way: Way, visit: queries.Visit | None = None) -> Door:
     """What a visitor finds at a group's door; a member of whom nothing is known is None.
 
-    `visit` is what was read already of the group and the member.
+    `visit` is what was read already of the group and the member. Refuses whom the shop keeps out with `Barred`, or as higher rooms
+    do (`before_entering`).
     """
     state = queries.state_of(group)
     seat = hold = place = None
@@ -120,6 +121,11 @@ def look(group: Group, member: Member | None, way: Way, visit: queries.Visit | N
             place = queries.find_place(group.id, member.id) if hold is None else None
             found = misses(member, group, way) if hold is None and place is None else []
     page = _page(group, state, member, seat, hold, place, found)
+    if member is not None and page in (Page.JOIN, Page.NOT_QUALIFIED):
+        # Nobody is offered what their tap would be refused.
+        before_entering.call(member.id)
+        if queries.barred_seats(group.id, member.id):
+            raise rules.Barred
     successor = queries.find_group(group.successor_id) if group.successor_id else None
     if successor is not None and queries.state_of(successor) is not GroupState.OPEN:
         successor = None

@@ -219,6 +219,23 @@ def test_a_full_group_gives_a_number_and_then_a_seat(db, clock, english, app, ma
     assert queries.in_group(second.id, group.id)
 
 
+def test_leaving_a_full_group_says_what_it_costs(db, clock, english, make_group, make_member):
+    group, me = make_group(capacity=2), make_member()
+    bind(english, group, me)
+    assert "Leave all the same" not in text(english.get(page_of(group)))
+    services.join(group.id, make_member().id)
+    assert "Leave all the same" in text(english.get(page_of(group)))
+    services.join(group.id, make_member().id)
+    english.post(f"{page_of(group)}/leave")
+    assert "Your seat has gone to somebody else" in text(english.get(page_of(group)))
+    page = english.post(f"{page_of(group)}/check-in")
+    assert (page.status_code, "for people who have a seat" in text(page), "Your role" in text(page)) == (
+        403,
+        True,
+        False,
+    )
+
+
 def test_giving_the_number_up(db, clock, english, app, make_group, make_member):
     group, first, second = make_group(capacity=1), make_member(), make_member()
     bind(app.test_client(), group, first)
@@ -482,10 +499,10 @@ def test_a_barred_member_meets_a_plain_refusal(db, clock, english, make_group, m
     group, member = make_group(), make_member()
     bind(english, group, member)
     services.remove(group.id, member.id, "spam", barred=True)
-    assert "Join the group" in text(english.get(page_of(group)))
-    answer = english.post(f"{page_of(group)}/join")
-    assert answer.status_code == 403
-    assert "cannot come back" in text(answer)
+    # The door says it as the tap would, and offers nothing that the tap is refused.
+    for answer in (english.get(page_of(group)), english.post(f"{page_of(group)}/join")):
+        assert answer.status_code == 403
+        assert "cannot come back" in text(answer)
 
 
 def test_the_live_card_shows_the_next_session(db, clock, english, make_group, make_member):

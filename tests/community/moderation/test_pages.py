@@ -91,12 +91,17 @@ def test_three_within_a_month_end_in_a_silence_that_staff_can_lift(db, browse, s
     assert [e["member_id"] for e in told(db, "MemberSilenced")] == [scene.ann.id]
 
 
-def test_a_silence_ends_by_the_clock(clock, scene):
+def test_a_silence_is_said_before_anything_is_typed_and_ends_by_the_clock(clock, scene):
     services.silence(scene.ann.id, scene.group.id, services.until_after(1), "spam", 1)
+    phone, write = scene.own_phone, f"/groups/{scene.group.public_id}/write"
+    page = f"/groups/{scene.group.public_id}/posts/{links.make('post', scene.post.id, scene.group.id)}"
+    assert phone.get(write).status_code == 403
+    assert ("暂时不能发言" in phone.get(page).text, "<textarea" in phone.get(page).text) == (True, False)
     with pytest.raises(services.Silenced):
         posts.comment(scene.post.id, scene.group.id, scene.ann.id, "喂")
     clock.move(days=1)
     posts.comment(scene.post.id, scene.group.id, scene.ann.id, "喂")
+    assert (phone.get(write).status_code, "<textarea" in phone.get(page).text) == (200, True)
 
 
 def test_a_silence_in_one_group_leaves_the_others_alone(scene, make_group, published):
@@ -115,6 +120,7 @@ def test_a_ban_takes_out_of_every_group_and_keeps_out(db, browse, scene, make_gr
     assert browse().post(path, data={"kind": "ban", "group": "0", "days": "7", "reason": "倒卖券"}).status_code == 302
     ended = db.session.scalars(select(Seat.state).where(Seat.member_id == scene.ann.id)).all()
     assert ended == [SeatState.REMOVED, SeatState.REMOVED]
+    assert scene.own_phone.get(f"/groups/{other.public_id}").status_code == 403
     answer = scene.own_phone.post(f"/groups/{other.public_id}/join")
     assert answer.status_code == 403
     ban = db.session.scalars(select(Sanction)).one()
