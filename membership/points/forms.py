@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from datetime import date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from flask_wtf.file import FileField, FileRequired
@@ -23,6 +24,9 @@ from .services import RewardDraft
 TOKEN = Regexp(r"^[A-Za-z0-9_-]{8,40}$")
 
 
+_RATE = re.compile(r"(-?)(\d{1,6})(?:\.(\d{1,3})0*)?")
+
+
 class RateField(StringField):
     """Points a yuan with up to three decimals; `data` is per mille."""
 
@@ -35,13 +39,13 @@ class RateField(StringField):
         if not valuelist:
             return
         self.data = None
-        try:
-            mille = Decimal(valuelist[0].strip().replace(",", "")) * rules.MILLE
-            if not mille.is_finite() or mille != mille.to_integral_value() or abs(mille) > 10**9:
-                raise InvalidOperation
-        except InvalidOperation:
-            raise ValidationError(_("Write a number such as 1 or 0.5, with three decimals at most.")) from None
-        self.data = int(mille)
+        # Read without a thousands comma: for whoever writes 1,5 it is one and a half, and must not become fifteen.
+        match = _RATE.fullmatch(unicodedata.normalize("NFKC", valuelist[0]).strip())
+        if match is None:
+            raise ValidationError(_("Write a number such as 1 or 0.5, with three decimals at most."))
+        sign, whole, part = match.groups()
+        mille = int(whole) * rules.MILLE + int((part or "").ljust(3, "0"))
+        self.data = -mille if sign else mille
 
 
 class ProgramForm(Form):
