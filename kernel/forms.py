@@ -66,9 +66,13 @@ class Form(FlaskForm):
             self.refuse(field, message)
 
 
+# Characters that turn the direction of whatever follows them, on the page and in files: in a name they can only mislead.
+_TURNS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+
+
 def one_line(text: str | None) -> str:
-    """What was typed as one line: blanks folded, without the character that no database text can hold."""
-    return " ".join((text or "").replace("\x00", "").split())
+    """What was typed as one line: blanks folded, without characters that no database text can hold or that turn lines around."""
+    return " ".join((text or "").replace("\x00", "").translate(_TURNS).split())
 
 
 def storable(text: str | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from werkzeug.datastructures import MultiDict
 from wtforms import DateField, HiddenField, IntegerField, SelectField, StringField, TextAreaField
-from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
+from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, ValidationError
 
 from kernel import clock
 from kernel.errors import Refusal
@@ -171,7 +171,7 @@ class MyProfileForm(DetailsForm):
 
     EDITED = ("name", "birthday", "hobbies", "city", "address", "locale")
 
-    name = StringField(_l("Full name"), [InputRequired(), Length(max=80)], filters=[one_line])
+    name = StringField(_l("Full name"), [DataRequired(), Length(max=80)], filters=[one_line])
     birthday = DateField(_l("Birthday"), [Optional(), _birthday])
     hobbies = StringField(_l("What you like"), [Optional(), Length(max=200)], filters=[one_line])
     city = StringField(_l("City"), [Optional(), Length(max=80)], filters=[one_line])
@@ -284,7 +284,7 @@ class RevealForm(Form):
 class NewMemberForm(Form):
     """A person whom staff write down: at the counter, from a call, from a chat."""
 
-    name = StringField(_l("Full name"), [InputRequired(), Length(max=80)], filters=[one_line])
+    name = StringField(_l("Full name"), [DataRequired(), Length(max=80)], filters=[one_line])
     phone = StringField(_l("Phone"), [Optional(), Length(max=40), _phone])
     email = StringField(_l("E-mail address"), [Optional(), Length(max=254), _email])
     channel = SelectField(_l("Account on"), [Optional()])

@@ -67,7 +67,7 @@ def test_the_owner_names_the_shop(db, browse, make_staff):
         refused = owner.post("/console/shop", data={"name": wrong})
         assert refused.status_code == 422
         assert shop.get(shop.NAME) is None
-    assert owner.post("/console/shop", data={"name": " 山里\x00 人家 "}).status_code == 303
+    assert owner.post("/console/shop", data={"name": " 山里\x00 人\u202e家 "}).status_code == 303
     assert shop.shop_name() == "山里 人家"
     assert 'value="山里 人家"' in owner.get("/console/shop").text
     # The same name again is no change, and the trail says who wrote the first.

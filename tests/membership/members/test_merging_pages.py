@@ -76,7 +76,7 @@ def test_details_of_two_records_lead_to_merging(db: Any, manager: Any) -> None:
 @pytest.mark.parametrize(
     ("said", "field"),
     [
-        ({"name": ""}, "name"),
+        ({"name": " "}, "name"),
         ({"phone": "138****0000"}, "phone"),
         ({"phone": ""}, "phone"),
         ({"email": "nobody"}, "email"),
