@@ -7,15 +7,15 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import Flask, current_app, flash, redirect, render_template, url_for
 from sqlalchemy import select
-from wtforms import IntegerField, SelectMultipleField, StringField
-from wtforms.validators import DataRequired, Length, NumberRange, ValidationError
+from wtforms import SelectMultipleField, StringField
+from wtforms.validators import DataRequired, Length, NumberRange, Optional, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from . import api_keys, audit, clock, navigation, openapi
 from .auth import Role, grant, policy_of, staff
 from .db import db
 from .errors import NotFound
-from .forms import Form, LocalDateTimeField
+from .forms import Form, LocalDateTimeField, OptionalIntegerField
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
 
@@ -29,8 +29,8 @@ class ApiKeyForm(Form):
     )
 
     expires_at = LocalDateTimeField(_l("Ends by itself"))
-    per_minute = IntegerField(
-        _l("Requests a minute"), [NumberRange(1, api_keys.MOST_PER_MINUTE)], default=api_keys.PER_MINUTE
+    per_minute = OptionalIntegerField(
+        _l("Requests a minute"), [Optional(), NumberRange(1, api_keys.MOST_PER_MINUTE)], default=api_keys.PER_MINUTE
     )
 
     def __init__(self, **kwargs: Any) -> None:
