@@ -102,8 +102,8 @@ class OfferForm(Form):
         self.min_rank.choices = [(0, _("Every tier")), *tiers]
         self.claimed = claimed
         self.before = before
-        # The form as a whole asks for these, each for its kind, so that none of them is called optional.
-        for name in ("value", "percent", "price", "item_title", "valid_days", "usable_until"):
+        # The form as a whole asks for these, each for its kind or once it is shown, so that none of them is called optional.
+        for name in ("value", "percent", "price", "item_title", "valid_days", "usable_until", "confirmation"):
             self[name].flags.required = True
 
     def validate(self, extra_validators: Any = None) -> bool:

@@ -141,6 +141,11 @@ def enter(code: str, member: Member) -> tuple[int, bool]:
         limits.take([("coupon.codes", limits.subject_of(member.id), hour, 1, TRIES_AN_HOUR)])
     except limits.LimitReached:
         raise TooManyTries from None
+    if kept := codes.canonical(code):
+        # A coupon of their own says its code too, and whoever types that one is led to it.
+        own = db.session.scalar(select(Coupon.id).where(Coupon.code == kept, Coupon.member_id == member.id))
+        if own is not None:
+            return own, False
     behind = find_code(code, member.id)
     if behind.coupon_id is None and behind.pool.kind == PoolKind.SHARED:
         claimed = claim(behind.offer.id, member.id, f"code:{behind.pool.id}")

@@ -16,6 +16,7 @@ from kernel.errors import InputInvalid
 from membership.coupons import brief, codes, jobs, queries, rules, services
 from membership.coupons.models import CodePool, Coupon, OfferState, PoolCode, PoolKind
 from membership.coupons.services import pools, typed
+from membership.coupons.services.claims import claim_here
 
 
 def filled(pool: CodePool) -> CodePool:
@@ -102,6 +103,15 @@ def test_a_single_code_gives_one_coupon_to_one_person(db: Any, make_offer: Calla
         typed.enter(code, second)
     assert db.session.scalar(select(func.count()).select_from(Coupon)) == 1
     assert db.session.get_one(Coupon, coupon_id).source.startswith("code:")
+
+
+def test_the_code_of_ones_own_coupon_leads_to_it(db: Any, make_offer: Callable, make_member: Callable) -> None:
+    mine, other = make_member(), make_member()
+    granted = claim_here(make_offer().id, mine.id, "console")
+    code = db.session.get_one(Coupon, granted.coupon_id).code
+    assert typed.enter(f" {code[:4].lower()}-{code[4:]} ", mine) == (granted.coupon_id, False)
+    with pytest.raises(rules.UnknownCode):
+        typed.enter(code, other)
 
 
 def test_a_code_whose_claim_is_refused_stays_free(db: Any, make_offer: Callable, make_member: Callable) -> None:
