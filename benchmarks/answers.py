@@ -34,6 +34,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from community.answers import characters, rules, scoring, training, words
+from community.conversations.rules import Band
 
 FOLDS = 5
 # The weight of the intents with so few questions in the mixture.
@@ -76,7 +77,7 @@ def slips(pairs: list[Pair]) -> dict[str, Callable[[str, random.Random], str]]:
     alike = defaultdict(list)
     for character in sorted({character for _intent, text in pairs for character in text}):
         alike[characters.heard(character)].append(character)
-    older = {}
+    older: dict[str, str] = {}
     for old, new in zip(characters.TRADITIONAL[::2], characters.TRADITIONAL[1::2], strict=True):
         older.setdefault(new, old)
 
@@ -170,7 +171,7 @@ def regression(_names: list[str]) -> Answerer | None:
 
 def figures(likely: list[list[float]], meant: list[int], weights: list[float]) -> tuple[float, float, float]:
     """Top-1, top-3, and top-1 on the surest half, with a weight for each question."""
-    best = [sorted(range(len(row)), key=lambda i, row=row: -row[i])[:3] for row in likely]
+    best = [sorted(range(len(row)), key=[-one for one in row].__getitem__)[:3] for row in likely]
     right = [float(found[0] == one) for found, one in zip(best, meant, strict=True)]
     among = [float(one in found) for found, one in zip(best, meant, strict=True)]
     total = sum(weights)
@@ -190,7 +191,7 @@ def figures(likely: list[list[float]], meant: list[int], weights: list[float]) -
 
 def mixture(pairs: list[Pair]) -> list[float]:
     """A weight for each question, with which the intents of which there are few have `OF_SELDOM` of it all."""
-    many = defaultdict(int)
+    many: dict[int, int] = defaultdict(int)
     for intent, _text in pairs:
         many[intent] += 1
     seldom = [many[intent] <= SELDOM for intent, _text in pairs]
@@ -250,7 +251,7 @@ def bands(names: list[str], pairs: list[Pair], others: list[tuple[str, str]], se
             (
                 len(said) / len(seen),
                 statistics.fmean(said) if said else 1.0,
-                *(of_them.count(band) / len(of_them) for band in rules.Band),
+                *(of_them.count(band) / len(of_them) for band in Band),
             )
         )
     print(
@@ -268,7 +269,7 @@ def bands(names: list[str], pairs: list[Pair], others: list[tuple[str, str]], se
         )
     answered, right, *shares = (statistics.fmean(column) for column in zip(*by_shop, strict=True))
     print(f"  by the shop's own bands {answered:.3f}  {right:.3f} | strangers: ", end="")
-    print(", ".join(f"{band} {much:.3f}" for band, much in zip(rules.Band, shares, strict=True)), flush=True)
+    print(", ".join(f"{band} {much:.3f}" for band, much in zip(Band, shares, strict=True)), flush=True)
 
 
 def main() -> None:
