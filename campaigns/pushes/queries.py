@@ -52,6 +52,24 @@ def listed(wanted: str = "", state: RunState | None = None) -> Any:
     return statement
 
 
+def order_of(sort: str) -> list[Any]:
+    """The columns of a sort (`name`, `when`, each with a minus for the other way), the last one unique; unknown ones mean the
+    newest first."""
+    columns: dict[str, Any] = {
+        "name": Push.name,
+        "when": func.coalesce(Run.finished_at, Run.started_at, Run.scheduled_at, Push.created_at),
+    }
+    column = columns.get(sort.removeprefix("-"))
+    if column is None:
+        return [Run.id.desc()]
+    return [column.desc(), Run.id.desc()] if sort.startswith("-") else [column, Run.id]
+
+
+def exported(statement: Any, order: list[Any]) -> list[tuple[Run, Push]]:
+    """Every row of a listing (no more than 20,000), for a file."""
+    return [(run, push) for run, push in db.session.execute(statement.order_by(*order).limit(20_000))]
+
+
 def found(wanted: str) -> list[tuple[Run, Push]]:
     """At most ten pushes by name or title, the newest first."""
     rows = db.session.execute(listed(wanted).order_by(Run.id.desc()).limit(10))

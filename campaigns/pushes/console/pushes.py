@@ -18,6 +18,7 @@ from campaigns.channels import rules as channel_rules
 from campaigns.channels import services as channels
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.results import queries as results
+from campaigns.results.models import Kind
 from kernel import clock, pages
 from kernel.auth import acting_staff, holds, staff
 from kernel.errors import Forbidden
@@ -33,14 +34,19 @@ from . import bp
 # ── The list ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _narrowed_by() -> tuple[str, RunState | None]:
+    return request.args.get("q", "").replace("\x00", "").strip()[:100], pages.chosen(RunState, "state")
+
+
 @bp.get("/pushes")
 @staff("pushes.view")
 def index() -> Any:
-    said = request.args.get("state", "")
-    state = RunState(said) if said in list(RunState) else None
-    wanted = request.args.get("q", "").replace("\x00", "").strip()[:100]
+    wanted, state = _narrowed_by()
     statement = queries.listed(wanted, state)
-    page = keyset(statement, [Run.id.desc()], request.args.get("cursor"))
+    page = keyset(statement, queries.order_of(request.args.get("sort", "")), request.args.get("cursor"))
+    chips = [("state", state.value, str(labels.RUN_STATES[state]))] if state is not None else []
+    if wanted:
+        chips.append(("q", wanted, _("Search: %(words)s", words=wanted)))
     runs = [run for run, _push in page.rows]
     return render_template(
         "pushes/index.html",
@@ -49,9 +55,42 @@ def index() -> Any:
         progress=queries.progress_of(runs),
         credits=results.credits_of([run.id for run in runs]),
         labels=labels,
-        state=state,
-        filtered=bool(state or wanted),
+        chips_on=chips,
     )
+
+
+@bp.get("/pushes/export")
+@staff("pushes.view")
+def export() -> Any:
+    header = [
+        _("Push"), _("Title"), _("State"), _("Planned for"), _("Started"), _("Finished at"), _("Planned"),
+        _("Messages sent"), labels.DELIVERY_STATES[DeliveryState.UNKNOWN], _("Orders, direct"), _("Orders, influenced"),
+    ]  # fmt: skip
+    found = queries.exported(queries.listed(*_narrowed_by()), queries.order_of(request.args.get("sort", "")))
+    return csv_response(f"pushes-{clock.today().isoformat()}.csv", header, _run_lines(found))
+
+
+def _run_lines(found: list[tuple[Run, Push]]) -> Iterator[list[Any]]:
+    rows = iter(found)
+    while portion := list(islice(rows, 500)):
+        progress = queries.progress_of([run for run, _push in portion])
+        credits = results.credits_of([run.id for run, _push in portion])
+        for run, push in portion:
+            begun = run.started_at is not None
+            orders = [
+                credits[run.id, kind].orders if (run.id, kind) in credits else 0
+                for kind in (Kind.DIRECT, Kind.INFLUENCED)
+            ]
+            yield [
+                push.name,
+                push.subject,
+                str(labels.RUN_STATES[run.state]),
+                *(clock.wall_text(at) for at in (run.scheduled_at, run.started_at, run.finished_at)),
+                progress[run.id].planned if begun else "",
+                progress[run.id].accepted if begun else "",
+                progress[run.id].unknown if begun else "",
+                *(orders if begun else ("", "")),
+            ]
 
 
 # ── The four steps ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import date, timedelta
 from typing import Any
 
@@ -313,3 +314,32 @@ def test_looking_changes_nothing(db: Any, owner_client: Any, make_push: Any) -> 
     for path in ("pushes/calendar", f"pushes/{push.id}/read-as", "contact-budget", "contact-budget/members"):
         assert owner_client.get(f"/console/{path}").status_code == 200
     assert everything(db) == before
+
+
+def test_the_list_is_sorted_and_downloaded(db: Any, browse: Any, make_push: Any, clock: Any) -> None:
+    browser = browse()
+    (first, old), (second, _run) = make_push(), make_push()
+    first.name, second.name, second.subject = "=b", "=a", "50%_off"
+    old.started_at, old.finished_at, old.state = (
+        kernel_clock.now() - timedelta(days=1),
+        kernel_clock.now() - timedelta(days=1),
+        RunState.COMPLETED,
+    )
+    db.session.flush()
+
+    def names(query: str) -> list[str]:
+        page = browser.get(f"/console/pushes?{query}").text
+        return re.findall(r'<td class="main-cell"><a [^>]*>([^<]*)</a>', page)
+
+    assert [names(query) for query in ("", "sort=name", "sort=-name", "sort=when", "sort=x", "state=completed", "q=%25_o")] == [
+        ["=a", "=b"], ["=a", "=b"], ["=b", "=a"], ["=b", "=a"], ["=a", "=b"], ["=b"], ["=a"],
+    ]  # fmt: skip
+    assert "Search: %_o" in browser.get("/console/pushes?q=%25_o").text
+    answer = browser.get("/console/pushes/export?sort=name", buffered=True)
+    rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+    assert [len(row) for row in rows] == [11, 11, 11]
+    assert [(row[0], row[1], row[7], row[9]) for row in rows[1:]] == [
+        ("'=a", "50%_off", "", ""),
+        ("'=b", first.subject, "0", "0"),
+    ]
+    assert len(list(csv.reader(io.StringIO(browser.get("/console/pushes/export?q=%25_o", buffered=True).text)))) == 2
