@@ -59,7 +59,7 @@ def check(account: Account, body: str, marketing: bool = True) -> None:
     if account.kind is ChannelKind.GROUP_POST:
         found = post_rules.lint(PostKind(account.settings.get("post_kind", "promotion")), "", body, "")
         if stops := next((one for one in found if one.stops), None):
-            raise posts.PostRefused(stops)
+            raise posts.PostRefused([stops])
     if account.kind is not ChannelKind.SMS:
         return
     names: list[str] = [found[1].strip() for found in _PLACEHOLDER.finditer(body) if found[1]]
