@@ -57,9 +57,9 @@ def check(account: Account, body: str, marketing: bool = True) -> None:
     if account.kind is ChannelKind.ROBOT and len(body.encode()) > LONGEST[account.settings["robot"]] - HEAD:
         raise TooLongForChat(most=(LONGEST[account.settings["robot"]] - HEAD) // 3)
     if account.kind is ChannelKind.GROUP_POST:
-        found = post_rules.lint(PostKind(account.settings.get("post_kind", "promotion")), "", body, "")
-        if stops := next((one for one in found if one.stops), None):
-            raise posts.PostRefused([stops])
+        kind = PostKind(account.settings.get("post_kind", "promotion"))
+        if stops := [one for one in post_rules.lint(kind, "", body, "") if one.stops]:
+            raise posts.PostRefused(stops)
     if account.kind is not ChannelKind.SMS:
         return
     names: list[str] = [found[1].strip() for found in _PLACEHOLDER.finditer(body) if found[1]]

@@ -30,7 +30,7 @@ class Claimed:
 
 
 def claim() -> Claimed | None:
-    """Begin to learn if the knowledge has changed since the last run and nobody else does.
+    """Begin to learn if the knowledge, or the way of learning, has changed since the last run and nobody else does.
 
     Of knowledge that failed to be learned the next try waits for a change; a run whose worker died says nothing about the
     knowledge, and is repeated once it is given up.
@@ -41,14 +41,15 @@ def claim() -> Claimed | None:
         .where(AnswerModel.state == TrainingState.TRAINING, AnswerModel.started_at < now - GIVEN_UP)
         .values(state=TrainingState.FAILED, error=DIED, finished_at=now)
     )
-    mark, _model = brain.marks()
+    knowledge, _model = brain.marks()
+    mark = f"{training.LEARNER}:{knowledge}"
     last = db.session.scalar(
         select(AnswerModel.mark)
         .where(not_(and_(AnswerModel.state == TrainingState.FAILED, AnswerModel.error == DIED)))
         .order_by(AnswerModel.id.desc())
         .limit(1)
     )
-    if not mark or last == mark:
+    if not knowledge or last == mark:
         return None
     row_id = db.session.scalar(
         insert(AnswerModel)

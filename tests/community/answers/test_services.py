@@ -119,7 +119,7 @@ def test_a_run_that_fails_leaves_the_former_model(db, known, learn, monkeypatch)
     assert db.session.scalar(select(func.count()).select_from(AnswerModel)) == 2
 
 
-def test_a_run_is_one_workers_and_is_given_up_when_it_died(db, known, clock):
+def test_a_run_is_one_workers_and_is_given_up_when_it_died(db, known, clock, monkeypatch):
     claimed = services.claim()
     assert claimed is not None
     assert services.claim() is None
@@ -133,6 +133,9 @@ def test_a_run_is_one_workers_and_is_given_up_when_it_died(db, known, clock):
     services.record(again, training.fit(again.taught))
     assert queries.last_model(TrainingState.READY).id == again.model_id
     assert services.claim() is None
+    # A version of the program that learns in another way does not go on with what the former one learned.
+    monkeypatch.setattr(training, "LEARNER", training.LEARNER + 1)
+    assert services.claim() is not None
 
 
 def test_a_member_is_answered_offered_or_handed_over(db, known, bot_first, make_member):

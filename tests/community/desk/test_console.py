@@ -242,12 +242,15 @@ def test_words_about_a_call_that_a_colleague_has_are_given_back(db, clock, agent
     other.post(f"/console/calls/{due.id}/take")
     page = agent.post(f"/console/calls/{due.id}/outcome", data=typed(note="杯子有个小缺口"))
     assert (page.status_code, task_of(db, due.id).tries) == (409, 0)
-    assert "杯子有个小缺口" in page.text and 'id="unsent"' in page.text
+    assert "杯子有个小缺口" in page.text
+    assert 'id="unsent"' in page.text
     # A try that was recorded meanwhile, by oneself in another window: the words stand in the form, and may be sent.
     other.post(f"/console/calls/{due.id}/outcome", data=typed(outcome="retry", retry_at=wall(clock.now() + DAY)))
     page = other.post(f"/console/calls/{due.id}/outcome", data=typed(note="又打了一次"))
-    assert page.status_code == 409 and 'id="unsent"' not in page.text
-    assert "又打了一次</textarea>" in page.text and 'name="tries" type="hidden" value="1"' in page.text
+    assert page.status_code == 409
+    assert 'id="unsent"' not in page.text
+    assert "又打了一次</textarea>" in page.text
+    assert 'name="tries" type="hidden" value="1"' in page.text
     assert other.post(f"/console/calls/{due.id}/outcome", data=typed(tries="1")).status_code == 302
 
 
