@@ -74,7 +74,7 @@ class TrainingState(enum.StrEnum):
 
 
 class AnswerModel(db.Model):
-    """A version of what was learned. `mark` is the way of learning and the state of the knowledge it was learned from; `trial` holds a `rules.Trial`."""
+    """A version of what was learned. `mark` is the way of learning and the state of the knowledge; `trial` holds a `rules.Trial`."""
 
     __tablename__ = "answer_model"
     id: Mapped[pk]
