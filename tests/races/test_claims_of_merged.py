@@ -15,7 +15,7 @@ from kernel import clock
 from kernel.db import db, transaction
 from membership.coupons import rules, services
 from membership.coupons.models import Coupon, CouponKind, Offer, OfferState
-from membership.coupons.services import shelves
+from membership.coupons.services import shelves, transfers
 from membership.members.models import Member
 from membership.members.services import erasure, merge
 from membership.tiers import services as tiers
@@ -124,6 +124,18 @@ def test_a_grant_during_a_merge_is_the_survivors(committed: Flask) -> None:
     assert sorted(given) == sorted([absorbed, other])
     assert sorted(owners(committed, offer_id)) == sorted([survivor, other])
     assert counted(committed, UNCOUNTED) == 0
+
+
+def test_a_gift_accepted_during_a_merge_is_the_survivors(committed: Flask) -> None:
+    owner, survivor, absorbed = people(committed, 3)
+    offer_id = offer(committed, stock=5, transferable=True)
+    with committed.app_context(), transaction():
+        gift_id = transfers.offer_transfer(services.claim(offer_id, owner).coupon_id, owner).id
+    fresh, error = meanwhile(
+        committed, lambda: merge.merge(survivor, absorbed), lambda: transfers.accept(gift_id, absorbed).member_id
+    )
+    assert (fresh, error) == (survivor, None)
+    assert sorted(owners(committed, offer_id)) == sorted([owner, survivor])
 
 
 def test_a_claim_during_an_erasure_is_nobodys(committed: Flask) -> None:

@@ -135,7 +135,7 @@ VERSIONS = """
 """
 
 # A merge or an erasure holds the member's row until it is through, and the row is judged as it is then: no coupon is put
-# at a record that is nobody's. The lock is the one that the foreign key takes anyway, only before the coupon is there;
+# at a record that is nobody's. The lock is the one that a foreign key would take, only before the coupon is there;
 # lowest id first, as a merge locks its two.
 LIVING = """
     SELECT id FROM member

@@ -13,7 +13,6 @@ from kernel.db import changed, db
 from kernel.errors import NotFound, Refusal
 from kernel.events import publish
 from kernel.i18n import lazy_gettext as _l
-from membership.members.models import Member
 
 from .. import codes, rules
 from ..events import CouponRevoked
@@ -135,7 +134,7 @@ def transfer(coupon_id: int, to_member_id: int) -> Coupon:
     """Give a coupon to another member: the old one ends, a new one with a new code and the same terms begins.
 
     The number of usable coupons stays the same, and so does the offer's count. What members may give away is judged by
-    `transfers.accept`. Refuses with `StepNotListed`.
+    `transfers.accept`, which holds the receiver's row. Refuses with `StepNotListed`.
     """
     offer_id = db.session.scalar(select(Coupon.offer_id).where(Coupon.id == coupon_id))
     # The offer's lock is not needed for its stock, but for the next ordinal of the one who receives.
@@ -150,8 +149,6 @@ def transfer(coupon_id: int, to_member_id: int) -> Coupon:
         .order_by(Coupon.ordinal.desc())
         .limit(1)
     ).first()
-    # A merge or an erasure of whom it is for is waited for, or waits: `Coupon.member_id` is no foreign key that would.
-    db.session.execute(select(Member.id).where(Member.id == to_member_id).with_for_update(read=True, key_share=True))
     friend = Coupon(
         offer_id=coupon.offer_id,
         version_id=coupon.version_id,

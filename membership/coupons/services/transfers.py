@@ -18,8 +18,8 @@ from membership.members import queries as members
 from .. import rules
 from ..events import CouponTransferred
 from ..models import Coupon, CouponState, CouponTransfer, Offer, OfferVersion, TransferState
-from . import caps
-from .claims import group_membership
+from . import caps, shelves
+from .claims import claimant, group_membership
 from .states import locked, settle, transfer
 
 LINK = "coupon-gift"
@@ -198,11 +198,20 @@ def refuse(gift: CouponTransfer, friend_id: int | None) -> Coupon:
     return coupon
 
 
+def _receiver(member_id: int) -> int:
+    """The living record that one stands for, its row locked so that it is neither merged nor erased before the commit:
+    `Coupon.member_id` is no foreign key that would see to it. Refuses with `ClaimantUnknown`."""
+    while not shelves.living(db.session.connection(), [found := claimant(member_id).id]):
+        # Merged or erased since it was looked up, and waited for.
+        continue
+    return int(found)
+
+
 def accept(gift_id: int, friend_id: int) -> Coupon:
     """Take a gift: the friend's coupon ends, this person's begins with the same terms and time. Again gives the same one.
 
     The offer is locked first, then the coupon, then the gift's row decides: of two who accept at once one gets it. Refuses
-    with `TransferOver`, `OwnGift`, `HadItBefore`, `FriendHasTheirs`, `TierTooLow`, `NotInGroup`.
+    with `TransferOver`, `OwnGift`, `HadItBefore`, `FriendHasTheirs`, `TierTooLow`, `NotInGroup`, `ClaimantUnknown`.
     """
     gift = db.session.get(CouponTransfer, gift_id)
     if gift is None:
@@ -215,6 +224,7 @@ def accept(gift_id: int, friend_id: int) -> Coupon:
         .execution_options(populate_existing=True)
     ).one()
     old = locked(gift.coupon_id)
+    friend_id = _receiver(friend_id)
     db.session.refresh(gift)
     if gift.state == TransferState.ACCEPTED and gift.to_member_id == friend_id and gift.new_coupon_id is not None:
         return db.session.get_one(Coupon, gift.new_coupon_id)

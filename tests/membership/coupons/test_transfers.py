@@ -19,7 +19,7 @@ from membership.coupons.portal import page_path
 from membership.coupons.rules import Basket
 from membership.coupons.services import caps, transfers
 from membership.limits import services as limits
-from membership.members.services import erasure
+from membership.members.services import erasure, merge
 from tests.conftest import bind, english
 
 S = CouponState
@@ -69,6 +69,19 @@ def test_inv_c8_a_gift_moves_the_coupon_and_conserves_it(db: Any, give: Callable
     assert usable(db) == 0
     told = db.session.scalars(select(EventRecord.payload).where(EventRecord.name == "CouponTransferred")).one()
     assert (told["member_id"], told["to_member_id"]) == (coupon.member_id, friend.id)
+
+
+def test_what_a_merged_record_accepts_is_the_survivors(db: Any, give: Callable, make_member: Callable) -> None:
+    _coupon, gift = give()
+    friend, absorbed = make_member(), make_member()
+    merge.merge(friend.id, absorbed.id)
+    fresh = transfers.accept(gift.id, absorbed.id)
+    assert fresh.member_id == friend.id
+    assert transfers.accept(gift.id, absorbed.id).id == fresh.id
+    _coupon, gift = give()
+    erasure.erase(friend.id, str(friend.id))
+    with pytest.raises(rules.ClaimantUnknown):
+        transfers.accept(gift.id, friend.id)
 
 
 def test_until_it_is_accepted_the_owner_may_use_it_or_call_it_back(
