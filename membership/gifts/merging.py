@@ -15,7 +15,7 @@ from membership.members.services import merge
 
 from . import rules, services
 from .models import Gift, GiftClaim, GiftState
-from .services import codes
+from .services import catalogue, codes
 
 G = GiftState
 # The further on its way, the rather it is kept.
@@ -83,7 +83,11 @@ def take_stock_again(undoing: merge.Undoing) -> None:
         claim = services.get_claim(move.key["id"], lock=True)
         if claim.state is not G.CANCELLED:
             continue
-        gift = codes.locked(claim.gift_id) if codes.has_pool(claim.gift_id) else db.session.get_one(Gift, claim.gift_id)
+        gift = (
+            catalogue.locked(claim.gift_id)
+            if codes.has_pool(claim.gift_id)
+            else db.session.get_one(Gift, claim.gift_id)
+        )
         try:
             limits.take([(services.stock_limit(gift.id), "", "", 1, gift.stock)])
         except limits.LimitReached:
@@ -98,4 +102,4 @@ def count_pools(undoing: merge.Undoing) -> None:
     gifts = db.session.scalars(select(GiftClaim.gift_id).where(GiftClaim.id.in_(ids)).distinct()).all()
     for gift_id in sorted(gifts):
         if codes.has_pool(gift_id):
-            codes.restock(codes.locked(gift_id))
+            codes.restock(catalogue.locked(gift_id))

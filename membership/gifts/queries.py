@@ -236,10 +236,7 @@ def pool(gift_id: int) -> Pool | None:
     if not services.has_pool(gift_id):
         return None
     unused = services.free_codes(gift_id)
-    waiting = select(func.count(GiftClaim.id)).where(
-        GiftClaim.gift_id == gift_id, GiftClaim.state.in_((GiftState.OFFERED, GiftState.CLAIMED))
-    )
-    set_aside = min(unused, db.session.scalar(waiting) or 0)
+    set_aside = min(unused, services.promised(gift_id))
     out = select(func.count(GiftCode.id)).where(GiftCode.gift_id == gift_id, GiftCode.claim_id.is_not(None))
     return Pool(unused - set_aside, set_aside, db.session.scalar(out) or 0)
 

@@ -15,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 
 from kernel import clock
 from kernel.db import db, transaction
+from kernel.errors import InputInvalid
 from membership.gifts import services
-from membership.gifts.models import GiftClaim, GiftCode, GiftKind, GiftState
+from membership.gifts.models import Gift, GiftClaim, GiftCode, GiftKind, GiftState
 from membership.gifts.services import codes
 from membership.members.models import Member
 from tests.committed import at_once, clear
@@ -85,3 +86,32 @@ def test_without_the_lock_and_the_guard_codes_go_out_twice_or_the_claim_fails(
     faults = claims(app, pool)
     _states, contents = outcome(app)
     assert len(set(contents)) < len(contents) or any(isinstance(fault, IntegrityError) for fault in faults)
+
+
+def test_what_is_in_a_red_packet_waits_for_whoever_is_just_promised_it(committed: Flask) -> None:
+    with committed.app_context(), transaction():
+        now = clock.now()
+        person = Member(stage_since=now, created_at=now)
+        db.session.add(person)
+        gift_id, member_id = services.create(services.Draft("Packet", GiftKind.RED_PACKET, value=880)).id, person.id
+    refused: list[BaseException] = []
+
+    def edit() -> None:
+        with committed.app_context():
+            try:
+                with transaction():
+                    services.edit(gift_id, services.Draft("Packet", GiftKind.RED_PACKET, value=8800))
+            except InputInvalid as error:
+                refused.append(error)
+
+    late = threading.Thread(target=edit)
+    with committed.app_context(), transaction():
+        services.offer_gift(gift_id, member_id, "tier:1")
+        late.start()
+        # The edit has come to the promise before this is committed, or would have gone past it.
+        while late.is_alive() and not db.session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            late.join(0.01)
+    late.join(60)
+    assert len(refused) == 1
+    with committed.app_context():
+        assert db.session.get_one(Gift, gift_id).value == 880

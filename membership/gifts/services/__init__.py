@@ -12,7 +12,17 @@ from .catalogue import (
     given,
     stock_limit,
 )
-from .codes import Added, NoPlaceForCodes, TooManyCodes, add_codes, free_codes, has_pool, remove_free, waiting_claims
+from .codes import (
+    Added,
+    NoPlaceForCodes,
+    TooManyCodes,
+    add_codes,
+    free_codes,
+    has_pool,
+    promised,
+    remove_free,
+    waiting_claims,
+)
 from .offering import PURPOSE, get_claim, offer_gift, path_of, read_path
 from .way import (
     GiftChanged,
@@ -42,6 +52,7 @@ __all__ = [
     "add_codes",
     "free_codes",
     "has_pool",
+    "promised",
     "remove_free",
     "waiting_claims",
     "serve",

@@ -73,6 +73,17 @@ def get_gift(gift_id: int) -> Gift:
     return found
 
 
+def locked(gift_id: int) -> Gift:
+    """A gift under its row lock, as it is now; whoever is just offering it is waited for. Refuses with `NotFound`.
+
+    Lock order: claim, gift, code, counter.
+    """
+    get_gift(gift_id)
+    return db.session.scalars(
+        select(Gift).where(Gift.id == gift_id).with_for_update().execution_options(populate_existing=True)
+    ).one()
+
+
 def anybody_has(gift_id: int) -> bool:
     """Whether a gift was ever offered to somebody."""
     return bool(db.session.scalar(select(exists().where(GiftClaim.gift_id == gift_id))))
@@ -94,7 +105,7 @@ def edit(gift_id: int, draft: Draft) -> Gift:
     What is in a red packet stays as it is once somebody was promised it.
     """
     check(draft)
-    gift = get_gift(gift_id)
+    gift = locked(gift_id)
     if gift.kind == GiftKind.RED_PACKET and gift.value not in (0, draft.value) and anybody_has(gift_id):
         promised = yuan(gift.value)
         raise InputInvalid(

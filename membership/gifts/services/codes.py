@@ -16,13 +16,14 @@ from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
 from ..models import Gift, GiftClaim, GiftCode, GiftKind, GiftState
-from .catalogue import get_gift
+from .catalogue import locked
 
 MOST_CODES = 100_000
 LONGEST = 500
 SLICE = 5_000
-# Claims in these states keep their piece and need no code any more.
+# Claims in these states keep their piece and need no code any more; those in the others that keep one still do.
 _SETTLED = (GiftState.DELIVERED, GiftState.RETURNED)
+_UNSERVED = (GiftState.OFFERED, GiftState.CLAIMED, GiftState.FAILED)
 
 
 class NoPlaceForCodes(Refusal):
@@ -102,7 +103,7 @@ def remove_free(gift_id: int) -> int:
     Refuses with `NotFound`.
     """
     gift = locked(gift_id)
-    waiting = _waiting(gift_id)
+    waiting = promised(gift_id)
     free = (
         select(GiftCode.id)
         .where(GiftCode.gift_id == gift_id, GiftCode.claim_id.is_(None))
@@ -177,15 +178,8 @@ def waiting_claims(gift_id: int, size: int) -> list[int]:
     )
 
 
-def _waiting(gift_id: int) -> int:
-    states = (GiftState.OFFERED, GiftState.CLAIMED)
-    found = select(func.count()).select_from(GiftClaim).where(GiftClaim.gift_id == gift_id, GiftClaim.state.in_(states))
+def promised(gift_id: int) -> int:
+    """How many claims of a gift have no code yet and are to get one, those that failed and may be queued again included."""
+    unserved = GiftClaim.state.in_(_UNSERVED)
+    found = select(func.count()).select_from(GiftClaim).where(GiftClaim.gift_id == gift_id, unserved)
     return db.session.scalar(found) or 0
-
-
-def locked(gift_id: int) -> Gift:
-    """A gift under its row lock, as it is now. Refuses with `NotFound`. Lock order: claim, gift, code, counter."""
-    get_gift(gift_id)
-    return db.session.scalars(
-        select(Gift).where(Gift.id == gift_id).with_for_update().execution_options(populate_existing=True)
-    ).one()

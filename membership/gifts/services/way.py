@@ -19,7 +19,7 @@ from ..events import GiftClaimed, GiftDelivered, GiftForfeited, GiftShipped
 from ..labels import state_words
 from ..models import GiftClaim, GiftKind, GiftState
 from . import codes
-from .catalogue import get_gift, stock_limit
+from .catalogue import get_gift, locked, stock_limit
 from .offering import get_claim
 
 
@@ -43,7 +43,7 @@ def move(claim: GiftClaim, after: GiftState, **columns: Any) -> None:
         db.session.refresh(claim)
         raise GiftChanged(state=state_words(claim.state))
     if after in rules.GIVEN_BACK:
-        pooled = codes.locked(claim.gift_id) if codes.has_pool(claim.gift_id) else None
+        pooled = locked(claim.gift_id) if codes.has_pool(claim.gift_id) else None
         limits.give_back(stock_limit(claim.gift_id))
         if pooled is not None:
             codes.restock(pooled)

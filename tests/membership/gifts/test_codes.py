@@ -307,3 +307,16 @@ def test_no_parcel_is_packed_before_its_member_says_where_it_goes(give):
         claim = give(state)
         with pytest.raises(rules.GiftStepNotListed):
             services.queue_again(claim.id)
+
+
+def test_the_code_of_what_failed_is_no_free_one(make_gift, make_member):
+    gift = make_gift(GiftKind.DIGITAL, stock=5)
+    claim = offer(gift, make_member())
+    services.claim(claim.id, claim.member_id)
+    services.fail(claim.id, "no code at hand")
+    services.add_codes(gift.id, ["C1", "C2"])
+    assert queries.pool(gift.id) == queries.Pool(free=1, set_aside=1, handed_out=0)
+    assert services.remove_free(gift.id) == 1
+    assert (gift.stock, services.given(gift.id)) == (1, 1)
+    services.queue_again(claim.id)
+    assert services.serve(claim.id)
