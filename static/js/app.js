@@ -1,6 +1,7 @@
 // The console's small comforts. Every page works without them.
 import { watchCopies } from "./copy.js";
 import { runCountdowns } from "./countdown.js";
+import { forgetDrafts } from "./drafts.js";
 import { watchKeys } from "./keys.js";
 import { guardForms } from "./once.js";
 
@@ -69,3 +70,4 @@ watchCopies(document);
 runCountdowns(document);
 watchKeys();
 guardForms(document);
+forgetDrafts(document);

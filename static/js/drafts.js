@@ -1,11 +1,13 @@
 // What was begun in a form and not sent yet stays in this tab, while its page is loaded anew for something else: the number to
 // call is shown, a step is done, a colleague was faster. A form names what it writes to as it stands (`data-draft`): once that
-// has changed after the form was sent, the words have arrived. Every page works without this; nothing leaves the browser.
+// has changed after the form was sent, the words have arrived. It also names who writes (`data-draft-of`): nobody finds what
+// somebody else began. Every page works without this; nothing leaves the browser.
 const PREFIX = "draft:";
 const UNKEPT = new Set(["hidden", "file", "submit", "button", "password"]);
 
 const fieldsOf = (form) => [...form.elements].filter((one) => one.name && !UNKEPT.has(one.type));
-const keyOf = (form) => PREFIX + new URL(form.action).pathname;
+const ownPrefix = (form) => `${PREFIX}${form.dataset.draftOf}:`;
+const keyOf = (form) => ownPrefix(form) + new URL(form.action).pathname;
 const ticks = (one) => one.type === "radio" || one.type === "checkbox";
 const read = (form) => JSON.stringify(fieldsOf(form).map((one) => [one.name, one.value, ticks(one) ? one.checked : null]));
 
@@ -47,11 +49,22 @@ function keep(form) {
   form.addEventListener("submit", () => store({ sent: form.dataset.draft }));
 }
 
+function forget(kept = "") {
+  for (const key of Object.keys(sessionStorage)) {
+    if (key.startsWith(PREFIX) && !(kept && key.startsWith(kept))) sessionStorage.removeItem(key);
+  }
+}
+
 export function keepDrafts(root) {
-  for (const form of root.querySelectorAll("form[data-draft]")) keep(form);
-  // Whoever signs in after somebody has left finds nothing of theirs.
+  const forms = root.querySelectorAll("form[data-draft]");
+  // Who was signed out by the clock may have been somebody else.
+  if (forms.length) forget(ownPrefix(forms[0]));
+  for (const form of forms) keep(form);
+}
+
+// Signing out, from whichever page, leaves nothing behind.
+export function forgetDrafts(root) {
   root.addEventListener("submit", (event) => {
-    if (!new URL(event.target.action).pathname.endsWith("/sign-out")) return;
-    for (const key of Object.keys(sessionStorage)) if (key.startsWith(PREFIX)) sessionStorage.removeItem(key);
+    if (new URL(event.target.action).pathname.endsWith("/sign-out")) forget();
   });
 }
