@@ -480,6 +480,7 @@ FIELDS: dict[str, Any] = {
     "value": _l("Value"),
     "cost": _l("Cost"),
     "category": _l("Category"),
+    "list_price": _l("List price"),
     "active": _l("Active"),
     "claim_days": _l("Days to claim"),
     "pending_days": _l("Pending after the parcel has arrived"),
@@ -565,7 +566,7 @@ FIELDS: dict[str, Any] = {
 }
 
 # Fields that hold 分 wherever they are recorded.
-MONEY = frozenset({"min_spend", "discount_cap", "spend", "worth", "cost"})
+MONEY = frozenset({"min_spend", "discount_cap", "budget", "spend", "worth", "cost", "price", "list_price"})
 
 # States, wherever an entry says one.
 STATES: dict[str, Any] = {

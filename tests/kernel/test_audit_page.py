@@ -70,6 +70,13 @@ def test_changes_are_told_by_field_before_and_after(app):
             Change("scopes", "What it may do", None, "a, b"),
             Change("on", "Switched on", None, "Yes"),
         ]
+        # Whatever is kept in 分 is read in yuan; what is money already stays as it was written.
+        kept = changes(
+            {"budget": 50_000_00, "list_price": 128_00}, {"budget": None, "list_price": 99_50, "price": "¥9.90"}
+        )
+        assert [(one.before, one.after) for one in kept] == [
+            ("¥50,000.00", "nothing"), ("¥128.00", "¥99.50"), (None, "¥9.90")
+        ]  # fmt: skip
         assert change_text(changes({"state": "open"}, {"state": None})[0]) == "State: Open → nothing"
         assert change_text(changes({"name": "A"}, None)[0]) == "Name: A"
         assert changes(None, {"at": "2026-03-01T02:00:00+00:00"})[0].after != "2026-03-01T02:00:00+00:00"
