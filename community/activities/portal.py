@@ -37,9 +37,15 @@ def render_strips(group: Group, member: Any = None, seat: Any = None, **_values:
     if member is None or seat is None:
         return ""
     sales, draws = queries.shown_in(group.id, member.id)
+    over = groups.is_over(group)
+    if over:
+        # They end with the group; whoever has a coupon finds it among theirs.
+        sales = []
     if not sales and not draws:
         return ""
-    return render_template("activities/_strips.html", group=group, sales=sales, draws=draws, labels=labels, Phase=Phase)
+    return render_template(
+        "activities/_strips.html", group=group, sales=sales, draws=draws, over=over, labels=labels, Phase=Phase
+    )
 
 
 # ── Sales ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -61,7 +67,7 @@ def sale(public_id: str, token: str) -> Any:
         "activities/sale_page.html",
         group=group,
         one=found,
-        phase=found.phase,
+        phase=Phase.OVER if groups.is_over(group) else found.phase,
         validity=coupon_labels.validity(found.version),
         labels=labels,
         Phase=Phase,
@@ -122,6 +128,7 @@ def _draw_page(lottery: Lottery, group: Group) -> Any:
         lottery=lottery,
         phase=one.phase,
         inside=inside,
+        over=groups.is_over(group),
         known=member_id is not None,
         places=places,
         frozen=frozen,

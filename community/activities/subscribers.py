@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from community.groups.events import GroupCopied
+from community.groups.events import GroupClosed, GroupCopied
 from kernel.events import subscribe
 
 from . import services
@@ -12,3 +12,9 @@ from . import services
 def copy_sales(event: GroupCopied) -> None:
     """Let the sales of a group come along when its coupons were copied."""
     services.adopt_copies(event.group_id, event.from_group_id)
+
+
+@subscribe(GroupClosed)
+def end_sales(event: GroupClosed) -> None:
+    """End what a group sells when it closes before its sales do."""
+    services.stop_sales_of(event.group_id)

@@ -23,7 +23,7 @@ bp = APIBlueprint("checkins_portal", __name__, template_folder="templates", enab
 def render_strip(group: Group, member: Any = None, seat: Any = None, **_values: Any) -> str:
     """Today's check-in for a member of the group (slot `group.page`)."""
     program = queries.program()
-    if member is None or seat is None or not program.enabled:
+    if member is None or seat is None or not program.enabled or groups.is_over(group):
         return ""
     standing = queries.standing(member.id)
     following = standing.streak if standing.done else standing.streak + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.dialects.postgresql import insert
 
+from community.groups import services as groups
 from kernel import audit, clock, shop
 from kernel.db import db
 from kernel.errors import Refusal
@@ -42,8 +43,9 @@ class BonusesRefused(Refusal):
 def check_in(member_id: int, group_id: int) -> CheckIn:
     """Check a member in for today; a second tap, from whichever group or phone, gives the same one and no more points.
 
-    Publishes `MemberCheckedIn`. Refuses with `CheckInsClosed`.
+    Publishes `MemberCheckedIn`. Refuses with `CheckInsClosed`, and with `GroupOver` in a group that has closed.
     """
+    groups.refuse_over(group_id)
     program = queries.program()
     if not program.enabled:
         raise CheckInsClosed

@@ -192,6 +192,11 @@ def state_of(group: Group) -> GroupState:
     return state_at(group.state, group.opens_at, group.closes_at, clock.now())
 
 
+def is_over(group: Group) -> bool:
+    """Whether a group has closed by now: its people can read it, and nothing new begins in it."""
+    return state_of(group) in (GroupState.CLOSED, GroupState.ARCHIVED)
+
+
 def find_seat(group_id: int, member_id: int) -> Seat | None:
     """The seat a member has taken in a group, or None."""
     return db.session.scalar(

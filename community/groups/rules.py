@@ -42,6 +42,17 @@ class GroupClosed(Refusal):
     icon = "clock-off"
 
 
+class GroupOver(Refusal):
+    """What was tapped on a group's page begins nothing any more; leads to the group with this public id."""
+
+    title = _l("This group has closed")
+    label = _l("You can still read it; nobody new comes in.")
+    icon = "clock-off"
+
+    def __init__(self, public_id: str) -> None:
+        super().__init__(next_step=(f"/groups/{public_id}", _l("To the group")))
+
+
 class GroupFull(Refusal):
     title = _l("Every seat is taken")
     label = _l("No seat can be held in this group now. Joining gives a number on its waiting list.")

@@ -10,6 +10,7 @@ from flask import Response, flash, make_response, redirect, render_template, req
 from markupsafe import Markup
 
 from community.groups import queries as groups
+from community.groups import services as seats
 from community.groups.models import Group
 from community.groups.rules import SeatNeeded
 from community.moderation import services as moderation
@@ -42,7 +43,7 @@ def render_feed(group: Group, member: Any = None, seat: Any = None, **_values: A
         page=page,
         posts=drawing.draw(group, member.id, page.rows, first=True),
         own=queries.contributions_of(group.id, member.id) if waiting else [],
-        members_post=members_post,
+        members_post=MemberPosts.OFF if groups.is_over(group) else members_post,
         mark=newest if page.previous_url is None else "",
     )
 
@@ -126,6 +127,7 @@ def _post_page(group: Group, row: Any, form: CommentForm, status: int = 200, ans
         commented=place.commented,
         voice=queries.voice_of(group.id),
         silenced=moderation.silenced(member_id, group.id),
+        over=groups.is_over(group),
         page=page,
         said=said,
         answered=queries.answers_to(said),
@@ -210,6 +212,7 @@ def _writing(group: Group, form: ContributionForm, status: int = 200) -> Any:
 def write(public_id: str) -> Any:
     group = groups.get_by_public_id(public_id)
     moderation.refuse_silenced(_member_in(group), group.id)
+    seats.refuse_over(group.id)
     return _writing(group, ContributionForm(formdata=None))
 
 

@@ -2,7 +2,18 @@
 
 from .draws import draw, due, freed_tickets, freeze, hand_over, owed, seed_shown, try_again
 from .lotteries import LotteryDraft, PrizeDraft, announce, cancel, create, draft_of, edit, enter
-from .sales import SaleDraft, adopt_copies, claim, create_sale, edit_sale, sale_draft_of, start_sale, stop_sale, weigh
+from .sales import (
+    SaleDraft,
+    adopt_copies,
+    claim,
+    create_sale,
+    edit_sale,
+    sale_draft_of,
+    start_sale,
+    stop_sale,
+    stop_sales_of,
+    weigh,
+)
 
 __all__ = [
     "LotteryDraft",
@@ -28,6 +39,7 @@ __all__ = [
     "seed_shown",
     "start_sale",
     "stop_sale",
+    "stop_sales_of",
     "try_again",
     "weigh",
 ]

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from community.groups import queries as groups
 from community.groups import services as seats
-from community.groups.models import Group, GroupState
+from community.groups.models import Group
 from community.groups.rules import NotAMember
 from community.moderation import queries as moderation
 from kernel import audit, clock
@@ -30,8 +30,6 @@ from membership.gifts.services.catalogue import given
 from .. import queries, rules
 from ..events import MemberEnteredLottery
 from ..models import Lottery, LotteryEntry, LotteryPrize, LotterySeed, LotteryState
-
-GONE = (GroupState.CLOSED, GroupState.ARCHIVED)
 
 
 @dataclass(frozen=True)
@@ -215,7 +213,7 @@ def announce(lottery_id: int) -> Lottery:
     """
     lottery = queries.get_lottery(lottery_id, lock=True)
     group = groups.get_group(lottery.group_id)
-    if lottery.state is not LotteryState.DRAFT or groups.state_of(group) in GONE:
+    if lottery.state is not LotteryState.DRAFT or groups.is_over(group):
         raise rules.ChangedMeanwhile
     draft = draft_of(lottery)
     check(group, draft)
@@ -279,7 +277,8 @@ def enter(lottery: Lottery, member_id: int) -> LotteryEntry:
     """Give a member a ticket; a second tap gives the one they have.
 
     The draw's row is held against the freeze until this is committed, so that a ticket is either on the frozen list or was
-    never given. Refuses with `NotAMember`, `Sanctioned`, what `groups.before_entering` refuses, `EntryNotYet` and `EntryOver`.
+    never given. Refuses with `NotAMember`, `Sanctioned`, what `groups.before_entering` refuses, `GroupOver`, `EntryNotYet` and
+    `EntryOver`.
     """
     if not groups.in_group(member_id, lottery.group_id):
         raise NotAMember
@@ -296,6 +295,7 @@ def enter(lottery: Lottery, member_id: int) -> LotteryEntry:
     known = queries.entry_of(lottery.id, member_id)
     if known is not None:
         return known
+    seats.refuse_over(lottery.group_id)
     match rules.lottery_phase(current.state, current.opens_at, current.closes_at, now):
         case rules.Phase.RUNNING:
             pass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,7 +32,8 @@ from membership.products.models import Product
 from .. import queries, rules
 from ..events import SaleStarted
 from ..models import Sale, SaleKind
-from .lotteries import GONE
+
+RUNNING = (OfferState.ACTIVE, OfferState.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def start_sale(sale_id: int, typed: str = "") -> Sale:
     sale = queries.get_sale(sale_id)
     offer, version = coupons.get_offer(sale.offer_id, lock=True)
     group = groups.get_group(sale.group_id)
-    if offer.state is not OfferState.DRAFT or groups.state_of(group) in GONE:
+    if offer.state is not OfferState.DRAFT or groups.is_over(group):
         raise rules.ChangedMeanwhile
     product = check(group, sale.kind, sale_draft_of(sale, offer, version))
     sale.list_price = product.list_price or sale.list_price
@@ -205,13 +207,23 @@ def stop_sale(sale_id: int) -> Sale:
     return sale
 
 
+def stop_sales_of(group_id: int) -> int:
+    """End the sales of a group that has closed, so that no door to their coupons stays open; how many ran."""
+    running = [sale.id for sale, offer, _version in queries.sales_of_group(group_id) if offer.state in RUNNING]
+    for sale_id in running:
+        with suppress(rules.ChangedMeanwhile):
+            stop_sale(sale_id)
+    return len(running)
+
+
 def claim(sale: Sale, member_id: int, ordinal: int | None = None) -> coupons.Claimed:
     """Give a member their coupon of a sale, committed when this returns, as `coupons.claim`; `ordinal` as there.
 
-    Refuses with `NotAMember`, as `groups.before_entering` does, and as `coupons.claim`.
+    Refuses with `NotAMember`, `GroupOver`, as `groups.before_entering` does, and as `coupons.claim`.
     """
     if not groups.in_group(member_id, sale.group_id):
         raise NotAMember
+    seats.refuse_over(sale.group_id)
     seats.before_entering.call(member_id)
     return coupons.claim(sale.offer_id, member_id, queries.source_of(sale), ordinal)
 

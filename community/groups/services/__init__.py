@@ -72,7 +72,7 @@ from .friends import (
     withdrawn_links,
 )
 from .invitations import Invitation, invitation_path, read_invitation
-from .lifecycle import catch_up, change_many, change_state, due, unarchive
+from .lifecycle import catch_up, change_many, change_state, due, refuse_over, unarchive
 from .moving import move_on, tell_what_follows
 from .opening import condition, orders_found, set_condition, tell_opened, wants_to_hear, wish
 from .outside import (
@@ -186,6 +186,7 @@ __all__ = [
     "qr_file",
     "read_invitation",
     "refuse_guessing",
+    "refuse_over",
     "remind",
     "remove",
     "restore_link",

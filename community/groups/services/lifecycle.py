@@ -80,6 +80,13 @@ def change_state(group: Group, to: GroupState) -> None:
         publish(GroupClosed(group_id=group.id))
 
 
+def refuse_over(group_id: int) -> None:
+    """Refuse with `GroupOver` what people do in a group, once it has closed."""
+    group = queries.get_group(group_id)
+    if queries.is_over(group):
+        raise rules.GroupOver(group.public_id)
+
+
 def unarchive(group: Group) -> None:
     """Bring a group back from the archive, closed or a draft as it was. Refuses with `Moved` when it is not there."""
     moved = changed(

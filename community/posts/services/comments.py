@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import update
 
+from community.groups import services as groups
 from community.moderation import services as moderation
 from community.moderation.models import CaseReason
 from community.moderation.rules import Ruling
@@ -106,9 +107,10 @@ def _add(
 def comment(post_id: int, group_id: int, member_id: int, body: str, answers_id: int | None = None) -> Comment:
     """Say something under a post, or in answer to a comment there; held when it has a link or a held word.
 
-    Refuses with `CommentsClosed`, `Silenced`, `CommentMissing`, `CommentTooLong`, `WordRefused`, `LimitReached`, and with
-    `NotFound` what is not shown in the group.
+    Refuses with `GroupOver`, `CommentsClosed`, `Silenced`, `CommentMissing`, `CommentTooLong`, `WordRefused`, `LimitReached`, and
+    with `NotFound` what is not shown in the group.
     """
+    groups.refuse_over(group_id)
     if not queries.voice_of(group_id).comments:
         raise CommentsClosed
     moderation.refuse_silenced(member_id, group_id)

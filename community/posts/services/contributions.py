@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
+from community.groups import services as groups
 from community.moderation import services as moderation
 from community.moderation.models import CaseReason
 from community.moderation.rules import Ruling
@@ -30,8 +31,9 @@ class ContributionsClosed(Refusal):
 def contribute(group_id: int, member_id: int, body: str, picture: str | None = None) -> Post:
     """Write a post as a member of the group. It shows at once or waits for staff, as the group's setting and the text say.
 
-    Refuses with `ContributionsClosed`, `Silenced`, `CommentMissing`, `CommentTooLong`, `WordRefused` and `LimitReached`.
+    Refuses with `GroupOver`, `ContributionsClosed`, `Silenced`, `CommentMissing`, `CommentTooLong`, `WordRefused` and `LimitReached`.
     """
+    groups.refuse_over(group_id)
     allowed = queries.voice_of(group_id).member_posts
     if allowed is MemberPosts.OFF:
         raise ContributionsClosed

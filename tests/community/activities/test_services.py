@@ -12,7 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from community.activities import jobs, queries, rules, services
 from community.activities.models import Lottery, LotteryEntry, LotterySeed, LotteryState, PrizeState, SaleKind
 from community.activities.rules import Phase
+from community.activities.subscribers import end_sales
 from community.groups import services as groups
+from community.groups.events import GroupClosed
 from community.groups.models import GroupState
 from community.groups.rules import NotAMember
 from community.moderation import services as moderation
@@ -466,6 +468,29 @@ def test_nothing_begins_in_a_group_that_is_closed(scene, draft, sale_draft):
         services.announce(lottery.id)
     with pytest.raises(rules.ChangedMeanwhile):
         services.start_sale(sale.id)
+
+
+def test_a_group_that_closes_takes_its_sales_and_entries_with_it(db, clock, phone_of, scene, announced, started):
+    """Nobody buys or enters any more, by whichever door; what is out stays theirs, and the draw is held at its time."""
+    lottery, one, other = announced(), started(), started(SaleKind.GROUP_PRICE)
+    coupons.set_state(other.offer.id, OfferState.PAUSED)
+    ticket, claimed = services.enter(lottery, scene.ann.id), services.claim(one.sale, scene.ann.id)
+    groups.change_state(scene.group, GroupState.CLOSED)
+    bob = scene.people[1]
+    phone, group = phone_of(bob), f"/groups/{scene.group.public_id}"
+    for path in (f"{group}/sales/{one.sale.public_id}/claim", f"/draws/{lottery.public_id}/enter"):
+        assert phone.post(path).status_code == 409
+        assert path not in phone.get(group).text + phone.get(path.rpartition("/")[0]).text
+    assert services.enter(lottery, scene.ann.id).id == ticket.id
+    end_sales(GroupClosed(group_id=scene.group.id))
+    db.session.expire_all()
+    assert [offer.state for _sale, offer, _version in queries.sales_of_group(scene.group.id)] == [OfferState.ENDED] * 2
+    with pytest.raises(coupon_rules.ClaimRefused):
+        coupons.claim(one.offer.id, bob.id, "elsewhere")
+    coupons.redeem(claimed.code, "shop", "A-1", Basket(20_000, lines=(Line("MUG", 1, 10_000),)))
+    clock.at(lottery.closes_at)
+    jobs.settle()
+    assert [member.id for _entry, member, _prize in queries.winners_of(lottery.id)] == [scene.ann.id]
 
 
 def test_a_piece_is_claimed_by_those_who_sit_there_and_used_only_while_they_do(db, clock, scene, started):

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from community.checkins import queries, rules, services
 from community.checkins.models import CheckIn
+from community.groups.models import GroupState
 from kernel.auth import Role
 from membership.members.services import merge
 from membership.points import queries as points
@@ -87,9 +88,16 @@ def test_only_members_of_the_group_check_in_and_only_while_it_is_open(client, sc
     assert phone_of(make_member()).post(scene.path).status_code == 403
     assert client.post(scene.path).status_code == 302
     assert scene.phone.get(scene.path).status_code == 405
+    page = f"/groups/{scene.group.public_id}"
+    assert scene.path in scene.phone.get(page).text
     services.save_program(False, 2, "")
     assert scene.phone.post(scene.path).status_code == 409
-    assert "check-in" not in scene.phone.get(f"/groups/{scene.group.public_id}").text.replace("js/check-in", "")
+    assert scene.path not in scene.phone.get(page).text
+    services.save_program(True, 2, "")
+    scene.group.state = GroupState.CLOSED
+    assert scene.phone.post(scene.path).status_code == 409
+    assert scene.path not in scene.phone.get(page).text
+    assert points_of(scene.ann) == 0
 
 
 def test_staff_set_what_it_is_worth_and_see_who_comes(clock, browse, scene):

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 
+from community.groups.models import GroupState
 from community.moderation import queries as moderation
 from community.moderation import services as moderating
 from community.moderation.models import Case, CaseReason, CaseState, WordEffect
@@ -157,6 +158,21 @@ def test_nobody_writes_faster_than_people_do(scene):
     with pytest.raises(LimitReached):
         services.comment(scene.post.id, scene.group.id, scene.ann.id, "第七句")
     services.comment(scene.post.id, scene.group.id, scene.bob.id, "我可以")
+
+
+def test_a_group_that_has_closed_is_only_read(db, scene):
+    scene.phone.post(f"{scene.page}/comments", data={"body": "八十五度"})
+    home = f"/groups/{scene.group.public_id}"
+    doors = (f"{scene.page}/comments", f"{home}/write")
+    assert all(door in scene.phone.get(page).text for page, door in zip((scene.page, home), doors, strict=True))
+    scene.group.state = GroupState.CLOSED
+    assert [scene.phone.post(door, data={"body": "再说一句"}).status_code for door in doors] == [409, 409]
+    assert scene.phone.get(f"{home}/write").status_code == 409
+    page = scene.phone.get(scene.page).text
+    assert "八十五度" in page
+    page += scene.phone.get(home).text
+    assert [part in page for part in (*(f'"{door}"' for door in doors), "answers=")] == [False] * 3
+    assert commented(db, scene) == 1
 
 
 def test_comments_can_be_closed_in_a_group(browse, scene):
