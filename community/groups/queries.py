@@ -414,9 +414,9 @@ def leaders(group_id: int, most: int = 20) -> Sequence[Row[Seat, Member]]:
     return db.session.execute(asked).all()
 
 
-def waiting_list(group_id: int) -> Select[Waiting, Member]:
-    """Who waits in a group, or is invited from the waiting list, with the members."""
-    return (
+def waiting_list(group_id: int, q: str = "") -> Select[Waiting, Member]:
+    """Who waits in a group, or is invited from the waiting list, with the members; `q` is in a name or ends a phone."""
+    statement = (
         select(Waiting, Member)
         .join(Member, Member.id == Waiting.member_id)
         .where(
@@ -427,6 +427,7 @@ def waiting_list(group_id: int) -> Select[Waiting, Member]:
             ),
         )
     )
+    return statement.where(_named(q)) if q else statement
 
 
 def was_in(group_id: int, member_id: int) -> bool:
@@ -568,6 +569,15 @@ def consequences(group: Group) -> Consequences:
 ROSTER_STATES = {"taken": SeatState.TAKEN, "held": SeatState.HELD, "left": SeatState.LEFT, "removed": SeatState.REMOVED}
 
 
+def _named(q: str) -> ColumnElement[bool]:
+    """Members whose name or nickname has these letters, or whose phone ends with them."""
+    return or_(
+        Member.name.icontains(q, autoescape=True),
+        Member.nickname.icontains(q, autoescape=True),
+        Member.phone.endswith(q, autoescape=True),
+    )
+
+
 def people(
     group_id: int, state: SeatState, q: str = "", sub_group: int | None = None, silent: bool = False
 ) -> Select[Seat, Member, int]:
@@ -586,13 +596,7 @@ def people(
     if silent:
         statement = statement.where(or_(Seat.seen_at.is_(None), Seat.seen_at <= clock.now() - timedelta(days=7)))
     if q:
-        statement = statement.where(
-            or_(
-                Member.name.icontains(q, autoescape=True),
-                Member.nickname.icontains(q, autoescape=True),
-                Member.phone.endswith(q, autoescape=True),
-            )
-        )
+        statement = statement.where(_named(q))
     if sub_group is not None:
         statement = statement.where(SubGroup.number == sub_group)
     return statement

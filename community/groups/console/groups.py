@@ -10,6 +10,7 @@ from flask import flash, redirect, render_template, request, url_for
 from kernel import audit, clock, links
 from kernel.auth import acting_staff, current_staff, may, safe_next, staff
 from kernel.errors import InputInvalid, NotFound
+from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import attachment, capped_count, csv_response, keyset
@@ -375,14 +376,49 @@ def _back(endpoint: str, group_id: int) -> Any:
 @bp.get("/groups/<int:group_id>/waiting-list")
 @staff("groups.view")
 def waiting_list(group_id: int) -> Any:
-    group = queries.get_group(group_id)
-    statement = queries.waiting_list(group.id)
+    group, q = queries.get_group(group_id), _sought()
+    statement = queries.waiting_list(group.id, q)
     return render_template(
         "groups/waiting_list.html",
         **frame_of(group, "waiting"),
         page=keyset(statement, [Waiting.number], request.args.get("cursor"), PAGE),
         count=capped_count(statement),
+        chips_on=[("q", q, _("Search: %(words)s", words=q))] if q else [],
     )
+
+
+def _sought() -> str:
+    return one_line(request.args.get("q"))[:60]
+
+
+@bp.post("/groups/<int:group_id>/waiting-list/export")
+@staff("members.export")
+def export_waiting(group_id: int) -> Any:
+    group, q = queries.get_group(group_id), _sought()
+    audit.record("group.exported", "group", group.id, after={"list": "waiting", "filter": {"q": q} if q else {}})
+    header = [
+        _("Number in line"), _("Member"), _("Phone"), _("Tier"), _("State"), _("Waiting since"), _("Kept until"),
+    ]  # fmt: skip
+    return csv_response(f"group-{group.id}-waiting-list.csv", header, _rows_of_waiting(group.id, q))
+
+
+def _rows_of_waiting(group_id: int, q: str) -> Iterator[list[Any]]:
+    cursor: str | None = None
+    while True:
+        page = keyset(queries.waiting_list(group_id, q), [Waiting.number], cursor, 1000)
+        for waiting, member in page.rows:
+            yield [
+                waiting.number,
+                member.shown_name,
+                masked_phone(member.phone),
+                f"VIP{member.rank}" if member.rank else "",
+                str(labels.WAITING_STATES[waiting.state]),
+                clock.wall_text(waiting.queued_at),
+                clock.wall_text(waiting.invited_until),
+            ]
+        if page.next_cursor is None:
+            return
+        cursor = page.next_cursor
 
 
 # ── Links ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -321,6 +321,31 @@ def test_the_waiting_list(db, clock, console, make_group, make_member):
     assert "Nobody waits" in text(console.get(f"/console/groups/{make_group().id}/waiting-list"))
 
 
+def test_the_waiting_list_is_searched_and_downloaded(db, clock, console, staff_client, make_group, make_member):
+    group = make_group(capacity=1)
+    waiting = [make_member("=Lin", phone="+8610000001234", rank=2), make_member("50%_off", phone="+8610000005678")]
+    services.join_many(group.id, [make_member().id, *(member.id for member in waiting)])
+    url = f"/console/groups/{group.id}/waiting-list"
+    for q, found in (("=l", (True, False)), ("%25_", (False, True)), ("5678", (False, True)), ("", (True, True))):
+        page = text(console.get(f"{url}?q={q}"))
+        assert tuple(name in page for name in ("=Lin</a>", "50%_off</a>")) == found, q
+    assert "Nobody here is like that" in text(console.get(f"{url}?q=zzz"))
+
+    def lines(query):
+        answer = console.post(f"{url}/export?{query}", buffered=True)
+        return list(csv.reader(io.StringIO(text(answer).removeprefix("\ufeff"))))
+
+    rows = lines("")
+    assert [len(row) for row in rows] == [7, 7, 7]
+    assert rows[1] == ["1", "'=Lin", "100****1234", "VIP2", "Waiting", "2026-03-03 12:00", ""]
+    assert [row[0] for row in lines("q=off")[1:]] == ["2"]
+    after = db.session.scalars(
+        select(AuditEntry.after).where(AuditEntry.action == "group.exported").order_by(AuditEntry.id)
+    )
+    assert list(after) == [{"list": "waiting", "filter": {}}, {"list": "waiting", "filter": {"q": "off"}}]
+    assert staff_client(Role.VIEWER).post(f"{url}/export").status_code == 403
+
+
 # ── Links and sessions ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
