@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,8 +50,29 @@ class _Translations:
         return str(_(singular if n == 1 else plural))
 
 
+# The name under which a form sends the mark of what it showed (`kernel.editions`).
+EDITION = "edition"
+
+
+@dataclass(frozen=True)
+class Overtaken:
+    """Somebody saved what a form shows after it was opened: who and when, as far as the audit trail knows."""
+
+    name: str
+    at: datetime | None
+    own: bool
+
+
 class Form(FlaskForm):
     """Base of every form: CSRF, what was typed is kept, errors in the reader's language."""
+
+    edition: str | None = None
+    overtaken: Overtaken | None = None
+
+    @property
+    def based_on(self) -> str:
+        """The mark that the page carries on: of what it shows, else the one that came with what was sent."""
+        return self.edition or request.form.get(EDITION, "")[:44]
 
     class Meta(FlaskForm.Meta):
         def get_translations(self, form: Any) -> Any:

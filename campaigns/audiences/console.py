@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import flash, make_response, redirect, render_template, request, url_for
 from sqlalchemy import Select
 
-from kernel import audit, clock
+from kernel import audit, clock, editions
 from kernel.auth import may, staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
@@ -180,7 +181,12 @@ def new_post() -> Any:
 def edit(audience_id: int) -> Any:
     audience = queries.get_audience(audience_id)
     form = AudienceForm(definition=queries.shown_rules(audience), name=audience.name, audience_id=audience.id)
+    editions.show(form, _shown(audience))
     return _page(form, audience)
+
+
+def _shown(audience: Audience) -> Any:
+    return audience.name, queries.shown_rules(audience).dump()
 
 
 @bp.post("/<int:audience_id>")
@@ -197,6 +203,8 @@ def _written(form: AudienceForm, audience: Audience | None) -> Any:
         return _page(form, audience), 422
     if request.form.get("act") == "count":
         return _page(form, audience)
+    if audience is not None and editions.overtaken(form, partial(_shown, audience), audience, by=("audience.saved",)):
+        return _page(form, audience), 409
     saved = services.save(form.name.data or "", form.definition(), audience)
     if saved.refresh_asked_at is not None:
         jobs.write_down.later(audience_id=saved.id)

@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from campaigns.pushes import rules as push_rules
-from kernel import clock
+from kernel import clock, editions
 from kernel.auth import acting_staff, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
@@ -186,6 +186,28 @@ def rename(journey_id: int) -> Any:
     return redirect(url_for(".edit", journey_id=journey_id))
 
 
+# What changes a draft, for the name of whoever was quicker. A form shows a part of it: two people may work on two parts at once.
+_CHANGED = tuple(
+    f"journey.{act}" for act in ("changed", "step_added", "step_changed", "step_removed", "step_moved", "reverted")
+)
+_ENTRY = ("audience", "again_after", "exits")
+
+
+def _shown(journey: Journey, *fields: str) -> Any:
+    plan = rules.parse(journey.draft).dump()
+    return [plan[name] for name in fields]
+
+
+def _shown_step(journey: Journey, step_id: str) -> Any:
+    """A step without the steps on its ways, which its form does not show."""
+    found = rules.find(rules.parse(journey.draft), step_id)
+    return found.model_dump(mode="json", exclude=set(found.ways)), sorted(found.ways)
+
+
+def _overtaken(form: forms.TriggerForm | forms.EntryForm, journey: Journey, *fields: str) -> bool:
+    return editions.overtaken(form, lambda: _shown(journey, *fields), journey, by=_CHANGED)
+
+
 def _kind(plan: rules.Plan) -> rules.Kind:
     said = request.args.get("kind", "")
     return rules.Kind(said) if said in list(rules.Kind) else plan.trigger.kind
@@ -200,7 +222,9 @@ def _trigger_page(journey: Journey, form: forms.TriggerForm) -> str:
 def trigger(journey_id: int) -> Any:
     journey = queries.get_journey(journey_id)
     plan = rules.parse(journey.draft)
-    return _trigger_page(journey, forms.TriggerForm(_kind(plan), plan.trigger))
+    form = forms.TriggerForm(_kind(plan), plan.trigger)
+    editions.show(form, _shown(journey, "trigger"))
+    return _trigger_page(journey, form)
 
 
 @bp.post("/<int:journey_id>/trigger")
@@ -210,6 +234,8 @@ def trigger_post(journey_id: int) -> Any:
     form = forms.TriggerForm(_kind(rules.parse(journey.draft)))
     if not form.validate():
         return _trigger_page(journey, form), 422
+    if _overtaken(form, journey, "trigger"):
+        return _trigger_page(journey, form), 409
     services.set_plan(journey, trigger=form.trigger())
     return redirect(url_for(".edit", journey_id=journey_id))
 
@@ -218,7 +244,9 @@ def trigger_post(journey_id: int) -> Any:
 @staff("journeys.edit")
 def entry(journey_id: int) -> Any:
     journey = queries.get_journey(journey_id)
-    return render_template("journeys/entry.html", journey=journey, form=forms.EntryForm(rules.parse(journey.draft)))
+    form = forms.EntryForm(rules.parse(journey.draft))
+    editions.show(form, _shown(journey, *_ENTRY))
+    return render_template("journeys/entry.html", journey=journey, form=form)
 
 
 @bp.post("/<int:journey_id>/rules")
@@ -228,6 +256,8 @@ def entry_post(journey_id: int) -> Any:
     form = forms.EntryForm(rules.parse(journey.draft))
     if not form.validate():
         return render_template("journeys/entry.html", journey=journey, form=form), 422
+    if _overtaken(form, journey, *_ENTRY):
+        return render_template("journeys/entry.html", journey=journey, form=form), 409
     services.set_plan(journey, **form.values())
     return redirect(url_for(".edit", journey_id=journey_id))
 
@@ -272,7 +302,9 @@ def new_step_post(journey_id: int) -> Any:
 def step(journey_id: int, step_id: str) -> Any:
     journey = queries.get_journey(journey_id)
     found = rules.find(rules.parse(journey.draft), step_id)
-    return _step_page(journey, found.kind, forms.step_form(found.kind, found), step_id)
+    form = forms.step_form(found.kind, found)
+    editions.show(form, _shown_step(journey, step_id))
+    return _step_page(journey, found.kind, form, step_id)
 
 
 @bp.post("/<int:journey_id>/steps/<step_id>")
@@ -283,6 +315,8 @@ def step_post(journey_id: int, step_id: str) -> Any:
     form = forms.step_form(found.kind, found)
     if not form.validate():
         return _step_page(journey, found.kind, form, step_id), 422
+    if editions.overtaken(form, lambda: _shown_step(journey, step_id), journey, by=_CHANGED):
+        return _step_page(journey, found.kind, form, step_id), 409
     services.put_step(journey, {**form.values(), "id": step_id})
     return redirect(url_for(".edit", journey_id=journey_id, _anchor=step_id))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
+from functools import partial
 from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
@@ -19,7 +20,7 @@ from campaigns.channels import services as channels
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.results import queries as results
 from campaigns.results.models import Kind
-from kernel import clock, pages
+from kernel import clock, editions, pages
 from kernel.auth import acting_staff, holds, staff
 from kernel.errors import Forbidden
 from kernel.i18n import gettext as _
@@ -121,9 +122,14 @@ def edit(push_id: int) -> Any:
         return redirect(url_for(".show", push_id=push_id))
     form = PushForm(definition=audience_rules.parse(push.audience), offer=push.offer_id, **values_of(push, run))
     return _steps(form, push, run)
+    editions.show(form, _shown(push, run))
 
 
 @bp.post("/pushes/<int:push_id>/edit")
+def _shown(push: Push, run: Run) -> Any:
+    return values_of(push, run), push.audience
+
+
 @staff("pushes.edit")
 def edit_post(push_id: int) -> Any:
     push, run = queries.get_push(push_id)
@@ -152,6 +158,8 @@ def _written(form: PushForm, push: Push | None, run: Run | None) -> Any:
     if push is None or run is None:
         push, run = services.draft(acting_staff().id, **form.fields())
     else:
+    elif editions.overtaken(form, partial(_shown, push, run), push, run, by=("push.drafted", "push.changed")):
+        return _steps(form, push, run), 409
         services.change(push, run, acting_staff().id, **form.fields())
     at = form.scheduled_at.data if form.moment.data == "at" else None
     if act != "schedule":
