@@ -170,6 +170,8 @@ ACTIONS: dict[str, Any] = {
     "intent.deleted": _l("Questions deleted"),
     "pack.taken_in": _l("Pack of questions taken in"),
     "pack.exported": _l("Questions downloaded"),
+    "suggestions.exported": _l("Suggested phrasings downloaded"),
+    "questions.exported": _l("Unanswered questions downloaded"),
     "suggestion.approved": _l("Suggested phrasing learned"),
     "question.settled": _l("Phrasing learned from a question"),
     "answers.settings_saved": _l("Settings of the bot changed"),

@@ -8,17 +8,17 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import clock
+from kernel import audit, clock
 from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import attachment, capped_count, keyset, ticked, url_with
+from kernel.pages import attachment, capped_count, csv_response, keyset, ticked, url_with
 
 from . import brain, labels, queries, rules, services
 from .forms import BotForm, IntentForm, PackForm, TeachForm, typed_cards
-from .models import AskedQuestion, Intent, Suggestion, SuggestionState, TrainingState
+from .models import Intent, SuggestionState, TrainingState
 
 bp = APIBlueprint("answers_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
 DAYS = 30
@@ -274,7 +274,7 @@ def _learning_tabs(which: str) -> list[Any]:
 @staff("talks.view")
 def learning() -> Any:
     found = queries.suggested(_state(), _words())
-    page = keyset(found, [Suggestion.at.desc(), Suggestion.id.desc()], request.args.get("cursor"), 30)
+    page = keyset(found, queries.SUGGESTED_ORDER, request.args.get("cursor"), 30)
     rows = page.rows
     return render_template(
         "answers/learning.html",
@@ -294,7 +294,7 @@ def learning() -> Any:
 @staff("talks.view")
 def unanswered() -> Any:
     found = queries.unanswered(_words())
-    page = keyset(found, [AskedQuestion.at.desc(), AskedQuestion.id.desc()], request.args.get("cursor"), 30)
+    page = keyset(found, queries.UNANSWERED_ORDER, request.args.get("cursor"), 30)
     rows = page.rows
     return render_template(
         "answers/unanswered.html",
@@ -305,6 +305,61 @@ def unanswered() -> Any:
         choices=queries.choices(),
         learning_tabs=_learning_tabs("unanswered"),
         labels=labels,
+    )
+
+
+@bp.post("/answers/learning/export")
+@staff("talks.view")
+def export_learning() -> Any:
+    header = [
+        _("Question"),
+        _("What people answered"),
+        _("State"),
+        _("Likeliest question"),
+        _("Learned under"),
+        _("When"),
+    ]
+    rows = queries.file_of(queries.suggested(_state(), _words()), queries.SUGGESTED_ORDER)
+    names = queries.names([intent_id for one in rows for intent_id in (one.guess_id, one.intent_id)])
+    audit.record("suggestions.exported", "intent", None, after={"number": len(rows)})
+    return csv_response(
+        f"suggested-questions-{clock.today().isoformat()}.csv",
+        header,
+        (
+            (
+                one.text,
+                one.answer,
+                labels.SUGGESTIONS[one.state],
+                names.get(one.guess_id, ""),
+                names.get(one.intent_id, ""),
+                clock.wall_text(one.at),
+            )
+            for one in rows
+        ),
+    )
+
+
+@bp.post("/answers/unanswered/export")
+@staff("talks.view")
+def export_unanswered() -> Any:
+    header = [_("Question"), _("What became of it"), _("Times asked"), _("Likeliest question"), _("When")]
+    rows = queries.file_of(queries.unanswered(_words()), queries.UNANSWERED_ORDER)
+    alike = queries.asked_alike(list({one.folded for one in rows}))
+    names = queries.names([one.candidates[0][0] for one in rows if one.candidates])
+    audit.record("questions.exported", "intent", None, after={"number": len(rows)})
+    return csv_response(
+        f"unanswered-questions-{clock.today().isoformat()}.csv",
+        header,
+        (
+            (
+                one.text,
+                labels.BANDS[one.band],
+                alike.get(one.folded, 1),
+                names.get(one.candidates[0][0], "") if one.candidates else "",
+                clock.wall_text(one.at),
+            )
+            for one in rows
+        ),
     )
 
 

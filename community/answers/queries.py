@@ -241,6 +241,15 @@ def suggested(state: SuggestionState, q: str = "") -> Select[Any]:
     return found.where(or_(Suggestion.text.ilike(_contains(q)), Suggestion.answer.ilike(_contains(q)))) if q else found
 
 
+UNANSWERED_ORDER = [AskedQuestion.at.desc(), AskedQuestion.id.desc()]
+SUGGESTED_ORDER = [Suggestion.at.desc(), Suggestion.id.desc()]
+
+
+def file_of(statement: Select[Any], order: Sequence[Any]) -> Sequence[Any]:
+    """The rows of one of these lists in its order (no more than 20,000), for a file."""
+    return db.session.scalars(statement.order_by(*order).limit(20_000)).all()
+
+
 def find_suggestion(suggestion_id: int) -> Suggestion | None:
     return db.session.get(Suggestion, suggestion_id)
 

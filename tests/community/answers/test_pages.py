@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from community.answers import demo, queries, services
 from community.answers.models import AskedQuestion, Intent, PackImport, Suggestion, SuggestionState, WelcomeCard
 from community.answers.rules import Mode, Routing
 from kernel import clock as kernel_clock
+from kernel.audit import AuditEntry
 from tests.api.conftest import program
 from tests.conftest import english, everything
 
@@ -166,6 +168,37 @@ def test_what_was_suggested_and_left_open_is_decided(db, agent, known):
     assert agent.post(f"/console/answers/questions/{asked[1].id}/dismiss").status_code == 302
     assert queries.waiting() == (0, 0)
     assert services.reply("钱怎么还不来").exact
+
+
+def test_what_waits_to_be_learned_is_downloaded(db, agent, staff_client, known):
+    one, other = suggestion(db, "=1+1"), suggestion(db, "50%_off?")
+    one.guess_id, one.answer = known[8].id, "催了"
+    other.state, other.intent_id, other.decided_at = SuggestionState.APPROVED, known[7].id, kernel_clock.now()
+    for text in ("qqq", "qqq", "@zzz"):
+        services.keep(text, services.reply(text), "ask")
+    db.session.flush()
+
+    def lines(address):
+        answer = agent.post(f"/console/answers/{address}", buffered=True)
+        return [row[:-1] for row in csv.reader(io.StringIO(answer.text.removeprefix("\ufeff")))][1:]
+
+    assert lines("learning/export") == [["'=1+1", "催了", "to decide", known[8].question, ""]]
+    assert [row[4] for row in lines("learning/export?state=approved&q=%25_o")] == [known[7].question]
+    assert lines("learning/export?q=zzz") == []
+    assert sorted((row[0], row[2]) for row in lines("unanswered/export")) == [
+        ("'@zzz", "1"),
+        ("qqq", "2"),
+        ("qqq", "2"),
+    ]
+    assert [row[0] for row in lines("unanswered/export?q=zz")] == ["'@zzz"]
+    kept = db.session.execute(select(AuditEntry.action, AuditEntry.after).where(AuditEntry.action.like("%s.exported")))
+    assert sorted((action, after["number"]) for action, after in kept) == [
+        ("questions.exported", 1), ("questions.exported", 3),
+        ("suggestions.exported", 0), ("suggestions.exported", 1), ("suggestions.exported", 1),
+    ]  # fmt: skip
+    for address in ("learning", "unanswered"):
+        assert staff_client("viewer").post(f"/console/answers/{address}/export").status_code == 403
+        assert f"{address}/export" in agent.get(f"/console/answers/{address}").text
 
 
 def test_roles_that_may_only_look_are_refused(db, staff_client, known):
