@@ -104,6 +104,7 @@ ACTIONS: dict[str, Any] = {
     "coupon.unfrozen": _l("Coupon unfrozen"),
     "coupon.link_reused": _l("Used link of a coupon opened again"),
     "coupon.rolled_back": _l("Use of a coupon undone"),
+    "coupons.ending_exported": _l("Coupons that end soon downloaded"),
     "coupons.revealed": _l("A program read codes of coupons"),
     "offer.created": _l("Offer made"),
     "offer.changed": _l("Offer changed"),

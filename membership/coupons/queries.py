@@ -13,6 +13,7 @@ from kernel import clock
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.pages import Count, Page, capped_count, keyset
+from membership.members import queries as members
 from membership.members.models import Member
 
 from . import codes, rules
@@ -329,10 +330,11 @@ def claimants_export(offer_id: int, state: str | None) -> Iterator[tuple[Coupon,
         yield row[0], row[1]
 
 
-def ending_page(cursor: str | None) -> tuple[list[tuple[Coupon, Offer, OfferVersion, Member]], Page, Count]:
-    """Coupons that end within a week and can still be used, the first to end first."""
+def ending(q: str = "") -> Select[*tuple[Any, ...]]:
+    """Coupons that end within a week and can still be used, with offer, version and member; `q` finds a member, or is in the
+    offer's name."""
     now = clock.now()
-    statement = (
+    statement: Select[*tuple[Any, ...]] = (
         select(Coupon, Offer, OfferVersion, Member)
         .join(Offer, Offer.id == Coupon.offer_id)
         .join(OfferVersion, OfferVersion.id == Coupon.version_id)
@@ -344,8 +346,23 @@ def ending_page(cursor: str | None) -> tuple[list[tuple[Coupon, Offer, OfferVers
             Member.erased_at.is_(None),
         )
     )
+    if q:
+        statement = statement.where(or_(members.sought(q), Offer.name.icontains(q, autoescape=True)))
+    return statement
+
+
+def ending_page(q: str, cursor: str | None) -> tuple[list[tuple[Coupon, Offer, OfferVersion, Member]], Page, Count]:
+    """One page of `ending`, the first to end first."""
+    statement = ending(q)
     page = keyset(statement, [Coupon.usable_until, Coupon.id], cursor, 50)
     return [(row[0], row[1], row[2], row[3]) for row in page.rows], page, capped_count(statement)
+
+
+def ending_export(q: str) -> Iterator[tuple[Coupon, Offer, OfferVersion, Member]]:
+    """Every row of `ending`, the first to end first, for a file."""
+    statement = ending(q).order_by(Coupon.usable_until, Coupon.id).execution_options(yield_per=1_000)
+    for row in db.session.execute(statement):
+        yield row[0], row[1], row[2], row[3]
 
 
 def owners_of(coupon_ids: Sequence[int]) -> list[tuple[CouponState, Coupon, Member]]:

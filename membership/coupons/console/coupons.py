@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
+from kernel import audit, clock
 from kernel.auth import may, safe_next, staff
 from kernel.errors import NotFound, Refusal
+from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.money import short_yuan
+from kernel.pages import csv_response
 from membership.members import queries as members
 from membership.members.rules import masked_phone
 
@@ -148,10 +152,41 @@ def unfreeze(coupon_id: int) -> Any:
 # ── Those that are about to end ─────────────────────────────────────────────────────────────────────────────────────
 
 
+def _ending_sought() -> str:
+    return one_line(request.args.get("q"))[:100]
+
+
 @bp.get("/coupons/ending")
 @staff("coupons.view")
 def ending() -> Any:
-    rows, page, count = queries.ending_page(request.args.get("cursor"))
+    q = _ending_sought()
+    rows, page, count = queries.ending_page(q, request.args.get("cursor"))
     return render_template(
-        "coupons/ending.html", rows=rows, page=page, count=count, labels=labels, masked_phone=masked_phone
+        "coupons/ending.html",
+        rows=rows,
+        page=page,
+        count=count,
+        chips_on=[("q", q, _("Search: %(words)s", words=q))] if q else [],
+        labels=labels,
     )
+
+
+@bp.post("/coupons/ending/export")
+@staff("members.export")
+def export_ending() -> Any:
+    q = _ending_sought()
+    audit.record("coupons.ending_exported", "coupon", None, after={"filter": {"q": q} if q else {}})
+    header = [_("Member"), _("Phone"), _("Offer"), _("What it gives"), _("Usable until"), _("Reminded")]
+
+    def rows() -> Iterator[list[Any]]:
+        for coupon, offer, version, member in queries.ending_export(q):
+            yield [
+                member.shown_name,
+                masked_phone(member.phone),
+                offer.name,
+                labels.what(version),
+                clock.wall_text(coupon.usable_until),
+                clock.wall_text(coupon.reminded_at),
+            ]
+
+    return csv_response(f"coupons-ending-{clock.today().isoformat()}.csv", header, rows())

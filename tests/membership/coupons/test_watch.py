@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,6 +21,7 @@ from membership.coupons.rules import Basket
 from membership.coupons.services import claims, granting, guard, leaks, reminders
 from membership.coupons.signs import Sign
 from membership.members.models import Channel, MemberIdentity
+from membership.members.rules import masked_phone
 from membership.products.models import Product
 
 S = CouponState
@@ -400,6 +402,40 @@ def test_the_list_of_those_that_end_soon(
     page = text_of(browse(Role.VIEWER).get("/console/coupons/ending"))
     assert "Lime" in page
     assert "not told yet" in page
+
+
+def test_those_that_end_soon_are_searched_and_downloaded(
+    db: Any, browse: Callable, make_offer: Callable, make_member: Callable, clock: Any
+) -> None:
+    spring, autumn = make_offer(name="=Spring"), make_offer(name="50%_off")
+    lime, plum = make_member(nickname="@Lime", phone="+8610000001234"), make_member(nickname="Plum")
+    services.claim(spring.id, lime.id)
+    services.claim(autumn.id, plum.id)
+    clock.move(days=8)
+    browser, address = browse(), "/console/coupons/ending"
+    for q, found in (
+        ("lime", [1, 0]),
+        ("1234", [1, 0]),
+        ("spri", [1, 0]),
+        ("%25_", [0, 1]),
+        ("Plum", [0, 1]),
+        ("", [1, 1]),
+    ):
+        page = text_of(browser.get(f"{address}?q={q}"))
+        assert [f"/console/members/{member.id}" in page for member in (lime, plum)] == found, q
+    assert "No coupon fits" in text_of(browser.get(f"{address}?q=zzz"))
+
+    def lines(query: str) -> list[list[str]]:
+        answer = browser.post(f"{address}/export?{query}", buffered=True)
+        return list(csv.reader(io.StringIO(text_of(answer).removeprefix("\ufeff"))))
+
+    assert sorted((row[0], row[1], row[2], len(row)) for row in lines("")[1:]) == [
+        ("'@Lime", "100****1234", "'=Spring", 6), ("Plum", masked_phone(plum.phone), "50%_off", 6),
+    ]  # fmt: skip
+    assert [row[0] for row in lines("q=spring")[1:]] == ["'@Lime"]
+    kept = select(AuditEntry.after).where(AuditEntry.action == "coupons.ending_exported").order_by(AuditEntry.id)
+    assert list(db.session.scalars(kept)) == [{"filter": {}}, {"filter": {"q": "spring"}}]
+    assert browse(Role.VIEWER).post(f"{address}/export").status_code == 403
 
 
 # ── Grants to many ──────────────────────────────────────────────────────────────────────────────────────────────────
