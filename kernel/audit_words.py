@@ -74,6 +74,7 @@ ACTIONS: dict[str, Any] = {
     "gift.address_revealed": _l("Looked at the address of a gift"),
     "benefits.exported": _l("Benefits downloaded"),
     "points.exported": _l("Points downloaded"),
+    "points.redemptions_exported": _l("Taken rewards downloaded"),
     "points.rejects_exported": _l("Rejected lines of a points file downloaded"),
     "points.adjusted": _l("Points changed by hand"),
     "points.saved": _l("Points programme saved"),

@@ -11,6 +11,7 @@ from flask import flash, redirect, render_template, request, url_for
 from kernel import audit, clock, pages
 from kernel.auth import Role, acting_staff, staff
 from kernel.errors import InputInvalid
+from kernel.forms import one_line
 from kernel.i18n import day, ngettext, number
 from kernel.i18n import gettext as _
 from kernel.staff.services import names as staff_names
@@ -312,16 +313,23 @@ def _reward_id() -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
+def _taken_sought() -> tuple[int | None, str, str]:
+    """What the list of taken rewards is narrowed to: the reward, the state, the words."""
+    state = request.args.get("state", "")
+    return _reward_id(), state if state in ("taken", "undone") else "", one_line(request.args.get("q"))[:100]
+
+
 @bp.get("/points/redemptions")
 @staff("points.view")
 def redemptions() -> Any:
-    state = request.args.get("state", "")
-    state = state if state in ("taken", "undone") else ""
-    page, count = queries.redemptions_page(_reward_id(), state, request.args.get("cursor"))
+    reward_id, state, q = _taken_sought()
+    page, count = queries.redemptions_page(reward_id, state, q, request.args.get("cursor"))
     chips = [("state", state, _("Undone") if state == "undone" else _("Taken"))] if state else []
     choices = [(row.reward.id, row.reward.name) for row in queries.rewards()]
-    if (reward_id := _reward_id()) is not None:
+    if reward_id is not None:
         chips.append(("reward", str(reward_id), dict(choices).get(reward_id, "–")))
+    if q:
+        chips.append(("q", q, _("Search: %(words)s", words=q)))
     return render_template(
         "points/redemptions.html",
         tabs_on=_tabs("redemptions"),
@@ -330,6 +338,34 @@ def redemptions() -> Any:
         choices=choices,
         chips_on=chips,
         labels=labels,
+    )
+
+
+@bp.post("/points/redemptions/export")
+@staff("members.export")
+def redemptions_export() -> Any:
+    wanted = _taken_sought()
+    audit.record("points.redemptions_exported", "member", None, after={"filter": dict(request.args.items())})
+    header = [
+        _("When"), _("Member"), _("Phone"), _("Reward"), _("Points"), _("State"), _("Undone"), _("Reason"),
+    ]  # fmt: skip
+
+    def cells(one: Any, reward: Any, member: Any) -> tuple[Any, ...]:
+        return (
+            clock.wall_text(one.at),
+            member.shown_name,
+            member_rules.masked_phone(member.phone),
+            reward.name,
+            one.points,
+            _("Undone") if one.undone_at else _("Taken"),
+            clock.wall_text(one.undone_at),
+            one.undone_reason,
+        )
+
+    return pages.csv_response(
+        f"points-redemptions-{clock.today().isoformat()}.csv",
+        header,
+        (cells(*row) for row in queries.all_redemptions(*wanted)),
     )
 
 

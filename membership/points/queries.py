@@ -18,6 +18,7 @@ from membership.coupons.models import Offer, OfferState, OfferVersion
 from membership.gifts import services as gifts
 from membership.gifts.models import Gift
 from membership.limits import services as limits
+from membership.members import queries as members
 from membership.members.models import Member
 from membership.orders.models import Order
 from membership.tiers import queries as tiers
@@ -561,8 +562,8 @@ def taken_counts(reward_ids: Sequence[int]) -> dict[int, int]:
     return dict.fromkeys(reward_ids, 0) | dict(rows.all())
 
 
-def redemptions_page(reward_id: int | None = None, state: str = "", cursor: str | None = None) -> tuple[Page, Count]:
-    """Rewards that were taken, newest first, with reward and member."""
+def redemptions(reward_id: int | None = None, state: str = "", q: str = "") -> Select[*tuple[Any, ...]]:
+    """Rewards that were taken, with reward and member; `q` finds a member, or is in the reward's name."""
     statement: Select[*tuple[Any, ...]] = (
         select(PointsRedemption, PointsReward, Member)
         .join(PointsReward, PointsReward.id == PointsRedemption.reward_id)
@@ -573,7 +574,23 @@ def redemptions_page(reward_id: int | None = None, state: str = "", cursor: str 
     if state:
         undone = PointsRedemption.undone_at.is_not(None)
         statement = statement.where(undone if state == "undone" else ~undone)
+    if q:
+        statement = statement.where(or_(members.sought(q), PointsReward.name.icontains(q, autoescape=True)))
+    return statement
+
+
+def redemptions_page(
+    reward_id: int | None = None, state: str = "", q: str = "", cursor: str | None = None
+) -> tuple[Page, Count]:
+    """A page of `redemptions`, newest first, and how many there are."""
+    statement = redemptions(reward_id, state, q)
     return keyset(statement, [PointsRedemption.id.desc()], cursor), capped_count(statement)
+
+
+def all_redemptions(reward_id: int | None, state: str, q: str) -> Iterator[Any]:
+    """Every one of `redemptions`, newest first, streamed."""
+    statement = redemptions(reward_id, state, q).order_by(PointsRedemption.id.desc())
+    yield from db.session.execute(statement.execution_options(yield_per=1_000))
 
 
 def redemption_of(member_id: int, token: str) -> PointsRedemption | None:

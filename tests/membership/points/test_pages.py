@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from datetime import timedelta
@@ -500,6 +501,35 @@ def test_staff_undo_a_taken_reward(db, program, make_member, make_reward, staff_
     assert active(member) == 0
     assert staff_client(Role.VIEWER).post(path, data={"reason": "x"}).status_code == 403
     books()
+
+
+def test_taken_rewards_are_searched_and_downloaded(db, program, make_member, make_reward, staff_client):
+    lime, plum = make_member(nickname="=Lime", phone="+8610000001234"), make_member(nickname="Plum")
+    ten, bag = make_reward(points=100), make_reward(points=50, gift=True)
+    ten.name = "50%_off"
+    for member, reward in ((lime, ten), (plum, bag)):
+        give(member, 100)
+        services.redeem(member.id, reward.id, f"token-{member.id:04}")
+    undone = db.session.scalars(select(PointsRedemption).where(PointsRedemption.member_id == plum.id)).one()
+    services.undo_redemption(undone.id, "@wrong", None)
+    browser, address = staff_client(Role.MANAGER), "/console/points/redemptions"
+    for query, found in (
+        ("q=lime", [1, 0]), ("q=1234", [1, 0]), ("q=%25_", [1, 0]), ("q=bag", [0, 1]), ("q=m&state=undone", [0, 1]), ("", [1, 1]),
+    ):  # fmt: skip
+        page = browser.get(f"{address}?{query}").text
+        assert [f"/console/members/{member.id}/points" in page for member in (lime, plum)] == found, query
+    answer = browser.post(f"{address}/export", buffered=True, headers={"Accept-Language": "en"})
+    rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+    assert [row[1:2] + row[3:6] + row[7:] for row in rows[1:]] == [
+        ["Plum", "A bag", "50", "Undone", "'@wrong"],
+        ["'=Lime", "50%_off", "100", "Taken", ""],
+    ]
+    assert rows[2][2] == "100****1234"
+    narrowed = browser.post(f"{address}/export?q=lime", buffered=True).text
+    assert ("Lime" in narrowed, "Plum" in narrowed) == (True, False)
+    kept = select(AuditEntry.after).where(AuditEntry.action == "points.redemptions_exported").order_by(AuditEntry.id)
+    assert list(db.session.scalars(kept)) == [{"filter": {}}, {"filter": {"q": "lime"}}]
+    assert staff_client(Role.VIEWER).post(f"{address}/export").status_code == 403
 
 
 def test_a_used_coupon_is_not_undone(db, program, make_member, make_reward, staff_client, books):
