@@ -151,6 +151,7 @@ ACTIONS: dict[str, Any] = {
     "member.silenced": _l("Member silenced"),
     "member.banned": _l("Member taken out of all groups"),
     "sanction.lifted": _l("Silence or ban lifted"),
+    "cases.exported": _l("Texts to decide about downloaded"),
     "sanctions.exported": _l("Silences and bans downloaded"),
     "checkins.exported": _l("Check-ins downloaded"),
     "checkins.saved": _l("Daily check-in changed"),

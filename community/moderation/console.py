@@ -11,6 +11,7 @@ from community.groups import queries as groups
 from kernel import audit, clock
 from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import Refusal
+from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none, ticked
@@ -41,13 +42,23 @@ def _follows(consequence: rules.Consequence) -> None:
 # ── The queue ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _narrowed_by() -> tuple[CaseState, str, CaseReason | None, int | None, str]:
+    """What the queue is narrowed to: the state, the kind of text, the reason, the group, the words."""
+    kind = request.args.get("kind", "")
+    return (
+        chosen(CaseState, "state") or CaseState.OPEN,
+        kind if kind in subjects.labels() else "",
+        chosen(CaseReason, "reason"),
+        _group_id(),
+        one_line(request.args.get("q"))[:100],
+    )
+
+
 @bp.get("/moderation")
 @staff("moderation.view")
 def index() -> Any:
-    state = chosen(CaseState, "state") or CaseState.OPEN
-    kind = request.args.get("kind", "") if request.args.get("kind") in subjects.labels() else ""
-    reason, group_id = chosen(CaseReason, "reason"), _group_id()
-    found = queries.listing(state, kind, reason, group_id)
+    state, kind, reason, group_id, words = _narrowed_by()
+    found = queries.listing(state, kind, reason, group_id, words)
     page = keyset(found, queries.order_of(state), request.args.get("cursor"))
     chips = []
     if kind:
@@ -56,6 +67,8 @@ def index() -> Any:
         chips.append(("reason", reason.value, str(labels.REASONS[reason])))
     if group_id and (group := groups.find_group(group_id)):
         chips.append(("group", str(group_id), group.name))
+    if words:
+        chips.append(("q", words, _("Search: %(words)s", words=words)))
     return render_template(
         "moderation/index.html",
         page=page,
@@ -66,6 +79,38 @@ def index() -> Any:
         waiting=queries.open_cases(),
         labels=labels,
         kinds=subjects.labels(),
+    )
+
+
+@bp.post("/moderation/export")
+@staff("members.export")
+def export() -> Any:
+    wanted = _narrowed_by()
+    rows = queries.case_rows(queries.listing(*wanted), wanted[0])
+    audit.record("cases.exported", "case", None, after={"number": len(rows), "filter": dict(request.args.items())})
+    header = [
+        _("Text"), _("Kind"), _("Why it is here"), _("Reports"), _("Written by"), _("Group"), _("Stands here since"),
+        _("Decided"),
+    ]  # fmt: skip
+    kinds = subjects.labels()
+    return csv_response(
+        f"moderation-{clock.today().isoformat()}.csv",
+        header,
+        (
+            (
+                row.shown.text or _("A picture without words") if row.shown else _("Their author took it back."),
+                kinds[row.case.kind],
+                f"{labels.REASONS[row.case.reason]}: “{row.case.word}”"
+                if row.case.word
+                else labels.REASONS[row.case.reason],
+                len(row.complaints),
+                row.member.shown_name,
+                row.group.name,
+                clock.wall_text(row.case.opened_at),
+                clock.wall_text(row.case.decided_at),
+            )
+            for row in rows
+        ),
     )
 
 

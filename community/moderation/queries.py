@@ -13,6 +13,7 @@ from kernel import clock
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.staff.models import Staff
+from membership.members import queries as members
 from membership.members.models import Member
 
 from . import subjects
@@ -52,9 +53,9 @@ def taken_down(kind: str, subject_id: int) -> bool:
 
 
 def listing(
-    state: CaseState, kind: str = "", reason: CaseReason | None = None, group_id: int | None = None
+    state: CaseState, kind: str = "", reason: CaseReason | None = None, group_id: int | None = None, q: str = ""
 ) -> Select[Any]:
-    """Cases in a state, filtered. Rows: Case, Member, Group."""
+    """Cases in a state, filtered; `q` finds their author, or is in the group's name. Rows: Case, Member, Group."""
     found: Any = (
         select(Case, Member, Group)
         .join(Member, Member.id == Case.member_id)
@@ -67,7 +68,15 @@ def listing(
         found = found.where(Case.reason == reason)
     if group_id is not None:
         found = found.where(Case.group_id == group_id)
+    if q:
+        found = found.where(or_(members.sought(q), Group.name.icontains(q, autoescape=True)))
     return found
+
+
+def case_rows(listed: Select[Any], state: CaseState) -> list[Row]:
+    """Rows of `listing` in its order (no more than 20,000), for a file."""
+    found = db.session.execute(listed.order_by(*order_of(state)).limit(20_000)).all()
+    return [row for at in range(0, len(found), 1_000) for row in rows_of(found[at : at + 1_000])]
 
 
 def order_of(state: CaseState) -> list[Any]:

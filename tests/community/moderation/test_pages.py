@@ -15,6 +15,7 @@ from community.moderation.models import Case, CaseState, Complaint, Sanction, Sa
 from community.posts import services as posts
 from community.posts.models import CommentState
 from kernel import links
+from kernel.audit import AuditEntry
 from kernel.auth import Role
 from membership.members.services import merge
 from tests.conftest import published as told
@@ -138,6 +139,41 @@ def test_sanctions_are_listed_searched_and_exported(browse, scene):
     answer = browse().post("/console/moderation/sanctions/export", buffered=True)
     rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
     assert (rows[1][0], rows[1][4]) == ("小满", "'=1+1")
+
+
+def test_the_queue_is_searched_and_exported(db, browse, scene, make_group, make_member, published):
+    eve = make_member("=Eve", phone="+8610000001234")
+    other = make_group("50%_off", members=[eve])
+    remark = posts.comment(published(other).id, other.id, eve.id, "+1")
+    services.open_case("comment", scene.comment.id, scene.group.id, scene.ann.id, "words", "骗人")
+    services.open_case("comment", remark.id, other.id, eve.id, "link")
+    browser = browse()
+    for q, found in (
+        ("小满", [1, 0]),
+        ("茶友", [1, 0]),
+        ("1234", [0, 1]),
+        ("eve", [0, 1]),
+        ("%25_", [0, 1]),
+        ("", [1, 1]),
+    ):
+        page = browser.get(f"/console/moderation?q={q}").text
+        assert [f'/console/members/{one.id}"' in page for one in (scene.ann, eve)] == found, q
+    assert "No case fits" in browser.get("/console/moderation?q=zzz").text
+
+    def lines(query):
+        answer = browser.post(f"/console/moderation/export?{query}", buffered=True)
+        return list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))[1:]
+
+    assert [(row[0], row[4], row[5], len(row)) for row in lines("")] == [
+        ("都是骗人的", "小满", "茶友群", 8), ("'+1", "'=Eve", "50%_off", 8),
+    ]  # fmt: skip
+    assert "骗人" in lines("q=小满")[0][2]
+    assert lines("state=upheld") == []
+    kept = db.session.scalars(
+        select(AuditEntry.after).where(AuditEntry.action == "cases.exported").order_by(AuditEntry.id)
+    )
+    assert [after["number"] for after in kept] == [2, 1, 0]
+    assert browse(Role.VIEWER).post("/console/moderation/export").status_code == 403
 
 
 @pytest.mark.parametrize("role", [Role.MARKETER, Role.SERVICE, Role.VIEWER])
