@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from flask import Flask
 from sqlalchemy import CheckConstraint, create_engine, text
 
@@ -140,43 +142,39 @@ def test_the_contacts_of_the_month_outlive_the_change_of_their_table(bare: Flask
         assert tuple(back) == (2, "2026-07-02", 2)
 
 
-def test_what_followed_a_file_is_handed_on(bare: Flask) -> None:
+def test_what_followed_a_file_is_handed_on(db: Any) -> None:
     """Deliveries to subscribers that are gone, or hear of something else now, go to the one that tells of the file's buyers."""
-    from flask_migrate import downgrade
-    from flask_migrate import upgrade as migrate
-
     former, told = (
         "membership.orders.subscribers.reassess_stages_of_run",
         "membership.orders.subscribers.tell_of_buyers",
     )
     revalue, kept = "membership.members.subscribers.revalue_buyers", "membership.points.subscribers.slice_import"
-    wrote = """
+    wrote = text(
+        """
         WITH written AS (
             INSERT INTO event (name, payload, occurred_at) VALUES (:name, '{"run_id": 7}', now()) RETURNING id
         )
         INSERT INTO event_delivery (event_id, subscriber, due_at, attempts, delivered_at, dead_at)
         SELECT written.id, subscriber, now(), 3, CASE WHEN :done THEN now() END, CASE WHEN subscriber = :dead THEN now() END
         FROM written, unnest(CAST(:subscribers AS text[])) AS subscriber
-    """
-    upgrade(bare)
-    with bare.app_context():
-        downgrade(directory=str(MIGRATIONS), revision="0008")
-        with database.engine.begin() as connection:
-            for name, done, subscribers in (
-                ("OrdersImported", False, [former, revalue, kept]),
-                ("OrdersImported", True, [former, revalue]),
-                ("BuyersChanged", False, [revalue]),
-            ):
-                values = {"name": name, "done": done, "subscribers": subscribers, "dead": revalue}
-                connection.execute(text(wrote), values)
-        migrate(directory=str(MIGRATIONS))
-        open_ = text("SELECT e.name, d.subscriber, d.attempts FROM event_delivery d JOIN event e ON e.id = d.event_id"
-                     " WHERE d.delivered_at IS NULL ORDER BY e.id, d.subscriber")  # fmt: skip
-        with database.engine.connect() as connection:
-            assert [tuple(row) for row in connection.execute(open_)] == [
-                ("OrdersImported", told, 0), ("OrdersImported", kept, 3), ("BuyersChanged", revalue, 3)
-            ]  # fmt: skip
-        downgrade(directory=str(MIGRATIONS), revision="0008")
-        with database.engine.connect() as connection:
-            back = [row.subscriber for row in connection.execute(open_)]
-        assert (len(back), told in back, {former, revalue} < set(back)) == (7, False, True)
+        """
+    )
+    for name, done, subscribers in (
+        ("OrdersImported", False, [former, revalue, kept]),
+        ("OrdersImported", True, [former, revalue]),
+        ("BuyersChanged", False, [revalue]),
+    ):
+        db.session.execute(wrote, {"name": name, "done": done, "subscribers": subscribers, "dead": revalue})
+    undelivered = text(
+        "SELECT e.name, d.subscriber, d.attempts FROM event_delivery d JOIN event e ON e.id = d.event_id"
+        " WHERE d.delivered_at IS NULL ORDER BY e.id, d.subscriber"
+    )
+    moving = runpy.run_path(str(MIGRATIONS / "versions" / "0009_hand_on_what_buyers_wait_for.py"))
+    with Operations.context(MigrationContext.configure(db.session.connection())):
+        moving["upgrade"]()
+        assert [tuple(row) for row in db.session.execute(undelivered)] == [
+            ("OrdersImported", told, 0), ("OrdersImported", kept, 3), ("BuyersChanged", revalue, 3)
+        ]  # fmt: skip
+        moving["downgrade"]()
+        back = [row.subscriber for row in db.session.execute(undelivered)]
+    assert (len(back), told in back, {former, revalue} < set(back)) == (7, False, True)
