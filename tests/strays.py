@@ -1,5 +1,5 @@
 """Rows that point at nothing. The columns that `kernel.guards` names are no foreign keys: every test of orders and of coupons
-ends with this look instead, and those of crashes and races too."""
+ends with this look instead, and so do those in which claims and imports crash, or imports and merges race."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from membership.members.models import Member
 from membership.members.services import erasure, merge
 from membership.tiers import services as tiers
 from tests.committed import at_once
+from tests.strays import strays
 
 pytestmark = pytest.mark.race
 
@@ -176,6 +177,8 @@ def test_claims_and_merges_crosswise_wait_for_nobody_for_ever(committed: Flask, 
 
     assert at_once(committed, [merges, grants, claims]) == []
     assert (counted(committed, WRONG), counted(committed, UNCOUNTED)) == (0, 0)
+    with committed.app_context():
+        assert strays(db) == []
     assert set(owners(committed, offer_id)) == {survivor for survivor, _absorbed in pairs}
 
 
