@@ -302,6 +302,7 @@ def unanswered() -> Any:
         rows=rows,
         count=capped_count(found),
         alike=queries.asked_alike([one.folded for one in rows]),
+        asked_ever=bool(rows) or queries.anything_asked(),
         choices=queries.choices(),
         learning_tabs=_learning_tabs("unanswered"),
         labels=labels,

@@ -226,6 +226,24 @@ def unanswered(q: str = "") -> Select[Any]:
     return found.where(AskedQuestion.text.ilike(_contains(q))) if q else found
 
 
+def told_in(conversation_id: int) -> set[int]:
+    """The intents with which the bot has answered in a conversation."""
+    return set(
+        db.session.scalars(
+            select(AskedQuestion.intent_id).where(
+                AskedQuestion.conversation_id == conversation_id,
+                AskedQuestion.band == Band.ANSWER,
+                AskedQuestion.intent_id.is_not(None),
+            )
+        )
+    )
+
+
+def anything_asked() -> bool:
+    """Whether the bot has ever been asked anything."""
+    return db.session.scalar(select(AskedQuestion.id).limit(1)) is not None
+
+
 def asked_alike(folded: Sequence[str]) -> dict[str, int]:
     """How often the same words wait."""
     rows = (

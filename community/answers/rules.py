@@ -327,6 +327,26 @@ def small_talk(text: str) -> SmallTalk | None:
     return SmallTalk.THANKS if SmallTalk.THANKS in said else SmallTalk.GREETING
 
 
+# What is left of the mere wish for a person once courtesy and the verb are taken away.
+_WISH: Final = re.compile(
+    r"(?:请|麻烦|帮我|给我|我要|我想要?|要|想)*(?:转|找|接|叫|换|来|联系|呼叫)*(?:一下|一?个|到|下)?"
+    r"(?:人工|真人|客服|活人|人)+(?:客服|服务|坐席|回答|回复|处理|来)*"
+    r"|(?:talk to |speak to |i want )?(?:an? )?(?:human|real person|person|agent)"
+)
+
+
+def only_wants_person(text: str) -> bool:
+    """Whether a text asks for a person and for nothing else."""
+    said = [part for part in _clean(text).split(".") if part]
+    return bool(said) and all(_WISH.fullmatch(part) for part in said)
+
+
+def _clean(text: str) -> str:
+    """A text in plain characters, what stands between clauses as a full stop, particles at the end taken off."""
+    parts = re.split(r"[^\w ]+", words.plain(text))
+    return ".".join(_ENDED.sub("", part.strip()) for part in parts if part.strip())
+
+
 def lines_of(text: str) -> list[str]:
     """Phrasings or words as they are typed, one a line: blanks folded, each once, empty lines left out."""
     return list(dict.fromkeys(line for raw in text.replace("\x00", "").splitlines() if (line := " ".join(raw.split()))))

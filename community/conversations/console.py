@@ -142,7 +142,8 @@ def _conversation_values(conversation: Conversation, form: SayForm | None) -> di
         form = SayForm(formdata=None)
         form.words.data, form.macro.data = _chosen_phrase(member)
         form.seen.data = str(queries.last_word(conversation.id, but=me.id))
-    asked = [m for m in values["said"] if m.sender is Sender.MEMBER and m.body]
+    last = max((m.id for m in values["said"] if m.sender is Sender.STAFF), default=0)
+    asked = [m.body for m in values["said"] if m.sender is Sender.MEMBER and m.body and m.id > last]
     mine = conversation.assignee_id == me.id and conversation.state is TalkState.OPEN
     bought = orders.orders_of(member.id, limit=3)
     lines = orders.lines_of_many([order.id for order in bought])
@@ -158,7 +159,7 @@ def _conversation_values(conversation: Conversation, form: SayForm | None) -> di
         "may_write": may("talks.handle") and conversation.live and (mine or conversation.state is not TalkState.OPEN),
         "holder": desk.names([conversation.assignee_id]).get(conversation.assignee_id or 0),
         "colleagues": [person for person in desk.agents() if person.id != me.id],
-        "suggestions": services.suggestions(asked[-1].body) if asked and conversation.live else [],
+        "suggestions": services.suggestions(asked[::-1], conversation.id) if conversation.live else [],
         "purchases": [calls.Purchase(order, lines[order.id]) for order in bought],
         "ticket_labels": ticket_labels,
         "served_first": calls.served_first(member),
@@ -302,9 +303,9 @@ def member_conversations(member: Member, **_values: Any) -> str:
     """A member's conversations beside their page (slot `member.side`)."""
     if not may("talks.view"):
         return ""
-    return render_template(
-        "conversations/_member_conversations.html", conversations=queries.of_member(member.id, 4), labels=labels
-    )
+    shown = (request.view_args or {}).get("conversation_id") if request.blueprint == bp.name else None
+    found = [one for one in queries.of_member(member.id, 5) if one.id != shown][:4]
+    return render_template("conversations/_member_conversations.html", conversations=found, labels=labels)
 
 
 def results(since: Any, until: Any, **_values: Any) -> str:

@@ -12,5 +12,6 @@ from .rules import Asked, Reply, Suggestion, Welcome
 answer: Port[[Asked], Reply | None] = Port("conversations.answer")
 # What the Ask page shows before the first word; the argument is the member's language. None: a plain greeting.
 welcome: Port[[str], Welcome | None] = Port("conversations.welcome")
-# What a person at the desk may send instead of typing (assist): the member's last words, the likeliest first.
-suggest: Port[[str], Sequence[Suggestion]] = Port("conversations.suggest")
+# What a person at the desk may send instead of typing (assist), the likeliest first: the member's words that nobody has
+# answered yet, the latest first, and the conversation they stand in (0: none).
+suggest: Port[[Sequence[str], int], Sequence[Suggestion]] = Port("conversations.suggest")

@@ -193,9 +193,10 @@ def welcome(locale: str) -> Welcome:
     return Welcome()
 
 
-def suggestions(words: str) -> list[Suggestion]:
-    """What somebody at the desk may send instead of typing, the likeliest first."""
-    return [one for found in ports.suggest.call(words) for one in found][:3] if words else []
+def suggestions(words: Sequence[str], conversation_id: int = 0) -> list[Suggestion]:
+    """What somebody at the desk may send instead of typing, the likeliest first. `words`: what the member wrote since a person
+    last answered, the latest first."""
+    return [one for found in ports.suggest.call(words, conversation_id) for one in found][:3] if words else []
 
 
 def _picked(conversation: Conversation, key: str, member: Member) -> Choice | None:

@@ -12,7 +12,7 @@ from community.tickets import rules as desk_rules
 from community.tickets import services as desk
 from kernel import clock
 from kernel.db import changed, db
-from kernel.i18n import forced_locale
+from kernel.i18n import LOCALES, forced_locale
 from kernel.i18n import gettext as _
 from kernel.pages import row_or_none
 
@@ -260,13 +260,30 @@ def welcome(locale: str) -> Welcome | None:
     return Welcome(chosen.greeting_en if english else chosen.greeting, cards)
 
 
-def suggestions(text: str) -> list[Suggestion]:
-    """What a person at the desk may send (port `conversations.suggest`), the likeliest first."""
-    if settings().mode is rules.Mode.OFF or rules.small_talk(text) is not None:
+def _judgements() -> set[str]:
+    """How what a member taps after an answer reads in a conversation, in each language."""
+    read = set()
+    for locale in LOCALES:
+        with forced_locale(locale):
+            read |= {str(_("That helped")), str(_("Not what I meant"))}
+    return read
+
+
+def suggestions(texts: Sequence[str], conversation_id: int = 0) -> list[Suggestion]:
+    """What a person at the desk may send (port `conversations.suggest`), the likeliest first.
+
+    Who asks for a person has one by now: what they had asked before counts. What the bot has said in the conversation did not
+    do, or nobody would have come.
+    """
+    text = next((one for one in texts if not rules.only_wants_person(one) and one not in _judgements()), "")
+    if settings().mode is rules.Mode.OFF or not text or rules.small_talk(text) is not None:
         return []
     found = reply(text)
+    told = queries.told_in(conversation_id) if conversation_id else set()
     intents = {
-        intent.id: intent for intent in queries.enabled([one.intent_id for one in found.likely[: rules.OFFERED]])
+        intent.id: intent
+        for intent in queries.enabled([one.intent_id for one in found.likely[: rules.OFFERED]])
+        if intent.id not in told
     }
     return [
         Suggestion(

@@ -80,7 +80,8 @@ def test_every_page_shows_what_is_there_and_changes_nothing(db, agent, known, le
 def test_an_empty_shop_says_what_to_do_next(agent):
     assert "Look at the forty questions" in agent.get("/console/answers").text
     assert "Nothing was measured yet" in agent.get("/console/answers/accuracy").text
-    assert "Everything was answered" in agent.get("/console/answers/unanswered").text
+    assert "Nothing asked so far" in agent.get("/console/answers/unanswered").text
+    assert "No question like that" in agent.get("/console/answers/unanswered?q=tea").text
     assert "Nothing fits" in agent.get("/console/answers/try?q=hi").text
 
 

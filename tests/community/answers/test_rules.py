@@ -42,6 +42,13 @@ def test_a_question_is_folded_to_what_can_be_compared():
     assert words.characters("a b") == words.features("a b")[0]
 
 
+def test_who_only_wants_a_person_asks_nothing():
+    for text in ("人工", "转人工", "我要人工客服！", "请帮我找真人，人工", "人工呢", "Speak to a human"):
+        assert rules.only_wants_person(text), text
+    for text in ("人工费多少", "人工，我要退款", "客服电话多少", "", "？？", "谢谢"):
+        assert not rules.only_wants_person(text), text
+
+
 def test_what_is_typed_by_sound_names_the_same_notions():
     assert characters.heard("发或") == characters.heard("发货") != characters.heard("退货")
     assert characters.heard("a1 😭龘ｱ") == "a1 😭龘ｱ"

@@ -223,7 +223,7 @@ def test_people_come_first_where_the_settings_say_so(db, known, clock, make_memb
         assert waits(talks.ask(member.id, "我要退款"))
         assert last_of_bot(db) is None
         assert asked(db) == []
-    assert talks.suggestions("我要退款") == []
+    assert talks.suggestions(["我要退款"]) == []
     # Mixed and human first, while the desk is open and somebody has room.
     desk.set_presence(make_staff(Role.SERVICE).id, True)
     for routing in (Routing.MIXED, Routing.HUMAN_FIRST):
@@ -231,8 +231,18 @@ def test_people_come_first_where_the_settings_say_so(db, known, clock, make_memb
         assert talks.ask(make_member().id, "我要退款").sender is Sender.MEMBER
         assert (last_of_bot(db), asked(db)) == (None, [])
     services.save_settings(BotSettings(mode=Mode.ASSIST))
-    assert [one.text for one in talks.suggestions("我要退款")][:1] == ["在订单里点退款。"]
+    assert [one.text for one in talks.suggestions(["我要退款"])][:1] == ["在订单里点退款。"]
     assert services.welcome("zh_Hans") is None
+
+
+def test_nobody_is_suggested_what_the_bot_said_in_vain_nor_how_to_reach_people(db, known, bot_first, make_member):
+    message = talks.ask(make_member().id, "我要退款")
+    talk = message.conversation_id
+    missed = last_of_bot(db).choices[1]
+    said = ["人工", missed[1], "我要退款"]
+    assert [one.title for one in talks.suggestions(said)][:1] == [known[8].question]
+    assert known[8].question not in [one.title for one in talks.suggestions(said, talk)]
+    assert talks.suggestions(["转人工客服"]) == []
 
 
 def test_the_bot_speaks_where_nobody_is_there_to(db, known, clock, make_member):
