@@ -4,6 +4,10 @@ A foreign key looks its row up, and locks it, for each row that is written. Wher
 statement that writes them has the other row in its hands anyway, a model says `info=points_at(…)` instead: nothing is looked at
 when a row is written, but a row that is pointed at cannot be deleted, for a trigger of its own table looks then. That nothing
 points at a row that never was is for the writer to see to, and for tests to look after (`tests/strays.py`).
+
+The triggers' function, `refuse_if_pointed_at`, is made by migration 0008. It looks after the row has gone, at the end of the
+statement, as a foreign key does: whoever deletes both in one statement may. It sees what has been committed by then, and whoever
+writes a pointer under a lock on the row has been waited for.
 """
 
 from __future__ import annotations
@@ -16,24 +20,6 @@ from sqlalchemy import Connection, text
 from .db import db
 
 _KEY = "points_at"
-
-# After the row has gone, at the end of the statement, as a foreign key looks: whoever deletes both in one statement may. The
-# function sees what has been committed by then, and whoever writes a pointer under a lock on the row has been waited for.
-REFUSE = """
-CREATE FUNCTION refuse_if_pointed_at() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE pointed boolean := true;
-BEGIN
-    IF TG_NARGS = 2 THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %I = $1)', TG_TABLE_SCHEMA, TG_ARGV[0], TG_ARGV[1])
-        INTO pointed USING OLD.id;
-    END IF;
-    IF pointed THEN
-        RAISE EXCEPTION 'row % of "%" may not be deleted: "%.%" points at it', OLD.id, TG_TABLE_NAME, TG_ARGV[0], TG_ARGV[1]
-        USING ERRCODE = 'foreign_key_violation';
-    END IF;
-    RETURN NULL;
-END $$
-"""
 
 
 @dataclass(frozen=True, order=True)
