@@ -282,10 +282,26 @@ class Check:
     week: int = 0
     month: int = 0
     estimated: bool = False
+    # Of those who are left, so many in a hundred get nothing, so that this push can be measured by itself.
+    control_percent: int = 0
+
+    @property
+    def control(self) -> int:
+        """How many go into the push's own control group: about, since chance draws them when it starts."""
+        return round(self._left * self.control_percent / 100)
 
     @property
     def sent(self) -> int:
         """How many would be sent if it began this minute."""
+        return self._left - self.control
+
+    @property
+    def about(self) -> bool:
+        """Whether `sent` is not exact."""
+        return self.estimated or self.control_percent > 0
+
+    @property
+    def _left(self) -> int:
         return self.reachable - self.held_out - self.day - self.week - self.month
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import islice
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
@@ -199,6 +200,8 @@ def _judged(form: PushForm) -> dict[str, Any]:
     account = form.account
     contact_class = form.fields()["contact_class"]
     found = queries.check(definition, account, contact_class) if whom_well else None
+    if found is not None and not form.control_percent.errors:
+        found = replace(found, control_percent=form.fields()["control_percent"])
     person = queries.somebody(definition, account, contact_class) if whom_well else None
     return {
         "form": form,

@@ -155,6 +155,18 @@ def test_check_counts_and_changes_nothing(db: Any, owner_client: Any, words: Any
     assert db.session.scalar(select(func.count()).select_from(Push)) == 0
 
 
+def test_the_button_names_those_who_get_it_and_not_the_pushs_own_control_group(
+    owner_client: Any, words: Any, make_member: Any
+) -> None:
+    for n in range(8):
+        make_member(f"P{n}")
+    owner_client.post("/console/language", data={"lang": "en"})
+    asked = words | {"control_percent": "25"}
+    page = owner_client.post("/console/pushes/check", data=asked, headers={"HX-Request": "true"}).text
+    assert "Send to about 6 people" in page
+    assert "≈ 2</span> go into this push&#39;s own control group" in page
+
+
 def test_scheduling_runs_to_the_result_page(
     db: Any, owner_client: Any, words: Any, make_member: Any, run_jobs: Any
 ) -> None:
