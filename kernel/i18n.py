@@ -161,11 +161,26 @@ def when(value: datetime | None) -> Markup:
     )
 
 
+def time_left(until: str) -> str:
+    """The time until an instant (ISO 8601) as `static/js/countdown.js` writes it, `2 d 03:04:05`: what is read until it runs."""
+    seconds = max(0, int((datetime.fromisoformat(until) - clock.now()).total_seconds()))
+    hours, minutes = divmod(seconds // 60, 60)
+    text = f"{hours % 24:02}:{minutes:02}:{seconds % 60:02}"
+    return f"{hours // 24} {gettext('d')} {text}" if hours >= 24 else text
+
+
 def init_app(app: Flask) -> None:
     Babel(app, locale_selector=current_locale, default_locale=DEFAULT, default_timezone=str(clock.ZONE))
     app.jinja_env.globals.update(_=gettext, ngettext=ngettext, current_locale=current_locale, percent=percent)
     app.jinja_env.filters.update(
-        when=when, day=day, month=month, datetime=date_time, number=number, yuan=money.yuan, short_yuan=money.short_yuan
+        when=when,
+        day=day,
+        month=month,
+        datetime=date_time,
+        time_left=time_left,
+        number=number,
+        yuan=money.yuan,
+        short_yuan=money.short_yuan,
     )
 
 

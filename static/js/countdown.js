@@ -1,4 +1,4 @@
-// Turns <time data-countdown datetime="…"> into the time left. Without script the page shows the exact time.
+// Turns <time data-countdown datetime="…"> into the time left. Without script the page shows what was left when it was made (`time_left` in kernel/i18n.py).
 function left(until, days) {
   const seconds = Math.max(0, Math.floor((until - Date.now()) / 1000));
   const two = (n) => String(n).padStart(2, "0");
