@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock
+from kernel import audit, clock, editions
 from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
@@ -91,6 +92,8 @@ def _submitted(intent: Intent | None = None) -> Any:
         complete = False
     if not complete:
         return _editor(form, intent, 422)
+    if intent is not None and editions.overtaken(form, partial(_shown, intent), intent, by=_CHANGED):
+        return _editor(form, intent, 409)
     try:
         saved = services.edit(intent.id, form.draft) if intent else services.add(form.draft)
     except Refusal as refusal:
@@ -120,7 +123,23 @@ def new_post() -> Any:
 def edit(intent_id: int) -> Any:
     intent = queries.get_intent(intent_id)
     form = IntentForm(formdata=None).offer(queries.choices(), intent.id)
-    return _editor(form.show(intent, [row.text for row in queries.phrasings(intent.id)]), intent)
+    form.show(intent, [row.text for row in queries.phrasings(intent.id)])
+    editions.show(form, _shown(intent))
+    return _editor(form, intent)
+
+
+_CHANGED = ("intent.added", "intent.edited", "suggestion.approved", "question.settled")
+
+
+def _shown(intent: Intent) -> Any:
+    return (
+        [
+            getattr(intent, column.key)
+            for column in Intent.__table__.columns
+            if column.key not in ("updated_at", "pack")
+        ],
+        [row.text for row in queries.phrasings(intent.id)],
+    )
 
 
 @bp.post("/answers/<int:intent_id>")

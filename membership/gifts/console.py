@@ -6,12 +6,13 @@ import io
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any
 
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, pages
+from kernel import audit, clock, editions, pages
 from kernel.auth import may, safe_next, staff
 from kernel.errors import InputInvalid
 from kernel.files import FileRefused
@@ -149,6 +150,8 @@ def _submitted(gift: Gift | None = None) -> Any:
         return _editor(form, gift, 422)
     if not complete:
         return _editor(form, gift, 422)
+    if gift is not None and editions.overtaken(form, partial(_shown, gift), gift, by=("gift.created", "gift.changed")):
+        return _editor(form, gift, 409)
     try:
         saved = services.edit(gift.id, form.draft(fixed)) if gift else services.create(form.draft())
     except services.StockBelowGiven as refusal:
@@ -177,7 +180,15 @@ def new_post() -> Any:
 @staff("gifts.edit")
 def edit(gift_id: int) -> Any:
     gift = services.get_gift(gift_id)
-    return _editor(GiftForm(formdata=None, obj=gift), gift)
+    form = GiftForm(formdata=None, obj=gift)
+    editions.show(form, _shown(gift))
+    return _editor(form, gift)
+
+
+def _shown(gift: Gift) -> Any:
+    return (
+        gift.name, gift.kind, gift.description, gift.picture, gift.stock, gift.value, gift.claim_days, gift.active,
+    )  # fmt: skip
 
 
 @bp.post("/gifts/<int:gift_id>/edit")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -13,19 +13,58 @@ from campaigns.audiences.rules import Definition
 from campaigns.journeys import rules as journey_rules
 from campaigns.journeys import services as journeys
 from campaigns.pushes.models import Push
+from community.answers import services as answers
+from community.groups import services as groups
+from community.groups.models import GroupKind, GroupState
+from community.posts import services as posts
+from community.posts.models import PostKind
 from kernel.auth import Role
+from membership.coupons.models import CouponKind
+from membership.coupons.services import offers
+from membership.gifts import services as gifts
+from membership.gifts.models import GiftKind
 from tests.conftest import english
+
+
+class Sent(HTMLParser):
+    """What each form of a page would send as it stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms: list[dict[str, Any]] = [{}]
+        self.within, self.name = "", ""
+
+    def put(self, name: str, value: str) -> None:
+        form = self.forms[-1]
+        form[name] = [*form[name], value] if name in form else [value]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        said = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.forms.append({})
+        elif tag in ("textarea", "select"):
+            self.within, self.name = tag, said["name"]
+        elif tag == "option" and "selected" in said and self.within == "select":
+            self.put(self.name, said["value"])
+        ticked = said.get("type") not in ("radio", "checkbox") or "checked" in said
+        if tag == "input" and said.get("type") != "file" and "name" in said and ticked:
+            self.put(said["name"], said.get("value", ""))
+
+    def handle_data(self, data: str) -> None:
+        if self.within == "textarea":
+            self.put(self.name, data.removeprefix("\r\n").removeprefix("\n"))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self.within:
+            self.within = ""
 
 
 def fields_of(page: str, **typed: str) -> dict[str, Any]:
     """What the page's form sends as it is, with some of it typed anew."""
-    found: dict[str, Any] = {}
-    for tag in re.findall(r"<input [^>]*>", page):
-        named = dict(re.findall(r'(\S+?)="([^"]*)"', tag))
-        loose = named.get("type") in ("radio", "checkbox") and " checked" not in tag
-        if "name" in named and not loose and named.get("type") != "file":
-            found[named["name"]] = named.get("value", "")
-    return found | typed
+    reader = Sent()
+    reader.feed(page)
+    (found,) = (form for form in reader.forms if "edition" in form)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()} | typed
 
 
 @pytest.fixture
@@ -102,3 +141,39 @@ def test_parts_of_a_journey_overtake_only_themselves(db: Any, both: Any) -> None
     assert 'value="9"' in refused.text
     overtaken = theirs.post(urls["rules"], data=shown["rules"] | {"again": "once"})
     assert overtaken.status_code == 409
+
+
+@pytest.fixture
+def things(db: Any) -> dict[str, tuple[str, str]]:
+    """Addresses at which a whole thing is written, each with a field of words."""
+    offer = offers.create(offers.Draft(name="¥20 off", kind=CouponKind.AMOUNT, value=2_000, valid_days=14))
+    gift = gifts.create(gifts.Draft("Cup", GiftKind.PHYSICAL, stock=9))
+    group = groups.create(GroupKind.REGULAR, groups.GroupDraft(name="Tea friends", capacity=50))
+    groups.change_state(group, GroupState.OPEN)
+    post = posts.write(posts.Draft(PostKind.TIP, "Tea", "Water at 85 degrees.", group_ids=(group.id,)))
+    intent = answers.add(answers.Draft(question="When is it sent?", answer="Today", phrasings=("when", "how soon")))
+    db.session.commit()
+    return {
+        "offer": (f"/console/offers/{offer.id}/edit", "name"),
+        "gift": (f"/console/gifts/{gift.id}/edit", "name"),
+        "post": (f"/console/posts/{post.id}/edit", "title"),
+        "intent": (f"/console/answers/{intent.id}", "question"),
+    }
+
+
+def test_offers_gifts_posts_and_questions_overtaken(db: Any, both: Any, things: dict[str, tuple[str, str]]) -> None:
+    mine, _colleague = both
+    for url, name in things.values():
+        shown = fields_of(mine.get(url).text)
+        sent = shown | {"act": "draft"} if "posts" in url else shown
+        # What nobody changed is saved again by anybody; then one of two is later than the other.
+        assert mine.post(url, data=sent).status_code in (302, 303), url
+        assert mine.post(url, data=sent | {name: "The quicker one"}).status_code in (302, 303), url
+        refused = mine.post(url, data=sent | {name: "The later one"})
+        assert refused.status_code == 409, url
+        assert "You saved it yourself" in refused.text, url
+        kept = fields_of(refused.text)
+        assert kept[name] == "The later one", url
+        assert "The quicker one" in mine.get(url).text, url
+        assert mine.post(url, data=sent | {name: kept[name], "edition": kept["edition"]}).status_code in (302, 303), url
+        assert "The later one" in mine.get(url).text, url

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import astuple
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 from flask import Response, flash, make_response, redirect, render_template, request, url_for
 
 from community.groups import queries as groups
 from community.groups.models import Group
-from kernel import audit, clock
+from kernel import audit, clock, editions
 from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused, VideoCodeRefused, VideoRefused, VideoTells, VideoTooLarge
@@ -201,6 +202,8 @@ def _submitted(post: Any = None) -> Any:
         return _editor(form, post)
     if not complete:
         return _editor(form, post, 422)
+    if post is not None and editions.overtaken(form, partial(_shown, post), post, by=("post.written", "post.edited")):
+        return _editor(form, post, 409)
     try:
         post_id = services.save(
             form.draft,
@@ -417,7 +420,19 @@ def edit(post_id: int) -> Any:
     form.name_products(library.products_of([post_id]).get(post_id, []))
     # It is the piece that is kept, whichever of its uses is being written.
     form.kept.data = _root_of(post).kept_at is not None
+    editions.show(form, _shown(post))
     return _editor(form, post)
+
+
+def _shown(post: Post) -> Any:
+    poll = queries.poll_of(post.id)
+    options = [choice.words for choice in poll.choices] if poll is not None else []
+    return (
+        services.draft_of(post),
+        post.publish_at,
+        options,
+        (poll.several, poll.closes_at) if poll is not None else None,
+    )
 
 
 @bp.post("/posts/<int:post_id>/edit")

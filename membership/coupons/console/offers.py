@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, links, pages
+from kernel import audit, clock, editions, links, pages
 from kernel.auth import staff
 from kernel.errors import InputInvalid, NotFound
 from kernel.i18n import gettext as _
@@ -232,7 +232,15 @@ def edit(offer_id: int) -> Any:
     offer, version = services.get_offer(offer_id)
     form = _form(offer, version, formdata=None)
     form.fill(draft_of(offer, version))
+    editions.show(form, _shown(offer_id))
     return _edit_page(form, offer, ready=True)
+
+
+_CHANGED = ("offer.created", "offer.changed", "offer.stock_raised")
+
+
+def _shown(offer_id: int) -> Draft:
+    return draft_of(*services.get_offer(offer_id))
 
 
 @bp.post("/offers/<int:offer_id>/edit")
@@ -242,6 +250,8 @@ def edit_post(offer_id: int) -> Any:
     form = _form(offer, version)
     if not form.validate():
         return _edit_page(form, offer, 422)
+    if editions.overtaken(form, lambda: _shown(offer_id), offer, by=_CHANGED):
+        return _edit_page(form, offer, 409, ready=True)
     draft = form.draft
     if offer.state == OfferState.ACTIVE and draft != draft_of(offer, version) and _unconfirmed(form, offer.id):
         return _edit_page(form, offer, 422, ready=True, ask=True)
