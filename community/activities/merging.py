@@ -17,7 +17,9 @@ from sqlalchemy import delete, exists, func, select, update
 from kernel.db import changed, db
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from membership.gifts import services as gifts
 from membership.gifts.models import GiftClaim, GiftState
+from membership.limits import services as limits
 from membership.members.services import merge
 
 from .models import Lottery, LotteryEntry, LotteryState, PrizeState
@@ -119,7 +121,7 @@ def _pass_on(merging: merge.Merging, kept: int, other: Any, gone_out: bool) -> N
 
 @merge.before_undoing.fill
 def leave_places(undoing: merge.Undoing) -> None:
-    """A place that has gone to the next ticket stays there."""
+    """A place that has gone to the next ticket stays there, and of its gift no second one is given."""
     for move in undoing.moves(LotteryEntry, "delete"):
         was = move.before
         if was["place"] is None:
@@ -131,3 +133,17 @@ def leave_places(undoing: merge.Undoing) -> None:
                 move.unit,
                 _("In “%(draw)s” place %(place)s has gone to the next ticket.", draw=title, place=was["place"]),
             )
+            if was["claim_id"] is not None:
+                _leave_called_off(undoing, was["claim_id"])
+
+
+def _leave_called_off(undoing: merge.Undoing, claim_id: int) -> None:
+    """Let a gift stay called off that the gifts' own rule, which has been asked by now, is about to bring back."""
+    for move in undoing.moves(GiftClaim, "change"):
+        if move.key["id"] != claim_id or "state" not in move.before or undoing.keeps(move.unit):
+            continue
+        claim = gifts.get_claim(claim_id, lock=True)
+        if claim.state is GiftState.CANCELLED:
+            # The piece that was taken for it a moment ago.
+            limits.give_back(gifts.stock_limit(claim.gift_id))
+        undoing.keep_quietly(move.unit)

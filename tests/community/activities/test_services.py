@@ -27,6 +27,7 @@ from membership.coupons.models import Coupon, CouponKind, OfferState
 from membership.coupons.rules import Basket, Line
 from membership.coupons.services import guard
 from membership.gifts.models import GiftClaim, GiftState
+from membership.gifts.services.catalogue import given
 from membership.members.services import merge
 from tests.conftest import published
 
@@ -362,6 +363,28 @@ def test_who_has_won_twice_and_is_one_person_wins_once(db, scene, client, drawn)
     assert places(lottery) == [(1, first, order[0]), *after[1:]]
 
 
+def give(lottery):
+    """Hand the prizes over in the order of the places, whatever the order of the tickets."""
+    for entry, _member, _prize in queries.winners_of(lottery.id):
+        services.hand_over(entry.id)
+
+
+def gifts_out(db):
+    live = select(func.count()).select_from(GiftClaim).where(GiftClaim.state != GiftState.CANCELLED)
+    return db.session.scalar(live)
+
+
+def test_who_is_told_apart_again_brings_no_prize_back_that_has_gone_on(db, scene, drawn):
+    lottery, (first, second, third, *_others), _order = drawn(services.PrizeDraft(2, gift_id=scene.gift.id))
+    give(lottery)
+    done = merge.merge(first, second)
+    give(lottery)
+    merge.undo(done)
+    db.session.expire_all()
+    assert [(place, member) for place, member, _ticket in places(lottery)] == [(1, first), (2, third)]
+    assert (gifts_out(db), given(scene.gift.id)) == (2, 2)
+
+
 def test_of_two_prizes_the_one_that_has_gone_out_stays(db, scene, client, drawn):
     """What was given is not taken back, and what the gifts' own rule calls off goes to the next; no prize is minted."""
     lottery, people, order = drawn(
@@ -369,7 +392,7 @@ def test_of_two_prizes_the_one_that_has_gone_out_stays(db, scene, client, drawn)
     )
     first, second, third, fourth, fifth = people
     coupons.set_state(scene.offer.id, OfferState.PAUSED)
-    jobs.settle()
+    give(lottery)
     # The first place's coupon was missed: the second one, whose gift is on its way, is kept.
     merge.merge(first, second)
     db.session.expire_all()
@@ -382,8 +405,7 @@ def test_of_two_prizes_the_one_that_has_gone_out_stays(db, scene, client, drawn)
     db.session.expire_all()
     assert places(lottery) == [(1, fourth, order[3]), (2, third, order[1]), (3, fifth, order[4])]
     jobs.settle()
-    live = select(func.count()).select_from(GiftClaim).where(GiftClaim.state != GiftState.CANCELLED)
-    assert db.session.scalar(live) == 2
+    assert gifts_out(db) == 2
     # A coupon and a gift have both gone out: nothing goes to anybody else, and the page still shows the list's own result.
     merge.merge(third, fourth)
     db.session.expire_all()
