@@ -227,6 +227,7 @@ ACTIONS: dict[str, Any] = {
     "drift.undone": _l("Seat given back to somebody who was moved or removed"),
     "seat.let_back": _l("Somebody let back into a group"),
     "seat.role_changed": _l("Role in a group changed"),
+    "journeys.exported": _l("Journeys downloaded"),
     "journey.created": _l("Journey made"),
     "journey.renamed": _l("Journey renamed"),
     "journey.changed": _l("Journey changed"),

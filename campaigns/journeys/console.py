@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from campaigns.pushes import rules as push_rules
-from kernel import clock, editions
+from kernel import audit, clock, editions
 from kernel.auth import acting_staff, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
@@ -33,12 +33,19 @@ def _names() -> labels.Names:
     return labels.Names(*queries.names())
 
 
+def _narrowed_by() -> tuple[str, JourneyState | None]:
+    return _said("q"), JourneyState(_said("state")) if _said("state") in list(JourneyState) else None
+
+
 @bp.get("")
 @staff("journeys.view")
 def index() -> Any:
-    state = JourneyState(_said("state")) if _said("state") in list(JourneyState) else None
-    statement = queries.listed(_said("q"), state)
-    page = keyset(statement, [Journey.state.desc(), Journey.id.desc()], request.args.get("cursor"))
+    wanted, state = _narrowed_by()
+    statement = queries.listed(wanted, state)
+    page = keyset(statement, queries.order_of(_said("sort")), request.args.get("cursor"))
+    chips = [("state", state.value, str(labels.STATES[state]))] if state is not None else []
+    if wanted:
+        chips.append(("q", wanted, _("Search: %(words)s", words=wanted)))
     plans = {journey.id: rules.parse(journey.draft) for journey in page.rows}
     known = queries.known()
     return render_template(
@@ -50,8 +57,32 @@ def index() -> Any:
         sums=queries.sums(list(plans)),
         names=_names(),
         labels=labels,
-        state=state,
-        filtered=bool(_said("q") or state),
+        chips_on=chips,
+    )
+
+
+@bp.post("/export")
+@staff("journeys.view")
+def export() -> Any:
+    rows = queries.exported(*_narrowed_by(), _said("sort"))
+    audit.record("journeys.exported", "journey", None, after={"number": len(rows)})
+    header = [
+        _("Journey"), _("It begins"), _("State"), _("Inside now"), _("Entered"), _("Came to the end"),
+        _("Left before the end"),
+    ]  # fmt: skip
+    sums, names = queries.sums([journey.id for journey in rows]), _names()
+    return csv_response(
+        f"journeys-{clock.today().isoformat()}.csv",
+        header,
+        (
+            (
+                journey.name,
+                labels.trigger(rules.parse(journey.draft).trigger, names.groups),
+                labels.STATES[journey.state],
+                *(getattr(sums[journey.id], name) for name in ("inside", "entered", "done", "left")),
+            )
+            for journey in rows
+        ),
     )
 
 
@@ -481,7 +512,11 @@ def take_out(journey_id: int, place_id: int) -> Any:
 @staff("journeys.view")
 def log(journey_id: int) -> Any:
     journey = queries.get_journey(journey_id)
-    statement = queries.logged(journey_id, trial=_said("trial") == "yes")
+    wanted, trial = _said("q"), _said("trial") == "yes"
+    statement = queries.logged(journey_id, trial, wanted)
+    chips = [("trial", "yes", _("Only trials"))] if trial else []
+    if wanted:
+        chips.append(("q", wanted, _("Search: %(words)s", words=wanted)))
     page = keyset(statement, [JourneyLog.id.desc()], request.args.get("cursor"))
     return render_template(
         "journeys/log.html",
@@ -491,4 +526,5 @@ def log(journey_id: int) -> Any:
         plans=queries.plans({row[0].version_id for row in page.rows}),
         names=_names(),
         labels=labels,
+        chips_on=chips,
     )

@@ -394,6 +394,27 @@ def listed(wanted: str = "", state: JourneyState | None = None) -> Any:
     return statement
 
 
+def order_of(sort: str) -> list[Any]:
+    """The columns of a sort (`name`, `state`, `entered`, each with a minus for the other way), the last one unique; unknown
+    ones mean those that are on first, the newest of them first."""
+    entered = (
+        select(func.count())
+        .where(JourneyMember.journey_id == Journey.id, ~JourneyMember.trial)
+        .correlate(Journey)
+        .scalar_subquery()
+    )
+    columns: dict[str, Any] = {"name": Journey.name, "state": Journey.state, "entered": entered}
+    column = columns.get(sort.removeprefix("-"))
+    if column is None:
+        return [Journey.state.desc(), Journey.id.desc()]
+    return [column.desc(), Journey.id.desc()] if sort.startswith("-") else [column, Journey.id]
+
+
+def exported(wanted: str, state: JourneyState | None, sort: str) -> Sequence[Journey]:
+    """Every journey of a list (no more than 20,000), for a file."""
+    return db.session.scalars(listed(wanted, state).order_by(*order_of(sort)).limit(20_000)).all()
+
+
 def people(
     journey_id: int, wanted: str = "", state: PlaceState | None = None, step: str = "", trial: bool = False
 ) -> Any:
@@ -416,14 +437,15 @@ def people(
     return statement
 
 
-def logged(journey_id: int, trial: bool = False) -> Any:
-    """What happened in a journey, with whom."""
-    return (
+def logged(journey_id: int, trial: bool = False, wanted: str = "") -> Any:
+    """What happened in a journey, with whom; `wanted` finds a member."""
+    statement = (
         select(JourneyLog, JourneyMember, Member)
         .join(JourneyMember, JourneyMember.id == JourneyLog.place_id)
         .join(Member, Member.id == JourneyMember.member_id)
         .where(JourneyMember.journey_id == journey_id, JourneyLog.trial == trial)
     )
+    return statement.where(members.sought(wanted)) if wanted else statement
 
 
 def get_place(journey_id: int, place_id: int) -> JourneyMember:

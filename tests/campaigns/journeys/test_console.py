@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from typing import Any
 
@@ -64,6 +66,40 @@ def filled(db, make_member, make_journey, bring):
     walk_on()
     services.take_out(place_of(db, people[2]))
     return journey, people
+
+
+def test_the_list_is_sorted_and_downloaded_and_the_log_searched(db, browser, filled, make_journey, bring) -> None:
+    journey, people = filled
+    other, draft = make_journey([SAY], name="=b"), make_journey([SAY], name="50%_off")
+    bring(other, people[0])
+    draft.state = JourneyState.OFF
+    db.session.flush()
+
+    def names(query: str) -> list[str]:
+        page = browser.get(f"/console/journeys?{query}").text
+        return re.findall(r'<td class="main-cell"><a [^>]*>([^<]*)</a>', page)
+
+    care = journey.name
+    assert names("sort=name") == sorted([care, "=b", "50%_off"])
+    assert names("sort=-name") == names("sort=name")[::-1]
+    assert [names(f"sort={sort}") for sort in ("entered", "-entered")] == [
+        ["50%_off", "=b", care],
+        [care, "=b", "50%_off"],
+    ]
+    assert [names(query) for query in ("", "sort=x", "q=%25_o", "state=off")] == [
+        ["=b", care, "50%_off"], ["=b", care, "50%_off"], ["50%_off"], ["50%_off"],
+    ]  # fmt: skip
+    answer = browser.post("/console/journeys/export?sort=-entered", buffered=True)
+    rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+    assert [[row[0], *row[3:]] for row in rows[1:]] == [
+        [care, "1", "3", "1", "1"], ["'=b", "1", "1", "0", "0"], ["50%_off", "0", "0", "0", "0"],
+    ]  # fmt: skip
+    kept = db.session.scalars(select(AuditEntry.after).where(AuditEntry.action == "journeys.exported")).all()
+    assert kept == [{"number": 3}]
+    for q, found in (("ann", {"Ann"}), ("Ben", {"Ben"}), ("", {"Ann", "Ben", "Eve"}), ("zzz", set())):
+        page = browser.get(f"/console/journeys/{journey.id}/log?q={q}").text
+        assert set(re.findall(r'<td class="main-cell"><a [^>]*>([^<]*)</a>', page)) == found, q
+    assert "Nobody fits" in page
 
 
 PAGES = ("", "/edit", "/trigger", "/trigger?kind=cart", "/rules", "/steps/new", "/steps/s1", "/steps/s2", "/steps/s3",
