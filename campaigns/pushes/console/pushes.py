@@ -122,15 +122,15 @@ def edit(push_id: int) -> Any:
     if run.state is not RunState.DRAFT:
         return redirect(url_for(".show", push_id=push_id))
     form = PushForm(definition=audience_rules.parse(push.audience), offer=push.offer_id, **values_of(push, run))
-    return _steps(form, push, run)
     editions.show(form, _shown(push, run))
+    return _steps(form, push, run)
 
 
-@bp.post("/pushes/<int:push_id>/edit")
 def _shown(push: Push, run: Run) -> Any:
     return values_of(push, run), push.audience
 
 
+@bp.post("/pushes/<int:push_id>/edit")
 @staff("pushes.edit")
 def edit_post(push_id: int) -> Any:
     push, run = queries.get_push(push_id)
@@ -158,9 +158,9 @@ def _written(form: PushForm, push: Push | None, run: Run | None) -> Any:
         return _steps(form, push, run)
     if push is None or run is None:
         push, run = services.draft(acting_staff().id, **form.fields())
-    else:
     elif editions.overtaken(form, partial(_shown, push, run), push, run, by=("push.drafted", "push.changed")):
         return _steps(form, push, run), 409
+    else:
         services.change(push, run, acting_staff().id, **form.fields())
     at = form.scheduled_at.data if form.moment.data == "at" else None
     if act != "schedule":
