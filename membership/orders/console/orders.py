@@ -50,7 +50,7 @@ def index() -> Any:
     if (default := views.opening("orders")) is not None:
         return redirect(default)
     wanted = filter_from(request.args)
-    page, count = queries.page_of(wanted, request.args.get("cursor"))
+    page, count = queries.page_of(wanted, request.args.get("cursor"), request.args.get("sort", ""))
     today = clock.today()
     return render_template(
         "orders/index.html",
@@ -81,7 +81,7 @@ def export() -> Any:
     ]  # fmt: skip
 
     def rows() -> Iterator[list[Any]]:
-        for order, member in queries.export_of(wanted):
+        for order, member in queries.export_of(wanted, request.args.get("sort", "")):
             yield [
                 order.external_id,
                 str(member_labels.source_label(order.source)),

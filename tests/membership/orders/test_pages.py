@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import select, text
 
 from kernel.auth import Role
-from membership.orders import services
+from kernel.pages import Count
+from membership.orders import queries, services
 from membership.orders.formats.drafts import Buyer, LineDraft, OrderDraft
 from membership.orders.models import ImportReject, ImportRun, Order, OrderState, RunState
 from tests.conftest import NOON
@@ -118,6 +119,32 @@ def test_list_is_paged_by_key(db, owner_client):
         _, _, rest = page.partition('rel="next" href="')
         address = rest.partition('"')[0].replace("&amp;", "&")
     assert [f"P{number}" for number in seen] == [f"P{n:03}" for n in reversed(range(120))]
+
+
+def test_list_is_sorted_by_day_and_while_it_is_short_by_amount(db, owner_client, monkeypatch):
+    for number, days_ago, paid in (("P1", 3, 50_00), ("P2", 2, 90_00), ("P3", 1, 50_00), ("P4", 4, 7_00)):
+        services.record("shop", draft(number, days_ago, paid_amount=paid, postage=0, buyer=None))
+
+    def numbers(query):
+        return re.findall(r'">(P[0-9])</a>', owner_client.get(f"/console/orders?{query}").text)
+
+    newest = ["P3", "P2", "P1", "P4"]
+    assert [numbers(query) for query in ("", "sort=-placed", "sort=placed", "sort=x")] == [
+        newest,
+        newest,
+        newest[::-1],
+        newest,
+    ]
+    assert numbers("sort=amount") == ["P4", "P1", "P3", "P2"]
+    assert numbers("sort=-amount") == ["P2", "P3", "P1", "P4"]
+    file = owner_client.post("/console/orders/export?sort=amount").text.lstrip("\ufeff").splitlines()
+    assert [line[:2] for line in file[1:]] == ["P4", "P1", "P3", "P2"]
+    # Where an order for each page would have to look at every row, it says so and keeps to the index.
+    monkeypatch.setattr(queries, "capped_count", lambda _statement: Count(10_000, True))
+    page = owner_client.get("/console/orders?sort=amount", headers={"Accept-Language": "en"}).text
+    assert re.findall(r'">(P[0-9])</a>', page) == newest
+    assert "The newest come first" in page
+    assert "sort=-amount" not in page
 
 
 def test_order_page_shows_lines_refunds_and_the_member(filled, owner_client, db):
