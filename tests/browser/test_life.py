@@ -90,7 +90,7 @@ def test_a_group_from_a_template_to_the_archive(
     case = "main tr:has-text('我家的茶席')"
     desk.open("/console/moderation").press(f"{case} button[formaction$='/dismiss']")
     first.open(home).shows("我家的茶席")
-    first.press("#seat ~ .buttons form[action$='/leave'] button")
+    first.tap("#seat ~ details.confirm summary").press("#seat ~ details.confirm form[action$='/leave'] button")
     eventually(lambda: "为您留" in second.open(link).words(), 60, 1)
     second.press("main .act-bar .btn-primary").shows("春茶小群", "我家的茶席")
     second.press("article.post:has-text('我家的茶席') a.post-report")
