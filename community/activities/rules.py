@@ -12,9 +12,9 @@ from __future__ import annotations
 import enum
 import hashlib
 import hmac
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import count, islice
 from typing import Final
 
 from kernel.errors import Refusal
@@ -102,21 +102,20 @@ def number_of(seed: bytes, listed: str, place: int) -> int:
     return int.from_bytes(hmac.digest(seed, f"{listed}:{place}".encode(), "sha256"))
 
 
-def pick(tickets: Sequence[str], numbers: Sequence[int]) -> list[str]:
-    """Each number in turn picks one of the tickets that are left, by its remainder; as many as there are of either."""
+def pick(tickets: Sequence[str], numbers: Iterable[int]) -> Iterator[str]:
+    """The tickets that the numbers pick, in their order: each number's remainder names one of those that are left."""
     left = list(tickets)
-    return [left.pop(number % len(left)) for number in numbers[: len(tickets)]]
+    for number in numbers:
+        if not left:
+            return
+        yield left.pop(number % len(left))
 
 
 def named(seed: bytes, tickets: Sequence[str], void: Collection[str] = ()) -> Iterator[str]:
     """The tickets of a frozen list in the order in which the seed names them, but for those that are `void`."""
-    left, listed = list(tickets), listed_as(tickets)
-    turn = 0
-    while left:
-        turn += 1
-        ticket = left.pop(number_of(seed, listed, turn) % len(left))
-        if ticket not in void:
-            yield ticket
+    listed = listed_as(tickets)
+    numbers = (number_of(seed, listed, turn) for turn in count(1))
+    return (ticket for ticket in pick(tickets, numbers) if ticket not in void)
 
 
 def winners(
