@@ -85,11 +85,23 @@ def take(usages: Sequence[Usage | tuple[str, str, str, int, int | None]], connec
     wanted = [Usage(*usage) for usage in usages]
     if any(usage.amount < 1 for usage in wanted):
         raise ValueError("one unit is the least that can be taken")
-    place = connection if connection is not None else db.session
-    with place.begin_nested():
+    if connection is not None:
+        _take_over(connection, wanted)
+        return
+    with db.session.begin_nested():
         for usage in wanted:
-            if place.execute(_TAKE, usage._asdict()).scalar() is None:
+            if db.session.execute(_TAKE, usage._asdict()).scalar() is None:
                 raise LimitReached(usage.limit, usage.subject, usage.window)
+
+
+def _take_over(connection: Connection, wanted: Sequence[Usage]) -> None:
+    """`take` without a savepoint: with the way back to one the driver lets the server forget all that is prepared on the
+    connection, and with it what `kernel.wire` has prepared there."""
+    for i, usage in enumerate(wanted):
+        if connection.execute(_TAKE, usage._asdict()).scalar() is None:
+            for taken in wanted[:i]:
+                give_back(taken.limit, taken.subject, taken.window, taken.amount, connection)
+            raise LimitReached(usage.limit, usage.subject, usage.window)
 
 
 def give_back(

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import select
 
+from kernel import wire
+from kernel.db import db as database
 from membership.limits import services as limits
 from membership.limits.models import LimitCounter
 
@@ -28,6 +30,24 @@ def test_take_counts_up_to_the_cap_and_no_further(db: Any) -> None:
     assert (refused.value.limit, refused.value.subject) == ("offer:1", "member:1")
     assert limits.used("offer:1", "member:1") == 3
     assert limits.used("offer:1", "member:2") == 0
+
+
+def test_a_refusal_over_a_connection_leaves_its_prepared_statements_and_the_other_counters_alone(app: Any) -> None:
+    # With a savepoint, whoever claimed next after somebody's cap was reached met a fault.
+    asked = ("SELECT 1", dict[str, str | None]())
+    with app.app_context(), database.engine.connect() as connection:
+        connection.detach()
+        line = wire.lay(connection)
+        assert line.ask(asked) == [[["1"]]]
+        connection.connection.dbapi_connection.execute("SELECT 2", prepare=True)  # type: ignore[union-attr]
+        usages = [("offer:1:person", "member:1", "", 2, 5), ("offer:1:group", "group:1", "", 1, 0)]
+        with pytest.raises(limits.LimitReached) as refused:
+            limits.take(usages, connection)
+        assert refused.value.limit == "offer:1:group"
+        rows = connection.execute(select(LimitCounter.limit, LimitCounter.used)).all()
+        assert [tuple(row) for row in rows] == [("offer:1:person", 0)]
+        assert line.ask(asked) == [[["1"]]]
+        connection.invalidate()
 
 
 def test_inv_l2_the_very_first_row_is_under_the_cap_too(db: Any) -> None:
