@@ -29,6 +29,7 @@ from membership.members import invented
 from membership.members import services as members
 from membership.members.models import Channel, Contact, CustomerType, MemberIdentity
 from membership.orders import services as orders
+from membership.orders.formats.uci import LONDON
 from membership.points import demo as points
 from membership.tiers import services as tiers
 from membership.tiers.rules import STANDARD, Level
@@ -197,7 +198,8 @@ def write_shifted(path: Path) -> None:
     column = heading.index("InvoiceDate")
     layout = "%Y-%m-%d %H:%M:%S"
     newest = max(datetime.strptime(line[column], layout) for line in lines)  # noqa: DTZ007  The file's own wall clock.
-    shift = (clock.today() - timedelta(days=1)) - newest.date()
+    # An evening in London is the next day here already: no order may lie ahead of whoever loads the demo at night.
+    shift = (clock.today() - timedelta(days=1)) - clock.local(newest.replace(tzinfo=LONDON)).date()
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(heading)

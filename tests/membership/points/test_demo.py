@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import csv
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
+from kernel import clock as kernel_clock
 from kernel.events import EventRecord
 from membership import demo
 from membership.coupons import services as coupons
 from membership.coupons.models import Coupon, CouponEvent, CouponKind, Offer, OfferState, Redemption
 from membership.coupons.rules import Basket
+from membership.orders.formats.uci import LONDON
 from membership.points import demo as points_demo
 from membership.points import queries as points
 from membership.points import services as points_services
@@ -69,3 +72,13 @@ def test_coupons_and_their_uses_lie_under_the_days_when_they_happened(db, make_m
     assert db.session.get(Offer, offer.id).created_at < issued[buyer.id]
     # Another offer's coupon of the same person stays where it was.
     assert db.session.scalar(select(Coupon.issued_at).where(Coupon.offer_id == other.id)) == now
+
+
+def test_a_demo_loaded_in_the_middle_of_the_night_knows_no_order_of_the_future(clock, tmp_path):
+    clock.move(hours=13)
+    assert kernel_clock.local(clock.now()).hour == 1
+    demo.write_shifted(tmp_path / "orders.csv")
+    with (tmp_path / "orders.csv").open(encoding="utf-8", newline="") as file:
+        newest = max(row["InvoiceDate"] for row in csv.DictReader(file))
+    last = datetime.fromisoformat(newest).replace(tzinfo=LONDON)
+    assert kernel_clock.local(last).date() == kernel_clock.today() - timedelta(days=1)
