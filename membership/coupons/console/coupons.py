@@ -145,7 +145,10 @@ def freeze(coupon_id: int) -> Any:
 @staff("coupons.issue")
 def unfreeze(coupon_id: int) -> Any:
     services.unfreeze(coupon_id, "unfrozen")
-    flash(_("The coupon can be used again."), "positive")
+    if queries.coupon_row(coupon_id).usable:
+        flash(_("The coupon can be used again."), "positive")
+    else:
+        flash(_("It is off hold, but its time was over meanwhile."), "caution")
     return redirect(url_for(".coupon", coupon_id=coupon_id), 303)
 
 

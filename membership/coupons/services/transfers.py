@@ -45,7 +45,7 @@ class NotTransferable(TransferRefused):
 class TransferOver(TransferRefused):
     status = 410
     title = _l("This gift is no longer there")
-    label = _l("It was accepted by somebody, called back, or its time is over.")
+    label = _l("It was accepted, called back or used, its time is over, or the shop has put it on hold.")
 
 
 class OwnGift(TransferRefused):

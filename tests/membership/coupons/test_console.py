@@ -708,6 +708,18 @@ def test_freeze_and_give_free_and_take_back(browse, coupon):
     assert browser.post(f"{url}/redeem", data={"order": "1", "amount": "120"}).status_code == 422
 
 
+def test_giving_free_what_has_ended_meanwhile_promises_no_use(browse, coupon, clock):
+    browser, url = browse(Role.SERVICE), f"/console/coupons/{coupon.id}"
+    assert browser.post(f"{url}/freeze", data={"reason": "Looks odd"}).status_code == 303
+    clock.move(days=400)
+    browser = browse(Role.SERVICE)
+    assert browser.post(f"{url}/unfreeze").status_code == 303
+    page = said(browser.get(url))
+    assert "its time was over meanwhile" in page
+    assert "can be used again" not in page
+    assert queries.coupon_row(coupon.id).state == CouponState.EXPIRED
+
+
 # ── Rights ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 GETS = {
