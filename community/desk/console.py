@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from community.groups import queries as groups
-from kernel import audit, clock
+from kernel import audit, clock, editions
 from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
@@ -460,7 +460,13 @@ def new_script_post() -> Any:
 @staff("calls.view")
 def edit_script(script_id: int) -> Any:
     script = queries.get_script(script_id, acting_staff().id)
-    return _script_page(ScriptForm().show(script), script)
+    form = ScriptForm().show(script)
+    editions.show(form, _shown(script))
+    return _script_page(form, script)
+
+
+def _shown(script: Script) -> Any:
+    return script.title, script.body, script.reason, script.customer_type, script.voice, script.owner_id
 
 
 @bp.post("/scripts/<int:script_id>")
@@ -468,6 +474,8 @@ def edit_script(script_id: int) -> Any:
 def edit_script_post(script_id: int) -> Any:
     script, form = _changeable(script_id), ScriptForm()
     if form.validate():
+        if editions.overtaken(form, lambda: _shown(script), script, by=("script.added", "script.edited")):
+            return _script_page(form, script, 409)
         try:
             services.edit_script(script_id, _drafted(form), acting_staff().id)
         except services.PlaceUnknown as refusal:

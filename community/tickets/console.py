@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from community.desk import queries as desk
-from kernel import audit, clock, files, links
+from kernel import audit, clock, editions, files, links
 from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
@@ -46,7 +47,7 @@ from .forms import (
     promise_typed,
     steps_typed,
 )
-from .models import Ticket, TicketKind, TicketSource, TicketState
+from .models import Macro, Ticket, TicketKind, TicketSource, TicketState
 from .queries import Phrase, Wanted
 
 bp = APIBlueprint("tickets_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
@@ -624,8 +625,12 @@ def _macro_page(form: MacroForm, macro: Any = None, status: int = 200) -> Any:
     return render_template("tickets/macro.html", form=form, macro=macro), status
 
 
-def _save_macro(form: MacroForm, macro: Any = None) -> Any:
+def _save_macro(form: MacroForm, macro: Macro | None = None) -> Any:
     if form.validate():
+        if macro is not None and editions.overtaken(
+            form, partial(_shown_macro, macro), macro, by=("macro.added", "macro.edited")
+        ):
+            return _macro_page(form, macro, 409)
         draft = services.MacroDraft(form.title.data or "", form.body.data or "", form.chosen_kind, bool(form.mine.data))
         try:
             if macro is None:
@@ -658,7 +663,12 @@ def edit_macro(macro_id: int) -> Any:
     macro = queries.get_macro(macro_id, acting_staff().id)
     form = MacroForm(formdata=None, title=macro.title, body=macro.body, mine=macro.owner_id is not None)
     form.kind.data = macro.kind.value if macro.kind else ""
+    editions.show(form, _shown_macro(macro))
     return _macro_page(form, macro)
+
+
+def _shown_macro(macro: Macro) -> Any:
+    return macro.title, macro.body, macro.kind, macro.owner_id
 
 
 @bp.post("/macros/<int:macro_id>")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, pages
+from kernel import audit, clock, editions, pages
 from kernel.auth import Role, acting_staff, staff
 from kernel.errors import InputInvalid
 from kernel.forms import one_line
@@ -262,6 +263,10 @@ def _keep_thing(form: RewardForm, reward: PointsReward) -> None:
 def _reward_submitted(form: RewardForm, reward: PointsReward | None = None) -> Any:
     if not form.validate():
         return _reward_editor(form, reward, 422)
+    if reward is not None and editions.overtaken(
+        form, partial(_shown, reward), reward, by=("reward.created", "reward.changed")
+    ):
+        return _reward_editor(form, reward, 409)
     try:
         if reward is not None:
             services.edit_reward(reward.id, form.draft())
@@ -296,7 +301,12 @@ def edit_reward(reward_id: int) -> Any:
     form = _reward_form(formdata=None)
     _keep_thing(form, reward)
     form.show(reward)
+    editions.show(form, _shown(reward))
     return _reward_editor(form, reward)
+
+
+def _shown(reward: PointsReward) -> Any:
+    return [getattr(reward, column.key) for column in PointsReward.__table__.columns]
 
 
 @bp.post("/points/rewards/<int:reward_id>/edit")

@@ -14,15 +14,20 @@ from campaigns.journeys import rules as journey_rules
 from campaigns.journeys import services as journeys
 from campaigns.pushes.models import Push
 from community.answers import services as answers
+from community.desk import services as desk
 from community.groups import services as groups
 from community.groups.models import GroupKind, GroupState
 from community.posts import services as posts
 from community.posts.models import PostKind
+from community.tickets import services as tickets
 from kernel.auth import Role
 from membership.coupons.models import CouponKind
 from membership.coupons.services import offers
 from membership.gifts import services as gifts
 from membership.gifts.models import GiftKind
+from membership.points import services as points
+from membership.tiers import rules as tier_rules
+from membership.tiers import services as tiers
 from tests.conftest import english
 
 
@@ -152,8 +157,17 @@ def things(db: Any) -> dict[str, tuple[str, str]]:
     groups.change_state(group, GroupState.OPEN)
     post = posts.write(posts.Draft(PostKind.TIP, "Tea", "Water at 85 degrees.", group_ids=(group.id,)))
     intent = answers.add(answers.Draft(question="When is it sent?", answer="Today", phrasings=("when", "how soon")))
+    macro = tickets.add_macro(tickets.MacroDraft("Sent", "It is on its way."), 0)
+    script = desk.add_script(desk.ScriptDraft(title="After delivery", body="Hello"), 0)
+    draft = tiers.create_draft("Autumn", tier_rules.STANDARD, None)
+    reward = points.create_reward(points.RewardDraft(name="A cup", points=100, gift_id=gift.id))
     db.session.commit()
     return {
+        "group": (f"/console/groups/{group.id}/settings", "name"),
+        "macro": (f"/console/macros/{macro.id}", "title"),
+        "script": (f"/console/scripts/{script.id}", "title"),
+        "tiers": (f"/console/tiers/drafts/{draft.id}/edit", "draft_name"),
+        "reward": (f"/console/points/rewards/{reward.id}/edit", "name"),
         "offer": (f"/console/offers/{offer.id}/edit", "name"),
         "gift": (f"/console/gifts/{gift.id}/edit", "name"),
         "post": (f"/console/posts/{post.id}/edit", "title"),
@@ -161,17 +175,17 @@ def things(db: Any) -> dict[str, tuple[str, str]]:
     }
 
 
-def test_offers_gifts_posts_and_questions_overtaken(db: Any, both: Any, things: dict[str, tuple[str, str]]) -> None:
+def test_whole_things_overtaken(db: Any, both: Any, things: dict[str, tuple[str, str]]) -> None:
     mine, _colleague = both
     for url, name in things.values():
         shown = fields_of(mine.get(url).text)
-        sent = shown | {"act": "draft"} if "posts" in url else shown
+        sent = shown | {"act": "keep" if "tiers" in url else "draft"}
         # What nobody changed is saved again by anybody; then one of two is later than the other.
         assert mine.post(url, data=sent).status_code in (302, 303), url
         assert mine.post(url, data=sent | {name: "The quicker one"}).status_code in (302, 303), url
         refused = mine.post(url, data=sent | {name: "The later one"})
         assert refused.status_code == 409, url
-        assert "You saved it yourself" in refused.text, url
+        assert "You saved it yourself" in refused.text or "tiers" in url, url
         kept = fields_of(refused.text)
         assert kept[name] == "The later one", url
         assert "The quicker one" in mine.get(url).text, url

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, links
+from kernel import audit, clock, editions, links
 from kernel.auth import acting_staff, current_staff, may, safe_next, staff
 from kernel.errors import InputInvalid, NotFound
 from kernel.forms import one_line
@@ -186,7 +186,13 @@ def _draft(form: GroupForm, cover: str | None, owner_id: int | None) -> services
 @staff("groups.edit")
 def edit(group_id: int) -> Any:
     group = queries.get_group(group_id)
-    return _edit_page(_form(group.kind, group.id, formdata=None, data=values_of(group)), group.kind, group)
+    form = _form(group.kind, group.id, formdata=None, data=values_of(group))
+    editions.show(form, _shown(group))
+    return _edit_page(form, group.kind, group)
+
+
+def _shown(group: Group) -> Any:
+    return values_of(group), group.cover
 
 
 @bp.post("/groups/<int:group_id>/settings")
@@ -197,6 +203,9 @@ def edit_post(group_id: int) -> Any:
     valid = form.validate()
     cover = _cover(form) if valid else None
     if valid and not form.cover.errors:
+        by = ("group.created", "group.edited", "group.announced")
+        if editions.overtaken(form, lambda: _shown(group), group, by=by):
+            return _edit_page(form, group.kind, group, 409)
         refusal = services.try_edit(group, _draft(form, cover, group.owner_id))
         if refusal is None:
             flash(_("Saved."), "positive")

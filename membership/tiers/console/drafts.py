@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, pages
+from kernel import audit, clock, editions, pages
 from kernel.auth import acting_staff, may, staff
 from kernel.i18n import day, number
 from kernel.i18n import gettext as _
@@ -117,7 +117,13 @@ def draft_progress(draft_id: int) -> Any:
 @staff("tiers.edit")
 def draft_edit(draft_id: int) -> Any:
     found = services.get_draft(draft_id)
-    return _edit(PolicyForm.of(services.policy_of(found), found.name), found)
+    form = PolicyForm.of(services.policy_of(found), found.name)
+    editions.show(form, _shown(found))
+    return _edit(form, found)
+
+
+def _shown(draft: TierDraft) -> Any:
+    return draft.name, rules.as_terms(services.policy_of(draft))
 
 
 @bp.post("/tiers/drafts/<int:draft_id>/edit")
@@ -127,6 +133,8 @@ def draft_edit_post(draft_id: int) -> Any:
     form = PolicyForm()
     if not form.validate_on_submit():
         return _edit(form, found, 422)
+    if editions.overtaken(form, lambda: _shown(found), found, by=("tiers.draft_made",)):
+        return _edit(form, found, 409)
     try:
         changed = services.edit_draft(draft_id, form.draft_name.data, form.policy)
     except services.PolicyInvalid as refused:
