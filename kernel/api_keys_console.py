@@ -11,7 +11,7 @@ from wtforms import SelectMultipleField, StringField
 from wtforms.validators import DataRequired, Length, NumberRange, Optional, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from . import api_keys, audit, clock, navigation, openapi
+from . import api_keys, audit, clock, navigation, once, openapi
 from .auth import Role, grant, policy_of, staff
 from .db import db
 from .errors import NotFound
@@ -65,7 +65,7 @@ def _keys() -> list[api_keys.ApiKey]:
 @bp.get("/api-keys")
 @staff("api_keys.manage")
 def api_key_list() -> Any:
-    return render_template("settings/api_keys.html", keys=_keys(), form=ApiKeyForm(), token=None)
+    return render_template("settings/api_keys.html", keys=_keys(), form=once.show(ApiKeyForm()), token=None)
 
 
 @bp.post("/api-keys")
@@ -74,6 +74,8 @@ def api_key_create() -> Any:
     form = ApiKeyForm()
     if not form.validate():
         return render_template("settings/api_keys.html", keys=_keys(), form=form, token=None), 422
+    if once.done_before():
+        return redirect(url_for(".api_key_list"))
     key, token = api_keys.create(
         form.name.data or "",
         list(form.scopes.data or []),
@@ -81,7 +83,8 @@ def api_key_create() -> Any:
         per_minute=form.per_minute.data or api_keys.PER_MINUTE,
     )
     audit.record("api_key.created", "api_key", key.id, after={"name": key.name, "scopes": key.scopes})
-    return render_template("settings/api_keys.html", keys=_keys(), form=ApiKeyForm(formdata=None), token=token)
+    form = once.show(ApiKeyForm(formdata=None))
+    return render_template("settings/api_keys.html", keys=_keys(), form=form, token=token)
 
 
 @bp.post("/api-keys/<int:key_id>/revoke")

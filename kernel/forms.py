@@ -52,6 +52,8 @@ class _Translations:
 
 # The name under which a form sends the mark of what it showed (`kernel.editions`).
 EDITION = "edition"
+# The name under which a form that makes something sends the key drawn for it (`kernel.once`).
+ONCE = "once"
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,17 @@ class Form(FlaskForm):
 
     edition: str | None = None
     overtaken: Overtaken | None = None
+    once: str | None = None
 
     @property
     def based_on(self) -> str:
         """The mark that the page carries on: of what it shows, else the one that came with what was sent."""
         return self.edition or request.form.get(EDITION, "")[:44]
+
+    @property
+    def key_once(self) -> str:
+        """The key that the page carries on: its own, else the one that came with what was refused."""
+        return self.once or request.form.get(ONCE, "")[:16]
 
     class Meta(FlaskForm.Meta):
         def get_translations(self, form: Any) -> Any:

@@ -12,7 +12,7 @@ from wtforms import SelectField, SelectMultipleField, StringField
 from wtforms.validators import DataRequired, Length
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from .. import clock, navigation
+from .. import clock, navigation, once
 from ..auth import Role, grant, staff
 from ..forms import Form
 from ..i18n import gettext as _
@@ -55,7 +55,7 @@ def index() -> Any:
 @bp.get("/new")
 @staff("webhooks.edit")
 def new() -> Any:
-    return render_template("webhooks/edit.html", form=EndpointForm(formdata=None), endpoint=None)
+    return render_template("webhooks/edit.html", form=once.show(EndpointForm(formdata=None)), endpoint=None)
 
 
 @bp.post("")
@@ -65,6 +65,8 @@ def create() -> Any:
     refused = _accept(form)
     if refused:
         return render_template("webhooks/edit.html", form=form, endpoint=None), 422
+    if once.done_before():
+        return redirect(url_for(".index"))
     endpoint, secret = services.add(form.url.data or "", list(form.types.data or []), form.description.data or "")
     return _page(endpoint.id, secret=secret)
 
@@ -87,6 +89,7 @@ def _page(endpoint_id: int, secret: str | None = None) -> Any:
         chips.append(("type", wanted_type, wanted_type))
     return render_template(
         "webhooks/show.html",
+        once=once.key(),
         endpoint=endpoint,
         secret=secret,
         page=page,
@@ -157,6 +160,8 @@ def resume(endpoint_id: int) -> Any:
 @bp.post("/<int:endpoint_id>/rotate")
 @staff("webhooks.edit")
 def rotate(endpoint_id: int) -> Any:
+    if once.done_before():
+        return redirect(url_for(".show", endpoint_id=endpoint_id))
     return _page(endpoint_id, secret=services.rotate(endpoint_id))
 
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, editions, pages
+from kernel import audit, clock, editions, once, pages
 from kernel.auth import may, safe_next, staff
 from kernel.errors import InputInvalid
 from kernel.files import FileRefused
@@ -150,6 +150,8 @@ def _submitted(gift: Gift | None = None) -> Any:
         return _editor(form, gift, 422)
     if not complete:
         return _editor(form, gift, 422)
+    if gift is None and once.done_before():
+        return redirect(url_for(".index"))
     if gift is not None and editions.overtaken(form, partial(_shown, gift), gift, by=("gift.created", "gift.changed")):
         return _editor(form, gift, 409)
     try:
@@ -167,7 +169,7 @@ def _submitted(gift: Gift | None = None) -> Any:
 @bp.get("/gifts/new")
 @staff("gifts.edit")
 def new() -> Any:
-    return _editor(GiftForm(formdata=None))
+    return _editor(once.show(GiftForm(formdata=None)))
 
 
 @bp.post("/gifts/new")

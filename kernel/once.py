@@ -1,0 +1,58 @@
+"""Forms that make something carry a key drawn when they were shown, so that the same form sent twice makes it once: pressed
+twice without script, sent again over a bad line, or by loading the page anew that answered it with a secret.
+
+The keys lie beside those of the REST interface (`kernel.idempotency`), are forgotten as they are, and go with the transaction:
+what a refusal rolled back may be sent again.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from flask import flash, request
+from sqlalchemy.dialects.postgresql import insert
+
+from . import clock
+from .auth import acting_staff
+from .db import db
+from .forms import ONCE, Form
+from .i18n import gettext as _
+from .idempotency import IdempotencyRecord
+
+# Stands where the calls of programs name their API key; there is no such key.
+_FORMS = 0
+
+
+def key() -> str:
+    """A key for a form that is about to be shown."""
+    return secrets.token_urlsafe(12)
+
+
+def show(form: Form) -> Form:
+    """Let a form that is opened carry a key."""
+    form.once = key()
+    return form
+
+
+def done_before() -> bool:
+    """Whether the form that was sent has done its work already, which is said on the next page; the second of two at the same
+    moment waits for the first. To be asked right before the work. A form without a key is sent for the first time."""
+    sent = request.form.get(ONCE, "")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{16}", sent):
+        return False
+    fresh = db.session.scalar(
+        insert(IdempotencyRecord)
+        .values(
+            api_key_id=_FORMS,
+            route=f"{request.path} {acting_staff().id}",
+            key=sent,
+            request_hash="",
+            created_at=clock.now(),
+        )
+        .on_conflict_do_nothing()
+        .returning(IdempotencyRecord.key)
+    )
+    if fresh is None:
+        flash(_("This had been sent before and is done. Nothing was done a second time."), "info")
+    return fresh is None
