@@ -212,11 +212,13 @@ def _what_else(run_id: int) -> dict[str, float]:
     spent: dict[str, float] = {}
     with transaction():
         event = told(run_id)
+        last = db.session.scalar(text("SELECT coalesce(max(id), 0) FROM event"))
     for key in subscribers_of(OrdersImported):
         if not key.startswith("membership.tiers."):
             _deliver(key, [event], spent)
     with transaction():
-        rows = db.session.scalars(text("SELECT payload FROM event WHERE name = 'BuyersChanged' ORDER BY id"))
+        found = text("SELECT payload FROM event WHERE name = 'BuyersChanged' AND id > :last ORDER BY id")
+        rows = db.session.scalars(found, {"last": last})
         slices = [BuyersChanged(**payload) for payload in rows]
     for key in subscribers_of(BuyersChanged):
         _deliver(key, slices, spent)
