@@ -23,6 +23,8 @@ from .knowledge import settings
 
 # Keys of what a member may tap: an intent, that an answer helped, that it did not.
 INTENT, HELPED, MISSED = "q:", "y:", "n:"
+# How likely an answer is at least that is shown to a person at the desk, who judges it.
+SUGGESTED_FROM = 0.02
 
 
 @dataclass(frozen=True)
@@ -280,6 +282,8 @@ def suggestions(texts: Sequence[str], conversation_id: int = 0) -> list[Suggesti
         return []
     found = reply(text)
     told = queries.told_in(conversation_id) if conversation_id else set()
+    # What comes after an answer that was understood and did not do is worth showing only if it might be meant.
+    least = brain.think().thresholds.offer if told & {one.intent_id for one in found.likely} else SUGGESTED_FROM
     intents = {
         intent.id: intent
         for intent in queries.enabled([one.intent_id for one in found.likely[: rules.OFFERED]])
@@ -296,5 +300,5 @@ def suggestions(texts: Sequence[str], conversation_id: int = 0) -> list[Suggesti
             round(one.likely, 4),
         )
         for one in found.likely[: rules.OFFERED]
-        if one.intent_id in intents and one.likely >= 0.02
+        if one.intent_id in intents and one.likely >= least
     ]
