@@ -29,7 +29,7 @@ from kernel.audit import AuditEntry
 from kernel.copying import among
 from kernel.db import db
 from kernel.errors import NotFound
-from kernel.pages import Page, keyset
+from kernel.pages import Page, keyset, row_or_none
 from kernel.ports import Port
 from membership.orders.models import Order, OrderLine
 
@@ -367,6 +367,12 @@ def sought(q: str) -> ColumnElement[bool]:
     if not only_digits and (named := _named(words)) is not None:
         parts.append(named)
     return or_(*parts) if parts else false()
+
+
+def sought_or_numbered(q: str) -> ColumnElement[bool]:
+    """As `sought`, or whether the words are the number of `Member`, with or without a #."""
+    number = row_or_none(q.strip().removeprefix("#"))
+    return sought(q) if number is None else or_(sought(q), Member.id == number)
 
 
 def acts(member_ids: Sequence[int]) -> Subquery | None:

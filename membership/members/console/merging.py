@@ -67,19 +67,25 @@ def _accounts(member_ids: list[int]) -> dict[int, list[str]]:
 def duplicate_list() -> Any:
     wanted = request.args.get("sign", "")
     sign = Sign(wanted) if wanted in list(Sign) else None
-    found, page, count = duplicates.page_of(sign, request.args.get("cursor"))
+    words = one_line(request.args.get("q"))[:100]
+    found, page, count = duplicates.page_of(sign, request.args.get("cursor"), words)
+    chips = [("sign", sign.value, str(labels.SIGNS[sign]))] if sign is not None else []
     return render_template(
         "members/duplicates.html",
         found=found,
         page=page,
         count=count,
-        sign=sign,
+        chips_on=[*chips, *_words_chip(words)],
         signs=labels.SIGNS,
         accounts=_accounts([m.id for c in found for m in (c.one, c.other)]),
         looked=duplicates.looked(),
         source_label=labels.source_label,
         here=request.full_path.rstrip("?"),
     )
+
+
+def _words_chip(words: str) -> list[tuple[str, str, str]]:
+    return [("q", words, _("Search: %(words)s", words=words))] if words else []
 
 
 @bp.get("/members/duplicates/set-aside")
@@ -235,9 +241,12 @@ def merge_with(member_id: int) -> Any:
 @bp.get("/members/merges")
 @staff("members.view")
 def merge_list() -> Any:
-    page = merge.log_page(request.args.get("cursor"))
+    words = one_line(request.args.get("q"))[:100]
+    page = merge.log_page(request.args.get("cursor"), words)
     names = queries.names([i for row in page.rows for i in (row.survivor_id, row.absorbed_id)])
-    return render_template("members/merges.html", page=page, names=names, people=merge.authors(page.rows))
+    return render_template(
+        "members/merges.html", page=page, names=names, people=merge.authors(page.rows), chips_on=_words_chip(words)
+    )
 
 
 @bp.get("/members/merges/<int:merge_id>")

@@ -170,7 +170,7 @@ class Candidate:
 _low, _high = aliased(Member), aliased(Member)
 
 
-def _candidates(member_id: int | None = None, sign: Sign | None = None) -> tuple[Any, list[Any]]:
+def _candidates(member_id: int | None = None, sign: Sign | None = None, q: str = "") -> tuple[Any, list[Any]]:
     looked_at = (
         select(NotDuplicate.low_id)
         .where(NotDuplicate.low_id == DuplicatePair.low_id, NotDuplicate.high_id == DuplicatePair.high_id)
@@ -188,12 +188,16 @@ def _candidates(member_id: int | None = None, sign: Sign | None = None) -> tuple
         statement = statement.where(or_(DuplicatePair.low_id == member_id, DuplicatePair.high_id == member_id))
     if sign is not None:
         statement = statement.where(DuplicatePair.reasons.contains([sign.value]))
+    if q:
+        fit = select(Member.id).where(queries.sought_or_numbered(q))
+        statement = statement.where(or_(DuplicatePair.low_id.in_(fit), DuplicatePair.high_id.in_(fit)))
     return statement, [DuplicatePair.score.desc(), DuplicatePair.low_id.desc(), DuplicatePair.high_id.desc()]
 
 
-def page_of(sign: Sign | None, cursor: str | None) -> tuple[list[Candidate], Page, Count]:
-    """One page of the pairs that nobody has judged yet, the surest first; the page itself, and how many there are."""
-    statement, order = _candidates(sign=sign)
+def page_of(sign: Sign | None, cursor: str | None, q: str = "") -> tuple[list[Candidate], Page, Count]:
+    """One page of the pairs that nobody has judged yet, the surest first; the page itself, and how many there are. `q` finds
+    one of the two (see `queries.sought`; a member's number too)."""
+    statement, order = _candidates(sign=sign, q=q)
     page = keyset(statement, order, cursor, size=20)
     found = [Candidate(low, high, pair.score, [Sign(s) for s in pair.reasons]) for pair, low, high in page.rows]
     return found, page, capped_count(statement)

@@ -25,6 +25,7 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    or_,
     select,
     text,
     tuple_,
@@ -43,6 +44,7 @@ from kernel.pages import Page, keyset
 from kernel.ports import Port
 from kernel.staff import services as staff
 
+from .. import queries
 from ..events import MembersMerged, MergeUndone
 from ..models import Member, Merge, MergeMove
 from . import stages, value
@@ -554,9 +556,13 @@ def merges_of(member_id: int) -> Sequence[Merge]:
     ).all()
 
 
-def log_page(cursor: str | None) -> Page:
-    """One page of all merges, newest first."""
-    return keyset(select(Merge), [Merge.id.desc()], cursor, 30)
+def log_page(cursor: str | None, q: str = "") -> Page:
+    """One page of all merges, newest first; `q` finds one of the two records (see `queries.sought`; its number too)."""
+    statement = select(Merge)
+    if q:
+        fit = select(Member.id).where(queries.sought_or_numbered(q))
+        statement = statement.where(or_(Merge.survivor_id.in_(fit), Merge.absorbed_id.in_(fit)))
+    return keyset(statement, [Merge.id.desc()], cursor, 30)
 
 
 def moved_rows(merge_id: int) -> list[tuple[str, int]]:
