@@ -10,6 +10,7 @@ from flask import flash, redirect, render_template, request, url_for
 from kernel import audit
 from kernel.auth import staff
 from kernel.errors import Refusal
+from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.pages import capped_count, csv_response, keyset
 
@@ -21,8 +22,13 @@ bp = APIBlueprint(
 )
 
 
+def _words() -> str:
+    return one_line(request.args.get("q"))[:100]
+
+
 def _page(form: ProgramForm, status: int = 200) -> Any:
-    found = queries.alive()
+    words = _words()
+    found, everybody = queries.alive(words), capped_count(queries.alive())
     page = keyset(found, queries.ALIVE_ORDER, request.args.get("cursor"))
     days = queries.by_day()
     return render_template(
@@ -31,7 +37,9 @@ def _page(form: ProgramForm, status: int = 200) -> Any:
         program=queries.program(),
         page=page,
         rows=[row[:2] for row in page.rows],
-        count=capped_count(found),
+        count=capped_count(found) if words else everybody,
+        everybody=everybody,
+        chips_on=[("q", words, _("Search: %(words)s", words=words))] if words else [],
         today=days[-1][1],
         days=[{"label": f"{day:%m-%d}", "value": number, "text": str(number)} for day, number in days],
         rules=rules,
@@ -65,7 +73,7 @@ def save() -> Any:
 @bp.post("/check-ins/export")
 @staff("members.export")
 def export() -> Any:
-    rows = queries.export()
+    rows = queries.export(_words())
     audit.record("checkins.exported", "member", None, after={"number": len(rows)})
     header = [_("Member"), _("Days in a row"), _("Last check-in"), _("Points of that day")]
     return csv_response(

@@ -10,6 +10,7 @@ from sqlalchemy import Select, func, select
 
 from kernel import clock, shop
 from kernel.db import db
+from membership.members import queries as members
 from membership.members.models import Member
 
 from . import rules
@@ -62,18 +63,19 @@ def by_day(days: int = 30) -> list[tuple[date, int]]:
     return [(day, counted.get(day, 0)) for day in (first + timedelta(days=i) for i in range(days))]
 
 
-def alive() -> Select[Any]:
-    """The streaks that still live. Rows: CheckIn (the latest one of each member), Member."""
+def alive(q: str = "") -> Select[Any]:
+    """The streaks that still live; `q` finds a member. Rows: CheckIn (the latest one of each member), Member."""
     today = clock.today()
     newer = CheckIn.__table__.alias("newer")
     later = select(newer.c.member_id).where(newer.c.member_id == CheckIn.member_id, newer.c.on > CheckIn.on).exists()
     found: Any = select(CheckIn, Member).join(Member, Member.id == CheckIn.member_id)
-    return found.where(CheckIn.on >= today - timedelta(days=1), CheckIn.on <= today, ~later)
+    found = found.where(CheckIn.on >= today - timedelta(days=1), CheckIn.on <= today, ~later)
+    return found.where(members.sought(q)) if q else found
 
 
 ALIVE_ORDER = (CheckIn.streak.desc(), CheckIn.member_id)
 
 
-def export() -> list[Any]:
+def export(q: str = "") -> list[Any]:
     """Rows of `alive`, the longest first (no more than 20,000)."""
-    return list(db.session.execute(alive().order_by(*ALIVE_ORDER).limit(20_000)))
+    return list(db.session.execute(alive(q).order_by(*ALIVE_ORDER).limit(20_000)))
