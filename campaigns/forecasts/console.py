@@ -141,7 +141,7 @@ def due() -> Any:
     statement = queries.due(_ahead(), product_id, _said("q"))
     return render_template(
         "forecasts/due.html",
-        page=keyset(statement, queries.DUE_ORDER, request.args.get("cursor")),
+        page=keyset(statement, queries.due_order(_said("sort")), request.args.get("cursor")),
         count=capped_count(statement),
         days=_ahead(),
         ahead=AHEAD,
@@ -158,7 +158,8 @@ def due_export() -> Any:
         _("Member number"), _("Member"), _("SKU"), _("Product title"), _("Bought on"), _("Pieces"), _("Due on"),
         _("Window from"), _("Window until"),
     ]  # fmt: skip
-    return csv_response("due.csv", header, queries.due_rows(queries.due(_ahead(), _product_id(), _said("q"))))
+    statement = queries.due(_ahead(), _product_id(), _said("q"))
+    return csv_response("due.csv", header, queries.due_rows(statement, queries.due_order(_said("sort"))))
 
 
 @bp.post("/due/audience")

@@ -128,9 +128,20 @@ def due(days: int, product_id: int | None = None, q: str = "") -> Select[*tuple[
 DUE_ORDER = [Repurchase.due_on, Repurchase.member_id, Repurchase.product_id]
 
 
-def due_rows(statement: Select[*tuple[Any, ...]]) -> Iterator[list[Any]]:
+def due_order(sort: str) -> list[Any]:
+    """The columns of a sort (`due`, `bought`, `pieces`, each with a minus for the other way), the last ones unique together;
+    unknown ones mean the first to be due first."""
+    columns: dict[str, Any] = {"due": Repurchase.due_on, "bought": Repurchase.bought_on, "pieces": Repurchase.pieces}
+    column = columns.get(sort.removeprefix("-"))
+    if column is None:
+        return DUE_ORDER
+    order = [column, Repurchase.member_id, Repurchase.product_id]
+    return [one.desc() for one in order] if sort.startswith("-") else order
+
+
+def due_rows(statement: Select[*tuple[Any, ...]], order: Sequence[Any]) -> Iterator[list[Any]]:
     """Who is due as plain rows for a file, read in portions."""
-    ordered = statement.order_by(*DUE_ORDER).execution_options(yield_per=1000)
+    ordered = statement.order_by(*order).execution_options(yield_per=1000)
     for row, member, product in db.session.execute(ordered):
         yield [
             member.id,

@@ -92,6 +92,20 @@ def test_who_is_due(shop, staff_client):
     assert lines[1].startswith(f"{shop['person'].id},Lime,TEA-1,龙井,")
 
 
+def test_who_is_due_is_sorted(shop, staff_client, make_member, buy):
+    buy(make_member("Lily"), shop["tea"], 18, pieces=2)
+    learn_all()
+    browser, address = staff_client(Role.MARKETER), "/console/forecasts/due"
+    for sort, first in (
+        ("", "Lily"), ("due", "Lily"), ("-due", "Lime"), ("bought", "Lily"), ("-bought", "Lime"),
+        ("pieces", "Lime"), ("-pieces", "Lily"), ("x", "Lily"),
+    ):  # fmt: skip
+        listed = browser.get(f"{address}?sort={sort}").text
+        file = browser.get(f"{address}/export?sort={sort}", buffered=True).text
+        for text in (listed, file):
+            assert (text.index("Lily") < text.index("Lime")) == (first == "Lily"), sort
+
+
 def test_an_audience_of_them(db, shop, staff_client):
     answer = staff_client(Role.MARKETER).post(
         "/console/forecasts/due/audience", data={"days": "14", "product": str(shop["tea"].id)}
