@@ -167,7 +167,7 @@ def _page(
         shown=shown,
         names=queries.signatures([entry.staff_id for entry in entries], members.get_member(ticket.member_id).locale),
         form=form or WritingForm(formdata=None),
-        rating=rating or RatingForm(formdata=None, stars=str(ticket.satisfaction or "")),
+        rating=rating or RatingForm(formdata=None, stars=str(ticket.satisfaction or ""), note=ticket.satisfaction_note),
         steps=[(one, done.get(one.key)) for one in steps],
         step=step if step is not None and step.by_member and ticket.live else None,
         approved=done.get("approved"),
@@ -296,7 +296,8 @@ def rate_by_link_post(token: str) -> Any:
     ticket, form = _rated(token), RatingForm()
     if not form.validate():
         return render_template("tickets/rate.html", ticket=ticket, form=form, labels=labels), 422
-    services.rate(ticket.id, int(form.stars.data), form.note.data or "")
+    # The page does not show what was written before, so an empty field takes nothing back.
+    services.rate(ticket.id, int(form.stars.data), form.note.data or ticket.satisfaction_note)
     flash(_("Thank you for telling us."), "positive")
     return redirect(url_for(".rate_by_link", token=token), 303)
 

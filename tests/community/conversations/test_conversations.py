@@ -333,8 +333,10 @@ def test_the_ask_page_works_without_script_and_stays_fresh_with_it(
     assert inbox.post(f"{base}/ticket", data={"kind": "complaint"}).location == made.location
     assert theirs.post(f"{here}/close").status_code == 303
     assert theirs.post(f"{here}/stars", data={}).status_code == 422
-    theirs.post(f"{here}/stars", data={"stars": "5"})
+    theirs.post(f"{here}/stars", data={"stars": "5", "note": "很快"})
     assert queries.of_member(member.id)[0].satisfaction == 5
+    # Whoever changes their stars finds what they wrote.
+    assert "很快</textarea>" in words(theirs.get(here))
     assert "马上给您看" in words(theirs.get(here))
     assert theirs.get("/ask/past").status_code == 200
     assert "Conversations" in words(inbox.get("/console/ticket-results"))

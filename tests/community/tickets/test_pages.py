@@ -143,8 +143,12 @@ def test_a_personal_link_rates_and_shows_nothing_else(app, db, clock, client, br
     assert shown.status_code == 200
     assert "很私密的话" not in words(shown)
     assert client.post(link[1], data={}).status_code == 422
+    assert client.post(link[1], data={"stars": "4", "note": "回得慢"}).status_code == 303
+    # The page keeps to itself what was written, and other stars do not take it back.
+    assert "回得慢" not in words(client.get(link[1]))
     assert client.post(link[1], data={"stars": "5"}).status_code == 303
-    assert ticket_of(db, opened.id).satisfaction == 5
+    rated = ticket_of(db, opened.id)
+    assert (rated.satisfaction, rated.satisfaction_note) == (5, "回得慢")
     assert client.get(link[1] + "x").status_code == 404
     clock.move(days=61)
     assert client.get(link[1]).status_code == 410
