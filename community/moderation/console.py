@@ -87,7 +87,9 @@ def index() -> Any:
 def export() -> Any:
     wanted = _narrowed_by()
     rows = queries.case_rows(queries.listing(*wanted), wanted[0])
-    audit.record("cases.exported", "case", None, after={"number": len(rows), "filter": dict(request.args.items())})
+    audit.record(
+        "cases.exported", "moderation_case", None, after={"number": len(rows), "filter": dict(request.args.items())}
+    )
     header = [
         _("Text"), _("Kind"), _("Why it is here"), _("Reports"), _("Written by"), _("Group"), _("Stands here since"),
         _("Decided"),
