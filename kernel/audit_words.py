@@ -39,6 +39,7 @@ ACTIONS: dict[str, Any] = {
     "webhook.paused": _l("Webhook paused"),
     "webhook.resumed": _l("Webhook resumed"),
     "webhook.removed": _l("Webhook removed"),
+    "webhook.log_exported": _l("Messages to a webhook downloaded"),
     "webhook.resent": _l("Message to a webhook sent again"),
     "webhook.failed_resent": _l("Failed messages to a webhook sent again"),
     "hook_receipt.read": _l("Pushed order message read"),

@@ -12,13 +12,14 @@ from wtforms import SelectField, SelectMultipleField, StringField
 from wtforms.validators import DataRequired, Length
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from .. import clock, navigation, once
+from .. import audit, clock, navigation, once
 from ..auth import Role, grant, staff
 from ..forms import Form
 from ..i18n import gettext as _
 from ..i18n import lazy_gettext as _l
 from ..i18n import ngettext
 from ..outbound import AddressRefused
+from ..pages import csv_response
 from . import labels, queries, rules, services
 from .registry import exposed_types
 
@@ -98,6 +99,32 @@ def _page(endpoint_id: int, secret: str | None = None) -> Any:
         resend_form=ResendForm(formdata=None),
         types=[(name, name) for name in (*endpoint.types, services.TEST_TYPE)],
         states=[("failed", _("failed")), *((s.value, w) for s, w in labels.DELIVERY_STATES.items())],
+    )
+
+
+@bp.post("/<int:endpoint_id>/export")
+@staff("webhooks.edit")
+def export(endpoint_id: int) -> Any:
+    endpoint = services.get_endpoint(endpoint_id)
+    rows = queries.exported(endpoint.id, request.args.get("state"), request.args.get("type"))
+    audit.record("webhook.log_exported", "webhook_endpoint", endpoint.id, after={"number": len(rows)})
+    header = [_("Event"), "webhook-id", _("State"), _("Answer"), _("Reason"), _("Times sent"), _("Made"), _("Sent at")]
+    return csv_response(
+        f"webhook-{endpoint.id}-messages.csv",
+        header,
+        (
+            (
+                one.type,
+                one.message_id,
+                labels.DELIVERY_STATES[one.state],
+                one.last_status,
+                labels.fault(one),
+                one.attempts,
+                clock.wall_text(one.created_at),
+                clock.wall_text(one.sent_at),
+            )
+            for one in rows
+        ),
     )
 
 

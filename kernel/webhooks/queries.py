@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from ..db import db
 from ..pages import Page, keyset
@@ -38,8 +38,7 @@ def endpoints() -> list[EndpointRow]:
     ]
 
 
-def deliveries(endpoint_id: int, state: str | None, type_name: str | None, cursor: str | None) -> Page:
-    """One page of an endpoint's messages, newest first; `state` is a `DeliveryState` or `failed` for what needed a second try."""
+def _log(endpoint_id: int, state: str | None, type_name: str | None) -> Select[WebhookDelivery]:
     statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     if state == "failed":
         statement = statement.where(
@@ -50,7 +49,18 @@ def deliveries(endpoint_id: int, state: str | None, type_name: str | None, curso
         statement = statement.where(WebhookDelivery.state == state)
     if type_name:
         statement = statement.where(WebhookDelivery.type == type_name)
-    return keyset(statement, [WebhookDelivery.id.desc()], cursor)
+    return statement
+
+
+def deliveries(endpoint_id: int, state: str | None, type_name: str | None, cursor: str | None) -> Page:
+    """One page of an endpoint's messages, newest first; `state` is a `DeliveryState` or `failed` for what needed a second try."""
+    return keyset(_log(endpoint_id, state, type_name), [WebhookDelivery.id.desc()], cursor)
+
+
+def exported(endpoint_id: int, state: str | None, type_name: str | None) -> Sequence[WebhookDelivery]:
+    """The messages of `deliveries`, newest first (no more than 20,000), for a file."""
+    statement = _log(endpoint_id, state, type_name).order_by(WebhookDelivery.id.desc()).limit(20_000)
+    return db.session.scalars(statement).all()
 
 
 def failing() -> Sequence[WebhookEndpoint]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -438,6 +440,14 @@ def test_the_log_shows_what_was_sent_and_what_came_back(db, clock, endpoint, rec
     address = f"{log}/deliveries/{one.id}"
     assert address in page(client, f"{log}?state=failed&type=probe.happened")
     assert address not in page(client, f"{log}?state=delivered")
+    file = client.post(f"{log}/export?state=failed", buffered=True).text.removeprefix("\ufeff")
+    [_header, line] = csv.reader(io.StringIO(file))
+    assert line[:4] == ["probe.happened", one.message_id, "waiting", "500"]
+    assert "It answered 500" in line[4]
+    assert len(client.post(f"{log}/export?state=delivered", buffered=True).text.splitlines()) == 1
+    kept = db.session.scalars(select(AuditEntry.after).where(AuditEntry.action == "webhook.log_exported")).all()
+    assert sorted(after["number"] for after in kept) == [0, 1]
+    assert staff_client(Role.VIEWER).post(f"{log}/export").status_code == 403
     assert client.post(f"{address}/resend").status_code == 302
     run_jobs()
     assert address in page(client, f"{log}?state=delivered")
