@@ -7,6 +7,7 @@ what a refusal rolled back may be sent again.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 
@@ -37,17 +38,20 @@ def show(form: Form) -> Form:
 
 def done_before() -> bool:
     """Whether the form that was sent has done its work already, which is said on the next page; the second of two at the same
-    moment waits for the first. To be asked right before the work. A form without a key is sent for the first time."""
+    moment waits for the first. To be asked right before the work. A form without a key is sent for the first time, and so is
+    one that somebody went back to and filled in otherwise."""
     sent = request.form.get(ONCE, "")
     if not re.fullmatch(r"[A-Za-z0-9_-]{16}", sent):
         return False
+    typed = repr(sorted(request.form.lists())) + repr([one.filename for one in request.files.values()])
+    digest = hashlib.sha256(typed.encode()).hexdigest()
     fresh = db.session.scalar(
         insert(IdempotencyRecord)
         .values(
             api_key_id=_FORMS,
             route=f"{request.path} {acting_staff().id}",
-            key=sent,
-            request_hash="",
+            key=f"{sent}:{digest}",
+            request_hash=digest,
             created_at=clock.now(),
         )
         .on_conflict_do_nothing()
