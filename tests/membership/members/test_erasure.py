@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from kernel.auth import Role
 from kernel.db import db as database
 from kernel.errors import NotFound
 from membership.gifts import services as gifts
@@ -110,6 +111,17 @@ def test_erasure_leaves_no_word_of_the_person_anywhere(db: Any, clock: Any) -> N
         if MARK in line or PHONE.removeprefix("+86") in line
     ]  # fmt: skip
     assert left == []
+
+
+def test_an_erased_persons_page_says_what_happened_and_asks_for_nothing(db: Any, browse: Any) -> None:
+    member_id = services.find_or_make([(Channel.PHONE, PHONE)], name=MARK)[0].id
+    services.give_consent(member_id, Contact.EMAIL, source="test")
+    page = browse(Role.OWNER).get(f"/console/members/{member_id}").get_data(as_text=True)
+    assert all(mark in page for mark in ('id="strategy"', 'id="rights"', 'id="notes"', "page-actions"))
+    erasure.erase(member_id, str(member_id))
+    page = browse(Role.OWNER).get(f"/console/members/{member_id}").get_data(as_text=True)
+    assert 'id="timeline"' in page
+    assert not [mark for mark in ('id="strategy"', 'id="rights"', 'id="notes"', "page-actions") if mark in page]
 
 
 def test_orders_are_kept_without_the_person_and_the_sums_hold(db: Any, clock: Any) -> None:
