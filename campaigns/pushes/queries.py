@@ -170,8 +170,10 @@ def outcomes(run: Run) -> list[Outcome]:
     return sorted(found, key=lambda o: (_ORDER.index(o.state), -o.people))
 
 
-def deliveries(run_id: int, state: DeliveryState | None = None, reason: str | None = None, unsent: bool = False) -> Any:
-    """The deliveries of a run with their members, None for a whole group; `unsent` leaves out what was sent."""
+def deliveries(
+    run_id: int, state: DeliveryState | None = None, reason: str | None = None, unsent: bool = False, q: str = ""
+) -> Any:
+    """The deliveries of a run with their members, None for a whole group; `unsent` leaves out what was sent, `q` finds a member."""
     statement = (
         select(Delivery, Member).outerjoin(Member, Member.id == Delivery.member_id).where(Delivery.run_id == run_id)
     )
@@ -181,6 +183,8 @@ def deliveries(run_id: int, state: DeliveryState | None = None, reason: str | No
         statement = statement.where(Delivery.reason == reason)
     if unsent:
         statement = statement.where(Delivery.state != S.ACCEPTED)
+    if q:
+        statement = statement.where(members.sought_or_numbered(q))
     return statement
 
 

@@ -21,9 +21,10 @@ from campaigns.channels import services as channels
 from campaigns.channels.models import Account, ChannelKind
 from campaigns.results import queries as results
 from campaigns.results.models import Kind
-from kernel import clock, editions, pages
+from kernel import clock, editions, once, pages
 from kernel.auth import acting_staff, holds, staff
 from kernel.errors import Forbidden
+from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import capped_count, csv_response, keyset
@@ -105,7 +106,9 @@ def new() -> Any:
     definition = (
         audience_rules.parse(audiences.get_audience(chosen).definition) if chosen else audience_rules.Definition()
     )
-    return _steps(PushForm(definition=definition), None, None)
+    form = PushForm(definition=definition)
+    once.show(form)
+    return _steps(form, None, None)
 
 
 @bp.post("/pushes/new")
@@ -157,6 +160,8 @@ def _written(form: PushForm, push: Push | None, run: Run | None) -> Any:
     if act == "check":
         return _steps(form, push, run)
     if push is None or run is None:
+        if once.done_before():
+            return redirect(url_for(".index"))
         push, run = services.draft(acting_staff().id, **form.fields())
     elif editions.overtaken(form, partial(_shown, push, run), push, run, by=("push.drafted", "push.changed")):
         return _steps(form, push, run), 409
@@ -423,17 +428,20 @@ def again(push_id: int) -> Any:
 # ── Who, and why not ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _wanted() -> tuple[DeliveryState | None, str | None, bool]:
+def _wanted() -> tuple[DeliveryState | None, str | None, bool, str]:
     said = request.args.get("state", "")
     state = DeliveryState(said) if said in list(DeliveryState) else None
-    return state, request.args.get("reason", "").replace("\x00", "")[:300] or None, said == "unsent"
+    reason = request.args.get("reason", "").replace("\x00", "")[:300] or None
+    return state, reason, said == "unsent", one_line(request.args.get("q"))[:100]
 
 
 @bp.get("/pushes/<int:push_id>/deliveries")
 @staff("pushes.view")
 def deliveries(push_id: int) -> Any:
     push, run = _asked_for(push_id)
-    statement = queries.deliveries(run.id, *_wanted())
+    wanted = _wanted()
+    statement = queries.deliveries(run.id, *wanted)
+    words = wanted[-1]
     return render_template(
         "pushes/deliveries.html",
         push=push,
@@ -445,6 +453,7 @@ def deliveries(push_id: int) -> Any:
         place=place_of(queries.account_of(push)),
         state=request.args.get("state", ""),
         reason=request.args.get("reason", ""),
+        chips_on=[("q", words, _("Search: %(words)s", words=words))] if words else [],
     )
 
 

@@ -184,6 +184,12 @@ def test_scheduling_runs_to_the_result_page(
     listed = owner_client.get(f"/console/pushes/{push.id}/deliveries?state=unsent").text
     assert "Deaf" in listed
     assert "Lime" not in listed
+    for q, found in (("lim", True), (f"%23{lime.id}", True), ("deaf", False), ("%25", False)):
+        searched = owner_client.get(f"/console/pushes/{push.id}/deliveries?q={q}").text
+        assert f"/console/members/{lime.id}" in searched or not found, q
+        assert "Lime" in owner_client.get(f"/console/pushes/{push.id}/deliveries.csv?q={q}").text or not found, q
+        assert f"/console/members/{lime.id}" not in searched or found, q
+    assert "Nobody fits" in searched
     lines = owner_client.get(f"/console/pushes/{push.id}/deliveries.csv").text.splitlines()
     assert len(lines) == 3
     assert f"{lime.id},Lime,Message sent" in lines[1]
