@@ -212,6 +212,11 @@ def test_who_was_not_sent_adds_up_to_the_audience(
     sent = sum(d.state is DeliveryState.ACCEPTED for d in services.deliveries_of(run.id))
     assert len(unsent) - 1 + sent == run.planned == 10
     assert sum((run.tally or {}).values()) == 10
+    # Who is compared with the control group is more than who got it, and the page says so.
+    control = sum(d.state is DeliveryState.CONTROL for d in services.deliveries_of(run.id))
+    owner_client.post("/console/language", data={"lang": "en"})
+    page = owner_client.get(f"/console/pushes/{push.id}").text
+    assert ("Written to are here all" in page) == (control > 0 and 3 + control + sent < 10)
 
 
 @pytest.mark.parametrize("role", [Role.SERVICE, Role.ASSISTANT, Role.VIEWER])
