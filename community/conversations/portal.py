@@ -154,9 +154,7 @@ def transcript(public_id: str) -> Any:
         return redirect(url_for("members_portal.sign_in", next=url_for(".transcript", public_id=public_id)))
     return render_template(
         "conversations/transcript.html",
-        stars=StarsForm(
-            formdata=None, stars=str(conversation.satisfaction or ""), note=conversation.satisfaction_note
-        ),
+        stars=StarsForm(formdata=None, stars=str(conversation.satisfaction or ""), note=conversation.satisfaction_note),
         labels=labels,
         **_piece(conversation),
     )
