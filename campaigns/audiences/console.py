@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 from flask import flash, make_response, redirect, render_template, request, url_for
 from sqlalchemy import Select
 
-from kernel import audit, clock, editions
+from kernel import audit, clock, editions, once
 from kernel.auth import may, staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
@@ -167,7 +167,9 @@ def new() -> Any:
     cell = request.args.get("cell", "")
     definition = cells.definition_of(cells.grid(), cell) if cell else None
     name = _("Recency %(r)s, frequency %(f)s", r=cell[0], f=cell[1]) if definition is not None else None
-    return _page(AudienceForm(definition=definition, name=name), None)
+    form = AudienceForm(definition=definition, name=name)
+    once.show(form)
+    return _page(form, None)
 
 
 @bp.post("/new")
@@ -203,6 +205,8 @@ def _written(form: AudienceForm, audience: Audience | None) -> Any:
         return _page(form, audience), 422
     if request.form.get("act") == "count":
         return _page(form, audience)
+    if audience is None and once.done_before():
+        return redirect(url_for(".index"))
     if audience is not None and editions.overtaken(form, partial(_shown, audience), audience, by=("audience.saved",)):
         return _page(form, audience), 409
     saved = services.save(form.name.data or "", form.definition(), audience)

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from campaigns.audiences import services as audiences
 from campaigns.audiences.models import Audience
@@ -16,9 +17,9 @@ from campaigns.pushes.models import Push
 from community.answers import services as answers
 from community.desk import services as desk
 from community.groups import services as groups
-from community.groups.models import GroupKind, GroupState
+from community.groups.models import Group, GroupKind, GroupState
 from community.posts import services as posts
-from community.posts.models import PostKind
+from community.posts.models import Post, PostKind
 from community.tickets import services as tickets
 from kernel.auth import Role
 from membership.coupons.models import CouponKind
@@ -191,3 +192,27 @@ def test_whole_things_overtaken(db: Any, both: Any, things: dict[str, tuple[str,
         assert "The quicker one" in mine.get(url).text, url
         assert mine.post(url, data=sent | {name: kept[name], "edition": kept["edition"]}).status_code in (302, 303), url
         assert "The later one" in mine.get(url).text, url
+
+
+def test_push_post_audience_and_group_are_made_once(db: Any, both: Any, inbox: Any, things: Any) -> None:
+    mine, _colleague = both
+    group = db.session.scalars(select(Group.id)).one()
+    typed: dict[str, tuple[Any, dict[str, Any]]] = {
+        "/console/pushes/new": (Push, {
+            "name": "Tea again", "account_id": str(inbox.id), "subject": "Hello", "body": "Words", "act": "save",
+        }),
+        "/console/posts/new": (Post, {"title": "Tea", "body": "Water.", "groups": [str(group)], "act": "publish"}),
+        "/console/audiences/new": (Audience, {"name": "Everybody else"}),
+        "/console/groups/new?kind=regular": (Group, {"name": "Readers"}),
+    }  # fmt: skip
+    for url, (table, words) in typed.items():
+        page = Sent()
+        page.feed(mine.get(url).text)
+        (shown,) = (form for form in page.forms if "once" in form)
+        sent = {name: values for name, values in shown.items() if values != [""]} | words
+        count = select(func.count()).select_from(table)
+        before = db.session.scalar(count)
+        first, second = mine.post(url, data=sent), mine.post(url, data=sent)
+        assert (first.status_code, second.status_code) in ((302, 302), (303, 302)), url
+        assert first.location != second.location, url
+        assert db.session.scalar(count) == before + 1, url

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, editions, links
+from kernel import audit, clock, editions, links, once
 from kernel.auth import acting_staff, current_staff, may, safe_next, staff
 from kernel.errors import InputInvalid, NotFound
 from kernel.forms import one_line
@@ -147,7 +147,9 @@ def new() -> Any:
     kind = _kind()
     if kind is None:
         return render_template("groups/new.html", labels=labels, models=queries.models())
-    return _edit_page(_form(kind, formdata=None, demo_cover="demo/tea.webp"), kind, None)
+    form = _form(kind, formdata=None, demo_cover="demo/tea.webp")
+    once.show(form)
+    return _edit_page(form, kind, None)
 
 
 @bp.post("/groups/new")
@@ -161,6 +163,8 @@ def new_post() -> Any:
     cover = _cover(form) if valid else None
     if not valid or form.cover.errors:
         return _edit_page(form, kind, None, 422)
+    if once.done_before():
+        return redirect(url_for(".index"))
     group = services.create(kind, _draft(form, cover, acting_staff().id))
     flash(_("The group is there, as a draft. Announce or open it when you are ready."), "positive")
     return redirect(url_for(".show", group_id=group.id), 303)

@@ -11,7 +11,7 @@ from flask import Response, flash, make_response, redirect, render_template, req
 
 from community.groups import queries as groups
 from community.groups.models import Group
-from kernel import audit, clock, editions
+from kernel import audit, clock, editions, once
 from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused, VideoCodeRefused, VideoRefused, VideoTells, VideoTooLarge
@@ -202,6 +202,8 @@ def _submitted(post: Any = None) -> Any:
         return _editor(form, post)
     if not complete:
         return _editor(form, post, 422)
+    if post is None and once.done_before():
+        return redirect(url_for(".index"))
     if post is not None and editions.overtaken(form, partial(_shown, post), post, by=("post.written", "post.edited")):
         return _editor(form, post, 409)
     try:
@@ -244,6 +246,7 @@ def new() -> Any:
     if "on" in request.args:
         at = clock.at(_day(request.args["on"]), 10)
         form.publish_at.data = at if at > clock.now() else None
+    once.show(form)
     return _editor(form)
 
 
