@@ -7,7 +7,7 @@ from datetime import time
 from io import BytesIO
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from community.answers import characters, rules, scoring, sheets, training, words
@@ -200,6 +200,8 @@ def test_settings_are_read_back_as_they_were_kept():
     assert rules.spoken("好", "", "") == "好"
 
 
+# Reading the table of characters takes a second the first time on a busy machine.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.lists(st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20), min_size=1, max_size=4),
