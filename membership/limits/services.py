@@ -73,6 +73,11 @@ _GIVE_BACK = text(
 )
 
 
+_CLEAR = text(
+    "DELETE FROM limit_counter WHERE limit_name = :limit AND subject = :subject AND window_name = :window AND used = 0"
+)
+
+
 def take(usages: Sequence[Usage | tuple[str, str, str, int, int | None]], connection: Connection | None = None) -> None:
     """Take all of the usages, or none of them, in the session's transaction or in that of a given connection.
 
@@ -101,6 +106,8 @@ def _take_over(connection: Connection, wanted: Sequence[Usage]) -> None:
         if connection.execute(_TAKE, usage._asdict()).scalar() is None:
             for taken in wanted[:i]:
                 give_back(taken.limit, taken.subject, taken.window, taken.amount, connection)
+                # A counter that nothing is left in says no more than none.
+                connection.execute(_CLEAR, taken._asdict())
             raise LimitReached(usage.limit, usage.subject, usage.window)
 
 
