@@ -118,6 +118,7 @@ def create_app(settings: config.Settings | None = None, **overrides: Any) -> API
     app.jinja_env.globals.update(
         slot=ports.slot,
         url_with=pages.url_with,
+        url_alike=pages.url_alike,
         page_address=pages.page_address,
         period_mistakes=pages.period_mistakes,
     )

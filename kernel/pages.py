@@ -19,7 +19,7 @@ from typing import Any, LiteralString, ParamSpec, TypeVar, overload
 from urllib.parse import urlencode
 
 import psycopg
-from flask import Response, g, has_request_context, request, stream_with_context
+from flask import Response, g, has_request_context, request, stream_with_context, url_for
 from flask.globals import request_ctx
 from psycopg.errors import QueryCanceled
 from psycopg.sql import SQL
@@ -107,6 +107,19 @@ def url_with(**changes: Any) -> str:
             arguments[key] = str(value)
     query = _query(arguments)
     return f"{request.path}?{query}" if query else request.path
+
+
+def url_alike(endpoint: str, **values: Any) -> str:
+    """The address of another view with the search, filters and order of the present one, such as a list's CSV (a template
+    function). `values` belong to the view's own address and come before what the present one says.
+
+    What a reader has written into an address never becomes an argument of `url_for`, which has names of its own.
+    """
+    arguments = request.args.copy()
+    for key in ("cursor", *values):
+        arguments.pop(key, None)
+    address, query = url_for(endpoint, **values), _query(arguments)
+    return f"{address}?{query}" if query else address
 
 
 def page_address() -> str:

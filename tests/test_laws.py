@@ -212,6 +212,18 @@ def test_templates_hold_no_inline_script_or_style() -> None:
     assert wrong == []
 
 
+def test_no_argument_of_an_address_becomes_one_of_a_function() -> None:
+    """`?endpoint=x` would be a fault, `?_scheme=…` would change where a link leads, and of several values one would be left."""
+    wrong = [
+        str(path.relative_to(ROOT))
+        for floor in FLOORS
+        for pattern in ("*.py", "*.html")
+        for path in (ROOT / floor).rglob(pattern)
+        if "**request.args" in path.read_text()
+    ]
+    assert wrong == []
+
+
 # ── Two languages ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

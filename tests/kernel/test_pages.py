@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 from kernel.audit import AuditEntry
 from kernel.auth import Role
-from kernel.pages import capped_count, csv_response, guarded_cell, keyset, once_a_request, page_address, url_with
+from kernel.pages import (
+    capped_count,
+    csv_response,
+    guarded_cell,
+    keyset,
+    once_a_request,
+    page_address,
+    url_alike,
+    url_with,
+)
 from kernel.staff.models import Staff
 
 ROWS = 23
@@ -155,6 +164,14 @@ def test_addresses_keep_their_filters_and_drop_the_cursor(app):
     with app.test_request_context("/list?a=1&b=%E7%BE%A4&cursor=x"):
         assert url_with(a=2) == "/list?b=%E7%BE%A4&a=2"
         assert url_with(a=None, b=None) == "/list"
+
+
+def test_another_view_takes_all_that_was_chosen_and_nothing_else(app):
+    said = "tier=1&tier=2&q=%E7%BE%A4&endpoint=x&_scheme=ftp&_external=1&cursor=x"
+    with app.test_request_context(f"/console/members?{said}"):
+        assert url_alike("members_console.export") == f"/console/members/export?{said.removesuffix('&cursor=x')}"
+    with app.test_request_context("/console/members?member_id=8"):
+        assert url_alike("members_console.show", member_id=7) == "/console/members/7"
 
 
 @pytest.mark.parametrize(
