@@ -99,6 +99,11 @@ db = SQLAlchemy(
 )
 
 
+def escaped(words: str) -> str:
+    """Words as a part of a LIKE pattern, in which `%`, `_` and the backslash mean themselves."""
+    return words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
 def changed(result: Any) -> int:
     """How many rows an UPDATE, INSERT or DELETE touched. Callers compare it: an ignored count is a lost race.
 

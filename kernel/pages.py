@@ -109,6 +109,19 @@ def url_with(**changes: Any) -> str:
     return f"{request.path}?{query}" if query else request.path
 
 
+def order_by(said: str, columns: Mapping[str, Any], last: Sequence[Any], otherwise: Sequence[Any]) -> list[Any]:
+    """The columns of a sort, as the `sort_link` of a list says it: `name`, or `-name` for the other way round.
+
+    `columns` are those that can be sorted by; `last` follow the one that is meant and make it unique; `otherwise` is the order
+    for a word that names none of them.
+    """
+    column = columns.get(said.removeprefix("-"))
+    if column is None:
+        return list(otherwise)
+    order = [column, *last]
+    return [one.desc() for one in order] if said.startswith("-") else order
+
+
 def url_alike(endpoint: str, **values: Any) -> str:
     """The address of another view with the search, filters and order of the present one, such as a list's CSV (a template
     function). `values` belong to the view's own address and come before what the present one says.

@@ -35,7 +35,7 @@ from community.desk.models import CallState, CallTask
 from community.groups.models import Seat, SeatState, Waiting
 from community.posts.models import Reaction, ReactionKind
 from kernel import clock
-from kernel.db import db
+from kernel.db import db, escaped
 from kernel.errors import Refusal
 from kernel.i18n import lazy_gettext as _l
 from kernel.ports import Port
@@ -94,10 +94,6 @@ def these(ids: Sequence[int]) -> Scope:
 def _start(days: int | None) -> datetime | None:
     """The beginning of the shop's day so many days ago."""
     return None if days is None else clock.day_bounds(clock.today() - timedelta(days=days))[0]
-
-
-def _escaped(words: str) -> str:
-    return words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _among(statement: Select[Any], wanted: bool = True) -> ColumnElement[bool]:
@@ -281,7 +277,7 @@ def clause(rule: Any, scope: Scope = EVERYBODY, behind: tuple[int, ...] = ()) ->
         case rules.BoughtRule():
             named = or_(
                 func.lower(Product.sku) == rule.words.lower(),
-                Product.title.ilike(f"%{_escaped(rule.words)}%", escape="\\"),
+                Product.title.ilike(f"%{escaped(rule.words)}%"),
             )
             return _bought(named, rule.ever, rule.within_days, scope)
         case rules.CategoryRule():
@@ -316,7 +312,7 @@ def clause(rule: Any, scope: Scope = EVERYBODY, behind: tuple[int, ...] = ()) ->
         case rules.BirthdayRule():
             return _birthday(rule)
         case rules.CityRule():
-            lives = or_(*(Member.city.ilike(f"%{_escaped(name)}%", escape="\\") for name in rule.names))
+            lives = or_(*(Member.city.ilike(f"%{escaped(name)}%") for name in rule.names))
             return lives if rule.inside else not_(lives)
         case rules.CameFromRule():
             return Member.source.in_(sorted(set(rule.sources)))

@@ -12,6 +12,7 @@ from campaigns.audiences import rules as audience_rules
 from campaigns.journeys.queries import Due
 from kernel import clock
 from kernel.db import db
+from kernel.pages import order_by
 from membership.members import queries as members
 from membership.members.models import Member
 from membership.products.models import Product
@@ -132,11 +133,7 @@ def due_order(sort: str) -> list[Any]:
     """The columns of a sort (`due`, `bought`, `pieces`, each with a minus for the other way), the last ones unique together;
     unknown ones mean the first to be due first."""
     columns: dict[str, Any] = {"due": Repurchase.due_on, "bought": Repurchase.bought_on, "pieces": Repurchase.pieces}
-    column = columns.get(sort.removeprefix("-"))
-    if column is None:
-        return DUE_ORDER
-    order = [column, Repurchase.member_id, Repurchase.product_id]
-    return [one.desc() for one in order] if sort.startswith("-") else order
+    return order_by(sort, columns, [Repurchase.member_id, Repurchase.product_id], DUE_ORDER)
 
 
 def due_rows(statement: Select[*tuple[Any, ...]], order: Sequence[Any]) -> Iterator[list[Any]]:

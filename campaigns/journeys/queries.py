@@ -32,8 +32,9 @@ from campaigns.channels.models import Account
 from community.groups import queries as groups
 from community.groups.models import Group, GroupState
 from kernel import clock
-from kernel.db import UtcDateTime, db
+from kernel.db import UtcDateTime, db, escaped
 from kernel.errors import NotFound
+from kernel.pages import order_by
 from kernel.ports import Port
 from membership.coupons.models import Coupon, CouponState, Offer, OfferState
 from membership.members import queries as members
@@ -387,8 +388,7 @@ def listed(wanted: str = "", state: JourneyState | None = None) -> Any:
     """Journeys, for the list."""
     statement = select(Journey)
     if wanted:
-        escaped = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        statement = statement.where(Journey.name.ilike(f"%{escaped}%"))
+        statement = statement.where(Journey.name.ilike(f"%{escaped(wanted)}%"))
     if state is not None:
         statement = statement.where(Journey.state == state)
     return statement
@@ -404,10 +404,7 @@ def order_of(sort: str) -> list[Any]:
         .scalar_subquery()
     )
     columns: dict[str, Any] = {"name": Journey.name, "state": Journey.state, "entered": entered}
-    column = columns.get(sort.removeprefix("-"))
-    if column is None:
-        return [Journey.state.desc(), Journey.id.desc()]
-    return [column.desc(), Journey.id.desc()] if sort.startswith("-") else [column, Journey.id]
+    return order_by(sort, columns, [Journey.id], [Journey.state.desc(), Journey.id.desc()])
 
 
 def exported(wanted: str, state: JourneyState | None, sort: str) -> Sequence[Journey]:
@@ -425,10 +422,9 @@ def people(
         .where(JourneyMember.journey_id == journey_id, JourneyMember.trial == trial)
     )
     if wanted:
-        escaped = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         number = wanted.removeprefix("#")
         same = Member.id == int(number) if number.isascii() and number.isdigit() and len(number) < 19 else None
-        words = [Member.nickname.ilike(f"%{escaped}%"), Member.name.ilike(f"%{escaped}%")]
+        words = [column.ilike(f"%{escaped(wanted)}%") for column in (Member.nickname, Member.name)]
         statement = statement.where(or_(*words, *([same] if same is not None else [])))
     if state is not None:
         statement = statement.where(JourneyMember.state == state)

@@ -19,8 +19,9 @@ from campaigns.channels import rules as channel_rules
 from campaigns.channels import services as channels
 from campaigns.channels.models import Account, ContactClass, ContactCount
 from kernel import clock
-from kernel.db import db
+from kernel.db import db, escaped
 from kernel.errors import NotFound
+from kernel.pages import order_by
 from membership.coupons.models import Offer, OfferState
 from membership.members import queries as members
 from membership.members.models import Member
@@ -45,8 +46,8 @@ def listed(wanted: str = "", state: RunState | None = None) -> Any:
     """Pushes with their runs, for the list; those of journeys are shown with the journey."""
     statement = select(Run, Push).join(Push, Push.id == Run.push_id).where(Push.origin == Origin.MARKETER)
     if wanted:
-        escaped = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        statement = statement.where(or_(Push.name.ilike(f"%{escaped}%"), Push.subject.ilike(f"%{escaped}%")))
+        pattern = f"%{escaped(wanted)}%"
+        statement = statement.where(or_(Push.name.ilike(pattern), Push.subject.ilike(pattern)))
     if state is not None:
         statement = statement.where(Run.state == state)
     return statement
@@ -59,10 +60,7 @@ def order_of(sort: str) -> list[Any]:
         "name": Push.name,
         "when": func.coalesce(Run.finished_at, Run.started_at, Run.scheduled_at, Push.created_at),
     }
-    column = columns.get(sort.removeprefix("-"))
-    if column is None:
-        return [Run.id.desc()]
-    return [column.desc(), Run.id.desc()] if sort.startswith("-") else [column, Run.id]
+    return order_by(sort, columns, [Run.id], [Run.id.desc()])
 
 
 def exported(statement: Any, order: list[Any]) -> list[tuple[Run, Push]]:

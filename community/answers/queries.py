@@ -12,8 +12,9 @@ from sqlalchemy import Select, and_, func, or_, select
 
 from community.conversations.rules import Band
 from kernel import clock, files
-from kernel.db import db
+from kernel.db import db, escaped
 from kernel.errors import NotFound
+from kernel.pages import order_by
 
 from . import words
 from .models import (
@@ -28,8 +29,6 @@ from .models import (
     TrainingState,
     WelcomeCard,
 )
-
-SORTS = ("question", "topic", "phrasings", "asked", "updated")
 
 
 def get_intent(intent_id: int) -> Intent:
@@ -117,7 +116,7 @@ def packs() -> list[str]:
 
 
 def _contains(words_sought: str) -> str:
-    return "%" + words_sought.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    return f"%{escaped(words_sought)}%"
 
 
 _SAID = select(Phrasing.intent_id, func.count().label("n")).group_by(Phrasing.intent_id).subquery("said")
@@ -165,17 +164,14 @@ def listing(q: str = "", topic: str = "", pack: str = "", state: str = "", few: 
 
 def order_of(sort: str) -> list[Any]:
     """The columns of a sort such as `-asked`, the last one unique; whatever is unknown means by topic."""
-    name = sort.removeprefix("-")
-    column: Any = {
+    columns: dict[str, Any] = {
         "question": Intent.question,
         "topic": Intent.topic,
         "phrasings": func.coalesce(_SAID.c.n, 0, type_=Intent.id.type),
         "asked": func.coalesce(_ASKED.c.n, 0, type_=Intent.id.type),
         "updated": Intent.updated_at,
-    }.get(name)
-    if column is None:
-        return [Intent.topic, Intent.id]
-    return [column.desc(), Intent.id.desc()] if sort.startswith("-") else [column, Intent.id]
+    }
+    return order_by(sort, columns, [Intent.id], [Intent.topic, Intent.id])
 
 
 def exported(intent_ids: Sequence[int] | None) -> Sequence[Intent]:

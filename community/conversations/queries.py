@@ -14,7 +14,7 @@ from community.tickets.queries import handles
 from community.tickets.rules import Load
 from kernel import clock, files
 from kernel.auth import Role
-from kernel.db import db
+from kernel.db import db, escaped
 from kernel.errors import NotFound
 from kernel.staff.models import Staff
 from membership.members import queries as members
@@ -194,7 +194,7 @@ def listing(view: str, staff_id: int, q: str = "") -> Any:
         .where(_view(view, staff_id))
     )
     if q:
-        pattern = "%" + q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        pattern = f"%{escaped(q)}%"
         said = select(Message.id).where(Message.conversation_id == Conversation.id, Message.body.ilike(pattern))
         found = found.where(or_(members.sought(q), said.exists()))
     return found

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Text, case, cast, func, or_, select, text
 
 from kernel import clock, shop
 from kernel.auth import Role
-from kernel.db import db
+from kernel.db import db, escaped
 from kernel.errors import NotFound
 from kernel.staff.models import Staff
 from membership.members import queries as members
@@ -231,7 +231,7 @@ def scripts(
     if voice:
         found = found.where(Script.voice == voice)
     for word in q.split()[:8]:
-        wanted = "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        wanted = f"%{escaped(word)}%"
         found = found.where(or_(Script.title.ilike(wanted), Script.body.ilike(wanted)))
     if reason is not None:
         found = found.where(Script.reason == reason)

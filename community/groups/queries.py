@@ -33,6 +33,7 @@ from sqlalchemy.orm import aliased
 from kernel import clock, today
 from kernel.db import UtcDateTime, db
 from kernel.errors import NotFound
+from kernel.pages import order_by
 from kernel.ports import Port
 from membership.coupons.models import Offer, OfferVersion
 from membership.gifts.models import Gift, GiftClaim, GiftState
@@ -546,10 +547,7 @@ def listing(wanted: GroupFilter) -> Select[Group]:
 
 def order_of(sort: str) -> list[Any]:
     """The order that a list's address asks for (`seats`, `-seats`); newest first when it asks for none."""
-    backwards, key = sort.startswith("-"), sort.removeprefix("-")
-    if key not in SORTS:
-        return [Group.created_at.desc(), Group.id.desc()]
-    return [SORTS[key].desc(), Group.id.desc()] if backwards else [SORTS[key], Group.id]
+    return order_by(sort, SORTS, [Group.id], [Group.created_at.desc(), Group.id.desc()])
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import aliased
 from community.groups.models import Group, OutsideCode
 from kernel import clock, files
 from kernel.db import db
+from kernel.pages import order_by
 from membership.products.models import Product
 
 from . import queries, rules
@@ -165,11 +166,8 @@ def pieces(wanted: Wanted, sort: str) -> tuple[Select[Any], list[Any]]:
         use = aliased(Post)
         shown = select(PostGroup.post_id).join(use, use.id == PostGroup.post_id)
         found = found.where(shown.where(PostGroup.group_id == wanted.group_id, root_of(use) == Post.id).exists())
-    name, backwards = sort.removeprefix("-"), sort.startswith("-")
-    if name not in PIECE_SORTS:
-        name, backwards = "last", True
-    column = columns[name]
-    return found, [column.desc(), Post.id.desc()] if backwards else [column, Post.id]
+    sorts = {name: columns[name] for name in PIECE_SORTS}
+    return found, order_by(sort, sorts, [Post.id], [columns["last"].desc(), Post.id.desc()])
 
 
 def pieces_of(rows: Sequence[Any]) -> list[Piece]:
@@ -205,8 +203,6 @@ def uses_of(post: Post) -> list[queries.Row]:
 
 # ── Results ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-RESULT_SORTS = ("time", "title", *queries.COUNTED)
-
 
 def results(since: datetime, until: datetime, wanted: Wanted) -> tuple[Select[Any], dict[str, Any]]:
     """Posts of the shop that were shown in `[since, until)`, archived ones too, with what came of each: rows Post, when it
@@ -234,10 +230,7 @@ def results(since: datetime, until: datetime, wanted: Wanted) -> tuple[Select[An
 
 def result_order(columns: dict[str, Any], sort: str) -> list[Any]:
     """The order of a sort such as `-bought`; whatever is unknown means newest first."""
-    name, backwards = sort.removeprefix("-"), sort.startswith("-")
-    if name not in RESULT_SORTS:
-        name, backwards = "time", True
-    return [columns[name].desc(), Post.id.desc()] if backwards else [columns[name], Post.id]
+    return order_by(sort, columns, [Post.id], [columns["time"].desc(), Post.id.desc()])
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from community.groups.models import Group, GroupState, Seat, SeatState
 from kernel import clock
 from kernel.db import UtcDateTime, db
 from kernel.errors import NotFound
+from kernel.pages import order_by
 from kernel.staff.models import Staff
 from membership.members.models import Member
 from membership.orders import queries as orders
@@ -55,8 +56,6 @@ from .models import (
     Reaction,
     ReactionKind,
 )
-
-SORTS = ("time", "title", "seen", "liked", "clicked", "commented", "bought")
 
 
 def find_post(post_id: int) -> Post | None:
@@ -188,13 +187,9 @@ def about(product_id: int) -> ColumnElement[bool]:
 
 def order_of(sort: str) -> list[Any]:
     """The columns of a sort such as `-seen`, the last one unique; whatever is unknown means newest first."""
-    name = sort.removeprefix("-")
-    if name not in SORTS:
-        name, sort = "time", "-time"
-    column: Any = {"time": shown_time(), "title": Post.title}.get(name)
-    if column is None:
-        column = func.coalesce(_SUMS.c[name], 0, type_=PostGroup.seen.type)
-    return [column.desc(), Post.id.desc()] if sort.startswith("-") else [column, Post.id]
+    columns: dict[str, Any] = {"time": shown_time(), "title": Post.title}
+    columns |= {name: func.coalesce(_SUMS.c[name], 0, type_=PostGroup.seen.type) for name in COUNTED}
+    return order_by(sort, columns, [Post.id], [columns["time"].desc(), Post.id.desc()])
 
 
 def rows_of(found: Sequence[Any]) -> list[Row]:

@@ -14,8 +14,9 @@ from community.desk import labels as desk_labels
 from community.desk.models import Script
 from kernel import clock, files
 from kernel.auth import Role, holds
-from kernel.db import db
+from kernel.db import db, escaped
 from kernel.errors import NotFound
+from kernel.pages import order_by
 from kernel.staff.models import Staff
 from membership.members import queries as members
 from membership.members.models import CustomerType, Member
@@ -35,7 +36,6 @@ from .models import (
     Workflow,
 )
 
-SORTS = ("due", "opened", "name", "last")
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 RECENT = timedelta(days=7)
 
@@ -232,7 +232,7 @@ def listing(wanted: Wanted) -> Any:
     )
     if wanted.q:
         said = wanted.q.removeprefix("#")
-        pattern = "%" + said.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        pattern = f"%{escaped(said)}%"
         ways = [members.sought(wanted.q), Ticket.subject.ilike(pattern)]
         if said.isascii() and said.isdigit() and len(said) < 19:
             ways.append(Ticket.id == int(said))
@@ -250,16 +250,14 @@ def listing(wanted: Wanted) -> Any:
 
 def order_of(sort: str, view: str) -> list[Any]:
     """The columns of a sort such as `-due`, the last one unique. Unknown: what is due first; of what is over, the newest."""
-    name = sort.removeprefix("-")
-    if name not in SORTS:
-        name, sort = ("last", "-last") if view in ("resolved", "closed") else ("due", "due")
-    column: Any = {
+    columns: dict[str, Any] = {
         "due": func.coalesce(Ticket.due_at, literal(NEVER, Ticket.due_at.type), type_=Ticket.due_at.type),
         "opened": Ticket.opened_at,
         "name": func.coalesce(func.nullif(Member.nickname, ""), Member.name, type_=Member.name.type),
         "last": Ticket.last_entry_at,
-    }[name]
-    return [column.desc(), Ticket.id.desc()] if sort.startswith("-") else [column, Ticket.id]
+    }
+    over = [Ticket.last_entry_at.desc(), Ticket.id.desc()]
+    return order_by(sort, columns, [Ticket.id], over if view in ("resolved", "closed") else [columns["due"], Ticket.id])
 
 
 def export(found: Any, order: list[Any]) -> Sequence[Any]:
@@ -402,7 +400,7 @@ def get_macro(macro_id: int, staff_id: int) -> Macro:
 def _said(words: str, *columns: Any) -> list[ColumnElement[bool]]:
     found = []
     for word in words.split()[:8]:
-        pattern = "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        pattern = f"%{escaped(word)}%"
         found.append(or_(*(column.ilike(pattern) for column in columns)))
     return found
 

@@ -15,10 +15,10 @@ from sqlalchemy import Select, delete, func, or_, select
 
 from .. import audit, clock
 from ..auth import Role
-from ..db import db
+from ..db import db, escaped
 from ..errors import NotFound, Refusal
 from ..i18n import lazy_gettext as _l
-from ..pages import once_a_request
+from ..pages import once_a_request, order_by
 from . import guessing
 from .models import Staff, StaffSession
 
@@ -89,7 +89,7 @@ def listing(q: str = "", role: Role | None = None, disabled: bool | None = None)
     """The staff, narrowed by words that name, e-mail and signature hold, by role, and by whether they can sign in."""
     found: Select[*tuple[Any, ...]] = select(Staff)
     for word in q.split()[:8]:
-        wanted = "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        wanted = f"%{escaped(word)}%"
         found = found.where(or_(Staff.name.ilike(wanted), Staff.email.ilike(wanted), Staff.signature.ilike(wanted)))
     if role is not None:
         found = found.where(Staff.role == role)
@@ -104,10 +104,7 @@ def order_of(sort: str) -> list[Any]:
     Unknown ones mean: who can sign in first, then by name.
     """
     columns: dict[str, Any] = {"name": Staff.name, "since": Staff.created_at}
-    column = columns.get(sort.removeprefix("-"))
-    if column is None:
-        return [Staff.disabled_at.is_not(None), Staff.name, Staff.id]
-    return [column.desc(), Staff.id.desc()] if sort.startswith("-") else [column, Staff.id]
+    return order_by(sort, columns, [Staff.id], [Staff.disabled_at.is_not(None), Staff.name, Staff.id])
 
 
 def exported(found: Select[*tuple[Any, ...]], order: list[Any]) -> Sequence[Staff]:

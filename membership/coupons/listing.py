@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Select, cast, func, select
 
 from kernel.db import db
-from kernel.pages import Count, Page, capped_count, keyset
+from kernel.pages import Count, Page, capped_count, keyset, order_by
 from membership.products.models import Product
 
 from .models import CouponKind, CouponState, Offer, OfferState, OfferVersion, Redemption
@@ -61,15 +61,12 @@ def _statement(wanted: OfferFilter) -> tuple[Select[Any, Any], list[Any]]:
         statement = statement.where(Offer.state == wanted.state)
     if wanted.kind is not None:
         statement = statement.where(OfferVersion.kind == wanted.kind)
-    key, down = wanted.sort.removeprefix("-"), wanted.sort.startswith("-")
-    column: Any = {"name": Offer.name, "claimed": Offer.claimed}.get(key)
-    if key in ("redeemed", "cost"):
+    columns: dict[str, Any] = {"name": Offer.name, "claimed": Offer.claimed}
+    if (key := wanted.sort.removeprefix("-")) in ("redeemed", "cost"):
         used = _used()
         statement = statement.outerjoin(used, used.c.offer_id == Offer.id)
-        column = func.coalesce(used.c[key], 0)
-    if column is None:
-        return statement, [Offer.id.desc()]
-    return statement, [column.desc(), Offer.id.desc()] if down else [column, Offer.id]
+        columns[key] = func.coalesce(used.c[key], 0)
+    return statement, order_by(wanted.sort, columns, [Offer.id], [Offer.id.desc()])
 
 
 def page_of(wanted: OfferFilter, cursor: str | None) -> tuple[list[OfferRow], Page, Count]:

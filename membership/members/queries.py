@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import array, distinct_on
 from kernel import shop
 from kernel.audit import AuditEntry
 from kernel.copying import among
-from kernel.db import db
+from kernel.db import db, escaped
 from kernel.errors import NotFound
 from kernel.pages import Page, keyset, row_or_none
 from kernel.ports import Port
@@ -333,11 +333,7 @@ def _named(words: str) -> ColumnElement[bool] | None:
         return and_(func.strpos(_NAMES, lower) > 0, found)
     if len(plain) == 2:
         return found
-    return and_(found, _NAMES.like("%" + _escaped(plain).lower() + "%"))
-
-
-def _escaped(words: str) -> str:
-    return words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return and_(found, _NAMES.like(f"%{escaped(plain).lower()}%"))
 
 
 def sought(q: str) -> ColumnElement[bool]:

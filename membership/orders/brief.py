@@ -6,7 +6,7 @@ from flask import url_for
 from sqlalchemy import exists, select
 
 from kernel.auth import may
-from kernel.db import db
+from kernel.db import db, escaped
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.money import yuan
@@ -20,10 +20,9 @@ def find(wanted: str) -> list[Hit]:
     """Orders by the beginning of their number; at most ten."""
     if len(wanted) < 3 or not may("orders.view"):
         return []
-    escaped = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     found = db.session.scalars(
         select(Order)
-        .where(Order.external_id.like(f"{escaped}%"))
+        .where(Order.external_id.like(f"{escaped(wanted)}%"))
         .order_by(Order.placed_at.desc(), Order.id.desc())
         .limit(10)
     )

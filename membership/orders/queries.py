@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, null, or_, select, union
 
 from kernel import clock
-from kernel.db import db
+from kernel.db import db, escaped
 from kernel.errors import NotFound
-from kernel.pages import Count, Page, capped_count, keyset
+from kernel.pages import Count, Page, capped_count, keyset, order_by
 from membership.members.models import Member
 
 from . import rules
@@ -248,8 +248,7 @@ class OrderFilter:
 
 def sought(words: str) -> ColumnElement[bool]:
     """Orders whose number begins with the words, or whose member's phone ends with them."""
-    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    found: ColumnElement[bool] = Order.external_id.like(f"{escaped}%")
+    found: ColumnElement[bool] = Order.external_id.like(f"{escaped(words)}%")
     if words.isascii() and words.isdigit() and 4 <= len(words) <= 11:
         found = or_(
             found, Order.member_id.in_(select(Member.id).where(func.reverse(Member.phone).like(f"{words[::-1]}%")))
@@ -283,10 +282,7 @@ def _order_of(sort: str, count: Count) -> list[Any]:
     The days have an index in both directions. Amounts have none, so they order only what is few enough to be sorted at once.
     """
     columns: dict[str, Any] = {"placed": Order.placed_at} | ({} if count.capped else {"amount": Order.paid_amount})
-    column = columns.get(sort.removeprefix("-"))
-    if column is None:
-        return [Order.placed_at.desc(), Order.id.desc()]
-    return [column.desc(), Order.id.desc()] if sort.startswith("-") else [column, Order.id]
+    return order_by(sort, columns, [Order.id], [Order.placed_at.desc(), Order.id.desc()])
 
 
 def page_of(wanted: OrderFilter, cursor: str | None, sort: str = "") -> tuple[Page, Count]:
@@ -378,9 +374,8 @@ def _receipts(wanted: ReceiptFilter) -> Select[*tuple[Any, ...]]:
     if wanted.outcome is not None:
         statement = statement.where(HookReceipt.outcome == wanted.outcome)
     if wanted.q:
-        escaped = wanted.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         statement = statement.where(
-            or_(HookReceipt.orders.contains([wanted.q]), HookReceipt.delivery_id.like(f"{escaped}%"))
+            or_(HookReceipt.orders.contains([wanted.q]), HookReceipt.delivery_id.like(f"{escaped(wanted.q)}%"))
         )
     return statement
 

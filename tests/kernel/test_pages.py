@@ -22,6 +22,7 @@ from kernel.pages import (
     guarded_cell,
     keyset,
     once_a_request,
+    order_by,
     page_address,
     url_alike,
     url_with,
@@ -172,6 +173,20 @@ def test_another_view_takes_all_that_was_chosen_and_nothing_else(app):
         assert url_alike("members_console.export") == f"/console/members/export?{said.removesuffix('&cursor=x')}"
     with app.test_request_context("/console/members?member_id=8"):
         assert url_alike("members_console.show", member_id=7) == "/console/members/7"
+
+
+@pytest.mark.parametrize(
+    ("said", "ordered"),
+    [
+        ("name", ["Staff.name", "Staff.id"]),
+        ("-name", ["staff.name DESC", "staff.id DESC"]),
+        ("", ["Staff.email"]),
+        ("--name", ["Staff.email"]),
+    ],
+)
+def test_a_sort_is_made_unique_and_an_unknown_one_is_the_list_s_own(said, ordered):
+    found = order_by(said, {"name": Staff.name}, [Staff.id], [Staff.email])
+    assert [str(column) for column in found] == ordered
 
 
 @pytest.mark.parametrize(
