@@ -109,6 +109,11 @@ def url_with(**changes: Any) -> str:
     return f"{request.path}?{query}" if query else request.path
 
 
+def search_chip(words: str) -> list[tuple[str, str, str]]:
+    """The chip that says what a list is searched by, and takes it away: for the `chips` of a list's page; none without words."""
+    return [("q", words, _("Search: %(words)s", words=words))] if words else []
+
+
 def order_by(said: str, columns: Mapping[str, Any], last: Sequence[Any], otherwise: Sequence[Any]) -> list[Any]:
     """The columns of a sort, as the `sort_link` of a list says it: `name`, or `-name` for the other way round.
 

@@ -289,6 +289,6 @@ def test_check_d2_orders_and_cursors_that_are_none_show_the_first_page(
 
 def test_check_d2_has_teeth(people: list[Any], faults: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With the escaping off, words of LIKE are no longer literal, and the search finds what does not hold them."""
-    monkeypatch.setattr(queries, "_escaped", lambda words: words)
+    monkeypatch.setattr(queries, "escaped", lambda words: words)
     monkeypatch.setattr(queries, "_PIECES", literal_column("ARRAY['a_b', 'a%', '%b', 'a', '%', 'b']"))
     assert found_by({"q": "a%b"})[1] != literally(people, "a%b")

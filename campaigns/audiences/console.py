@@ -15,7 +15,7 @@ from kernel.auth import may, staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, ticked
+from kernel.pages import capped_count, csv_response, keyset, search_chip, ticked
 from membership.members.rules import masked_phone
 from membership.orders.formats.sheet import FileUnreadable
 
@@ -45,7 +45,7 @@ def _tabs(here: str) -> list[tuple[Any, str, bool]]:
 @staff("audiences.view")
 def index() -> Any:
     words, kind = _wanted()
-    chips = [("q", words, _("Search: %(words)s", words=words))] if words else []
+    chips = search_chip(words)
     if kind:
         chips.append(("kind", kind, str(labels.LISTED[kind])))
     found = _found(words, kind)

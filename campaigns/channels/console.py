@@ -13,7 +13,7 @@ from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, ticked, url_with
+from kernel.pages import capped_count, csv_response, keyset, search_chip, ticked, url_with
 from membership.members import queries as members
 from membership.members.rules import masked_phone
 
@@ -225,8 +225,7 @@ def tasks() -> Any:
         for who in [request.args.get("who", "")]
         if who in ("me", "nobody")
     ]
-    if words := request.args.get("q", "").strip()[:100]:
-        chosen.append(("q", words, _("Search: %(words)s", words=words)))
+    chosen += search_chip(request.args.get("q", "").strip()[:100])
     return render_template(
         "channels/tasks.html",
         page=page,

@@ -14,7 +14,7 @@ from kernel import audit, clock, editions
 from kernel.auth import acting_staff, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset
+from kernel.pages import capped_count, csv_response, keyset, search_chip
 
 from . import forms, labels, queries, rules, services
 from .models import Journey, JourneyLog, JourneyMember, JourneyState, PlaceState
@@ -44,8 +44,7 @@ def index() -> Any:
     statement = queries.listed(wanted, state)
     page = keyset(statement, queries.order_of(_said("sort")), request.args.get("cursor"))
     chips = [("state", state.value, str(labels.STATES[state]))] if state is not None else []
-    if wanted:
-        chips.append(("q", wanted, _("Search: %(words)s", words=wanted)))
+    chips += search_chip(wanted)
     plans = {journey.id: rules.parse(journey.draft) for journey in page.rows}
     known = queries.known()
     return render_template(
@@ -515,8 +514,7 @@ def log(journey_id: int) -> Any:
     wanted, trial = _said("q"), _said("trial") == "yes"
     statement = queries.logged(journey_id, trial, wanted)
     chips = [("trial", "yes", _("Only trials"))] if trial else []
-    if wanted:
-        chips.append(("q", wanted, _("Search: %(words)s", words=wanted)))
+    chips += search_chip(wanted)
     page = keyset(statement, [JourneyLog.id.desc()], request.args.get("cursor"))
     return render_template(
         "journeys/log.html",

@@ -17,7 +17,7 @@ from kernel.errors import NotFound, Refusal
 from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import TooSlow, capped_count, chosen, csv_response, instants, keyset, patience, period
+from kernel.pages import TooSlow, capped_count, chosen, csv_response, instants, keyset, patience, period, search_chip
 from kernel.staff import services as colleagues
 
 from . import labels, queries, rules, services
@@ -33,7 +33,6 @@ bp = APIBlueprint(
 )
 # Whoever waits longer for a page asks for less.
 PATIENCE = 20.0
-SORTS = ("stage", "name", "-name", "met", "-met", "importance", "-importance")
 
 
 def _tabs(here: str) -> list[tuple[Any, str, bool]]:
@@ -55,7 +54,7 @@ def _wanted() -> tuple[list[queries.Listed], list[tuple[str, str, Any]]]:
     stage, kind, state = chosen(Stage, "stage"), chosen(TouchKind, "kind"), request.args.get("state", "")
     if q:
         found = [one for one in found if q.casefold() in f"{one.name} {one.notes}".casefold()]
-        chips.append(("q", q, _("Search: %(words)s", words=q)))
+        chips += search_chip(q)
     if stage is not None:
         found = [one for one in found if one.stage is stage]
         chips.append(("stage", stage.value, labels.STAGES[stage]))

@@ -15,7 +15,7 @@ from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import attachment, capped_count, csv_response, keyset, ticked, url_with
+from kernel.pages import attachment, capped_count, csv_response, keyset, search_chip, ticked, url_with
 
 from . import brain, labels, queries, rules, services
 from .forms import BotForm, IntentForm, PackForm, TeachForm, typed_cards
@@ -54,9 +54,7 @@ def _chips() -> list[tuple[str, str, str]]:
         chips.append(("state", state, str(labels.STATES[state])))
     if request.args.get("few") == "yes":
         chips.append(("few", "yes", _("Fewer than five phrasings")))
-    if words := _words():
-        chips.append(("q", words, _("Search: %(words)s", words=words)))
-    return chips
+    return chips + search_chip(_words())
 
 
 @bp.get("/answers")

@@ -12,7 +12,7 @@ from kernel.auth import staff
 from kernel.errors import Refusal
 from kernel.forms import one_line
 from kernel.i18n import gettext as _
-from kernel.pages import capped_count, csv_response, keyset
+from kernel.pages import capped_count, csv_response, keyset, search_chip
 
 from . import queries, rules, services
 from .forms import ProgramForm
@@ -39,7 +39,7 @@ def _page(form: ProgramForm, status: int = 200) -> Any:
         rows=[row[:2] for row in page.rows],
         count=capped_count(found) if words else everybody,
         everybody=everybody,
-        chips_on=[("q", words, _("Search: %(words)s", words=words))] if words else [],
+        chips_on=search_chip(words),
         today=days[-1][1],
         days=[{"label": f"{day:%m-%d}", "value": number, "text": str(number)} for day, number in days],
         rules=rules,

@@ -15,7 +15,18 @@ from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, chosen, csv_response, instants, keyset, period, row_or_none, ticked, url_with
+from kernel.pages import (
+    capped_count,
+    chosen,
+    csv_response,
+    instants,
+    keyset,
+    period,
+    row_or_none,
+    search_chip,
+    ticked,
+    url_with,
+)
 from kernel.staff.models import Staff
 from membership.members import labels as member_labels
 from membership.members import queries as members
@@ -65,9 +76,7 @@ def _chips() -> list[tuple[str, str, str]]:
         chips.append(("who", who, _("Mine") if who == "me" else _("Nobody's yet")))
     elif assignee := _assignee():
         chips.append(("who", str(assignee), queries.names([assignee]).get(assignee, "–")))
-    if words := _words():
-        chips.append(("q", words, _("Search: %(words)s", words=words)))
-    return chips
+    return chips + search_chip(_words())
 
 
 @bp.get("/calls")
@@ -377,9 +386,7 @@ def _script_chips() -> list[tuple[str, str, str]]:
         chips.append(("type", kind.value, _("Type: %(type)s", type=member_labels.CUSTOMER_TYPES[kind])))
     if (voice := request.args.get("voice", "")) and voice in labels.VOICES:
         chips.append(("voice", voice, _("In the voice of: %(voice)s", voice=labels.VOICES[voice])))
-    if words := _words():
-        chips.append(("q", words, _("Search: %(words)s", words=words)))
-    return chips
+    return chips + search_chip(_words())
 
 
 @bp.get("/scripts")

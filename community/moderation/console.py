@@ -14,7 +14,7 @@ from kernel.errors import Refusal
 from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none, ticked
+from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none, search_chip, ticked
 from membership.members import queries as members
 from membership.members.models import Member
 
@@ -67,8 +67,7 @@ def index() -> Any:
         chips.append(("reason", reason.value, str(labels.REASONS[reason])))
     if group_id and (group := groups.find_group(group_id)):
         chips.append(("group", str(group_id), group.name))
-    if words:
-        chips.append(("q", words, _("Search: %(words)s", words=words)))
+    chips += search_chip(words)
     return render_template(
         "moderation/index.html",
         page=page,
@@ -162,7 +161,7 @@ def sanctions() -> Any:
         rows=[row[:4] for row in page.rows],
         count=capped_count(found),
         ended=ended,
-        chosen=[("q", words, _("Search: %(words)s", words=words))] if words else [],
+        chosen=search_chip(words),
         labels=labels,
     )
 

@@ -26,6 +26,7 @@ from kernel.pages import (
     keyset,
     period,
     row_or_none,
+    search_chip,
     ticked,
     url_with,
 )
@@ -83,8 +84,7 @@ def _chips(wanted: Wanted) -> list[tuple[str, str, str]]:
         who = request.args.get("who", "")
         name = queries.names([wanted.assignee]).get(wanted.assignee, "–") if wanted.assignee else _("Nobody's yet")
         chips.append(("who", who, _("With: %(name)s", name=name)))
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips += search_chip(wanted.q)
     return chips
 
 
@@ -610,8 +610,7 @@ def macros() -> Any:
     q, wanted = request.args.get("q", "").strip()[:60], chosen(TicketKind, "kind")
     found = queries.macros(acting_staff().id, q, wanted)
     chips = [("kind", wanted.value, _("Kind: %(kind)s", kind=labels.KINDS[wanted]))] if wanted else []
-    if q:
-        chips.append(("q", q, _("Search: %(words)s", words=q)))
+    chips += search_chip(q)
     return render_template(
         "tickets/macros.html",
         page=keyset(found, queries.macro_order(), request.args.get("cursor")),

@@ -15,7 +15,7 @@ from ..errors import Refusal
 from ..http import client_address
 from ..i18n import COOKIE, LOCALES, ngettext
 from ..i18n import gettext as _
-from ..pages import capped_count, chosen, csv_response, keyset, row_or_none
+from ..pages import capped_count, chosen, csv_response, keyset, row_or_none, search_chip
 from . import guessing, handover, services
 from .forms import NewStaffForm, PasswordForm, SignInForm, StaffForm
 
@@ -112,8 +112,7 @@ def _chips() -> list[tuple[str, str, str]]:
         chips.append(("role", role.value, str(ROLE_LABELS[role])))
     if disabled is not None:
         chips.append(("state", request.args["state"], _("Cannot sign in") if disabled else _("Can sign in")))
-    if words:
-        chips.append(("q", words, _("Search: %(words)s", words=words)))
+    chips += search_chip(words)
     return chips
 
 

@@ -37,9 +37,7 @@ def _filter() -> GrantFilter:
 def index() -> Any:
     wanted = _filter()
     page, count = queries.grants_page(wanted, request.args.get("cursor"))
-    chips = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = pages.search_chip(wanted.q)
     if wanted.benefit is not None:
         chips.append(("benefit", wanted.benefit, _("Benefit: %(name)s", name=labels.BENEFITS[wanted.benefit])))
     if wanted.state is not None:

@@ -48,9 +48,7 @@ bp = APIBlueprint("gifts_console", __name__, url_prefix="/console", template_fol
 
 
 def _gift_chips(wanted: GiftFilter) -> list[tuple[str, str, str]]:
-    chips: list[tuple[str, str, str]] = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = pages.search_chip(wanted.q)
     if wanted.kind is not None:
         chips.append(("kind", wanted.kind, _("Kind: %(kind)s", kind=labels.KINDS[wanted.kind])))
     if wanted.active is not None:
@@ -294,9 +292,7 @@ def give_post(member_id: int) -> Any:
 def _claim_chips(
     wanted: ClaimFilter, gifts: list[tuple[int, str]], groups: dict[int, str]
 ) -> list[tuple[str, str, str]]:
-    chips: list[tuple[str, str, str]] = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = pages.search_chip(wanted.q)
     if wanted.state is not None:
         chips.append(("state", wanted.state, _("State: %(state)s", state=labels.STATES[wanted.state])))
     if wanted.gift_id is not None:

@@ -193,9 +193,7 @@ def deliveries() -> Any:
     page, count = queries.receipts(wanted, request.args.get("cursor"))
     rows = queries.connections()
     names = {one.id: one.name for one in rows}
-    chips: list[tuple[str, Any, str]] = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips: list[tuple[str, Any, str]] = pages.search_chip(wanted.q)
     if wanted.connection_id is not None:
         name = names.get(wanted.connection_id, "?")
         chips.append(("connection", wanted.connection_id, _("Connection: %(name)s", name=name)))

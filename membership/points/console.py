@@ -68,9 +68,7 @@ def index() -> Any:
 
 
 def _chips(wanted: LedgerFilter) -> list[tuple[str, str, str]]:
-    chips: list[tuple[str, str, str]] = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = pages.search_chip(wanted.q)
     if wanted.kind is not None:
         chips.append(("kind", wanted.kind, str(labels.KINDS[wanted.kind])))
     if (days := request.args.get("days", "")) in labels.SPANS:
@@ -338,8 +336,7 @@ def redemptions() -> Any:
     choices = [(row.reward.id, row.reward.name) for row in queries.rewards()]
     if reward_id is not None:
         chips.append(("reward", str(reward_id), dict(choices).get(reward_id, "–")))
-    if q:
-        chips.append(("q", q, _("Search: %(words)s", words=q)))
+    chips += pages.search_chip(q)
     return render_template(
         "points/redemptions.html",
         tabs_on=_tabs("redemptions"),

@@ -11,7 +11,7 @@ from kernel.auth import staff
 from kernel.files import FileRefused
 from kernel.forms import one_line
 from kernel.i18n import gettext as _
-from kernel.pages import csv_response
+from kernel.pages import csv_response, search_chip
 
 from . import queries, services
 from .forms import ProductForm
@@ -30,9 +30,7 @@ def _lacks() -> dict[str, str]:
 
 
 def _chips(wanted: dict[str, str]) -> list[tuple[str, str, str]]:
-    chips = []
-    if wanted["q"]:
-        chips.append(("q", wanted["q"], _("Search: %(words)s", words=wanted["q"])))
+    chips = search_chip(wanted["q"])
     if wanted["category"]:
         name = _("none") if wanted["category"] == queries.NO_CATEGORY else wanted["category"]
         chips.append(("category", wanted["category"], _("Category: %(name)s", name=name)))

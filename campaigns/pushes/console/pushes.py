@@ -27,7 +27,7 @@ from kernel.errors import Forbidden
 from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset
+from kernel.pages import capped_count, csv_response, keyset, search_chip
 
 from .. import jobs, labels, ledger, message, queries, recurrence, rules, services
 from ..forms import CheckForm, PushForm, values_of
@@ -48,8 +48,7 @@ def index() -> Any:
     statement = queries.listed(wanted, state)
     page = keyset(statement, queries.order_of(request.args.get("sort", "")), request.args.get("cursor"))
     chips = [("state", state.value, str(labels.RUN_STATES[state]))] if state is not None else []
-    if wanted:
-        chips.append(("q", wanted, _("Search: %(words)s", words=wanted)))
+    chips += search_chip(wanted)
     runs = [run for run, _push in page.rows]
     return render_template(
         "pushes/index.html",
@@ -453,7 +452,7 @@ def deliveries(push_id: int) -> Any:
         place=place_of(queries.account_of(push)),
         state=request.args.get("state", ""),
         reason=request.args.get("reason", ""),
-        chips_on=[("q", words, _("Search: %(words)s", words=words))] if words else [],
+        chips_on=search_chip(words),
     )
 
 

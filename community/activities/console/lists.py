@@ -14,7 +14,7 @@ from community.groups.models import Group, GroupState
 from kernel import clock, pages
 from kernel.auth import staff
 from kernel.i18n import gettext as _
-from kernel.pages import capped_count, csv_response, keyset
+from kernel.pages import capped_count, csv_response, keyset, search_chip
 
 from .. import labels, queries
 from ..queries import ActivityFilter
@@ -33,9 +33,7 @@ def _filter(group_id: int | None = None) -> ActivityFilter:
 
 
 def _chips(wanted: ActivityFilter, group: Group | None) -> list[tuple[str, str, str]]:
-    chips: list[tuple[str, str, str]] = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = search_chip(wanted.q)
     if wanted.kind in queries.KINDS:
         chips.append(("kind", wanted.kind, str(labels.KINDS[wanted.kind])))
     if wanted.phase in list(Phase):

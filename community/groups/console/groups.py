@@ -13,7 +13,7 @@ from kernel.errors import InputInvalid, NotFound
 from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import attachment, capped_count, csv_response, keyset
+from kernel.pages import attachment, capped_count, csv_response, keyset, search_chip
 from kernel.staff import services as staff_services
 from membership.coupons import labels as coupon_labels
 from membership.members import queries as members
@@ -44,9 +44,7 @@ def _filter() -> GroupFilter:
 
 
 def _chips(wanted: GroupFilter) -> list[tuple[str, str, str]]:
-    chips: list[tuple[str, str, str]] = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = search_chip(wanted.q)
     if wanted.kind in list(GroupKind):
         chips.append(("kind", wanted.kind, str(labels.KINDS[GroupKind(wanted.kind)])))
     if wanted.state in list(GroupState):
@@ -302,9 +300,7 @@ def _people_page(group: Group) -> str:
     silent = "silent" in request.args and state is SeatState.TAKEN
     statement = queries.people(group.id, state, q, number, silent)
     page = keyset(statement, [Seat.id.desc()], request.args.get("cursor"), PAGE)
-    chips: list[tuple[str, str, str]] = []
-    if q:
-        chips.append(("q", q, _("Search: %(words)s", words=q)))
+    chips = search_chip(q)
     if number is not None:
         chips.append(("sub-group", str(number), _("Sub-group %(number)s", number=number)))
     if silent:
@@ -396,7 +392,7 @@ def waiting_list(group_id: int) -> Any:
         **frame_of(group, "waiting"),
         page=keyset(statement, [Waiting.number], request.args.get("cursor"), PAGE),
         count=capped_count(statement),
-        chips_on=[("q", q, _("Search: %(words)s", words=q))] if q else [],
+        chips_on=search_chip(q),
     )
 
 

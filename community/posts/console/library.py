@@ -12,7 +12,7 @@ from kernel import clock
 from kernel.auth import acting_staff, safe_next, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, chosen, csv_response, instants, keyset, period, row_or_none, ticked
+from kernel.pages import capped_count, chosen, csv_response, instants, keyset, period, row_or_none, search_chip, ticked
 
 from .. import labels, library, services
 from ..library import Wanted
@@ -53,8 +53,7 @@ def _chips(
         chips.append(("group", str(wanted.group_id), _("Posted to %(group)s", group=name)))
     if wanted.state is not None:
         chips.append(("state", wanted.state.value, _("State: %(state)s", state=labels.STATES[wanted.state])))
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips += search_chip(wanted.q)
     return chips
 
 

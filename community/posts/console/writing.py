@@ -16,7 +16,7 @@ from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused, VideoCodeRefused, VideoRefused, VideoTells, VideoTooLarge
 from kernel.i18n import gettext as _
-from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none
+from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none, search_chip
 
 from .. import hours, labels, library, queries, rules, services
 from ..forms import CommentForm, PostForm, VoiceForm
@@ -62,9 +62,7 @@ def _chips(places: list[Any], products: list[tuple[int, str]]) -> list[tuple[str
         chips.append(("state", state.value, _("State: %(state)s", state=labels.STATES[state])))
     if name := next((g.name for g in places if g.id == _group_id()), None):
         chips.append(("group", str(_group_id()), _("Posted to %(group)s", group=name)))
-    if words := request.args.get("q", "").strip():
-        chips.append(("q", words, _("Search: %(words)s", words=words)))
-    return chips
+    return chips + search_chip(request.args.get("q", "").strip())
 
 
 @bp.get("/posts")

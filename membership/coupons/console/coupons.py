@@ -13,7 +13,7 @@ from kernel.errors import NotFound, Refusal
 from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.money import short_yuan
-from kernel.pages import csv_response
+from kernel.pages import csv_response, search_chip
 from membership.members import queries as members
 from membership.members.rules import masked_phone
 
@@ -169,7 +169,7 @@ def ending() -> Any:
         rows=rows,
         page=page,
         count=count,
-        chips_on=[("q", q, _("Search: %(words)s", words=q))] if q else [],
+        chips_on=search_chip(q),
         labels=labels,
     )
 

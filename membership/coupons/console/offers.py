@@ -14,7 +14,7 @@ from kernel.errors import InputInvalid, NotFound
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext, number
 from kernel.money import short_yuan
-from kernel.pages import csv_response
+from kernel.pages import csv_response, search_chip
 from membership.members.queries import group_names
 from membership.members.rules import masked_phone
 from membership.tiers.rules import RANKS
@@ -44,9 +44,7 @@ def _filter() -> OfferFilter:
 
 
 def _chips(wanted: OfferFilter) -> list[tuple[str, str, str]]:
-    chips: list[tuple[str, str, str]] = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = search_chip(wanted.q)
     if wanted.state is not None:
         chips.append(("state", wanted.state, str(labels.OFFER_STATES[wanted.state])))
     if wanted.kind is not None:

@@ -12,6 +12,7 @@ from kernel.errors import NotFound
 from kernel.forms import one_line
 from kernel.i18n import day
 from kernel.i18n import gettext as _
+from kernel.pages import search_chip
 
 from .. import labels, queries, rules
 from ..forms import LANGUAGES, NewMemberForm, PairForm
@@ -75,17 +76,13 @@ def duplicate_list() -> Any:
         found=found,
         page=page,
         count=count,
-        chips_on=[*chips, *_words_chip(words)],
+        chips_on=[*chips, *search_chip(words)],
         signs=labels.SIGNS,
         accounts=_accounts([m.id for c in found for m in (c.one, c.other)]),
         looked=duplicates.looked(),
         source_label=labels.source_label,
         here=request.full_path.rstrip("?"),
     )
-
-
-def _words_chip(words: str) -> list[tuple[str, str, str]]:
-    return [("q", words, _("Search: %(words)s", words=words))] if words else []
 
 
 @bp.get("/members/duplicates/set-aside")
@@ -245,7 +242,7 @@ def merge_list() -> Any:
     page = merge.log_page(request.args.get("cursor"), words)
     names = queries.names([i for row in page.rows for i in (row.survivor_id, row.absorbed_id)])
     return render_template(
-        "members/merges.html", page=page, names=names, people=merge.authors(page.rows), chips_on=_words_chip(words)
+        "members/merges.html", page=page, names=names, people=merge.authors(page.rows), chips_on=search_chip(words)
     )
 
 

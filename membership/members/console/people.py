@@ -56,9 +56,7 @@ def _consent_choices() -> list[tuple[str, Any]]:
 def _chips(wanted: MemberFilter, groups: list[tuple[int, str]]) -> list[tuple[str, str, str]]:
     """What narrows the list, each to be taken off by itself."""
     said = request.args
-    chips: list[tuple[str, str, str]] = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = pages.search_chip(wanted.q)
     if wanted.tier is not None:
         chips.append(
             ("tier", str(wanted.tier), _("Tier: %(tier)s", tier=f"VIP{wanted.tier}" if wanted.tier else _("No tier")))

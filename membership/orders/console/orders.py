@@ -24,9 +24,7 @@ from . import bp
 
 def _chips(wanted: OrderFilter) -> list[tuple[str, str, str]]:
     """What narrows the list, each to be taken off by itself."""
-    chips: list[tuple[str, str, str]] = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = pages.search_chip(wanted.q)
     if wanted.source:
         chips.append(
             ("source", wanted.source, _("Source: %(source)s", source=member_labels.source_label(wanted.source)))

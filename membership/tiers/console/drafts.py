@@ -172,9 +172,7 @@ def draft_members(draft_id: int) -> Any:
     found = services.get_draft(draft_id)
     wanted = concerned_from(request.args)
     page, count = queries.concerned_page(draft_id, wanted, request.args.get("cursor"))
-    chips = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = pages.search_chip(wanted.q)
     if wanted.from_rank is not None:
         chips.append(("from", str(wanted.from_rank), _("From: %(tier)s", tier=labels.rank_word(wanted.from_rank))))
     if wanted.to_rank is not None:

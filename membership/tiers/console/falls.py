@@ -24,9 +24,7 @@ from . import bp
 def falls() -> Any:
     wanted = falls_from(request.args)
     page, count = queries.falls_page(wanted, request.args.get("cursor"))
-    chips = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = pages.search_chip(wanted.q)
     if wanted.tier is not None:
         chips.append(("tier", str(wanted.tier), _("Tier: %(tier)s", tier=f"VIP{wanted.tier}")))
     return render_template(

@@ -26,9 +26,7 @@ from . import bp
 def by_hand() -> Any:
     wanted = by_hand_from(request.args)
     page, count = queries.by_hand_page(wanted, request.args.get("cursor"))
-    chips = []
-    if wanted.q:
-        chips.append(("q", wanted.q, _("Search: %(words)s", words=wanted.q)))
+    chips = pages.search_chip(wanted.q)
     if wanted.tier is not None:
         chips.append(("tier", str(wanted.tier), _("Tier: %(tier)s", tier=f"VIP{wanted.tier}")))
     if wanted.ends:
