@@ -32,6 +32,7 @@ from sqlalchemy.sql.operators import desc_op
 from . import clock
 from .db import db
 from .errors import Refusal
+from .forms import one_line
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
 from .i18n import number
@@ -107,6 +108,11 @@ def url_with(**changes: Any) -> str:
             arguments[key] = str(value)
     query = _query(arguments)
     return f"{request.path}?{query}" if query else request.path
+
+
+def searched(name: str = "q", most: int = 100) -> str:
+    """The words that a reader looks for, from the query string: one line of `most` characters at the most, "" for none."""
+    return one_line(request.args.get(name))[:most]
 
 
 def search_chip(words: str) -> list[tuple[str, str, str]]:

@@ -19,6 +19,7 @@ from .db import db
 from .errors import NotFound
 from .i18n import gettext as _
 from .i18n import lazy_gettext as _l
+from .pages import searched
 from .ports import Port
 from .shop import is_demo_shop
 
@@ -262,7 +263,7 @@ def back() -> Any:
 @bp.get("/console/search")
 @staff("today.view")
 def find() -> Any:
-    wanted = request.args.get("q", "").strip()[:100]
+    wanted = searched()
     hits = [hit for answer in search.call(wanted) for hit in answer] if wanted else []
     if len(hits) == 1:
         return redirect(hits[0].url)

@@ -15,7 +15,7 @@ from kernel.auth import may, staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, search_chip, ticked
+from kernel.pages import capped_count, csv_response, keyset, search_chip, searched, ticked
 from membership.members.rules import masked_phone
 from membership.orders.formats.sheet import FileUnreadable
 
@@ -65,7 +65,7 @@ def index() -> Any:
 def _wanted() -> tuple[str, str]:
     """What the list is narrowed to: words and the kind, empty for every one that is in use."""
     kind = request.args.get("kind", "")
-    return request.args.get("q", "").replace("\x00", "").strip()[:100], kind if kind in labels.LISTED else ""
+    return searched(), kind if kind in labels.LISTED else ""
 
 
 def _found(words: str, kind: str) -> Select[Any]:

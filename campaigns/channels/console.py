@@ -13,7 +13,7 @@ from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, search_chip, ticked, url_with
+from kernel.pages import capped_count, csv_response, keyset, search_chip, searched, ticked, url_with
 from membership.members import queries as members
 from membership.members.rules import masked_phone
 
@@ -211,7 +211,7 @@ def _task_state() -> TaskState:
 
 def _task_listing(state: TaskState) -> Any:
     who = {"me": acting_staff().id, "nobody": 0}.get(request.args.get("who", ""))
-    return queries.tasks(state, request.args.get("q", "").strip()[:100], who)
+    return queries.tasks(state, searched(), who)
 
 
 @bp.get("/contact-tasks")
@@ -225,7 +225,7 @@ def tasks() -> Any:
         for who in [request.args.get("who", "")]
         if who in ("me", "nobody")
     ]
-    chosen += search_chip(request.args.get("q", "").strip()[:100])
+    chosen += search_chip(searched())
     return render_template(
         "channels/tasks.html",
         page=page,

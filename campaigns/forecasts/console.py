@@ -11,10 +11,9 @@ from campaigns.audiences import rules as audience_rules
 from campaigns.audiences import services as audiences
 from kernel import clock
 from kernel.auth import staff
-from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, row_number, ticked
+from kernel.pages import capped_count, csv_response, keyset, row_number, searched, ticked
 from membership.products import queries as products
 
 from . import forms, jobs, labels, queries, rules, services
@@ -28,7 +27,7 @@ AHEAD = (7, 14, 30)
 
 
 def _said(name: str) -> str:
-    return one_line(request.args.get(name))[:100]
+    return searched(name)
 
 
 # ── The repurchase clock ────────────────────────────────────────────────────────────────────────────────────────────
@@ -38,7 +37,7 @@ def _said(name: str) -> str:
 @staff("forecasts.view")
 def index() -> Any:
     basis = _said("basis") if _said("basis") in labels.FILTERS else ""
-    statement, sorts = queries.clocks(_said("q"), basis)
+    statement, sorts = queries.clocks(searched(), basis)
     page = keyset(statement, sorts.get(_said("sort"), sorts["-due"]), request.args.get("cursor"))
     return render_template(
         "forecasts/index.html",
@@ -49,7 +48,7 @@ def index() -> Any:
         due=queries.due_people(),
         run=queries.last_clock_run(),
         labels=labels,
-        filtered=bool(_said("q") or basis),
+        filtered=bool(searched() or basis),
     )
 
 
@@ -60,7 +59,7 @@ def export() -> Any:
         _("SKU"), _("Product title"), _("Category"), _("Days of use"), _("Where they come from"), _("Set days"),
         _("Learned days"), _("Spread"), _("Gaps"), _("People"), _("Due this week"),
     ]  # fmt: skip
-    statement, _sorts = queries.clocks(_said("q"), _said("basis"))
+    statement, _sorts = queries.clocks(searched(), _said("basis"))
     return csv_response("repurchase-clock.csv", header, queries.clock_rows(statement))
 
 
@@ -138,7 +137,7 @@ def _product_id() -> int | None:
 @staff("forecasts.view")
 def due() -> Any:
     product_id = _product_id()
-    statement = queries.due(_ahead(), product_id, _said("q"))
+    statement = queries.due(_ahead(), product_id, searched())
     return render_template(
         "forecasts/due.html",
         page=keyset(statement, queries.due_order(_said("sort")), request.args.get("cursor")),
@@ -147,7 +146,7 @@ def due() -> Any:
         ahead=AHEAD,
         product=products.get_product(product_id) if product_id is not None else None,
         today=clock.today(),
-        filtered=bool(_said("q") or product_id),
+        filtered=bool(searched() or product_id),
     )
 
 
@@ -158,7 +157,7 @@ def due_export() -> Any:
         _("Member number"), _("Member"), _("SKU"), _("Product title"), _("Bought on"), _("Pieces"), _("Due on"),
         _("Window from"), _("Window until"),
     ]  # fmt: skip
-    statement = queries.due(_ahead(), _product_id(), _said("q"))
+    statement = queries.due(_ahead(), _product_id(), searched())
     return csv_response("due.csv", header, queries.due_rows(statement, queries.due_order(_said("sort"))))
 
 

@@ -14,7 +14,7 @@ from kernel import audit, clock, editions
 from kernel.auth import acting_staff, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, search_chip
+from kernel.pages import capped_count, csv_response, keyset, search_chip, searched
 
 from . import forms, labels, queries, rules, services
 from .models import Journey, JourneyLog, JourneyMember, JourneyState, PlaceState
@@ -26,7 +26,7 @@ MOST_IDS = 500
 
 
 def _said(name: str) -> str:
-    return request.args.get(name, "").replace("\x00", "").strip()[:80]
+    return searched(name)
 
 
 def _names() -> labels.Names:
@@ -34,7 +34,7 @@ def _names() -> labels.Names:
 
 
 def _narrowed_by() -> tuple[str, JourneyState | None]:
-    return _said("q"), JourneyState(_said("state")) if _said("state") in list(JourneyState) else None
+    return searched(), JourneyState(_said("state")) if _said("state") in list(JourneyState) else None
 
 
 @bp.get("")
@@ -406,7 +406,7 @@ def _trial_page(journey: Journey, form: forms.TrialForm) -> str:
 
 def _people(journey_id: int) -> Any:
     state = PlaceState(_said("state")) if _said("state") in list(PlaceState) else None
-    return queries.people(journey_id, _said("q"), state, _said("step"), trial=_said("trial") == "yes")
+    return queries.people(journey_id, searched(), state, _said("step"), trial=_said("trial") == "yes")
 
 
 @bp.get("/<int:journey_id>/people")
@@ -511,7 +511,7 @@ def take_out(journey_id: int, place_id: int) -> Any:
 @staff("journeys.view")
 def log(journey_id: int) -> Any:
     journey = queries.get_journey(journey_id)
-    wanted, trial = _said("q"), _said("trial") == "yes"
+    wanted, trial = searched(), _said("trial") == "yes"
     statement = queries.logged(journey_id, trial, wanted)
     chips = [("trial", "yes", _("Only trials"))] if trial else []
     chips += search_chip(wanted)

@@ -14,10 +14,20 @@ from campaigns.results import labels as result_labels
 from kernel import clock
 from kernel.auth import staff
 from kernel.errors import NotFound, Refusal
-from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import TooSlow, capped_count, chosen, csv_response, instants, keyset, patience, period, search_chip
+from kernel.pages import (
+    TooSlow,
+    capped_count,
+    chosen,
+    csv_response,
+    instants,
+    keyset,
+    patience,
+    period,
+    search_chip,
+    searched,
+)
 from kernel.staff import services as colleagues
 
 from . import labels, queries, rules, services
@@ -50,7 +60,7 @@ def _quick() -> list[tuple[int, date]]:
 def _wanted() -> tuple[list[queries.Listed], list[tuple[str, str, Any]]]:
     """The touchpoints that the filters leave, and the filters' words."""
     found, chips = queries.everything(), []
-    q = one_line(request.args.get("q"))[:60]
+    q = searched()
     stage, kind, state = chosen(Stage, "stage"), chosen(TouchKind, "kind"), request.args.get("state", "")
     if q:
         found = [one for one in found if q.casefold() in f"{one.name} {one.notes}".casefold()]

@@ -15,7 +15,7 @@ from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import attachment, capped_count, csv_response, keyset, search_chip, ticked, url_with
+from kernel.pages import attachment, capped_count, csv_response, keyset, search_chip, searched, ticked, url_with
 
 from . import brain, labels, queries, rules, services
 from .forms import BotForm, IntentForm, PackForm, TeachForm, typed_cards
@@ -30,17 +30,13 @@ FILES = {
 }
 
 
-def _words() -> str:
-    return request.args.get("q", "").strip()[:100]
-
-
 # ── The knowledge base ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _listing() -> Any:
     asked = request.args
     return queries.listing(
-        _words(), asked.get("topic", ""), asked.get("pack", ""), asked.get("state", ""), asked.get("few") == "yes"
+        searched(), asked.get("topic", ""), asked.get("pack", ""), asked.get("state", ""), asked.get("few") == "yes"
     )
 
 
@@ -54,7 +50,7 @@ def _chips() -> list[tuple[str, str, str]]:
         chips.append(("state", state, str(labels.STATES[state])))
     if request.args.get("few") == "yes":
         chips.append(("few", "yes", _("Fewer than five phrasings")))
-    return chips + search_chip(_words())
+    return chips + search_chip(searched())
 
 
 @bp.get("/answers")
@@ -227,7 +223,7 @@ def take(import_id: int) -> Any:
 @bp.get("/answers/try")
 @staff("answers.view")
 def attempt() -> Any:
-    text = request.args.get("q", "").replace("\x00", "").strip()[:200]
+    text = searched(most=200)
     found = services.reply(text) if text else None
     mind = brain.think()
     return render_template(
@@ -290,7 +286,7 @@ def _learning_tabs(which: str) -> list[Any]:
 @bp.get("/answers/learning")
 @staff("talks.view")
 def learning() -> Any:
-    found = queries.suggested(_state(), _words())
+    found = queries.suggested(_state(), searched())
     page = keyset(found, queries.SUGGESTED_ORDER, request.args.get("cursor"), 30)
     rows = page.rows
     return render_template(
@@ -310,7 +306,7 @@ def learning() -> Any:
 @bp.get("/answers/unanswered")
 @staff("talks.view")
 def unanswered() -> Any:
-    found = queries.unanswered(_words())
+    found = queries.unanswered(searched())
     page = keyset(found, queries.UNANSWERED_ORDER, request.args.get("cursor"), 30)
     rows = page.rows
     return render_template(
@@ -337,7 +333,7 @@ def export_learning() -> Any:
         _("Learned under"),
         _("When"),
     ]
-    rows = queries.file_of(queries.suggested(_state(), _words()), queries.SUGGESTED_ORDER)
+    rows = queries.file_of(queries.suggested(_state(), searched()), queries.SUGGESTED_ORDER)
     names = queries.names([intent_id for one in rows for intent_id in (one.guess_id, one.intent_id)])
     audit.record("suggestions.exported", "intent", None, after={"number": len(rows)})
     return csv_response(
@@ -361,7 +357,7 @@ def export_learning() -> Any:
 @staff("talks.view")
 def export_unanswered() -> Any:
     header = [_("Question"), _("What became of it"), _("Times asked"), _("Likeliest question"), _("When")]
-    rows = queries.file_of(queries.unanswered(_words()), queries.UNANSWERED_ORDER)
+    rows = queries.file_of(queries.unanswered(searched()), queries.UNANSWERED_ORDER)
     alike = queries.asked_alike(list({one.folded for one in rows}))
     names = queries.names([one.candidates[0][0] for one in rows if one.candidates])
     audit.record("questions.exported", "intent", None, after={"number": len(rows)})

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import render_template, request
+from flask import render_template
 
 from community.posts import rules as posts
 from kernel.auth import public
 from kernel.errors import NotFound
 from kernel.i18n import current_locale
+from kernel.pages import searched
 
 from . import queries, services
 
@@ -25,7 +26,7 @@ def my_row(**_values: Any) -> str:
 @bp.get("/faq")
 @public("the shop's help pages, the same for everybody")
 def index() -> Any:
-    sought = request.args.get("q", "").replace("\x00", "").strip()[:200]
+    sought = searched(most=200)
     if sought:
         found = services.reply(sought)
         intents = queries.enabled([one.intent_id for one in found.likely if one.likely >= 0.05])

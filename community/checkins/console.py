@@ -10,9 +10,8 @@ from flask import flash, redirect, render_template, request, url_for
 from kernel import audit
 from kernel.auth import staff
 from kernel.errors import Refusal
-from kernel.forms import one_line
 from kernel.i18n import gettext as _
-from kernel.pages import capped_count, csv_response, keyset, search_chip
+from kernel.pages import capped_count, csv_response, keyset, search_chip, searched
 
 from . import queries, rules, services
 from .forms import ProgramForm
@@ -22,12 +21,8 @@ bp = APIBlueprint(
 )
 
 
-def _words() -> str:
-    return one_line(request.args.get("q"))[:100]
-
-
 def _page(form: ProgramForm, status: int = 200) -> Any:
-    words = _words()
+    words = searched()
     found, everybody = queries.alive(words), capped_count(queries.alive())
     page = keyset(found, queries.ALIVE_ORDER, request.args.get("cursor"))
     days = queries.by_day()
@@ -73,7 +68,7 @@ def save() -> Any:
 @bp.post("/check-ins/export")
 @staff("members.export")
 def export() -> Any:
-    rows = queries.export(_words())
+    rows = queries.export(searched())
     audit.record("checkins.exported", "member", None, after={"number": len(rows)})
     header = [_("Member"), _("Days in a row"), _("Last check-in"), _("Points of that day")]
     return csv_response(

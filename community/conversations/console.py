@@ -18,7 +18,7 @@ from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
-from kernel.pages import Page, keyset, row_or_none
+from kernel.pages import Page, keyset, row_or_none, searched
 from membership.members import labels as member_labels
 from membership.members import queries as members
 from membership.members.models import CustomerType, Member
@@ -52,12 +52,8 @@ def _view(conversation: Conversation | None = None) -> str:
             return "mine"
 
 
-def _words() -> str:
-    return request.args.get("q", "").strip()[:60]
-
-
 def _queue(view: str) -> Page:
-    found = queries.listing(view, acting_staff().id, _words())
+    found = queries.listing(view, acting_staff().id, searched())
     return keyset(found, queries.order_of(view), request.args.get("cursor"), 40)
 
 
@@ -99,7 +95,7 @@ def _phrases(conversation: Conversation, member: Member) -> dict[str, Any]:
     said = request.args.get("type", "")
     known = {kind.value for kind in CustomerType}
     kind = CustomerType(said) if said in known else member.customer_type
-    q = request.args.get("phrases", "").strip()[:60]
+    q = searched("phrases")
     found = desk.phrases(who.id, who.role, q, None, kind)
     return {
         "phrases": [(phrase, desk_rules.fill(phrase.body, words)) for phrase in found],

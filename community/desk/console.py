@@ -24,6 +24,7 @@ from kernel.pages import (
     period,
     row_or_none,
     search_chip,
+    searched,
     ticked,
     url_with,
 )
@@ -48,10 +49,6 @@ def _view() -> str:
     return wanted if wanted in labels.DUES else "today"
 
 
-def _words() -> str:
-    return request.args.get("q", "").strip()[:100]
-
-
 def _assignee() -> int | None:
     match who := request.args.get("who"):
         case "me":
@@ -63,7 +60,7 @@ def _assignee() -> int | None:
 
 
 def _listing(view: str) -> Any:
-    return queries.listing(_words(), view, chosen(CallState, "state"), chosen(CallReason, "reason"), _assignee())
+    return queries.listing(searched(), view, chosen(CallState, "state"), chosen(CallReason, "reason"), _assignee())
 
 
 def _chips() -> list[tuple[str, str, str]]:
@@ -76,7 +73,7 @@ def _chips() -> list[tuple[str, str, str]]:
         chips.append(("who", who, _("Mine") if who == "me" else _("Nobody's yet")))
     elif assignee := _assignee():
         chips.append(("who", str(assignee), queries.names([assignee]).get(assignee, "–")))
-    return chips + search_chip(_words())
+    return chips + search_chip(searched())
 
 
 @bp.get("/calls")
@@ -223,7 +220,7 @@ def _call_page(
 def _said_by(task: CallTask, member: Member, who: Staff, words: dict[str, str]) -> dict[str, Any]:
     """The scripts beside a call: those that fit it, or those that hold the words that were typed."""
     chosen_type = chosen(CustomerType, "type") or member.customer_type
-    sought = request.args.get("words", "").strip()[:60]
+    sought = searched("words")
     found = queries.fitting_scripts(task.reason, chosen_type, who.role, staff_id=who.id, q=sought)
     return {
         "scripts": [
@@ -386,7 +383,7 @@ def _script_chips() -> list[tuple[str, str, str]]:
         chips.append(("type", kind.value, _("Type: %(type)s", type=member_labels.CUSTOMER_TYPES[kind])))
     if (voice := request.args.get("voice", "")) and voice in labels.VOICES:
         chips.append(("voice", voice, _("In the voice of: %(voice)s", voice=labels.VOICES[voice])))
-    return chips + search_chip(_words())
+    return chips + search_chip(searched())
 
 
 @bp.get("/scripts")
@@ -394,7 +391,7 @@ def _script_chips() -> list[tuple[str, str, str]]:
 def scripts() -> Any:
     voice = request.args.get("voice", "")
     found = queries.scripts(
-        _words(),
+        searched(),
         chosen(CallReason, "reason"),
         chosen(CustomerType, "type"),
         acting_staff().id,

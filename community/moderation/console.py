@@ -11,10 +11,9 @@ from community.groups import queries as groups
 from kernel import audit, clock
 from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import Refusal
-from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none, search_chip, ticked
+from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none, search_chip, searched, ticked
 from membership.members import queries as members
 from membership.members.models import Member
 
@@ -50,7 +49,7 @@ def _narrowed_by() -> tuple[CaseState, str, CaseReason | None, int | None, str]:
         kind if kind in subjects.labels() else "",
         chosen(CaseReason, "reason"),
         _group_id(),
-        one_line(request.args.get("q"))[:100],
+        searched(),
     )
 
 
@@ -152,7 +151,7 @@ def decide_many() -> Any:
 @bp.get("/moderation/sanctions")
 @staff("moderation.view")
 def sanctions() -> Any:
-    ended, words = request.args.get("view") == "ended", request.args.get("q", "").strip()[:100]
+    ended, words = request.args.get("view") == "ended", searched()
     found = queries.sanctions(words, ended)
     page = keyset(found, queries.SANCTION_ORDER, request.args.get("cursor"))
     return render_template(
@@ -169,7 +168,7 @@ def sanctions() -> Any:
 @bp.post("/moderation/sanctions/export")
 @staff("members.export")
 def export_sanctions() -> Any:
-    rows = queries.sanction_rows(request.args.get("q", "").strip()[:100], request.args.get("view") == "ended")
+    rows = queries.sanction_rows(searched(), request.args.get("view") == "ended")
     audit.record("sanctions.exported", "member", None, after={"number": len(rows)})
     header = [
         _("Member"),

@@ -27,6 +27,7 @@ from kernel.pages import (
     period,
     row_or_none,
     search_chip,
+    searched,
     ticked,
     url_with,
 )
@@ -63,7 +64,7 @@ def _wanted() -> Wanted:
     me = acting_staff().id
     return Wanted(
         view=view if view in labels.VIEWS else "live",
-        q=request.args.get("q", "").strip()[:100],
+        q=searched(),
         kind=chosen(TicketKind, "kind"),
         state=chosen(TicketState, "state"),
         source=chosen(TicketSource, "source"),
@@ -275,7 +276,7 @@ def _phrases(ticket: Ticket, member: Member) -> dict[str, Any]:
     who = acting_staff()
     words = services.words_for(member, who, ticket)
     kind = chosen(CustomerType, "type") or member.customer_type
-    q = request.args.get("phrases", "").strip()[:60]
+    q = searched("phrases")
     found = queries.phrases(who.id, who.role, q, ticket.kind, kind)
     return {
         "phrases": [(phrase, rules.fill(phrase.body, words)) for phrase in found],
@@ -484,7 +485,7 @@ def kind(ticket_id: int) -> Any:
 
 
 def _new_page(form: OpenForm, member: Member | None, status: int = 200) -> Any:
-    q = request.args.get("q", "").strip()[:100]
+    q = searched()
     return render_template(
         "tickets/new.html",
         form=form,
@@ -607,7 +608,7 @@ def call_button(task: Any, **_values: Any) -> str:
 @bp.get("/macros")
 @staff("tickets.view")
 def macros() -> Any:
-    q, wanted = request.args.get("q", "").strip()[:60], chosen(TicketKind, "kind")
+    q, wanted = searched(), chosen(TicketKind, "kind")
     found = queries.macros(acting_staff().id, q, wanted)
     chips = [("kind", wanted.value, _("Kind: %(kind)s", kind=labels.KINDS[wanted]))] if wanted else []
     chips += search_chip(q)

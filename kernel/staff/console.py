@@ -15,7 +15,7 @@ from ..errors import Refusal
 from ..http import client_address
 from ..i18n import COOKIE, LOCALES, ngettext
 from ..i18n import gettext as _
-from ..pages import capped_count, chosen, csv_response, keyset, row_or_none, search_chip
+from ..pages import capped_count, chosen, csv_response, keyset, row_or_none, search_chip, searched
 from . import guessing, handover, services
 from .forms import NewStaffForm, PasswordForm, SignInForm, StaffForm
 
@@ -101,7 +101,7 @@ def password_post() -> Any:
 
 def _wanted() -> tuple[str, Role | None, bool | None]:
     """What the list is narrowed by: words, a role, and whether somebody can sign in."""
-    words = request.args.get("q", "").replace("\x00", "").strip()[:100]
+    words = searched()
     return words, chosen(Role, "role"), {"active": False, "disabled": True}.get(request.args.get("state", ""))
 
 

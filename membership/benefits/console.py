@@ -28,7 +28,7 @@ def _filter() -> GrantFilter:
     return GrantFilter(
         benefit=Benefit(benefit) if benefit in list(Benefit) else None,
         state=BenefitState(state) if state in list(BenefitState) else None,
-        q=request.args.get("q", "").strip()[:60],
+        q=pages.searched(),
     )
 
 

@@ -12,7 +12,6 @@ from flask import flash, redirect, render_template, request, url_for
 from kernel import audit, clock, editions, pages
 from kernel.auth import Role, acting_staff, staff
 from kernel.errors import InputInvalid
-from kernel.forms import one_line
 from kernel.i18n import day, ngettext, number
 from kernel.i18n import gettext as _
 from kernel.staff.services import names as staff_names
@@ -324,7 +323,7 @@ def _reward_id() -> int | None:
 def _taken_sought() -> tuple[int | None, str, str]:
     """What the list of taken rewards is narrowed to: the reward, the state, the words."""
     state = request.args.get("state", "")
-    return _reward_id(), state if state in ("taken", "undone") else "", one_line(request.args.get("q"))[:100]
+    return _reward_id(), state if state in ("taken", "undone") else "", pages.searched()
 
 
 @bp.get("/points/redemptions")

@@ -9,9 +9,8 @@ from flask import flash, redirect, render_template, request, url_for
 
 from kernel.auth import staff
 from kernel.files import FileRefused
-from kernel.forms import one_line
 from kernel.i18n import gettext as _
-from kernel.pages import csv_response, search_chip
+from kernel.pages import csv_response, search_chip, searched
 
 from . import queries, services
 from .forms import ProductForm
@@ -22,7 +21,7 @@ bp = APIBlueprint(
 
 
 def _wanted() -> dict[str, str]:
-    return {key: one_line(request.args.get(key))[:100] for key in ("q", "category", "source", "lacks")}
+    return {key: searched(key) for key in ("q", "category", "source", "lacks")}
 
 
 def _lacks() -> dict[str, str]:

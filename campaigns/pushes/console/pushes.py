@@ -24,7 +24,6 @@ from campaigns.results.models import Kind
 from kernel import clock, editions, once, pages
 from kernel.auth import acting_staff, holds, staff
 from kernel.errors import Forbidden
-from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import capped_count, csv_response, keyset, search_chip
@@ -38,7 +37,7 @@ from . import bp
 
 
 def _narrowed_by() -> tuple[str, RunState | None]:
-    return request.args.get("q", "").replace("\x00", "").strip()[:100], pages.chosen(RunState, "state")
+    return pages.searched(), pages.chosen(RunState, "state")
 
 
 @bp.get("/pushes")
@@ -431,7 +430,7 @@ def _wanted() -> tuple[DeliveryState | None, str | None, bool, str]:
     said = request.args.get("state", "")
     state = DeliveryState(said) if said in list(DeliveryState) else None
     reason = request.args.get("reason", "").replace("\x00", "")[:300] or None
-    return state, reason, said == "unsent", one_line(request.args.get("q"))[:100]
+    return state, reason, said == "unsent", pages.searched()
 
 
 @bp.get("/pushes/<int:push_id>/deliveries")

@@ -78,7 +78,7 @@ def _page(push_id: int, form: TestForm) -> str:
     account, chosen = queries.account_of(push), _chosen()
     person = None if account.kind.shared else chosen or queries.reader_of(push, account)
     form.address.flags.required = account.kind is not ChannelKind.INBOX and not account.kind.shared
-    wanted = request.args.get("q", "").replace("\x00", "").strip()[:60]
+    wanted = pages.searched()
     return render_template(
         "pushes/read_as.html",
         push=push,

@@ -25,7 +25,7 @@ from . import bp
 def _filter(group_id: int | None = None) -> ActivityFilter:
     said = request.args
     return ActivityFilter(
-        q=said.get("q", "").replace("\x00", "").strip()[:60],
+        q=pages.searched(),
         kind=said.get("kind", ""),
         phase=said.get("phase", ""),
         group_id=group_id if group_id is not None else said.get("group", type=pages.row_number),

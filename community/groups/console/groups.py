@@ -10,10 +10,9 @@ from flask import flash, redirect, render_template, request, url_for
 from kernel import audit, clock, editions, links, once
 from kernel.auth import acting_staff, current_staff, may, safe_next, staff
 from kernel.errors import InputInvalid, NotFound
-from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import attachment, capped_count, csv_response, keyset, search_chip
+from kernel.pages import attachment, capped_count, csv_response, keyset, search_chip, searched
 from kernel.staff import services as staff_services
 from membership.coupons import labels as coupon_labels
 from membership.members import queries as members
@@ -35,7 +34,7 @@ PAGE = 50
 def _filter() -> GroupFilter:
     said = request.args
     return GroupFilter(
-        q=said.get("q", "").strip()[:60],
+        q=searched(),
         kind=said.get("kind", ""),
         state=said.get("state", ""),
         full=said.get("full") == "1",
@@ -295,7 +294,7 @@ def people(group_id: int) -> Any:
 
 def _people_page(group: Group) -> str:
     state = queries.ROSTER_STATES.get(request.args.get("seats", ""), SeatState.TAKEN)
-    q = request.args.get("q", "").strip()[:60]
+    q = searched()
     number = request.args.get("sub-group", type=int)
     silent = "silent" in request.args and state is SeatState.TAKEN
     statement = queries.people(group.id, state, q, number, silent)
@@ -385,7 +384,7 @@ def _back(endpoint: str, group_id: int) -> Any:
 @bp.get("/groups/<int:group_id>/waiting-list")
 @staff("groups.view")
 def waiting_list(group_id: int) -> Any:
-    group, q = queries.get_group(group_id), _sought()
+    group, q = queries.get_group(group_id), searched()
     statement = queries.waiting_list(group.id, q)
     return render_template(
         "groups/waiting_list.html",
@@ -396,14 +395,10 @@ def waiting_list(group_id: int) -> Any:
     )
 
 
-def _sought() -> str:
-    return one_line(request.args.get("q"))[:60]
-
-
 @bp.post("/groups/<int:group_id>/waiting-list/export")
 @staff("members.export")
 def export_waiting(group_id: int) -> Any:
-    group, q = queries.get_group(group_id), _sought()
+    group, q = queries.get_group(group_id), searched()
     audit.record("group.exported", "group", group.id, after={"list": "waiting", "filter": {"q": q} if q else {}})
     header = [
         _("Number in line"), _("Member"), _("Phone"), _("Tier"), _("State"), _("Waiting since"), _("Kept until"),

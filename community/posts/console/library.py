@@ -12,7 +12,18 @@ from kernel import clock
 from kernel.auth import acting_staff, safe_next, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, chosen, csv_response, instants, keyset, period, row_or_none, search_chip, ticked
+from kernel.pages import (
+    capped_count,
+    chosen,
+    csv_response,
+    instants,
+    keyset,
+    period,
+    row_or_none,
+    search_chip,
+    searched,
+    ticked,
+)
 
 from .. import labels, library, services
 from ..library import Wanted
@@ -25,7 +36,7 @@ LONGEST_FILE = 20_000
 
 def _wanted() -> Wanted:
     return Wanted(
-        request.args.get("q", "").strip()[:100],
+        searched(),
         chosen(PostKind, "kind"),
         row_or_none(request.args.get("product")),
         row_or_none(request.args.get("group")),

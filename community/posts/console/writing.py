@@ -16,7 +16,7 @@ from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused, VideoCodeRefused, VideoRefused, VideoTells, VideoTooLarge
 from kernel.i18n import gettext as _
-from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none, search_chip
+from kernel.pages import capped_count, chosen, csv_response, keyset, row_or_none, search_chip, searched
 
 from .. import hours, labels, library, queries, rules, services
 from ..forms import CommentForm, PostForm, VoiceForm
@@ -43,7 +43,7 @@ def _by_members() -> bool:
 
 def _listing() -> Any:
     return queries.listing(
-        request.args.get("q", "").strip()[:100],
+        searched(),
         chosen(PostKind, "kind"),
         chosen(PostState, "state"),
         _group_id(),
@@ -62,7 +62,7 @@ def _chips(places: list[Any], products: list[tuple[int, str]]) -> list[tuple[str
         chips.append(("state", state.value, _("State: %(state)s", state=labels.STATES[state])))
     if name := next((g.name for g in places if g.id == _group_id()), None):
         chips.append(("group", str(_group_id()), _("Posted to %(group)s", group=name)))
-    return chips + search_chip(request.args.get("q", "").strip())
+    return chips + search_chip(searched())
 
 
 @bp.get("/posts")

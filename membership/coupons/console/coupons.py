@@ -10,10 +10,9 @@ from flask import flash, redirect, render_template, request, url_for
 from kernel import audit, clock
 from kernel.auth import may, safe_next, staff
 from kernel.errors import NotFound, Refusal
-from kernel.forms import one_line
 from kernel.i18n import gettext as _
 from kernel.money import short_yuan
-from kernel.pages import csv_response, search_chip
+from kernel.pages import csv_response, search_chip, searched
 from membership.members import queries as members
 from membership.members.rules import masked_phone
 
@@ -155,14 +154,10 @@ def unfreeze(coupon_id: int) -> Any:
 # ── Those that are about to end ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _ending_sought() -> str:
-    return one_line(request.args.get("q"))[:100]
-
-
 @bp.get("/coupons/ending")
 @staff("coupons.view")
 def ending() -> Any:
-    q = _ending_sought()
+    q = searched()
     rows, page, count = queries.ending_page(q, request.args.get("cursor"))
     return render_template(
         "coupons/ending.html",
@@ -177,7 +172,7 @@ def ending() -> Any:
 @bp.post("/coupons/ending/export")
 @staff("members.export")
 def export_ending() -> Any:
-    q = _ending_sought()
+    q = searched()
     audit.record("coupons.ending_exported", "coupon", None, after={"filter": {"q": q} if q else {}})
     header = [_("Member"), _("Phone"), _("Offer"), _("What it gives"), _("Usable until"), _("Reminded")]
 

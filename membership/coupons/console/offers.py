@@ -35,7 +35,7 @@ def _filter() -> OfferFilter:
     said = request.args
     state, kind = said.get("state", ""), said.get("kind", "")
     return OfferFilter(
-        q=said.get("q", "").replace("\x00", "").strip()[:60],
+        q=pages.searched(),
         state=OfferState(state) if state in list(OfferState) else None,
         kind=CouponKind(kind) if kind in list(CouponKind) else None,
         sort=said.get("sort", ""),

@@ -9,10 +9,9 @@ from flask import flash, redirect, render_template, request, url_for
 
 from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import NotFound
-from kernel.forms import one_line
 from kernel.i18n import day
 from kernel.i18n import gettext as _
-from kernel.pages import search_chip
+from kernel.pages import search_chip, searched
 
 from .. import labels, queries, rules
 from ..forms import LANGUAGES, NewMemberForm, PairForm
@@ -68,7 +67,7 @@ def _accounts(member_ids: list[int]) -> dict[int, list[str]]:
 def duplicate_list() -> Any:
     wanted = request.args.get("sign", "")
     sign = Sign(wanted) if wanted in list(Sign) else None
-    words = one_line(request.args.get("q"))[:100]
+    words = searched()
     found, page, count = duplicates.page_of(sign, request.args.get("cursor"), words)
     chips = [("sign", sign.value, str(labels.SIGNS[sign]))] if sign is not None else []
     return render_template(
@@ -222,7 +221,7 @@ def merge_post() -> Any:
 @staff("members.merge")
 def merge_with(member_id: int) -> Any:
     member = queries.get_member(member_id)
-    wanted = one_line(request.args.get("q"))[:100]
+    wanted = searched()
     found = duplicates.others_like(member.id, wanted)
     return render_template(
         "members/merge_with.html",
@@ -238,7 +237,7 @@ def merge_with(member_id: int) -> Any:
 @bp.get("/members/merges")
 @staff("members.view")
 def merge_list() -> Any:
-    words = one_line(request.args.get("q"))[:100]
+    words = searched()
     page = merge.log_page(request.args.get("cursor"), words)
     names = queries.names([i for row in page.rows for i in (row.survivor_id, row.absorbed_id)])
     return render_template(
