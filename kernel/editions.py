@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import request
-from sqlalchemy import select
+from sqlalchemy import select, text
 
-from . import clock
+from . import clock, shop
 from .audit import AuditEntry
 from .auth import current_staff
 from .db import db
@@ -54,28 +54,24 @@ def _read(mark: str) -> tuple[str, datetime]:
 def overtaken(form: Form, shown: Callable[[], Any], *rows: Any, by: tuple[str, ...]) -> bool:
     """Whether what a sent form was based on has changed since; the rows are held until the transaction ends.
 
-    `shown` reads what the form would show now, once the rows are held. `by` are the audit trail's actions on the first row that
+    `shown` reads what the form would show now, once the rows are held; without a row (a setting of the shop, a list that is
+    replaced as a whole) two saves of one kind wait for each other. `by` are the audit trail's actions on the first row that
     change it, for the name of whoever was quicker. A form that was overtaken is to be shown again with status 409: it says so, and
     carries the present mark, so that saving once more is meant. A form that carries no mark is based on what is there.
     """
     for row in rows:
         db.session.refresh(row, with_for_update=True)
+    if not rows:
+        db.session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:kind, 2))"), {"kind": by[0]})
+        shop.forget_read()
     (sent, since), present = _read(request.form.get(EDITION, "")), digest_of(shown())
     if not sent or sent == present:
         return False
     form.edition = _mark(present)
-    first = rows[0]
-    entry = db.session.scalar(
-        select(AuditEntry)
-        .where(
-            AuditEntry.object_kind == first.__tablename__,
-            AuditEntry.object_id == first.id,
-            AuditEntry.action.in_(by),
-            AuditEntry.at >= since,
-        )
-        .order_by(AuditEntry.id.desc())
-        .limit(1)
-    )
+    changes = [AuditEntry.action.in_(by), AuditEntry.at >= since]
+    if rows:
+        changes += [AuditEntry.object_kind == rows[0].__tablename__, AuditEntry.object_id == rows[0].id]
+    entry = db.session.scalar(select(AuditEntry).where(*changes).order_by(AuditEntry.id.desc()).limit(1))
     reader = current_staff()
     form.overtaken = Overtaken(
         name=entry.actor if entry is not None else "",
