@@ -61,7 +61,7 @@ def test_an_audience_is_saved_changed_and_removed(db: Any, owner_client: Any, ma
 def test_the_list_searches_filters_and_sorts(db: Any, owner_client: Any) -> None:
     saved("Tea lovers"), services.freeze(saved("Coffee lovers"))
     assert "Coffee lovers" not in owner_client.get("/console/audiences?q=TEA").text
-    assert "No audience fits" in owner_client.get("/console/audiences?q=cocoa").text
+    assert "No audience matches" in owner_client.get("/console/audiences?q=cocoa").text
     assert "Tea lovers" not in owner_client.get("/console/audiences?kind=list").text
     assert "Tea lovers" in owner_client.get("/console/audiences?kind=rules").text
     for sort in ("name", "-name", "people", "-people", "nonsense"):

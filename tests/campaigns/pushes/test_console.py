@@ -189,7 +189,7 @@ def test_scheduling_runs_to_the_result_page(
         assert f"/console/members/{lime.id}" in searched or not found, q
         assert "Lime" in owner_client.get(f"/console/pushes/{push.id}/deliveries.csv?q={q}").text or not found, q
         assert f"/console/members/{lime.id}" not in searched or found, q
-    assert "Nobody fits" in searched
+    assert "No member matches" in searched
     lines = owner_client.get(f"/console/pushes/{push.id}/deliveries.csv").text.splitlines()
     assert len(lines) == 3
     assert f"{lime.id},Lime,Message sent" in lines[1]

@@ -57,9 +57,9 @@ def test_the_list_with_its_filters(shop, browse, staff_client):
         ("?q=ticket", "After-sale ticket", "Coupon link"),
         ("?stage=landing", "Coupon link", "After-sale ticket"),
         ("?kind=phone", "Call-back after delivery", "Coupon link"),
-        ("?state=on", "Coupon link", "No touchpoint is like that"),
-        ("?state=off", "No touchpoint is like that", "Coupon link"),
-        ("?stage=nonsense&kind=x&state=y&sort=z&from=x", "Coupon link", "No touchpoint is like that"),
+        ("?state=on", "Coupon link", "No touchpoint matches"),
+        ("?state=off", "No touchpoint matches", "Coupon link"),
+        ("?stage=nonsense&kind=x&state=y&sort=z&from=x", "Coupon link", "No touchpoint matches"),
     ):
         page = get(browse(Role.VIEWER), query)
         assert here in page, query

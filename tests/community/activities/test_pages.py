@@ -146,7 +146,7 @@ def test_the_list_finds_filters_and_pages(db, browse, scene, announced, started,
     assert owner.get("/console/activities?q=马克杯").text.count("马克杯快抢") >= 1
     assert "马克杯快抢" not in owner.get("/console/activities?kind=lottery").text
     assert "别的群" not in owner.get(f"/console/groups/{scene.group.id}/activities").text.split("</header>")[-1]
-    assert "Nothing is like that" in owner.get("/console/activities?q=zzz").text
+    assert "No draw or sale matches" in owner.get("/console/activities?q=zzz").text
     rows = list(csv.reader(io.StringIO(owner.get("/console/activities/export?kind=flash_sale").text.lstrip("\ufeff"))))
     assert rows[1][:4] == ["马克杯快抢", "Flash sale", "茶友群", "Running"]
     assert rows[1][6:] == ["0", "3"]

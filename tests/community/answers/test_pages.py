@@ -52,7 +52,7 @@ def test_every_page_shows_what_is_there_and_changes_nothing(db, agent, known, le
     pages = {
         "/console/answers": "怎么退款？",
         "/console/answers?q=想退钱&topic=售后&pack=own&state=on&sort=-asked": "怎么退款？",
-        "/console/answers?few=yes": "No question fits",
+        "/console/answers?few=yes": "No question matches",
         "/console/answers/new?phrasing=hello": "hello",
         f"/console/answers/{one.id}": "给我退款",
         "/console/answers/packs": "Forty after-sale questions",
@@ -81,8 +81,8 @@ def test_an_empty_shop_says_what_to_do_next(agent):
     assert "Look at the forty questions" in agent.get("/console/answers").text
     assert "Nothing was measured yet" in agent.get("/console/answers/accuracy").text
     assert "Nothing asked so far" in agent.get("/console/answers/unanswered").text
-    assert "No question like that" in agent.get("/console/answers/unanswered?q=tea").text
-    assert "Nothing fits" in agent.get("/console/answers/try?q=hi").text
+    assert "No question matches" in agent.get("/console/answers/unanswered?q=tea").text
+    assert "Nothing matches" in agent.get("/console/answers/try?q=hi").text
 
 
 def test_a_question_is_written_changed_switched_and_deleted(db, agent, known):

@@ -116,7 +116,7 @@ def test_staff_set_what_it_is_worth_and_see_who_comes(clock, browse, scene):
     assert rows[1] == ["小满", "1", "2026-03-03", "2"]
     for words, found in (("小", True), ("zzz", False), ("%25", False)):
         page = browse().get(f"/console/check-ins?q={words}").text
-        assert (f"/console/members/{scene.ann.id}" in page, "Nobody fits" in page) == (found, not found), words
+        assert (f"/console/members/{scene.ann.id}" in page, "No member matches" in page) == (found, not found), words
         file = browse().post(f"/console/check-ins/export?q={words}", buffered=True).text
         assert ("小满" in file) == found
 

@@ -71,7 +71,7 @@ def test_the_list_shows_and_narrows(db, clock, console, make_group, make_member)
         assert hidden not in page
     clock.move(hours=4)
     assert "Tea yard" in text(console.get("/console/groups?state=closed"))
-    assert "No group is like that" in text(console.get("/console/groups?q=zzz"))
+    assert "No group matches" in text(console.get("/console/groups?q=zzz"))
 
 
 def test_the_list_sorts_and_pages_by_keyset(db, clock, console, make_group):
@@ -329,7 +329,7 @@ def test_the_waiting_list_is_searched_and_downloaded(db, clock, console, staff_c
     for q, found in (("=l", (True, False)), ("%25_", (False, True)), ("5678", (False, True)), ("", (True, True))):
         page = text(console.get(f"{url}?q={q}"))
         assert tuple(name in page for name in ("=Lin</a>", "50%_off</a>")) == found, q
-    assert "Nobody here is like that" in text(console.get(f"{url}?q=zzz"))
+    assert "Nobody matches" in text(console.get(f"{url}?q=zzz"))
 
     def lines(query):
         answer = console.post(f"{url}/export?{query}", buffered=True)

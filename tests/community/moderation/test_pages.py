@@ -158,7 +158,7 @@ def test_the_queue_is_searched_and_exported(db, browse, scene, make_group, make_
     ):
         page = browser.get(f"/console/moderation?q={q}").text
         assert [f'/console/members/{one.id}"' in page for one in (scene.ann, eve)] == found, q
-    assert "No case fits" in browser.get("/console/moderation?q=zzz").text
+    assert "No case matches" in browser.get("/console/moderation?q=zzz").text
 
     def lines(query):
         answer = browser.post(f"/console/moderation/export?{query}", buffered=True)

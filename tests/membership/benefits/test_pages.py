@@ -63,7 +63,7 @@ def test_page_lists_what_was_given(owner_client, given_one):
         assert words in page
     assert page.count("main-cell") == 2
     assert owner_client.get("/console/tiers/benefits?benefit=entry_gift").text.count("main-cell") == 1
-    assert "Nobody fits" in owner_client.get("/console/tiers/benefits?state=missed", headers=ENGLISH).text
+    assert "No member matches" in owner_client.get("/console/tiers/benefits?state=missed", headers=ENGLISH).text
     for odd in ("?benefit=x&state=y", "?cursor=%00", "?q=%25"):
         assert owner_client.get("/console/tiers/benefits" + odd).status_code == 200
     file = owner_client.post("/console/tiers/benefits/export", headers=ENGLISH).text

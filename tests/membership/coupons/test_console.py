@@ -474,7 +474,7 @@ def test_who_claimed_filters_masks_and_pages(browse, db, make_offer, make_member
     assert re.findall(r">(P\d{3})</a>", page) == ["P007"]
     assert "126****0007" in page
     assert "Push 3" in page
-    assert "No coupon is like that" in said(browse().get(f"/console/offers/{offer.id}/claims?state=frozen"))
+    assert "No coupon matches" in said(browse().get(f"/console/offers/{offer.id}/claims?state=frozen"))
     page = browse(Role.MARKETER).post(f"/console/offers/{offer.id}/claims/export?state=redeemed")
     rows = list(csv.reader(io.StringIO(page.get_data(as_text=True).lstrip("\ufeff"))))
     assert [row[:4] for row in rows[1:]] == [["P007", "126****0007", "", "Used"]]

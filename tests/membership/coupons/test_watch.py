@@ -423,7 +423,7 @@ def test_those_that_end_soon_are_searched_and_downloaded(
     ):
         page = text_of(browser.get(f"{address}?q={q}"))
         assert [f"/console/members/{member.id}" in page for member in (lime, plum)] == found, q
-    assert "No coupon fits" in text_of(browser.get(f"{address}?q=zzz"))
+    assert "No coupon matches" in text_of(browser.get(f"{address}?q=zzz"))
 
     def lines(query: str) -> list[list[str]]:
         answer = browser.post(f"{address}/export?{query}", buffered=True)

@@ -102,7 +102,7 @@ def test_the_list_shows_pairs_with_reasons_and_no_phone(db: Any, manager: Any) -
     assert f"first={one}&amp;other={other}" in page.text
     assert PHONE not in page.text
     assert PHONE[3:] not in page.text
-    assert "No pair fits" in manager.get("/console/members/duplicates?sign=email").text
+    assert "No pair matches" in manager.get("/console/members/duplicates?sign=email").text
     for words, found in (
         ("小明", True),
         ("lemon_cat", True),
@@ -112,7 +112,7 @@ def test_the_list_shows_pairs_with_reasons_and_no_phone(db: Any, manager: Any) -
         ("zzz", False),
     ):
         searched = manager.get(f"/console/members/duplicates?q={words}").text
-        assert (f"first={one}&amp;other={other}" in searched, "No pair fits" in searched) == (found, not found), words
+        assert (f"first={one}&amp;other={other}" in searched, "No pair matches" in searched) == (found, not found), words
     assert "Likely duplicates" in manager.get("/console/members").text
     assert f"first={one}&amp;other={other}" in manager.get(f"/console/members/{one}").text
 
@@ -169,7 +169,7 @@ def test_a_merge_is_shown_done_and_undone(db: Any, manager: Any) -> None:
     assert "Identities on channels" in shown.text
     for words, found in (("", True), ("小明", True), (f"%23{other}", True), (str(one), True), ("zzz", False)):
         listed = manager.get(f"/console/members/merges?q={words}").text
-        assert (answer.location in listed, "No merge fits" in listed) == (found, not found), words
+        assert (answer.location in listed, "No merge matches" in listed) == (found, not found), words
     undone = manager.post(f"/console/members/merges/{made.id}/undo")
     assert "Two records again, as they were." in manager.get(undone.location).text
     assert database.session.get_one(Member, one).name == "王小明"

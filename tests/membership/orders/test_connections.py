@@ -149,8 +149,8 @@ def test_the_log_is_searched_filtered_exported_and_worked_on_again(manager, db, 
     only = manager.get("/console/order-deliveries?outcome=rejected").text
     assert "5551001" not in only
     assert "5551001" in manager.get("/console/order-deliveries?q=5551001").text
-    assert "No delivery fits" in manager.get("/console/order-deliveries?q=nothing").text
-    assert "No delivery fits" in manager.get("/console/order-deliveries?connection=999999").text
+    assert "No delivery matches" in manager.get("/console/order-deliveries?q=nothing").text
+    assert "No delivery matches" in manager.get("/console/order-deliveries?connection=999999").text
     assert manager.get("/console/order-deliveries?outcome=x&connection=y&cursor=z").status_code == 200
     table = manager.post("/console/order-deliveries/export?outcome=rejected").text
     assert "no rate is set for it" in table

@@ -246,7 +246,7 @@ def test_members_of_a_draft_are_listed_filtered_and_taken_along(owner_client, tr
     moving = owner_client.get(path, headers=ENGLISH).text
     assert moving.count('<td class="main-cell">') == 1
     assert owner_client.get(f"{path}?from=1&to=2", headers=ENGLISH).text.count("main-cell") == 1
-    assert "Nobody fits" in owner_client.get(f"{path}?from=4", headers=ENGLISH).text
+    assert "No member matches" in owner_client.get(f"{path}?from=4", headers=ENGLISH).text
     falls = owner_client.get(f"{path}?kind=falls", headers=ENGLISH).text
     assert "by the rules in force too" in falls
     file = owner_client.post(f"{path}/export?kind=falls", headers=ENGLISH)
