@@ -87,7 +87,7 @@ def ask_how_it_was(event: ConversationClosed) -> None:
         return
     with forced_locale(members.get_member(found.member_id).locale):
         title = str(_("How was it?"))
-        body = str(_("Your conversation with us is over. One tap tells us how content you are."))
+        body = str(_("Your conversation with us is over. One tap tells us how satisfied you are."))
     services.ask_how(found.member_id, f"conversation:{found.id}", title, body, f"/ask/{found.public_id}")
 
 
@@ -123,7 +123,7 @@ def ask_how_it_went(event: TicketResolved) -> None:
     with forced_locale(members.get_member(found.member_id).locale):
         kind = ticket_labels.KINDS[TicketKind(event.kind)]
         title = str(_("How did we do?"))
-        body = str(_("We have dealt with your case (%(kind)s). Tell us how content you are.", kind=kind))
+        body = str(_("We have dealt with your case (%(kind)s). Tell us how satisfied you are.", kind=kind))
     services.ask_how(found.member_id, f"ticket:{found.id}", title, body, f"/tickets/{found.public_id}")
 
 

@@ -35,6 +35,6 @@ class SayForm(TalkForm):
 
 class StarsForm(Form):
     stars = RadioField(
-        _l("How content are you?"), [DataRequired()], choices=[(str(n), label) for n, label in STARS.items()]
+        _l("How satisfied are you?"), [DataRequired()], choices=[(str(n), label) for n, label in STARS.items()]
     )
     note = TextAreaField(_l("Anything else?"), [Length(max=500)], filters=[storable])

@@ -39,13 +39,13 @@ class OutcomeForm(Form):
     retry_at = LocalDateTimeField(_l("Call again at"))
     note = TextAreaField(_l("What was said"), [Length(max=2_000)])
     satisfaction = SelectField(
-        _l("How content are they"),
+        _l("How satisfied are they"),
         choices=[
             ("", _l("Not asked")),
-            ("5", _l("5 · very content")),
-            ("4", _l("4 · content")),
+            ("5", _l("5 · very satisfied")),
+            ("4", _l("4 · satisfied")),
             ("3", _l("3 · so-so")),
-            ("2", _l("2 · not content")),
+            ("2", _l("2 · not satisfied")),
             ("1", _l("1 · upset")),
         ],
     )

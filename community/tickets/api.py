@@ -200,7 +200,7 @@ def answer(ticket_id: int, body: AnswerIn) -> TicketWithEntriesOut:
 @api_scope("tickets:write")
 @idempotent()
 @operation(
-    _l("Bring a ticket into another state"),
+    _l("Move a ticket to another state"),
     tag="Tickets",
     takes=StateIn,
     answers=TicketWithEntriesOut,

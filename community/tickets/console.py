@@ -173,8 +173,8 @@ def export() -> Any:
         _("Since when"),
         _("Due by"),
         _("First answer (minutes)"),
-        _("Put right (minutes)"),
-        _("How content are they"),
+        _("Time to resolve (minutes)"),
+        _("How satisfied are they"),
     ]
     return csv_response(
         "tickets.csv",
@@ -249,7 +249,7 @@ def presence() -> Any:
     on = request.form.get("on") == "1"
     services.set_presence(acting_staff().id, on)
     flash(
-        _("You are on: what waits is handed to you.") if on else _("You are off: nothing new is handed to you."), "info"
+        _("You are on duty: what waits is handed to you.") if on else _("You are off duty: nothing new is handed to you."), "info"
     )
     return redirect(safe_next(request.form.get("next"), url_for(".index")))
 
@@ -861,10 +861,10 @@ def results_export() -> Any:
             _("Resolved"),
             _("First answer, median (minutes)"),
             _("Answered in time"),
-            _("Put right, median (minutes)"),
-            _("Put right in time"),
+            _("Time to resolve, median (minutes)"),
+            _("Resolved in time"),
             _("Rated"),
-            _("How content, mean"),
+            _("Satisfaction, mean"),
             _("Opened again"),
         ],
         [

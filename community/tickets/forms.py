@@ -82,7 +82,7 @@ class MemberOpenForm(WritingForm):
 
 class RatingForm(Form):
     stars = RadioField(
-        _l("How content are you?"),
+        _l("How satisfied are you?"),
         [DataRequired()],
         choices=[(str(number), label) for number, label in labels.STARS.items()],
     )

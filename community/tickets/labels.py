@@ -187,10 +187,10 @@ ENTRY_ICONS: dict[EntryKind, str] = {
     EntryKind.REMINDER: "clock",
 }
 STARS: dict[int, Any] = {
-    5: _l("5 · very content"),
-    4: _l("4 · content"),
+    5: _l("5 · very satisfied"),
+    4: _l("4 · satisfied"),
     3: _l("3 · so-so"),
-    2: _l("2 · not content"),
+    2: _l("2 · not satisfied"),
     1: _l("1 · upset"),
 }
 WEEKDAYS = (_l("Monday"), _l("Tuesday"), _l("Wednesday"), _l("Thursday"), _l("Friday"), _l("Saturday"), _l("Sunday"))
@@ -315,7 +315,7 @@ def answered(event: TicketAnswered) -> Any:
 
 @describes(TicketResolved)
 def resolved(event: TicketResolved) -> Any:
-    return _sentence(_("Put right: %(ticket)s"), event)
+    return _sentence(_("Resolved: %(ticket)s"), event)
 
 
 @describes(TicketReopened)

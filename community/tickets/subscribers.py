@@ -19,7 +19,7 @@ def open_after_an_upset_call(event: CallClosed) -> None:
     if task.satisfaction is None or task.satisfaction > upset_at:
         return
     with forced_locale("zh_Hans"):
-        subject = _("Not content on the phone: %(stars)s of 5", stars=task.satisfaction)
+        subject = _("Not satisfied on the phone: %(stars)s of 5", stars=task.satisfaction)
     services.open_ticket(
         services.Opening(
             member_id=task.member_id,

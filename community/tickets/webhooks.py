@@ -37,7 +37,7 @@ class TicketRatedMessage(TicketMessage):
 
 expose(TicketOpened, "ticket.opened", TicketOpenedMessage, _l("A ticket was opened."))
 expose(TicketAnswered, "ticket.answered", TicketAnsweredMessage, _l("The desk answered the customer."))
-expose(TicketResolved, "ticket.resolved", TicketMessage, _l("A ticket is put right."))
+expose(TicketResolved, "ticket.resolved", TicketMessage, _l("A ticket is resolved."))
 expose(TicketReopened, "ticket.reopened", TicketMessage, _l("A ticket was opened again."))
 expose(TicketClosed, "ticket.closed", TicketMessage, _l("A ticket is over."))
-expose(TicketRated, "ticket.rated", TicketRatedMessage, _l("A customer said how content they are with a ticket."))
+expose(TicketRated, "ticket.rated", TicketRatedMessage, _l("A customer said how satisfied they are with a ticket."))
