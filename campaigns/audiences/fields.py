@@ -175,7 +175,7 @@ SECTIONS: list[tuple[Any, dict[str, Kind]]] = [
             ),
             "stage": Kind(
                 rules.StageRule,
-                _l("Stage of life cycle"),
+                _l("Life-cycle stage"),
                 (
                     Input(
                         "stages",
@@ -189,7 +189,7 @@ SECTIONS: list[tuple[Any, dict[str, Kind]]] = [
             "value": Kind(rules.ValueRule, _l("Value index (0–100)"), _ends("index")),
             "tie": Kind(
                 rules.TieRule,
-                _l("Valuable by"),
+                _l("Tied by"),
                 (
                     Input(
                         "ties",
@@ -354,7 +354,7 @@ SECTIONS: list[tuple[Any, dict[str, Kind]]] = [
                 rules.GroupRule,
                 _l("Group"),
                 (
-                    _either("inside", _l("sits in"), _l("does not sit in")),
+                    _either("inside", _l("has a seat in"), _l("has no seat in")),
                     Input(
                         "group_id",
                         _l("Group"),

@@ -200,7 +200,7 @@ def phrase(rule: Any) -> str:
         case rules.ValueRule():
             return str(_("have a value index of %(range)s", range=_between(rule.from_index, rule.to_index)))
         case rules.TieRule():
-            return str(_("are valuable by %(names)s", names=_either([members.TIES[one] for one in rule.ties])))
+            return str(_("are tied by %(names)s", names=_either([members.TIES[one] for one in rule.ties])))
         case rules.BirthdayRule() if rule.in_days == 0:
             return str(_("have their birthday today"))
         case rules.BirthdayRule():
@@ -280,12 +280,12 @@ def _foreseen(rule: rules.ForecastRule) -> str:
 def _group(rule: rules.GroupRule) -> str:
     if rule.group_id is None:
         if rule.within_days is None:
-            return str(_("sit in a group") if rule.inside else _("sit in no group"))
+            return str(_("have a seat in a group") if rule.inside else _("have no seat in any group"))
         return _within(_("joined a group") if rule.inside else _("joined no group"), rule.within_days)
     name = queries.group_name(rule.group_id) or str(_("a group that is gone"))
     if rule.within_days is None:
-        words = _("sit in the group %(name)s", name=name) if rule.inside else None
-        return str(words or _("do not sit in the group %(name)s", name=name))
+        words = _("have a seat in the group %(name)s", name=name) if rule.inside else None
+        return str(words or _("have no seat in the group %(name)s", name=name))
     words = _("joined the group %(name)s", name=name) if rule.inside else None
     return _within(words or _("did not join the group %(name)s", name=name), rule.within_days)
 

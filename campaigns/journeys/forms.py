@@ -50,7 +50,7 @@ class TriggerForm(Form):
 
     days = OptionalIntegerField(_l("Days"), [InputRequired(), NumberRange(0, rules.MOST_DAYS)])
     hours = OptionalIntegerField(_l("Hours"), [InputRequired(), NumberRange(1, 720)])
-    stage = SelectField(_l("Stage of life"), choices=[(stage.value, member_labels.STAGES[stage]) for stage in Stage])
+    stage = SelectField(_l("Life-cycle stage"), choices=[(stage.value, member_labels.STAGES[stage]) for stage in Stage])
     group_id = SelectField(_l("Group"), coerce=_whole)
     rank = SelectField(
         _l("Tier"), coerce=_whole, choices=[("", _l("any tier")), *((str(rank), f"VIP{rank}") for rank in (1, 2, 3, 4))]

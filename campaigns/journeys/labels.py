@@ -28,7 +28,7 @@ KINDS = {
     Kind.ARRIVING: _l("A parcel is about to arrive"),
     Kind.DELIVERED: _l("A parcel has arrived"),
     Kind.UNCONFIRMED: _l("An arrived order is not confirmed"),
-    Kind.STAGE: _l("Reaches a stage of life"),
+    Kind.STAGE: _l("Reaches a life-cycle stage"),
     Kind.JOINED: _l("Joins a group"),
     Kind.ENROLLED: _l("Becomes a member"),
     Kind.BIRTHDAY: _l("Birthday"),

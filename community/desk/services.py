@@ -66,7 +66,7 @@ class GroupNotOpen(Refusal):
 
 class InGroupAlready(Refusal):
     status = 422
-    label = _l("They sit in this group already. Choose another one.")
+    label = _l("They are in this group already. Choose another one.")
 
 
 class RetryTimeRefused(Refusal):

@@ -124,7 +124,7 @@ def _settle(merging: merge.Merging, seats: list[Seat], waits: list[Waiting]) -> 
             _end_waiting(merging, wait)
     if spare:
         group = db.session.get_one(Group, spare[0].group_id)
-        merging.conflict(_("Both sit in “%(group)s”: one seat is left, the other is given back.", group=group.name))
+        merging.conflict(_("Both are in “%(group)s”: one seat stays, the other is given back.", group=group.name))
     return bool(spare)
 
 

@@ -110,7 +110,7 @@ def tasks() -> list[Task]:
             count=number(clusters),
             offer=offer.name,
         )
-        about = _("Look at whose coupons they are, and put them on hold or mark them as fine.")
+        about = _("Look at whose coupons they are, and freeze them or mark them as fine.")
         url = url_for("coupons_console.oddities", offer_id=offer.id)
         found.append(Task(68, text, url, _("See what is odd"), "shield-lock", about))
     return found

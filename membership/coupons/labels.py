@@ -66,13 +66,13 @@ REASONS = {
     "granted": _l("Granted by the shop"),
     "reserved": _l("Held by an order"),
     "released": _l("Let go by the order"),
-    "reservation ran out": _l("The order let it lie too long"),
+    "reservation ran out": _l("The order held it for too long"),
     "redeemed": _l("Used on an order"),
     "rolled back": _l("Use undone"),
     "full refund": _l("The order was refunded"),
     "time": _l("Its time was over"),
     "transferred": _l("Given to somebody else"),
-    "unfrozen": _l("Given free again"),
+    "unfrozen": _l("Unfrozen"),
 }
 
 

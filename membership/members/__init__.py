@@ -38,7 +38,7 @@ def init_app(app: Flask) -> None:
         masked_phone=rules.masked_phone, masked_email=rules.masked_email, masked_address=rules.masked_address
     )
     navigation.add("members", _l("Members"), "members_console.index", "members.view", order=10)
-    navigation.add("members", _l("Stages of life"), "members_console.stages", "members.stages", order=80)
+    navigation.add("members", _l("Life-cycle stages"), "members_console.stages", "members.stages", order=80)
     views.offer("members", "members_console.index", "members.view")
     today.search.fill(brief.find)
     today.tasks.fill(brief.tasks)

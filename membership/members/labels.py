@@ -83,7 +83,7 @@ CUSTOMER_TYPES = {
 SIGNS = {
     "account": _l("Same account name on two channels"),
     "email": _l("Same e-mail address"),
-    "phone_tail": _l("Same name and end of the phone"),
+    "phone_tail": _l("Same name and phone ending"),
     "receiver": _l("Same name and address"),
     "address": _l("Same address"),
     "name_city": _l("Same name and city"),
@@ -188,7 +188,7 @@ def part_line(key: str, facts: ValueFacts) -> str:
         case "money":
             return str(_("%(amount)s in all", amount=yuan(facts.spend)))
         case "groups":
-            return str(ngettext("Sits in one group", "Sits in %(num)s groups", facts.groups))
+            return str(ngettext("In one group", "In %(num)s groups", facts.groups))
         case "brought":
             return str(ngettext("Brought one person", "Brought %(num)s people", facts.brought))
         case _:

@@ -29,7 +29,7 @@ class Customer:
 
 @pytest.fixture
 def customers(demo_shop: LiveServer) -> list[Customer]:
-    """Members of the demo shop who sit in no group and have asked nothing."""
+    """Members of the demo shop who have no seat in any group and have asked nothing."""
     with demo_shop.app.app_context():
         found = db.session.execute(text(_QUIET_PEOPLE)).all()
     return [Customer(*one) for one in found]

@@ -137,7 +137,7 @@ def revoke(coupon_id: int) -> Any:
 @bp.post("/coupons/<int:coupon_id>/freeze")
 @staff("coupons.issue")
 def freeze(coupon_id: int) -> Any:
-    return _with_reason(coupon_id, services.freeze, _("The coupon is on hold until somebody gives it free again."))
+    return _with_reason(coupon_id, services.freeze, _("The coupon is frozen until somebody unfreezes it."))
 
 
 @bp.post("/coupons/<int:coupon_id>/unfreeze")
@@ -147,7 +147,7 @@ def unfreeze(coupon_id: int) -> Any:
     if queries.coupon_row(coupon_id).usable:
         flash(_("The coupon can be used again."), "positive")
     else:
-        flash(_("It is off hold, but its time was over meanwhile."), "caution")
+        flash(_("It is unfrozen, but its time was over meanwhile."), "caution")
     return redirect(url_for(".coupon", coupon_id=coupon_id), 303)
 
 

@@ -50,7 +50,7 @@ def _chips(wanted: OfferFilter) -> list[tuple[str, str, str]]:
     if wanted.kind is not None:
         chips.append(("kind", wanted.kind, str(labels.KINDS[wanted.kind])))
     if wanted.archived:
-        chips.append(("archived", "1", _("Put aside")))
+        chips.append(("archived", "1", _("Archive")))
     return chips
 
 
@@ -296,7 +296,7 @@ def change_state(offer_id: int) -> Any:
 @staff("coupons.edit")
 def archive(offer_id: int) -> Any:
     offer = services.archive(offer_id)
-    flash(_("“%(offer)s” is put aside. Its coupons and numbers stay.", offer=offer.name), "positive")
+    flash(_("“%(offer)s” is archived. Its coupons and numbers stay.", offer=offer.name), "positive")
     return redirect(url_for(".index"), 303)
 
 

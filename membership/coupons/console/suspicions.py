@@ -61,13 +61,13 @@ def act_on_oddity(offer_id: int, sign: str) -> Any:
         case "freeze":
             n = leaks.freeze_many(offer.id, chosen, labels.sign_words(found.sign))
             flash(
-                ngettext("%(count)s coupon is on hold.", "%(count)s coupons are on hold.", n, count=number(n)),
+                ngettext("%(count)s coupon is frozen.", "%(count)s coupons are frozen.", n, count=number(n)),
                 "positive",
             )
         case "unfreeze":
             n = leaks.unfreeze_many(offer.id, chosen)
             flash(
-                ngettext("%(count)s coupon is free again.", "%(count)s coupons are free again.", n, count=number(n)),
+                ngettext("%(count)s coupon is unfrozen.", "%(count)s coupons are unfrozen.", n, count=number(n)),
                 "positive",
             )
         case "clear":

@@ -37,7 +37,7 @@ class OfferPast(Refusal):
 
 
 class OfferRuns(Refusal):
-    label = _l("An offer that runs cannot be put aside. End it first.")
+    label = _l("An offer that runs cannot be archived. End it first.")
 
 
 @dataclass(frozen=True)

@@ -697,7 +697,7 @@ def test_freeze_and_give_free_and_take_back(browse, coupon):
     assert queries.coupon_row(coupon.id).state == CouponState.FROZEN
     page = said(browser.get(url))
     assert "Looks odd" in page
-    assert "Give it free again" in page
+    assert "Unfreeze it" in page
     assert browser.post(f"{url}/freeze", data={"reason": "Again"}).status_code == 409
     assert browser.post(f"{url}/unfreeze").status_code == 303
     assert browser.post(f"{url}/unfreeze").status_code == 409
