@@ -244,12 +244,12 @@ SECTIONS: list[tuple[Any, dict[str, Kind]]] = [
                 _l("City"),
                 (
                     _either("inside", _l("lives in"), _l("does not live in")),
-                    Input("names", _l("cities, parted by commas"), "names", needed=True),
+                    Input("names", _l("cities, separated by commas"), "names", needed=True),
                 ),
             ),
             "came_from": Kind(
                 rules.CameFromRule,
-                _l("Came to the shop over"),
+                _l("Came to the shop through"),
                 (Input("sources", _l("one of"), "checks", needed=True, choices=_ways),),
             ),
             "consent": Kind(

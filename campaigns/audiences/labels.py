@@ -61,7 +61,7 @@ SORTS: dict[str, Any] = {"rules": _l("follows its rules"), "list": _l("a list of
 LISTED: dict[str, Any] = {**SORTS, "archived": _l("Archived")}
 # Why a line of a file put nobody on the list.
 MISSED: dict[str, Any] = {
-    "empty": _l("Nothing stands here."),
+    "empty": _l("This line is empty."),
     "malformed": _l("This is no phone, e-mail address or account."),
     "unknown": _l("Nobody here is known by this."),
     "repeated": _l("This person is on the list already."),
@@ -217,7 +217,7 @@ def phrase(rule: Any) -> str:
                 _("live in %(names)s", names=cities) if rule.inside else _("do not live in %(names)s", names=cities)
             )
         case rules.CameFromRule():
-            return str(_("came over %(names)s", names=_either([members.source_label(one) for one in rule.sources])))
+            return str(_("came through %(names)s", names=_either([members.source_label(one) for one in rule.sources])))
         case rules.DidRule():
             if rule.ever:
                 return _within(DEEDS[rule.deed], rule.within_days)

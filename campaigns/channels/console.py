@@ -160,7 +160,7 @@ def say_again(account_id: int, posting_id: int) -> Any:
     services.get_account(account_id)
     if services.say_again(posting_id):
         jobs.say.later()
-        flash(_("It is said again."), "positive")
+        flash(_("It is posted again."), "positive")
     return redirect(url_for(".record", account_id=account_id))
 
 

@@ -76,7 +76,7 @@ EXAMPLE = {
 @api_scope("events:write")
 @idempotent()
 @operation(
-    _l("Tell of something a member did"),
+    _l("Report something a member did"),
     tag="Events",
     takes=EventIn,
     answers={201: EventOut, 200: EventOut},

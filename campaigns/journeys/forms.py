@@ -143,7 +143,7 @@ class EntryForm(Form):
     taken = RadioField(_l("How a saved audience is taken"), choices=TAKEN, default=COPY)
     again = RadioField(
         _l("How often one person may enter"),
-        choices=[("once", _l("Once for each person")), ("after", _l("Again, after so many days"))],
+        choices=[("once", _l("Once for each person")), ("after", _l("Again, after a number of days"))],
     )
     again_after = OptionalIntegerField(
         _l("Days before they may enter again"), [Optional(), NumberRange(0, rules.MOST_DAYS)]
@@ -151,7 +151,7 @@ class EntryForm(Form):
     bought = BooleanField(_l("Leave when they order"))
     leave_audience = BooleanField(_l("Leave when they are not in the audience any more"))
     most_days = OptionalIntegerField(
-        _l("Leave after so many days at the latest"), [Optional(), NumberRange(1, rules.MOST_DAYS)]
+        _l("Leave after this many days at the latest"), [Optional(), NumberRange(1, rules.MOST_DAYS)]
     )
 
     def __init__(self, plan: rules.Plan, **kwargs: Any) -> None:

@@ -32,7 +32,7 @@ KINDS = {
     Kind.JOINED: _l("Joins a group"),
     Kind.ENROLLED: _l("Becomes a member"),
     Kind.BIRTHDAY: _l("Birthday"),
-    Kind.ANNIVERSARY: _l("So many days with the shop"),
+    Kind.ANNIVERSARY: _l("A number of days with the shop"),
     Kind.TIER_UP: _l("Rises to a higher tier"),
     Kind.TIER_FALL: _l("The tier is about to fall"),
     Kind.COUPON_ENDING: _l("A coupon is about to end"),
@@ -41,7 +41,7 @@ KINDS = {
     Kind.DUE: _l("Due to buy again"),
     Kind.CALL_CLOSED: _l("A call-back is closed"),
     Kind.TICKET_CLOSED: _l("A ticket is closed"),
-    Kind.EVENT: _l("Another program tells of it"),
+    Kind.EVENT: _l("Another program reports it"),
 }
 KIND_ICONS = {
     Kind.SHIPPED: "truck", Kind.ARRIVING: "truck", Kind.DELIVERED: "package", Kind.UNCONFIRMED: "package",
@@ -65,7 +65,7 @@ STEPS = {
 }
 STEP_LINES = {
     "message": _l("Say something over a channel, by your rules of consent, budget and quiet hours."),
-    "wait": _l("So many days and hours, or until an hour of the day."),
+    "wait": _l("A number of days and hours, or until an hour of the day."),
     "condition": _l("Go on by whether they are in an audience."),
     "split": _l("Send people two to six ways, each way its share."),
     "coupon": _l("Put a coupon among theirs, once."),
@@ -176,7 +176,7 @@ def trigger(found: rules.Trigger, groups: Mapping[int, str]) -> str:
         case Kind.CALL_CLOSED if found.outcome is not None:
             return _("A call-back is closed: %(outcome)s", outcome=CALL_OUTCOMES[found.outcome])
         case Kind.EVENT:
-            return _("Another program tells of “%(type)s”", type=found.type or "–")
+            return _("Another program reports “%(type)s”", type=found.type or "–")
     return str(KINDS[found.kind])
 
 

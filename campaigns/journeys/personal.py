@@ -36,7 +36,7 @@ declare(
     ReceivedEvent,
     "id member_id type key at received_at payload",
     rows=by(ReceivedEvent.member_id),
-    label=_l("Events that other programs told of"),
+    label=_l("Events that other programs reported"),
     drop=True,
 )
 

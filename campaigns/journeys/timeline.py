@@ -45,4 +45,4 @@ def ended(event: JourneyEnded) -> Any:
 
 @describes(EventReceived)
 def received(event: EventReceived) -> Any:
-    return _("Another program tells of “%(type)s”", type=event.type)
+    return _("Another program reports “%(type)s”", type=event.type)

@@ -55,7 +55,7 @@ class MeasureForm(Form):
     """How pushes are measured that begin from now on."""
 
     touch_days = OptionalIntegerField(
-        _l("A click counts for so many days"), [DataRequired(), NumberRange(1, rules.LONGEST_TOUCH_DAYS)]
+        _l("A click counts for this many days"), [DataRequired(), NumberRange(1, rules.LONGEST_TOUCH_DAYS)]
     )
     margin = OptionalIntegerField(_l("What remains of the price of goods after what they cost, in percent"),
                                   [Optional(), NumberRange(0, 100)])  # fmt: skip

@@ -10,7 +10,7 @@ from .models import PrizeState
 from .rules import Phase
 
 KINDS: dict[str, Any] = {
-    "lottery": _l("Lottery"),
+    "lottery": _l("Draw"),
     "flash_sale": _l("Flash sale"),
     "group_price": _l("Group price"),
 }

@@ -50,9 +50,9 @@ class OutcomeForm(Form):
         ],
     )
     customer_type = SelectField(_l("Customer type"), choices=TYPES)
-    offers = RadioField(_l("May we tell them of offers?"), choices=list(OFFERS.items()), default="")
+    offers = RadioField(_l("May we tell them about offers?"), choices=list(OFFERS.items()), default="")
     ways = SelectMultipleField(
-        _l("By which way"),
+        _l("In which way"),
         choices=[(way.value, label) for way, label in member_labels.CONTACTS.items()],
         widget=ListWidget(prefix_label=False),
         option_widget=CheckboxInput(),

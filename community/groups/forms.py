@@ -291,7 +291,7 @@ class RewardForm(Form):
     points = OptionalIntegerField(_l("Points"))
     after = RadioField(
         _l("Given once the friend"),
-        choices=[("stay", _l("has stayed so long")), ("order", _l("has stayed so long and ordered"))],
+        choices=[("stay", _l("has stayed long enough")), ("order", _l("has stayed long enough and ordered"))],
         default="stay",
     )
     days = IntegerField(_l("Days in the group"), [InputRequired(), NumberRange(0, 90)], default=7)

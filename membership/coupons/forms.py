@@ -281,7 +281,7 @@ class PoolFileForm(Form):
 
     def validate_file(self, field: FileField) -> None:
         if not field.data or not getattr(field.data, "filename", ""):
-            raise ValidationError(_("Choose a CSV file with one code a line."))
+            raise ValidationError(_("Choose a CSV file with one code per line."))
 
 
 class SharedCodeForm(Form):
@@ -304,7 +304,7 @@ class GrantManyForm(Form):
 
     def validate_file(self, field: FileField) -> None:
         if not self.audience.data and (not field.data or not getattr(field.data, "filename", "")):
-            raise ValidationError(_("Choose an audience, or a file with one phone or e-mail address a line."))
+            raise ValidationError(_("Choose an audience, or a file with one phone or e-mail address per line."))
 
 
 class RedeemForm(Form):

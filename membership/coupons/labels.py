@@ -173,7 +173,7 @@ def face(terms: Any) -> str:
         case CouponKind.GIFT_ITEM:
             return _("Free gift")
         case _:
-            return _("Free post")
+            return _("Free shipping")
 
 
 def what(terms: Any) -> str:
@@ -277,7 +277,7 @@ def source_words(source: str) -> str:
         "code": _l("A typed code"),
         "group": _l("Group"),
         "tier": _l("Benefit of a tier"),
-        "points": _l("Taken for points"),
+        "points": _l("Redeemed with points"),
         "api": _l("By another program"),
     }
     if kind not in known:

@@ -232,7 +232,7 @@ def codes_post(gift_id: int) -> Any:
     else:
         lines = typed.splitlines()
     if not any(line.strip() for line in lines):
-        form.refuse("text", _("Choose a file, or paste the codes, one a line."))
+        form.refuse("text", _("Choose a file, or paste the codes, one per line."))
         return _codes_page(gift, form, status=422)
     try:
         outcome = services.add_codes(gift_id, lines)

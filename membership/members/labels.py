@@ -165,7 +165,7 @@ TOLD_BY = {
 _SOURCES = {
     "portal": _l("on their own page"),
     "unsubscribe": _l("through the unsubscribe link"),
-    "undo": _l("took the unsubscribing back"),
+    "undo": _l("undid the unsubscribing"),
     "sms_reply": _l("in answer to a text message"),
     "complaint": _l("by a complaint about an e-mail"),
     "import": _l("taken over from a file"),

@@ -73,7 +73,7 @@ FIELDS = {
     "title": _l("Product"),
     "sku": _l("SKU"),
     "quantity": _l("Pieces"),
-    "unit_price": _l("Price a piece"),
+    "unit_price": _l("Price per piece"),
     "postage": _l("Postage"),
     "discount": _l("Discount"),
     "refunded_amount": _l("Refunded"),

@@ -33,7 +33,7 @@ def _tabs(here: str) -> list[tuple[Any, str, bool]]:
         ("index", _("Overview")),
         ("ledger", _("Ledger")),
         ("rewards", _("Rewards")),
-        ("redemptions", _("Taken rewards")),
+        ("redemptions", _("Redeemed rewards")),
         ("liability", _("Liability")),
         ("trial_balance", _("Trial balance")),
     ]

@@ -99,7 +99,7 @@ SPANS = {"7": _l("The last 7 days"), "30": _l("The last 30 days"), "90": _l("The
 ON = {True: _l("Points are earned"), False: _l("Points are not earned now")}
 
 MISTAKES = {
-    ProgramMistake.RATE: ("rate", _l("Between 0.001 and 100 points a yuan.")),
+    ProgramMistake.RATE: ("rate", _l("Between 0.001 and 100 points per yuan.")),
     ProgramMistake.PENDING_DAYS: ("pending_days", _l("Between 0 and 365 days.")),
     ProgramMistake.LOT_DAYS: ("lot_days", _l("Between 1 and 3,650 days, or empty for ever.")),
     ProgramMistake.NOTICE_DAYS: ("notice_days", _l("Between 0 and 365 days.")),

@@ -101,7 +101,7 @@ class PolicyForm(Form):
     downgrade = RadioField(
         _l("When it has ended and is not reached again"), choices=list(labels.DOWNGRADES.items()), coerce=Downgrade
     )
-    birthday_days = IntegerField(_l("A birthday gift comes so long before the day"), [InputRequired()])
+    birthday_days = IntegerField(_l("A birthday gift comes this long before the day"), [InputRequired()])
     refund_effect = RadioField(
         _l("When refunds take away what reached it"), choices=list(labels.REFUND_EFFECTS.items()), coerce=RefundEffect
     )
@@ -193,7 +193,7 @@ for _rank in rules.RANKS:
     setattr(PolicyForm, f"name_{_rank}", StringField(_l("Name"), [Needed(), Length(max=20)]))
     setattr(PolicyForm, f"name_en_{_rank}", StringField(_l("Name in English"), [Length(max=30)]))
     setattr(PolicyForm, f"spend_{_rank}", YuanField(_l("From a spend of"), [Needed()]))
-    setattr(PolicyForm, f"orders_{_rank}", OptionalIntegerField(_l("From so many orders"), [Needed()]))
+    setattr(PolicyForm, f"orders_{_rank}", OptionalIntegerField(_l("From a number of orders"), [Needed()]))
     setattr(PolicyForm, f"discount_{_rank}", PerMilleField(_l("Members pay, of the price"), [Needed()]))
     setattr(PolicyForm, f"benefits_{_rank}", TextAreaField(_l("In words"), [Length(max=200)]))
     setattr(PolicyForm, f"multiplier_{_rank}", MultiplierField(_l("Points"), [Needed()]))

@@ -25,7 +25,7 @@ METRICS = {
     Metric.ORDERS: _l("Number of orders only"),
 }
 WINDOWS = {
-    Window.ROLLING: _l("The last so many days"),
+    Window.ROLLING: _l("A number of past days"),
     Window.CALENDAR: _l("This calendar year"),
     Window.LIFETIME: _l("All orders ever"),
 }
@@ -88,7 +88,7 @@ FIELDS = {
     "name": _l("Name"),
     "name_en": _l("Name in English"),
     "spend": _l("From a spend of"),
-    "orders": _l("From so many orders"),
+    "orders": _l("From a number of orders"),
     "discount": _l("Members pay, of the price"),
     "benefits": _l("In words"),
     "multiplier": _l("Points"),

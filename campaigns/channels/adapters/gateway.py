@@ -37,7 +37,7 @@ class TemplateUnreadable(Refusal):
 class HeadersUnreadable(Refusal):
     status = 422
     field = "headers"
-    label = _l("Write one header a line, such as Authorization: Bearer {secret}.")
+    label = _l("Write one header per line, such as Authorization: Bearer {secret}.")
 
 
 @dataclass(frozen=True)

@@ -407,7 +407,7 @@ def stop(push_id: int) -> Any:
 @staff("pushes.edit")
 def missed(push_id: int) -> Any:
     push, run = _asked_for(push_id)
-    fresh = services.copy_for_missed(push, run, acting_staff().id, _("%(name)s, for the missed", name=push.name)[:80])
+    fresh = services.copy_for_missed(push, run, acting_staff().id, _("%(name)s, for those it missed", name=push.name)[:80])
     flash(
         _("Here is a draft for those whom the push did not reach. Consent and the budget are asked anew."), "positive"
     )

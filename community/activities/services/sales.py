@@ -81,7 +81,7 @@ def check(group: Group, kind: SaleKind, draft: SaleDraft) -> Product:
     if draft.starts_at is not None and draft.starts_at >= draft.ends_at:
         wrong.append(("starts_at", _("It begins before it ends.")))
     if kind is SaleKind.FLASH_SALE and draft.stock is None:
-        wrong.append(("stock", _("A flash sale has so many pieces: say how many.")))
+        wrong.append(("stock", _("Say how many pieces the flash sale has.")))
     if draft.stock is not None and draft.stock < 1:
         wrong.append(("stock", _("At least one.")))
     if not 1 <= draft.per_member <= 20:

@@ -39,7 +39,7 @@ class PollDraft:
 class PollRefused(Refusal):
     status = 422
     field = "options"
-    label = _l("Give a poll two to eight answers of up to 40 characters, one a line.")
+    label = _l("Give a poll two to eight answers of up to 40 characters, one per line.")
 
 
 class PollClosed(Refusal):

@@ -233,7 +233,7 @@ def tried(db):
 def test_page_of_a_draft_shows_the_matrix_the_cost_and_the_falls(owner_client, tried):
     page = owner_client.get(f"/console/tiers/drafts/{tried.id}", headers=ENGLISH).text
     for words in (
-        "Who moves from where to where", "What it costs a year", "Who would fall later", "Assumed: every order",
+        "Who moves from where to where", "What it costs per year", "Who would fall later", "Assumed: every order",
         "Put in force, one member moves up", "From a spend of", "Mar 2026",
     ):  # fmt: skip
         assert words in page
@@ -259,7 +259,7 @@ def test_members_of_a_draft_are_listed_filtered_and_taken_along(owner_client, tr
 def test_two_drafts_side_by_side(owner_client, tried):
     other = services.create_draft("Autumn", cheaper(4))
     page = owner_client.get(f"/console/tiers/drafts/compare?draft={tried.id}&draft={other.id}", headers=ENGLISH).text
-    for words in ("Spring", "Autumn", "not tried yet", "Discount a year", "What is different"):
+    for words in ("Spring", "Autumn", "not tried yet", "Discount per year", "What is different"):
         assert words in page
     assert owner_client.get(f"/console/tiers/drafts/compare?draft={tried.id}").status_code == 302
     assert owner_client.get(f"/console/tiers/drafts/compare?draft={tried.id}&draft=987654").status_code == 404
