@@ -204,6 +204,62 @@ def test_a_merge_during_a_draw_keeps_the_ticket_that_wins(committed: Flask, monk
         assert (waited, left) == ([True], [(survivor, wins, 1)])
 
 
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_prize_and_a_merge_of_its_winner_do_not_deadlock(
+    committed: Flask, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """The prize is about to be given as its winner's record is merged: the merge waits for it, and takes the coupon along.
+
+    Where the ticket is held before the winner, the merge has the one record already and waits for the other: one is ended.
+    """
+    group_id, (survivor, absorbed) = furnish(committed, 2)
+    lottery_id = announce(committed, group_id, prizes=1)
+    enter_all(committed, lottery_id, [absorbed])
+    close(committed, lottery_id)
+    with committed.app_context(), transaction():
+        services.freeze(lottery_id)
+        services.draw(lottery_id)
+        (entry_id,) = services.owed()
+    in_time, go_on, merged = threading.Event(), threading.Event(), threading.Event()
+    grant = draws.coupons.grant_many
+
+    def hold(*asked: Any) -> Any:
+        in_time.set()
+        assert go_on.wait(60)
+        return grant(*asked)
+
+    def give() -> None:
+        with transaction():
+            services.hand_over(entry_id)
+
+    def join() -> None:
+        assert in_time.wait(60)
+        with transaction():
+            merge.merge(survivor, absorbed)
+        merged.set()
+
+    def look() -> None:
+        assert in_time.wait(60)
+        waited.append(somebody_waits(merged))
+        go_on.set()
+
+    waited: list[bool] = []
+    if not guarded:
+        monkeypatch.setattr(draws, "_held_winner", lambda member_id, _prize: db.session.get_one(Member, member_id))
+    monkeypatch.setattr(draws.coupons, "grant_many", hold)
+    ended = at_once(committed, [give, join, look])
+    assert (waited, ["deadlock detected" in str(fault) for fault in ended]) == ([True], [] if guarded else [True])
+    if guarded:
+        with committed.app_context():
+            owners = (
+                db.session.scalars(select(Coupon.member_id)).all(),
+                db.session.scalars(
+                    select(LotteryEntry.member_id).where(LotteryEntry.prize_state == PrizeState.GIVEN)
+                ).all(),
+            )
+            assert owners == ([survivor], [survivor])
+
+
 def test_a_ticket_is_on_the_list_or_was_never_given(committed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tap that was found in time and is not committed yet: the freeze waits for it, and its ticket is on the list."""
     group_id, members = furnish(committed)

@@ -183,22 +183,48 @@ def owed(limit: int = SLICE) -> list[int]:
     )
 
 
+def _held_winner(member_id: int, prize: LotteryPrize) -> Member:
+    """A winner whose record nobody merges or erases meanwhile, with the offer of the prize held before it."""
+    if prize.offer_id is not None:
+        coupons.get_offer(prize.offer_id, lock=True)
+    return db.session.scalars(
+        select(Member)
+        .where(Member.id == member_id)
+        .with_for_update(read=True, key_share=True)
+        .execution_options(populate_existing=True)
+    ).one()
+
+
 def hand_over(entry_id: int) -> PrizeState | None:
     """Give one winner the prize, and tell them; None when somebody else is at it or has done it.
 
     The coupon is granted under the entry's key and the gift offered under the draw's, so that neither comes twice however
-    often this is begun.
+    often this is begun. Locks are taken in the order of a merge, which may come at the same moment: the offer, the member,
+    the ticket.
     """
+    seen = db.session.execute(
+        select(LotteryEntry.member_id, LotteryEntry.prize_id).where(
+            LotteryEntry.id == entry_id, LotteryEntry.prize_state == PrizeState.OWED
+        )
+    ).one_or_none()
+    if seen is None:
+        return None
+    prize = db.session.get_one(LotteryPrize, seen.prize_id)
+    member = _held_winner(seen.member_id, prize)
     entry = db.session.scalar(
         select(LotteryEntry)
-        .where(LotteryEntry.id == entry_id, LotteryEntry.prize_state == PrizeState.OWED)
+        .where(
+            LotteryEntry.id == entry_id,
+            LotteryEntry.prize_state == PrizeState.OWED,
+            # A merge that was quicker has made it somebody else's, whose turn comes in the next round.
+            LotteryEntry.member_id == member.id,
+        )
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     )
     if entry is None:
         return None
-    lottery, prize = queries.get_lottery(entry.lottery_id), db.session.get_one(LotteryPrize, entry.prize_id)
-    member = db.session.get_one(Member, entry.member_id)
+    lottery = queries.get_lottery(entry.lottery_id)
     coupon_id = claim_id = path = None
     if member.erased_at is None and prize.offer_id is not None:
         key = f"lottery:{entry.id}"
@@ -235,6 +261,8 @@ def hand_over(entry_id: int) -> PrizeState | None:
 
 def try_again(lottery_id: int) -> int:
     """Have the prizes of a draw that could not be given tried again, but for people who were erased; how many there are."""
+    # As in a merge, the draw's row comes before its tickets in the order of locks.
+    queries.get_lottery(lottery_id, lock=True)
     done = changed(
         db.session.execute(
             update(LotteryEntry)
