@@ -221,7 +221,7 @@ def tasks() -> Any:
     found = _task_listing(state)
     page = keyset(found, queries.TASK_ORDERS[state], request.args.get("cursor"))
     chosen = [
-        ("who", who, _("Mine") if who == "me" else _("Nobody's yet"))
+        ("who", who, _("Mine") if who == "me" else _("Not assigned"))
         for who in [request.args.get("who", "")]
         if who in ("me", "nobody")
     ]

@@ -214,12 +214,12 @@ def step(found: rules.AnyStep, names: Names) -> str:
             return str(_(", ")).join(shares)
         case rules.Message() if found.subject:
             return _(
-                "Says “%(subject)s” over %(channel)s", subject=found.subject, channel=names.account(found.account_id)
+                "Says “%(subject)s” (%(channel)s)", subject=found.subject, channel=names.account(found.account_id)
             )
         case rules.Invite():
             group = names.groups.get(found.group_id or 0) or "–"
             return _(
-                "Invites to the group %(name)s over %(channel)s", name=group, channel=names.account(found.account_id)
+                "Invites to the group %(name)s (%(channel)s)", name=group, channel=names.account(found.account_id)
             )
         case rules.GrantCoupon() if found.offer_id in names.offers:
             return _("Gives the coupon “%(name)s”", name=names.offers.get(found.offer_id or 0, "–"))

@@ -70,7 +70,7 @@ def _chips() -> list[tuple[str, str, str]]:
     if reason := chosen(CallReason, "reason"):
         chips.append(("reason", reason.value, _("Reason: %(reason)s", reason=labels.REASONS[reason])))
     if (who := request.args.get("who")) in ("me", "nobody"):
-        chips.append(("who", who, _("Mine") if who == "me" else _("Nobody's yet")))
+        chips.append(("who", who, _("Mine") if who == "me" else _("Not assigned")))
     elif assignee := _assignee():
         chips.append(("who", str(assignee), queries.names([assignee]).get(assignee, "–")))
     return chips + search_chip(searched())

@@ -24,7 +24,7 @@ def tasks() -> list[today.Task]:
                 weight=90,
                 text=ngettext("%(num)d ticket is late", "%(num)d tickets are late", tallies.late),
                 url=url_for("tickets_console.index", view="late"),
-                action=_("See to them"),
+                action=_("Take care of it"),
                 icon="alert-triangle",
                 about=_("The customer was promised an answer by now."),
             )
@@ -33,7 +33,7 @@ def tasks() -> list[today.Task]:
         found.append(
             today.Task(
                 weight=75,
-                text=ngettext("%(num)d ticket is nobody's", "%(num)d tickets are nobody's", tallies.nobody),
+                text=ngettext("%(num)d ticket is not assigned", "%(num)d tickets are not assigned", tallies.nobody),
                 url=url_for("tickets_console.index", view="nobody"),
                 action=_("Take one"),
                 icon="inbox",

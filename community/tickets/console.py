@@ -83,8 +83,8 @@ def _chips(wanted: Wanted) -> list[tuple[str, str, str]]:
         chips.append(("source", wanted.source.value, _("Opened by: %(source)s", source=labels.SOURCES[wanted.source])))
     if wanted.assignee is not None:
         who = request.args.get("who", "")
-        name = queries.names([wanted.assignee]).get(wanted.assignee, "–") if wanted.assignee else _("Nobody's yet")
-        chips.append(("who", who, _("With: %(name)s", name=name)))
+        name = queries.names([wanted.assignee]).get(wanted.assignee, "–") if wanted.assignee else _("Not assigned")
+        chips.append(("who", who, _("Assigned to: %(name)s", name=name)))
     chips += search_chip(wanted.q)
     return chips
 
@@ -92,7 +92,7 @@ def _chips(wanted: Wanted) -> list[tuple[str, str, str]]:
 def _people() -> list[tuple[str, Any]]:
     return [
         ("me", _("Mine")),
-        ("nobody", _("Nobody's yet")),
+        ("nobody", _("Not assigned")),
         *((str(person.id), person.name) for person in queries.agents()),
     ]
 
@@ -169,7 +169,7 @@ def export() -> Any:
         _("Kind"),
         _("State"),
         _("Subject"),
-        _("With"),
+        _("Assigned to"),
         _("Since when"),
         _("Due by"),
         _("First answer (minutes)"),

@@ -80,7 +80,7 @@ SOURCES: dict[TicketSource, Any] = {
 VIEWS: dict[str, Any] = {
     "live": _l("To do"),
     "mine": _l("Mine"),
-    "nobody": _l("Nobody's yet"),
+    "nobody": _l("Not assigned"),
     "late": _l("Late"),
     "resolved": _l("Resolved"),
     "closed": _l("Closed"),

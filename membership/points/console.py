@@ -331,7 +331,7 @@ def _taken_sought() -> tuple[int | None, str, str]:
 def redemptions() -> Any:
     reward_id, state, q = _taken_sought()
     page, count = queries.redemptions_page(reward_id, state, q, request.args.get("cursor"))
-    chips = [("state", state, _("Undone") if state == "undone" else _("Taken"))] if state else []
+    chips = [("state", state, _("Undone") if state == "undone" else _("Redeemed"))] if state else []
     choices = [(row.reward.id, row.reward.name) for row in queries.rewards()]
     if reward_id is not None:
         chips.append(("reward", str(reward_id), dict(choices).get(reward_id, "–")))
@@ -363,7 +363,7 @@ def redemptions_export() -> Any:
             member_rules.masked_phone(member.phone),
             reward.name,
             one.points,
-            _("Undone") if one.undone_at else _("Taken"),
+            _("Undone") if one.undone_at else _("Redeemed"),
             clock.wall_text(one.undone_at),
             one.undone_reason,
         )

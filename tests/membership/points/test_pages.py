@@ -522,7 +522,7 @@ def test_taken_rewards_are_searched_and_downloaded(db, program, make_member, mak
     rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
     assert [row[1:2] + row[3:6] + row[7:] for row in rows[1:]] == [
         ["Plum", "A bag", "50", "Undone", "'@wrong"],
-        ["'=Lime", "50%_off", "100", "Taken", ""],
+        ["'=Lime", "50%_off", "100", "Redeemed", ""],
     ]
     assert rows[2][2] == "100****1234"
     narrowed = browser.post(f"{address}/export?q=lime", buffered=True).text
