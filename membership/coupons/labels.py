@@ -283,7 +283,8 @@ def source_words(source: str) -> str:
     if kind not in known:
         return source or "–"
     # Of a push and a group the number tells one from another; what else follows means nothing to a reader.
-    return f"{known[kind]} {rest}".strip() if kind in ("link", "push", "group") else str(known[kind])
+    number = rest.partition("/")[0] if kind == "group" else rest
+    return f"{known[kind]} {number}".strip() if kind in ("link", "push", "group") else str(known[kind])
 
 
 def _scope_words(version: OfferVersion) -> str:
