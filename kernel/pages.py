@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import wraps
+from functools import lru_cache, wraps
 from itertools import islice
 from typing import Any, LiteralString, ParamSpec, TypeVar, overload
 from urllib.parse import urlencode
@@ -23,7 +23,7 @@ from flask import Response, g, has_request_context, request, stream_with_context
 from flask.globals import request_ctx
 from psycopg.errors import QueryCanceled
 from psycopg.sql import SQL
-from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, literal, or_, select, tuple_
 from sqlalchemy import text as text_clause
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import UnaryExpression
@@ -312,39 +312,19 @@ def keyset(
 
     `order` lists columns, each plain (ascending) or `.desc()`, none of them nullable (coalesce first), the last unique.
     `cursor` is what a former page gave as next or previous; whatever cannot be read shows the first page. `values` are those
-    of the statement's own parameters, when it is made once and asked often.
+    of the statement's own parameters, when it is made once and asked often: then so is what is asked for a page of it.
     """
-    columns, descending = order_columns(order)
-    said = _unpack(cursor, columns)
+    said = _unpack(cursor, order_columns(order)[0])
     back = said is not None and said[0] == "p"
-    if said is not None:
-        branches = []
-        for i, column in enumerate(columns):
-            value = literal(said[1][i], column.type)
-            beyond = column < value if descending[i] != back else column > value
-            branches.append(
-                and_(*[c == literal(v, c.type) for c, v in zip(columns[:i], said[1], strict=False)], beyond)
-            )
-        if all(descending) or not any(descending):
-            # A row comparison lets the index start at the place; the branches below cannot.
-            here = tuple_(*columns)
-            there = tuple_(*[literal(v, c.type) for c, v in zip(columns, said[1], strict=True)])
-            statement = statement.where(here < there if descending[0] != back else here > there)
-        else:
-            statement = statement.where(or_(*branches))
-    width = len(statement.column_descriptions)
-    marked = statement.add_columns(*[c.label(f"keyset_{i}") for i, c in enumerate(columns)])
-    marked = marked.order_by(None).order_by(
-        *[c.desc() if d != back else c.asc() for c, d in zip(columns, descending, strict=True)]
-    )
-    rows = db.session.execute(marked.limit(size + 1), values).all()
+    paged: Callable[..., tuple[Select[*tuple[Any, ...]], int, type[Any]]] = _paged if values is None else _paged_once
+    marked, width, shape = paged(statement, tuple(order), size, None if said is None else back)
+    there = {_PLACE.format(i): value for i, value in enumerate(said[1])} if said is not None else {}
+    rows = db.session.execute(marked, {**(values or {}), **there}).all()
     more = len(rows) > size
     rows = list(rows[:size])
     if back:
         rows.reverse()
     keys = [list(row[width:]) for row in rows]
-    # The columns that only order the list are not the reader's: a row is what the statement selected, by place and name.
-    shape = namedtuple("Row", [d["name"] or "_" for d in statement.column_descriptions], rename=True)  # type: ignore[misc]
     shown = [row[0] if width == 1 else shape(*row[:width]) for row in rows]
     has_next = more if not back else True
     has_previous = (said is not None) if not back else more
@@ -353,6 +333,49 @@ def keyset(
         next_cursor=_pack("n", keys[-1]) if rows and has_next else None,
         previous_cursor=_pack("p", keys[0]) if rows and has_previous else None,
     )
+
+
+_PLACE = "keyset_at_{}"
+
+
+def _paged(
+    statement: Select[*tuple[Any, ...]], order: tuple[Any, ...], size: int, back: bool | None
+) -> tuple[Select[*tuple[Any, ...]], int, type[Any]]:
+    """What is asked for a page, how many columns of it are the statement's own, and what makes a row of them.
+
+    `back` is None for the first page; else the page lies before or behind the place that the parameters `keyset_at_0` and so on
+    name.
+    """
+    columns, descending = order_columns(order)
+    described = statement.column_descriptions
+    marked = statement
+    if back is not None:
+        there = [bindparam(_PLACE.format(i), type_=column.type) for i, column in enumerate(columns)]
+        if all(descending) or not any(descending):
+            # A row comparison lets the index start at the place; the branches below cannot.
+            left, right = tuple_(*columns), tuple_(*there)
+            marked = marked.where(left < right if descending[0] != back else left > right)
+        else:
+            branches = []
+            for i, column in enumerate(columns):
+                beyond = column < there[i] if descending[i] != back else column > there[i]
+                branches.append(and_(*[c == v for c, v in zip(columns[:i], there, strict=False)], beyond))
+            marked = marked.where(or_(*branches))
+    marked = marked.add_columns(*[c.label(f"keyset_{i}") for i, c in enumerate(columns)])
+    marked = marked.order_by(None).order_by(
+        *[c.desc() if d != bool(back) else c.asc() for c, d in zip(columns, descending, strict=True)]
+    )
+    return marked.limit(size + 1), len(described), _shape(tuple(d["name"] or "_" for d in described))
+
+
+_paged_once = lru_cache(maxsize=100)(_paged)
+
+
+@lru_cache(maxsize=1000)
+def _shape(names: tuple[str, ...]) -> type[Any]:
+    """What makes a row of a list: what the statement selected, by place and name. The columns that only order the list are not
+    the reader's."""
+    return namedtuple("Row", names, rename=True)  # type: ignore[misc]
 
 
 class TooSlow(Refusal):
