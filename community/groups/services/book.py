@@ -15,9 +15,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, TextClause, insert, text
 
 from kernel import clock, events
 from kernel.errors import Refusal
@@ -103,10 +104,12 @@ WRITE_SEATS = text(
     "CAST(:sources AS text[]), CAST(:inviters AS bigint[]), CAST(:staff AS bigint[]), CAST(:links AS bigint[]), "
     "CAST(:untils AS timestamptz[])) "
     "AS fresh (group_id, sub_group_id, member_id, state, source, inviter_id, staff_id, link_id, held_until) "
-    "RETURNING id, group_id, member_id) "
+    "RETURNING id, group_id, member_id, state, source, staff_id, inviter_id) /* telling */"
     "SELECT id, group_id, member_id FROM seats "
     "UNION ALL SELECT NULL, (SELECT count(*) FROM sub_groups), (SELECT count(*) FROM groups)"
 )
+# Who has taken a fresh seat, for the event that says so.
+JOINED = "SELECT seats.*, id AS seat_id FROM seats WHERE state = 'taken'"
 TAKE_SEATS = text(
     "UPDATE seat SET state = 'taken', joined_at = :now, source = CASE WHEN asked.source = '' THEN seat.source ELSE asked.source END, "
     "inviter_id = coalesce(asked.inviter_id, seat.inviter_id), staff_id = coalesce(asked.staff_id, seat.staff_id), "
@@ -130,7 +133,7 @@ WRITE_NUMBERS = text(
     'UPDATE "group" SET queued = queued + queue, last_number = greatest(last_number, last) '
     "FROM unnest(CAST(:group_ids AS bigint[]), CAST(:queues AS bigint[]), CAST(:lasts AS bigint[])) AS counted (id, queue, last) "
     'WHERE "group".id = counted.id RETURNING 1'
-    f"), waits AS ({_INSERT_WAITING} RETURNING 1) "
+    f"), waits AS ({_INSERT_WAITING} RETURNING group_id, member_id, number) /* telling */"
     "SELECT (SELECT count(*) FROM groups), (SELECT count(*) FROM waits)"
 )
 END_SEATS = text(
@@ -153,6 +156,16 @@ COUNT_LINKS = text(
     "UPDATE join_link SET joined = joined + n FROM unnest(CAST(:ids AS bigint[]), CAST(:counts AS bigint[])) AS counted (id, n) "
     "WHERE join_link.id = counted.id"
 )
+
+
+@cache
+def _telling(statement: TextClause, event_type: type[Event], rows: str) -> TextClause:
+    """A statement with the part that publishes an event for each of some rows: only once the program runs is it known who
+    listens to what."""
+    told = events.publishing(
+        event_type, "of_these", now="CAST(:now AS timestamptz)", subscribers="CAST(:subscribers AS text[])"
+    )
+    return text(statement.text.replace("/* telling */", f", of_these AS ({rows}), {told} "))
 
 
 def _array(values: list[Any]) -> str:
@@ -618,9 +631,12 @@ class Book:
         self._open_sub_groups()
         changed = [s for g in self.groups.values() for s in g.sub_groups if s.change or s.more]
         counted = [g for g in self.groups.values() if g.change or g.queue_change or self._queued]
+        # What was said before comes first.
+        telling = not self._events
         if changed or counted or self._fresh:
             rows = self._run(
-                WRITE_SEATS,
+                _telling(WRITE_SEATS, MemberJoinedGroup, JOINED) if telling else WRITE_SEATS,
+                subscribers=events.subscribers_of(MemberJoinedGroup),
                 sub_group_ids=[s.id for s in changed],
                 changes=[s.change for s in changed],
                 mores=[s.more for s in changed],
@@ -659,7 +675,7 @@ class Book:
             self._expect(result, len(self._taken))
             for seat, ask in self._taken:
                 seat.source, seat.staff_id, seat.inviter_id = ask.source or seat.source, ask.staff_id, ask.inviter_id
-        for seat in [*self._fresh, *(taken for taken, _ask in self._taken)]:
+        for seat in [*([] if telling else self._fresh), *(taken for taken, _ask in self._taken)]:
             if seat.state is SeatState.TAKEN:
                 self._events.append(
                     MemberJoinedGroup(
@@ -695,7 +711,10 @@ class Book:
             )
         if self._queued:
             self._run(INSERT_WAITING, **self._waits(), now=self.now)
-            self._tell_queued()
+            self._events += [
+                MemberQueued(member_id=member_id, group_id=group.id, number=number)
+                for group, member_id, number in self._queued
+            ]
 
     def _waits(self) -> dict[str, list[int]]:
         return {
@@ -704,21 +723,16 @@ class Book:
             "numbers": [number for *_rest, number in self._queued],
         }
 
-    def _tell_queued(self) -> None:
-        self._events += [
-            MemberQueued(member_id=member_id, group_id=group.id, number=number)
-            for group, member_id, number in self._queued
-        ]
-
     def _counts_seats(self) -> bool:
         """Whether a group or a sub-group has another number of seats than before."""
         return any(g.change or any(s.change or s.more for s in g.sub_groups) for g in self.groups.values())
 
     def _write_numbers(self) -> None:
-        """Write down that some got numbers and nobody a seat, in one statement."""
+        """Write down that some got numbers and nobody a seat, and tell it, in one statement."""
         counted = list(self.groups.values())
         wrote = self._run(
-            WRITE_NUMBERS,
+            _telling(WRITE_NUMBERS, MemberQueued, "SELECT * FROM waits"),
+            subscribers=events.subscribers_of(MemberQueued),
             group_ids=[g.id for g in counted],
             queues=[g.queue_change for g in counted],
             lasts=[g.last_number for g in counted],
@@ -728,7 +742,6 @@ class Book:
         foreseen = (len(counted), len(self._queued))
         if tuple(wrote) != foreseen:
             raise BookDisagrees(f"{tuple(wrote)} counters and numbers instead of {foreseen}")
-        self._tell_queued()
 
     def _write_notices(self) -> None:
         taken = {(s.group.id, s.member_id) for s in self._fresh if s.state is SeatState.TAKEN}

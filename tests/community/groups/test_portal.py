@@ -567,8 +567,8 @@ def test_a_tap_costs_few_statements(db, clock, english, make_group, make_member,
     group, member = make_group(), make_member()
     bind(english, make_group(), member)
     path = f"{page_of(group)}/join"
-    # The browser, group and person, whether they are kept out, and six for the seat, which a batch shares.
-    with queries(9):
+    # The browser, group and person, whether they are kept out, and five for the seat, which a batch shares.
+    with queries(8):
         english.post(path)
 
 
@@ -579,8 +579,8 @@ def test_a_number_on_the_waiting_list_costs_few_statements(db, clock, english, m
     member = make_member()
     bind(english, make_group(), member)
     path = f"{page_of(group)}/join"
-    # The browser, group and person, whether they are kept out, and five for the number, which a batch shares.
-    with queries(8):
+    # The browser, group and person, whether they are kept out, and four for the number, which a batch shares.
+    with queries(7):
         english.post(path)
     place = group_queries.find_place(group.id, member.id)
     assert (place.waiting.number, place.ahead) == (2, 1)
