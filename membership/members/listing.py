@@ -15,9 +15,12 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     ColumnElement,
     Select,
     and_,
+    bindparam,
     extract,
     false,
     func,
@@ -217,6 +220,9 @@ def number_of(wanted: MemberFilter) -> int:
     return capped_count(listed(wanted), 100_000_000).n
 
 
+_THESE = select(Member).where(Member.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
+
+
 def page_of(wanted: MemberFilter, sort: str, cursor: str | None) -> tuple[Page | None, Count | None]:
     """One page of the list, and how many there are in all.
 
@@ -225,18 +231,21 @@ def page_of(wanted: MemberFilter, sort: str, cursor: str | None) -> tuple[Page |
     """
     page: Page | None = None
     count: Count | None = None
-    with suppress(TooSlow), time_limit(SECONDS):
+    with suppress(TooSlow):
+        # What names somebody exactly is looked up in here, before plans are made for the values at hand alone.
         statement, order = arranged(wanted, sort)
-        if wanted.q and wanted.count_cap and wanted.own_columns_only:
-            # Looking a name up costs more than anything else, and so it is done once for the count and the page; with the ids
-            # in its hands the planner cannot take them for more than they are.
-            found = db.session.scalars(statement.with_only_columns(Member.id).limit(wanted.count_cap + 1)).all()
-            count = Count(min(len(found), wanted.count_cap), len(found) > wanted.count_cap)
-            if not count.capped:
-                statement = select(Member).where(Member.id == func.any(list(found)))
-        page = keyset(statement, order, cursor)
-        if count is None and wanted.count_cap:
-            count = capped_count(statement, wanted.count_cap)
+        with time_limit(SECONDS):
+            if wanted.q and wanted.count_cap and wanted.own_columns_only:
+                # Looking a name up costs more than anything else, and so it is done once for the count and the page; with the
+                # ids in its hands the planner cannot take them for more than they are.
+                found = db.session.scalars(statement.with_only_columns(Member.id).limit(wanted.count_cap + 1)).all()
+                count = Count(min(len(found), wanted.count_cap), len(found) > wanted.count_cap)
+                if not count.capped:
+                    page = keyset(_THESE, order, cursor, values={"ids": list(found)})
+            if page is None:
+                page = keyset(statement, order, cursor)
+            if count is None and wanted.count_cap:
+                count = capped_count(statement, wanted.count_cap)
     return page, count
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Select,
     Subquery,
     and_,
+    bindparam,
     false,
     func,
     literal,
@@ -336,6 +339,24 @@ def _named(words: str) -> ColumnElement[bool] | None:
     return and_(found, _NAMES.like(f"%{escaped(plain).lower()}%"))
 
 
+@cache
+def _exactly(by_tail: bool) -> CompoundSelect[Any]:
+    """The ids of members by one of the `names` of an account, by the `number` of an order and, with `by_tail`, by the last digits
+    of a phone (`tail`, turned round); made once, for making it costs more than asking it."""
+    exact: list[Select[Any]] = [
+        select(MemberIdentity.member_id).where(
+            MemberIdentity.channel.in_(list(Channel)),
+            MemberIdentity.external_id.in_(bindparam("names", expanding=True)),
+        ),
+        select(Order.member_id).where(Order.external_id == bindparam("number"), Order.member_id.is_not(None)),
+    ]
+    if by_tail:
+        exact.append(
+            select(Member.id).where(literal_column("reverse(phone)").like(bindparam("tail")), Member.phone.is_not(None))
+        )
+    return union(*exact).limit(10_000)
+
+
 def sought(q: str) -> ColumnElement[bool]:
     """Whether `Member` fits what somebody typed: a phone or its last four digits and more, a part of a name, a name on a
     channel, an order number. A single character is looked for in names alone.
@@ -347,18 +368,11 @@ def sought(q: str) -> ColumnElement[bool]:
         return named if (named := _named(words)) is not None else false()
     digits = "".join(c for c in words if c.isdigit())
     only_digits = len(digits) >= TAIL and not any(c.isalpha() for c in words)
-    exact = [
-        select(MemberIdentity.member_id).where(
-            MemberIdentity.channel.in_(list(Channel)), MemberIdentity.external_id.in_({words, words.lower()})
-        ),
-        select(Order.member_id).where(Order.external_id == words.removeprefix("#"), Order.member_id.is_not(None)),
-    ]
-    if only_digits and digits.isascii():
-        tail = digits[-11:]
-        exact.append(
-            select(Member.id).where(literal_column("reverse(phone)").like(tail[::-1] + "%"), Member.phone.is_not(None))
-        )
-    ids = sorted(id_ for id_ in db.session.scalars(union(*exact).limit(10_000)) if id_ is not None)
+    values: dict[str, Any] = {"names": sorted({words, words.lower()}), "number": words.removeprefix("#")}
+    by_tail = only_digits and digits.isascii()
+    if by_tail:
+        values["tail"] = digits[:-12:-1] + "%"
+    ids = sorted(id_ for id_ in db.session.scalars(_exactly(by_tail), values) if id_ is not None)
     parts: list[ColumnElement[bool]] = [Member.id == func.any(ids)] if ids else []
     if not only_digits and (named := _named(words)) is not None:
         parts.append(named)
