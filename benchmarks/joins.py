@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.joins [--rounds 5] [--seconds 3] [--clients 32 128]
 
-Every window uses a new group and distinct members, whose browsers are bound and who have enrolled before. Only ratios
-are to be compared between machines. `full` is a group without a seat left: each request gets a number on the waiting
+Every window uses a new group and distinct members, whose browsers are bound and who have enrolled and been in a group before.
+Only ratios are to be compared between machines. `full` is a group without a seat left: each request gets a number on the waiting
 list.
 """
 
@@ -29,6 +29,15 @@ from membership.members import queries as members
 from tests.webshop import WebShop, serve
 
 CAPACITY = 100_000
+# A shop that has been open for a while: without rows the database would plan for empty tables.
+BEFORE = (
+    "INSERT INTO seat (group_id, sub_group_id, member_id, state, role, source, held_at, joined_at, ended_at, end_reason, barred)"
+    " SELECT s.group_id, s.id, m.id, 'left', 'member', '', now(), now(), now(), 'left', false FROM sub_group s, member m"
+    " WHERE s.group_id = :group AND s.number = 1",
+    "INSERT INTO waiting (group_id, member_id, number, state, queued_at, ended_at)"
+    " SELECT :group, m.id, row_number() OVER (ORDER BY m.id), 'lapsed', now(), now() FROM member m",
+    'UPDATE "group" SET last_number = (SELECT count(*) FROM member) WHERE id = :group',
+)
 
 bp = APIBlueprint("benchmark", __name__, enable_openapi=False)
 
@@ -98,6 +107,18 @@ def make_group(bench: Bench, capacity: int = CAPACITY) -> str:
         return group.public_id
 
 
+def prepare(bench: Bench) -> None:
+    """Enrol everybody, who left a group or waited for it in vain before."""
+    old = make_group(bench, capacity=1)
+    with bench.app.app_context(), transaction():
+        db.session.execute(text("UPDATE member SET enrolled_at = now()"))
+        group_id = queries.get_by_public_id(old).id
+        for statement in BEFORE:
+            db.session.execute(text(statement), {"group": group_id})
+    with bench.app.app_context(), db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+
+
 def windows(bench: Bench) -> dict[str, Callable[[], list[str]]]:
     """How each window's paths are made."""
     return {
@@ -160,8 +181,7 @@ def main() -> None:
     options = parser.parse_args()
     with WebShop("benchmarks.joins_server", durable=True) as shop:
         bench = Bench(shop)
-        with bench.app.app_context(), transaction():
-            db.session.execute(text("UPDATE member SET enrolled_at = now()"))
+        prepare(bench)
         for clients in options.clients:
             measure(bench, clients, options.rounds, options.seconds)
         print(f"every counter is the number of its rows: {checked(bench)}")

@@ -1,8 +1,9 @@
 """A review of everybody against one of the members whom something touched, and a simulation of a draft.
 
-    .venv/bin/python -m benchmarks.tiers [--rows 100000] [--touched 5000] [--rounds 3]
+    .venv/bin/python -m benchmarks.tiers [--rows 100000] [--touched 5000] [--rounds 3] [--data FOLDER]
 
-Makes N members and 10 N orders by set-wise SQL in a database of its own. Each round refunds the orders of other members
+Makes N members and 10 N orders by set-wise SQL in a database of its own (kept and used again with `--data`), and reviews
+everybody a first time, which writes every standing. Then each round refunds the orders of other members
 before it judges them, so that a review has something to write; whole and touched follow each other directly. Goal
 (performance.md): touched ≤ 5 % of whole. Only ratios are to be compared between machines.
 """
@@ -10,11 +11,13 @@ before it judges them, so that a review has something to write; whole and touche
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from flask import Flask, g
 from sqlalchemy import text
@@ -48,9 +51,9 @@ WHERE member_id = ANY(:ids) AND id % 3 = :third
 
 
 @contextmanager
-def shop() -> Iterator[Flask]:
+def shop(folder: Path | None) -> Iterator[Flask]:
     """The application, its jobs kept from running."""
-    with shop_floor() as (app, _folder):
+    with shop_floor(folder) as (app, _folder):
         app.extensions["collected_jobs"] = []
         yield app
 
@@ -82,40 +85,61 @@ def simulate() -> None:
     jobs.simulate.direct(draft_id, run)
 
 
+def fill(rows: int) -> None:
+    """Members, orders and everybody's first standing, unless they are there."""
+    made = db.session.scalar(text("SELECT count(*) FROM member"))
+    db.session.rollback()
+    if made:
+        return
+    with transaction():
+        db.session.execute(text(MEMBERS), {"rows": rows})
+        db.session.execute(text(ORDERS), {"rows": rows, "orders": rows * 10})
+    vacuum('"order", member')
+    print(f"first review, every standing written      {timed(whole):7.2f} s", flush=True)
+
+
+def vacuum(tables: str) -> None:
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"VACUUM ANALYZE {tables}"))
+
+
 def main() -> None:
     """Fill a shop and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--touched", type=int, default=5_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="0 only makes the shop")
+    parser.add_argument("--data", type=Path)
     said = parser.parse_args()
-    count = min(said.touched, said.rows)
-    with shop() as app, app.app_context():
+    with shop(said.data) as app, app.app_context():
+        fill(said.rows)
+        vacuum("member_tier, member, event")
+        if said.rounds:
+            measure(said.touched, said.rounds)
+
+
+def measure(touched_at_once: int, rounds: int) -> None:
+    """Whole and touched in turn, and a simulation."""
+    everyone = list(db.session.scalars(text("SELECT id FROM member ORDER BY id")))
+    count = min(touched_at_once, len(everyone))
+    step = max(1, len(everyone) // count)
+    print(f"{len(everyone):,} members, 10 orders each")
+    wholes, parts = [], []
+    for number in range(rounds):
+        # Others each time: whose orders were refunded in a former run would have nothing to be written.
+        ids = everyone[random.randrange(step) :: step][:count]
+        db.session.rollback()
+        g.pop("tier_policy", None)
         with transaction():
-            db.session.execute(text(MEMBERS), {"rows": said.rows})
-            db.session.execute(text(ORDERS), {"rows": said.rows, "orders": said.rows * 10})
-        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text('VACUUM ANALYZE "order", member'))
-        everyone = list(db.session.scalars(text("SELECT id FROM member ORDER BY id")))
-        ids = everyone[:: max(1, said.rows // count)][:count]
-        print(f"{said.rows:,} members, {said.rows * 10:,} orders")
-        print(f"first review, every standing written      {timed(whole):7.2f} s")
-        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("VACUUM ANALYZE member_tier, member, event"))
-        wholes, parts = [], []
-        for number in range(said.rounds):
-            db.session.rollback()
-            g.pop("tier_policy", None)
-            with transaction():
-                db.session.execute(text(REFUND), {"ids": ids, "third": number % 3})
-            parts.append(timed(lambda: touched(ids)))
-            wholes.append(timed(whole))
-        part, everybody = statistics.median(parts), statistics.median(wholes)
-        print(f"review of everybody                       {everybody:7.2f} s  {said.rows / everybody:10,.0f} members/s")
-        print(f"review of {count:,} touched               {part:10.2f} s  {count / part:10,.0f} members/s")
-        print(f"touched / whole                           {part / everybody:7.3f}    goal at 1,000,000: ≤ 0.05")
-        tried = timed(simulate)
-        print(f"simulation of a draft on everybody        {tried:7.2f} s  {said.rows / tried:10,.0f} members/s")
+            db.session.execute(text(REFUND), {"ids": ids, "third": number % 3})
+        parts.append(timed(lambda ids=ids: touched(ids)))  # type: ignore[misc]
+        wholes.append(timed(whole))
+    part, everybody = statistics.median(parts), statistics.median(wholes)
+    print(f"review of everybody                       {everybody:7.2f} s  {len(everyone) / everybody:10,.0f} members/s")
+    print(f"review of {count:,} touched               {part:10.2f} s  {count / part:10,.0f} members/s")
+    print(f"touched / whole                           {part / everybody:7.3f}    goal at 1,000,000: ≤ 0.05")
+    tried = timed(simulate)
+    print(f"simulation of a draft on everybody        {tried:7.2f} s  {len(everyone) / tried:10,.0f} members/s")
 
 
 if __name__ == "__main__":
