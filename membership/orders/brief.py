@@ -60,8 +60,8 @@ def tasks() -> list[Task]:
         Task(
             weight=40,
             text=ngettext(
-                "%(file)s with one line waits to be taken in",
-                "%(file)s with %(num)s lines waits to be taken in",
+                "%(file)s with one line waits to be imported",
+                "%(file)s with %(num)s lines waits to be imported",
                 run.rows_total,
                 file=run.filename,
             ),

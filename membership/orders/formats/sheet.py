@@ -134,7 +134,7 @@ class FileUnreadable(Refusal):
     """The file is refused as a whole; `wrong` says why, `values` fill its sentence (`line`, `columns`)."""
 
     status = 422
-    title = _l("This file cannot be taken in")
+    title = _l("This file cannot be imported")
     icon = "file-alert"
 
     def __init__(self, wrong: Wrong, **values: Any) -> None:

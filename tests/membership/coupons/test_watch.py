@@ -220,7 +220,7 @@ def test_report_pages_and_curve(browse: Callable, make_offer: Callable, make_mem
     assert lines[1] == "Spring,1,1,0,0,0,0.00,0,20.00,1,80.00,80.00"
     days = reports.curve(offer.id)
     assert (len(days), days[-1].claimed, days[-1].redeemed) == (30, 1, 1)
-    assert "Coupons used a day in the last 30 days: 1 in all." in text_of(browse().get(f"/console/offers/{offer.id}"))
+    assert "Coupons used per day in the last 30 days: 1 in all." in text_of(browse().get(f"/console/offers/{offer.id}"))
 
 
 # ── The margin guard ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -61,7 +61,7 @@ def test_large_workbook_is_looked_through_by_a_worker_and_then_waits(owner_clien
     assert (run.state, run.format, run.rows_total) == (RunState.WAITING, "siyu", 2)
     assert (run.lease_token, run.options["workbook"]["sheet"]) == (None, "一月")
     assert owner_client.get(f"{address}/progress").headers["HX-Refresh"] == "true"
-    assert "Take in 2 lines" in owner_client.get(address, headers=ENGLISH).text
+    assert "Import 2 lines" in owner_client.get(address, headers=ENGLISH).text
     assert db.session.scalars(select(Order.id)).all() == []
     owner_client.post(f"{address}/start")
     run_jobs()
@@ -80,7 +80,7 @@ def test_large_file_that_cannot_be_read_says_so(owner_client, db, run_jobs, cont
     assert run.state is RunState.FAILED
     assert not (runs.folder() / run.file_key).exists()
     page = owner_client.get(address, headers=ENGLISH).text
-    assert "This file was not taken in" in page
+    assert "This file was not imported" in page
     assert told in page
 
 
