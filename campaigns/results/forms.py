@@ -57,7 +57,7 @@ class MeasureForm(Form):
     touch_days = OptionalIntegerField(
         _l("A click counts for this many days"), [DataRequired(), NumberRange(1, rules.LONGEST_TOUCH_DAYS)]
     )
-    margin = OptionalIntegerField(_l("What remains of the price of goods after what they cost, in percent"),
+    margin = OptionalIntegerField(_l("Margin of goods, in percent"),
                                   [Optional(), NumberRange(0, 100)])  # fmt: skip
 
 

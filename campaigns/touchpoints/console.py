@@ -123,7 +123,7 @@ def export() -> Any:
     found, _chips = _wanted()
     sums, names = _sums(first, last), colleagues.names()
     header = [
-        _("Touchpoint"), _("Stage"), _("Kind"), _("In use"), _("Who sees to it"), _("Importance"), _("Meetings"),
+        _("Touchpoint"), _("Stage"), _("Kind"), _("In use"), _("Responsible"), _("Importance"), _("Meetings"),
         _("Responded"), _("Stars given"), _("Mean of the stars"), _("Names of its links"), _("Notes"),
     ]  # fmt: skip
     return csv_response(f"touchpoints-{first}-{last}.csv", header, _lines(_sorted(found, sums), sums, names))

@@ -25,7 +25,7 @@ class TouchpointForm(Form):
     name = StringField(_l("Name"), [DataRequired(), Length(max=NAME_LENGTH)], filters=[one_line])
     kind = SelectField(_l("Kind"), choices=[])
     stage = SelectField(_l("Stage"), choices=[])
-    owner_id = SelectField(_l("Who sees to it"), choices=[], default=NOBODY)
+    owner_id = SelectField(_l("Responsible"), choices=[], default=NOBODY)
     importance = SelectField(_l("Importance"), choices=[], default="")
     sources = TextAreaField(_l("Names of its links"), [Length(max=600)], filters=[storable])
     notes = TextAreaField(_l("Notes"), [Length(max=NOTES_LENGTH)], filters=[storable])

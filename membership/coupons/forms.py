@@ -78,7 +78,7 @@ class OfferForm(Form):
     remind_hours = OptionalIntegerField(_l("Remind before it ends"), [Optional(), NumberRange(1, 720)])
     exclusive = BooleanField(_l("It stands alone on an order, whatever others say"))
     stack_group = StringField(_l("Goes together with others of another kind"), [Length(max=40)])
-    priority = OptionalIntegerField(_l("Its turn"), [Optional(), NumberRange(1, 1000)], default=100)
+    priority = OptionalIntegerField(_l("Order of deduction"), [Optional(), NumberRange(1, 1000)], default=100)
     with_tier = BooleanField(_l("The tier's discount counts beside it"), default=True)
     transferable = BooleanField(_l("Its owner may give it to a friend"))
     channels = StringField(_l("Only on these channels"), [Length(max=200)])

@@ -317,7 +317,7 @@ def differences(old: OfferVersion, new: OfferVersion, groups: Mapping[int, str])
         (_("Can be used"), *(validity(v) for v in (old, new))),
         (_("For whom"), *(_who_words(v, groups) for v in (old, new))),
         (_("Goes together with"), *(_beside_words(v) for v in (old, new))),
-        (_("Its turn"), *(number(v.priority) for v in (old, new))),
+        (_("Order of deduction"), *(number(v.priority) for v in (old, new))),
         (_("Beside the tier's discount"), *(yes(v.with_tier) for v in (old, new))),
         (_("May be given to a friend"), *(yes(v.transferable) for v in (old, new))),
         (_("Only on these channels"), *(_comma().join(v.channels) or _("all of them") for v in (old, new))),

@@ -160,7 +160,7 @@ def note(member_id: int) -> Any:
     if not form.validate():
         return _page(member, 422, note_form=form)
     services.write_note(member.id, form.body.data or "")
-    flash(_("Note kept."), "positive")
+    flash(_("Note saved."), "positive")
     return _back(member, "notes")
 
 

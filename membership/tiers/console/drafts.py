@@ -50,7 +50,7 @@ def edit_post() -> Any:
 
 def _kept(draft: TierDraft) -> Any:
     if request.form.get("act") == "keep":
-        flash(_("The draft is kept. Nothing has changed for anybody."), "info")
+        flash(_("The draft is saved. Nothing has changed for anybody."), "info")
     else:
         services.start_simulation(draft.id)
     return redirect(url_for(".draft", draft_id=draft.id), 303)
