@@ -144,6 +144,8 @@ def _count(found: Any, target: str, member_id: int) -> None:
 # ── Crediting ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _pushed_run = cast(func.substring(Coupon.source, literal(r"^push:(\d{1,18})$")), BigInteger)
+# So many orders of an import are credited in one transaction.
+SLICE = 2_000
 _LONGEST_TOUCH = timedelta(days=rules.LONGEST_TOUCH_DAYS)
 _touch_days = func.coalesce(Run.terms["touch_days"].as_integer(), rules.TOUCH_DAYS)
 
@@ -214,8 +216,9 @@ def credit_order(order_id: int) -> int:
     return credit(Order.id == order_id)
 
 
-def credit_import(import_run_id: int) -> int:
-    return credit(Order.run_id == import_run_id)
+def credit_import(import_run_id: int, first_id: int, last_id: int) -> int:
+    """Credit the orders that an import wrote, from one id to another; returns how many credits are new."""
+    return credit(and_(Order.run_id == import_run_id, Order.id.between(first_id, last_id)))
 
 
 def credit_redemption(coupon_id: int) -> int:

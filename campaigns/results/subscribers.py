@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from kernel.events import subscribe
+from kernel.events import publish_all, subscribe
 from membership.coupons.events import CouponRedeemed, CouponRolledBack
+from membership.orders import queries as orders
 from membership.orders.events import OrderRecorded, OrdersImported
 
 from . import services
+from .events import ImportToCredit
 
 
 @subscribe(OrderRecorded)
@@ -16,7 +18,16 @@ def credit_order(event: OrderRecorded) -> None:
 
 @subscribe(OrdersImported)
 def credit_import(event: OrdersImported) -> None:
-    services.credit_import(event.run_id)
+    """A file's orders are credited in slices, each in a transaction of its own."""
+    publish_all(
+        ImportToCredit(run_id=event.run_id, first_id=first, last_id=last)
+        for first, last in orders.slices_of_run(event.run_id, services.SLICE)
+    )
+
+
+@subscribe(ImportToCredit)
+def credit_slice(event: ImportToCredit) -> None:
+    services.credit_import(event.run_id, event.first_id, event.last_id)
 
 
 @subscribe(CouponRedeemed)

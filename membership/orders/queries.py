@@ -70,6 +70,14 @@ def lines_of_many(order_ids: Sequence[int]) -> dict[int, list[OrderLine]]:
     return found
 
 
+def get_refund(source: str, external_id: str) -> Refund:
+    """The refund that a source knows under this number; refuses with `NotFound`."""
+    found = db.session.scalar(select(Refund).where(Refund.source == source, Refund.external_id == external_id))
+    if found is None:
+        raise NotFound
+    return found
+
+
 def refunds_of(order_id: int) -> Sequence[Refund]:
     return db.session.scalars(select(Refund).where(Refund.order_id == order_id).order_by(Refund.at, Refund.id)).all()
 
@@ -142,6 +150,19 @@ def members_of_run(run_id: int) -> list[int]:
         )
     )
     return sorted(row for row in rows if row is not None)
+
+
+def slices_of_run(run_id: int, size: int) -> list[tuple[int, int]]:
+    """The orders that an import wrote as stretches of ids `[first, last]`, each of `size` orders at the most."""
+    numbered = (
+        select(Order.id, ((func.row_number().over(order_by=Order.id) - 1) // size).label("slice"))
+        .where(Order.run_id == run_id)
+        .subquery()
+    )
+    rows = db.session.execute(
+        select(func.min(numbered.c.id), func.max(numbered.c.id)).group_by(numbered.c.slice).order_by(numbered.c.slice)
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 def get_run(run_id: int) -> ImportRun:

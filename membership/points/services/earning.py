@@ -490,15 +490,7 @@ def orders_of_run(run_id: int, first_id: int, last_id: int) -> list[int]:
 
 def slices_of_run(run_id: int) -> list[tuple[int, int]]:
     """An import's orders as stretches of ids, each of at most `SLICE` orders."""
-    numbered = (
-        select(Order.id, ((func.row_number().over(order_by=Order.id) - 1) // SLICE).label("slice"))
-        .where(Order.run_id == run_id)
-        .subquery()
-    )
-    rows = db.session.execute(
-        select(func.min(numbered.c.id), func.max(numbered.c.id)).group_by(numbered.c.slice).order_by(numbered.c.slice)
-    )
-    return [(row[0], row[1]) for row in rows]
+    return orders.slices_of_run(run_id, SLICE)
 
 
 __all__ = ["SLICE", "orders_of_run", "settle_order", "settle_orders", "settle_orders_of", "slices_of_run"]

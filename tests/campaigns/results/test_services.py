@@ -213,11 +213,13 @@ def test_influence_is_the_last_click_within_five_days(
 
 
 def test_an_import_is_credited_as_a_whole(
-    db: Any, client: Any, make_member: Any, make_order: Any, sent: Any, run_jobs: Any, clock: Any
+    db: Any, client: Any, make_member: Any, make_order: Any, sent: Any, run_jobs: Any, clock: Any, monkeypatch: Any
 ) -> None:
     from kernel.events import publish
 
-    people = [make_member(f"P{i}") for i in range(3)]
+    monkeypatch.setattr(services, "SLICE", 2)
+
+    people = [make_member(f"P{i}") for i in range(4)]
     _p, run, by_member = sent(body="{link}", link_url="/me/")
     for person in people:
         client.get(path(by_member[person.id]))
@@ -225,16 +227,18 @@ def test_an_import_is_credited_as_a_whole(
     brought = ImportRun(source="shop", format="csv", filename="x", file_key="x", created_at=clock.now())
     db.session.add(brought)
     db.session.flush()
-    orders = [make_order(person, 0, run_id=brought.id) for person in people[:2]]
-    single = make_order(people[2], 0)
-    publish(OrdersImported(run_id=brought.id, source="shop", orders_new=2, orders_changed=0))
+    orders = [make_order(person, 0, run_id=brought.id) for person in people[:3]]
+    single = make_order(people[3], 0)
+    publish(OrdersImported(run_id=brought.id, source="shop", orders_new=3, orders_changed=0))
     publish(
         OrderRecorded(
-            order_id=single.id, member_id=people[2].id, source="shop", external_id=single.external_id, amount=1
+            order_id=single.id, member_id=people[3].id, source="shop", external_id=single.external_id, amount=1
         )
     )
     run_jobs()
     assert credits(db) == {(order.id, run.id, Kind.INFLUENCED) for order in [*orders, single]}
+    slices = [(one["first_id"], one["last_id"]) for one in published(db, "ImportToCredit")]
+    assert slices == [(orders[0].id, orders[1].id), (orders[2].id, orders[2].id)]
 
 
 def test_money_is_net_of_refunds(
