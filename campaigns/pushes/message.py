@@ -41,6 +41,15 @@ def click_path(delivery_id: int, target: str) -> str:
     return f"/l/{links.make(CLICK, delivery_id, target)}"
 
 
+def counts_clicks(push: Push, contact: Contact) -> bool:
+    """Whether a push's message holds a link by which it can be told who opened it: an SMS and WeCom keep addresses as they are,
+    so that there only the member's own way to the coupon is one."""
+    texts = [text for texts in texts_of(push) for text in texts if text]
+    if contact in CONSTANT_LINKS:
+        return any("coupon_link" in rules.names_in(rules.parse(text)) for text in texts)
+    return bool(push.offer_id or push.link_url or push.cards or any(rules.addresses_in(text) for text in texts))
+
+
 @dataclass(frozen=True)
 class Wording:
     """What is the same for every member: texts in parts, and the values of the shop and the coupon in each language."""

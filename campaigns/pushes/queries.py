@@ -27,7 +27,7 @@ from membership.members import queries as members
 from membership.members.models import Member
 from membership.products.models import Product
 
-from . import ledger, recurrence, rules, services
+from . import ledger, message, recurrence, rules, services
 from .models import Delivery, DeliveryState, Origin, Push, Run, RunState, Slice
 
 LIVE = (RunState.SCHEDULED, RunState.MATERIALISING, RunState.RUNNING, RunState.PAUSED)
@@ -81,6 +81,11 @@ def begun_between(since: datetime, until: datetime) -> Any:
 
 def account_of(push: Push) -> Account:
     return db.session.get_one(Account, push.account_id)
+
+
+def linked(push: Push) -> bool:
+    """Whether it can be told who opened a link of a push's message."""
+    return message.counts_clicks(push, registry.adapter_of(account_of(push)).abilities.contact)
 
 
 def offer_of(push: Push) -> Offer | None:

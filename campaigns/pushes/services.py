@@ -249,17 +249,7 @@ def set_approval_above(people: int | None) -> None:
     audit.record("push.approval_changed", "shop", None, {"above": before}, {"above": people})
 
 
-def size_of(push: Push, run: Run) -> audiences.Reach | None:
-    """How many people a run is planned for, before anybody is left out; None where nobody can say (a chat)."""
-    people = _known_size(push, run)
-    if people is not None:
-        return audiences.Reach(people)
-    if db.session.get_one(Account, push.account_id).kind.shared:
-        return None
-    return audiences.count(audience_rules.parse(push.audience))
-
-
-def _known_size(push: Push, run: Run) -> int | None:
+def known_size(push: Push, run: Run) -> int | None:
     """The people in the groups or the chat that a run goes to, or on its list; None where it asks an audience, or nobody
     can say."""
     account = db.session.get_one(Account, push.account_id)
@@ -278,7 +268,7 @@ def needs_approval(push: Push, run: Run) -> bool:
     above = approval_above()
     if above is None:
         return False
-    people = _known_size(push, run)
+    people = known_size(push, run)
     if people is not None:
         return people > above
     if db.session.get_one(Account, push.account_id).kind.shared:

@@ -14,10 +14,11 @@ from flask import flash, redirect, render_template, request, url_for
 from campaigns.audiences import queries as audiences
 from campaigns.audiences.rules import parse as parse_audience
 from campaigns.channels import services as channels
+from campaigns.channels.models import Account
 from campaigns.pushes import queries as pushes
 from campaigns.pushes import rules as push_rules
 from campaigns.pushes.models import Push, Run
-from kernel import clock
+from kernel import clock, editions, once
 from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
@@ -28,7 +29,7 @@ from . import cohorts as cohort_tables
 from . import funnel as funnels
 from . import labels, mailing, queries, rules, services
 from .forms import MeasureForm, PriceField, ReportForm
-from .models import Kind, Rhythm
+from .models import Kind, ReportPlan, Rhythm
 
 bp = APIBlueprint(
     "results_console", __name__, url_prefix="/console/results", template_folder="templates", enable_openapi=False
@@ -110,6 +111,7 @@ def index() -> Any:
         progress=pushes.progress_of(runs),
         credits=queries.credits_of([run.id for run in runs]),
         clicked=queries.clicked_of([run.id for run in runs]),
+        linked={push.id for _run, push in page.rows if pushes.linked(push)},
         treated=treated,
         control=control,
         holdout=holdout,
@@ -154,7 +156,7 @@ def _run_lines(since: datetime, until: datetime) -> Iterator[list[Any]]:
                 push.name,
                 clock.wall_text(run.started_at),
                 progress[run.id].accepted,
-                clicked.get(run.id, 0),
+                clicked.get(run.id, 0 if pushes.linked(push) else None),
                 direct.orders,
                 _yuan(direct.money),
                 influenced.orders,
@@ -225,7 +227,8 @@ def _report_lines(report: queries.Report) -> Iterator[list[Any]]:
     if report.reported:
         yield [_("Reported delivered"), report.delivered]
         yield [_("Reported not delivered"), report.undelivered]
-    yield [_("Clicked"), report.clicked if report.visits is None else report.visits]
+    if report.linked:
+        yield [_("Clicked"), report.clicked if report.visits is None else report.visits]
     yield [_("Coupons taken"), report.claimed]
     yield [_("Coupons used"), report.redeemed]
     yield [_("Cost of messages, yuan"), _yuan(report.messages)]
@@ -323,7 +326,7 @@ def _beside_line(one: _Beside) -> list[Any]:
         one.push.name,
         clock.wall_text(one.run.started_at),
         report.sent,
-        report.clicked,
+        report.clicked if report.linked else None,
         report.treated.people,
         report.treated.buyers,
         report.control.people,
@@ -536,10 +539,17 @@ def _measure_form() -> tuple[Any, list[tuple[Any, str]]]:
     return form, [(account, f"price_{account.id}") for account in accounts]
 
 
+def _measured(prices: list[tuple[Account, str]]) -> Any:
+    """What the form of the measure shows: the prices of accounts that it does not have are not in it."""
+    said = services.measure()
+    return said.touch_days, said.margin, [(account.id, said.prices.get(account.id)) for account, _name in prices]
+
+
 @bp.get("/measure")
 @staff("results.view")
 def measure() -> Any:
     form, prices = _measure_form()
+    editions.show(form, _measured(prices))
     return render_template("results/measure.html", tabs_on=_tabs("measure"), form=form, prices=prices)
 
 
@@ -550,6 +560,8 @@ def set_measure() -> Any:
     if not form.validate():
         page = render_template("results/measure.html", tabs_on=_tabs("measure"), form=form, prices=prices)
         return page, 422
+    if editions.overtaken(form, lambda: _measured(prices), by=("results.measure_changed",)):
+        return render_template("results/measure.html", tabs_on=_tabs("measure"), form=form, prices=prices), 409
     said = {account.id: form[name].data for account, name in prices if form[name].data is not None}
     services.set_measure(services.Measure(form.touch_days.data, form.margin.data, said))
     flash(_("Saved. Pushes that have begun keep what they began with."))
@@ -594,7 +606,9 @@ def _reports_page(form: ReportForm, status: int = 200) -> Any:
 @bp.get("/reports")
 @staff("results.view")
 def reports() -> Any:
-    return _reports_page(_report_form(name=_("What pushes brought"), locale="zh_Hans"))
+    form = _report_form(name=_("What pushes brought"), locale="zh_Hans")
+    once.show(form)
+    return _reports_page(form)
 
 
 @bp.post("/reports")
@@ -603,6 +617,8 @@ def add_report() -> Any:
     form = _report_form()
     if not form.validate():
         return _reports_page(form, 422)
+    if once.done_before():
+        return redirect(url_for(".reports"), 303)
     return _saved(form, None)
 
 
@@ -650,7 +666,12 @@ def report(plan_id: int) -> Any:
         account_id=plan.account_id,
         staff_ids=plan.staff_ids,
     )
+    editions.show(form, _shown(plan))
     return _report_page(plan, form)
+
+
+def _shown(plan: ReportPlan) -> Any:
+    return plan.name, plan.rhythm, plan.locale, plan.account_id, plan.staff_ids
 
 
 @bp.post("/reports/<int:plan_id>")
@@ -660,6 +681,8 @@ def change_report(plan_id: int) -> Any:
     form = _report_form()
     if not form.validate():
         return _report_page(plan, form, 422)
+    if editions.overtaken(form, lambda: _shown(plan), plan, by=("report.saved",)):
+        return _report_page(plan, form, 409)
     return _saved(form, plan)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import and_, case, func, or_, select
 
 from campaigns.audiences import clauses
 from campaigns.channels.models import ContactClass
+from campaigns.pushes import queries as pushes
 from campaigns.pushes.models import NOBODY, Delivery, DeliveryState, Push, Run, Slice
 from kernel import clock
 from kernel.db import db
@@ -78,6 +79,8 @@ class Report:
     # Of a message to a whole group: how often its link was opened, and by how many members whose browser is known.
     visits: int | None = None
     visitors: int = 0
+    # Whether the message holds a link by which it can be told who opened it.
+    linked: bool = True
 
     @property
     def reported(self) -> bool:
@@ -369,6 +372,7 @@ def report(run: Run, push: Push) -> Report:
         undelivered=ends.undelivered,
         visits=visits,
         visitors=visitors,
+        linked=ends.shared or bool(ends.clicked) or pushes.linked(push),
         wordings=wordings,
         wording_split=rules.wording_split([one.arm.people for one in wordings], terms.shares) if shared_out else None,
     )

@@ -188,7 +188,7 @@ def _steps(form: PushForm, push: Push | None, run: Run | None) -> Any:
         labels=labels,
         rules=rules,
         lost=queries.lost_since(push) if push is not None and push.copied_from_id is not None else [],
-        listed=services.size_of(push, run) if push is not None and run is not None and run.listed else None,
+        listed=services.known_size(push, run) if push is not None and run is not None and run.listed else None,
         **_judged(form),
     )
 
@@ -287,14 +287,27 @@ def show(push_id: int) -> Any:
         letters=rules.LETTERS,
         place=place_of(account),
         own_work=acting_staff().id in (push.staff_id, push.changed_by, run.asked_by),
-        size=services.size_of(push, run) if run.state is RunState.APPROVAL else None,
+        **_asked_of_a_second(push, run),
         labels=labels,
         S=DeliveryState,
         MISSED=services.MISSED,
         RESTORED=services.RESTORED,
         still_in_doubt=ledger.still_in_doubt(run.id) if run.started_at else 0,
+        copy_once=once.key(),
         **_live(run, account),
     )
+
+
+def _asked_of_a_second(push: Push, run: Run) -> dict[str, Any]:
+    """What a second person is told of whom a run goes to: an audience as it is now, and who of it would be left out."""
+    if run.state is not RunState.APPROVAL:
+        return {"size": None, "check": None}
+    size = services.known_size(push, run)
+    account = queries.account_of(push)
+    if size is not None or account.kind.shared:
+        return {"size": size, "check": None}
+    found = queries.check(audience_rules.parse(push.audience), account, push.contact_class)
+    return {"size": None, "check": replace(found, control_percent=float(push.control_percent))}
 
 
 @bp.get("/pushes/<int:push_id>/progress")
@@ -379,6 +392,8 @@ def resend(push_id: int) -> Any:
 @staff("pushes.edit")
 def copy(push_id: int) -> Any:
     push, _run = queries.get_push(push_id)
+    if once.done_before():
+        return redirect(url_for(".index"))
     fresh = services.copy(push, acting_staff().id, _("Copy of %(name)s", name=push.name)[:80])
     flash(_("Here is a draft with the same audience and the same words."), "positive")
     return redirect(url_for(".edit", push_id=fresh.id))
@@ -407,7 +422,11 @@ def stop(push_id: int) -> Any:
 @staff("pushes.edit")
 def missed(push_id: int) -> Any:
     push, run = _asked_for(push_id)
-    fresh = services.copy_for_missed(push, run, acting_staff().id, _("%(name)s, for those it missed", name=push.name)[:80])
+    if once.done_before():
+        return redirect(url_for(".index"))
+    fresh = services.copy_for_missed(
+        push, run, acting_staff().id, _("%(name)s, for those it missed", name=push.name)[:80]
+    )
     flash(
         _("Here is a draft for those whom the push did not reach. Consent and the budget are asked anew."), "positive"
     )
@@ -418,6 +437,8 @@ def missed(push_id: int) -> Any:
 @staff("pushes.edit")
 def again(push_id: int) -> Any:
     push, run = _asked_for(push_id)
+    if once.done_before():
+        return redirect(url_for(".index"))
     fresh = services.copy_for_next_year(push, run, acting_staff().id, push.name)
     flash(_("Here is a draft for the same day of the year, with the same audience and the same words."), "positive")
     return redirect(url_for(".edit", push_id=fresh.id))
@@ -429,7 +450,8 @@ def again(push_id: int) -> Any:
 def _wanted() -> tuple[DeliveryState | None, str | None, bool, str]:
     said = request.args.get("state", "")
     state = DeliveryState(said) if said in list(DeliveryState) else None
-    reason = request.args.get("reason", "").replace("\x00", "")[:300] or None
+    # A reason belongs to the state that it explains.
+    reason = request.args.get("reason", "")[:300] or None if state is not None else None
     return state, reason, said == "unsent", pages.searched()
 
 
@@ -439,7 +461,10 @@ def deliveries(push_id: int) -> Any:
     push, run = _asked_for(push_id)
     wanted = _wanted()
     statement = queries.deliveries(run.id, *wanted)
-    words = wanted[-1]
+    state, reason, unsent, words = wanted
+    chips = [("state", "unsent", str(_("Everybody not sent to")))] if unsent else []
+    if state is not None:
+        chips = [("state", state.value, str(labels.outcome(state, reason)))]
     return render_template(
         "pushes/deliveries.html",
         push=push,
@@ -450,8 +475,7 @@ def deliveries(push_id: int) -> Any:
         labels=labels,
         place=place_of(queries.account_of(push)),
         state=request.args.get("state", ""),
-        reason=request.args.get("reason", ""),
-        chips_on=search_chip(words),
+        chips_on=chips + search_chip(words),
     )
 
 
@@ -502,7 +526,8 @@ def _result_lines(push: Push, run: Run) -> Iterator[list[Any]]:
     if report.reported:
         yield [labels.DELIVERED, report.delivered]
         yield [labels.UNDELIVERED, report.undelivered]
-    yield [_("Clicked"), report.clicked if report.visits is None else report.visits]
+    if report.linked:
+        yield [_("Clicked"), report.clicked if report.visits is None else report.visits]
     yield [_("Coupons taken"), report.claimed]
     yield [_("Coupons used"), report.redeemed]
     for name, credit in ((_("Direct"), report.direct), (_("Influenced"), report.influenced)):

@@ -8,7 +8,7 @@ from flask import flash, redirect, render_template, request, url_for
 
 from campaigns.channels import services as channels
 from campaigns.channels.models import ChannelKind
-from kernel import pages
+from kernel import once, pages
 from kernel.auth import acting_staff, staff
 from kernel.i18n import LOCALES
 from kernel.i18n import gettext as _
@@ -53,6 +53,8 @@ def test(push_id: int) -> Any:
             form.address.errors = [_("Write where the test goes.")]
         return _page(push_id, form), 422
     chosen = _chosen()
+    if once.done_before():
+        return redirect(url_for(".read_as", push_id=push_id, member_id=chosen.id if chosen else None))
     services.note_test(push, address)
     jobs.send_test.later(push_id=push.id, member_id=chosen.id if chosen else None, address=address, variant=_variant())
     flash(_("The test is on its way to %(address)s.", address=_shown(account.kind, address)), "positive")
@@ -96,6 +98,7 @@ def _page(push_id: int, form: TestForm) -> str:
         found=queries.readers(wanted, FOUND_AT_MOST) if wanted else [],
         wanted=wanted,
         form=form,
+        test_once=once.key(),
         own_address=acting_staff().email,
         locales=LOCALES,
         labels=labels,

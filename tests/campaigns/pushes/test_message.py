@@ -15,7 +15,7 @@ from campaigns.results import services as results
 from kernel import links, shop
 from membership.members.models import Contact
 from membership.products.models import Product
-from tests.conftest import bind
+from tests.conftest import bind, english
 
 PAYLOADS = [
     "{{7*7}}",
@@ -160,3 +160,32 @@ def test_a_text_goes_out_without_products_so_that_it_stays_as_it_is_approved(
     written = message.wording(push, 1, Contact.EMAIL, None, None).message(someone)
     # In words too, and above the way out.
     assert re.search(r"A new tea is here\.\n\nGreen tea\nhttp\S+/l/\S+\n\n.+\nhttp\S+/u/", written.text)
+
+
+def test_clicks_are_counted_where_a_link_is_the_members_own(
+    db: Any, owner_client: Any, make_member: Any, make_push: Any, run_jobs: Any
+) -> None:
+    def counts(contact: Contact, **fields: Any) -> bool:
+        return message.counts_clicks(Push(**({"subject": "Tea", "body": "Water at 85 degrees"} | fields)), contact)
+
+    card = {"product_id": 1, "url": "https://shop.example/tea"}
+    own: list[dict[str, Any]] = [
+        {"offer_id": 1}, {"link_url": "/me/"}, {"cards": [card]}, {"body": "See https://shop.example/tea"},
+        {"variants": [{"subject": "Tea", "body": "Or https://shop.example/tea", "share": 50}]},
+    ]  # fmt: skip
+    assert not counts(Contact.INBOX)
+    assert all(counts(Contact.EMAIL, **fields) for fields in own)
+    # A text message keeps its addresses as they are; only the way to the coupon is the member's own.
+    assert not any(counts(Contact.SMS, **fields) for fields in own)
+    assert counts(Contact.SMS, offer_id=1, body="Take it: {coupon_link}")
+
+    make_member("Lime")
+    pages = []
+    for fields in ({}, {"link_url": "/me/"}):
+        push, run = make_push(**fields)
+        go(run, run_jobs)
+        pages += [english(owner_client).get(url).text for url in (
+            f"/console/pushes/{push.id}", f"/console/results/runs/{run.id}", f"/console/results/runs/{run.id}.csv",
+        )]  # fmt: skip
+    said = ["no link of the member" in page or ("Clicked" not in page and page.startswith("\ufeff")) for page in pages]
+    assert said == [True, True, True, False, False, False]

@@ -154,7 +154,9 @@ def test_a_test_goes_over_the_channel(
 
 def test_approval_by_the_pages(db: Any, staff_client: Any, make_staff: Any, words: Any, make_member: Any) -> None:
     make_member("Lime")
+    make_member("Plum", consents=())
     services.set_approval_above(0)
+    shop.put("holdout.percent", 0)
     writer = staff_client(person=make_staff(Role.MARKETER, email="writer@shop.example"))
     assert writer.post("/console/pushes/new", data=words | {"act": "schedule"}).status_code == 302
     push = db.session.scalars(select(Push)).one()
@@ -166,7 +168,10 @@ def test_approval_by_the_pages(db: Any, staff_client: Any, make_staff: Any, word
     second = staff_client(person=make_staff(Role.MARKETER, email="second@shop.example"))
     assert f"/console/pushes/{push.id}?run={run.id}" in second.get("/console/").text
     assert f"/console/pushes/{push.id}?run={run.id}" not in writer.get("/console/").text
-    assert f"/console/pushes/{push.id}/approve" in second.get(f"/console/pushes/{push.id}").text
+    asked = english(second).get(f"/console/pushes/{push.id}").text
+    assert f"/console/pushes/{push.id}/approve" in asked
+    assert "It waits for a second person: 1 of 2 in the audience would get it" in asked
+    assert "have not agreed to offers by this channel" in asked
     assert second.post(f"/console/pushes/{push.id}/approve").status_code == 302
     db.session.refresh(run)
     assert run.state is RunState.SCHEDULED
