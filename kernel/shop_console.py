@@ -9,7 +9,7 @@ from flask import Flask, flash, redirect, render_template, url_for
 from wtforms import StringField
 from wtforms.validators import DataRequired, Length
 
-from . import audit, navigation, shop, today
+from . import audit, editions, navigation, shop, today
 from .auth import Role, grant, may, staff
 from .forms import Form, one_line
 from .i18n import gettext as _
@@ -29,7 +29,9 @@ def _page(form: ShopForm, status: int = 200) -> Any:
 @bp.get("/shop")
 @staff("shop.edit")
 def show() -> Any:
-    return _page(ShopForm(formdata=None, data={"name": shop.get(shop.NAME)}))
+    form = ShopForm(formdata=None, data={"name": shop.get(shop.NAME)})
+    editions.show(form, shop.get(shop.NAME))
+    return _page(form)
 
 
 @bp.post("/shop")
@@ -38,6 +40,8 @@ def show_post() -> Any:
     form = ShopForm()
     if not form.validate():
         return _page(form, 422)
+    if editions.overtaken(form, lambda: shop.get(shop.NAME), by=("shop.changed",)):
+        return _page(form, 409)
     before, after = shop.get(shop.NAME), form.name.data
     if before != after:
         shop.put(shop.NAME, after)

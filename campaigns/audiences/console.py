@@ -246,6 +246,7 @@ def _page(form: AudienceForm, audience: Audience | None) -> Any:
         audience=audience,
         from_file=from_file,
         uses=queries.uses_of(audience) if audience is not None else [],
+        copy_once=once.key(),
         **shown,
     )
 
@@ -284,6 +285,8 @@ def _listed(audience: Audience) -> dict[str, Any]:
 @staff("audiences.edit")
 def copy(audience_id: int) -> Any:
     audience = queries.get_audience(audience_id)
+    if once.done_before():
+        return redirect(url_for(".index"))
     fresh = services.copy(audience, _("Copy of %(name)s", name=audience.name)[:80])
     flash(_("This is the copy. The first one stays as it is."), "positive")
     return redirect(url_for(".edit", audience_id=fresh.id))
@@ -397,7 +400,7 @@ def grid() -> Any:
 @bp.get("/upload")
 @staff("audiences.edit")
 def upload() -> Any:
-    return render_template("audiences/upload.html", form=FileForm())
+    return render_template("audiences/upload.html", form=once.show(FileForm()))
 
 
 @bp.post("/upload")
@@ -406,6 +409,8 @@ def upload_post() -> Any:
     form, file = FileForm(), request.files.get("file")
     if not form.validate() or file is None:
         return render_template("audiences/upload.html", form=form), 422
+    if once.done_before():
+        return redirect(url_for(".index"))
     try:
         taken = services.from_file(form.name.data or "", file.stream, file.filename or "")
     except (FileUnreadable, services.TooManyLines) as refusal:

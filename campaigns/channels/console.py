@@ -8,7 +8,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, links
+from kernel import audit, clock, editions, links, once
 from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
@@ -19,7 +19,7 @@ from membership.members.rules import masked_phone
 
 from . import jobs, labels, queries, services
 from .forms import FORMS, TaskOutcomeForm, TestForm, form_of, lacks_secret, secret_name
-from .models import ChannelKind, TaskState
+from .models import Account, ChannelKind, TaskState
 from .services import wecom
 
 bp = APIBlueprint(
@@ -49,7 +49,7 @@ def _kind(text: str) -> ChannelKind:
 @bp.get("/channels/new/<kind>")
 @staff("channels.edit")
 def new(kind: str) -> Any:
-    return _page(FORMS[_kind(kind)](), _kind(kind), None)
+    return _page(once.show(FORMS[_kind(kind)]()), _kind(kind), None)
 
 
 @bp.post("/channels/new/<kind>")
@@ -58,6 +58,8 @@ def new_post(kind: str) -> Any:
     form = FORMS[_kind(kind)]()
     if not form.validate() or lacks_secret(form):
         return _page(form, _kind(kind), None), 422
+    if once.done_before():
+        return redirect(url_for(".index"))
     account = services.save_account(_kind(kind), form.name.data, form.settings(), form.rates, form.secret_typed)
     flash(_("The channel is set up. Send a test before you use it."), "positive")
     return redirect(url_for(".edit", account_id=account.id))
@@ -67,7 +69,19 @@ def new_post(kind: str) -> Any:
 @staff("channels.view")
 def edit(account_id: int) -> Any:
     account = services.get_account(account_id)
-    return _page(form_of(account), account.kind, account)
+    return _page(_filled(account), account.kind, account)
+
+
+def _filled(account: Account) -> Any:
+    form = form_of(account)
+    editions.show(form, _shown(account))
+    return form
+
+
+def _shown(account: Account) -> Any:
+    """What the form of an account shows: a secret is not in it, so that a new one overtakes nobody."""
+    rates = [getattr(account, f"rate_per_{span}") for span in ("second", "minute", "hour", "day")]
+    return account.name, account.settings, rates
 
 
 @bp.post("/channels/<int:account_id>")
@@ -77,6 +91,8 @@ def edit_post(account_id: int) -> Any:
     form = type(form_of(account))()
     if not form.validate():
         return _page(form, account.kind, account), 422
+    if editions.overtaken(form, lambda: _shown(account), account, by=("channel_account.saved",)):
+        return _page(form, account.kind, account), 409
     if "name" in form:
         values = (form.name.data, form.settings(), form.rates, form.secret_typed)
         services.save_account(account.kind, *values, account=account)
@@ -108,6 +124,8 @@ def test(account_id: int) -> Any:
     account = services.get_account(account_id)
     form = _test_form(account)
     fits = form.validate()
+    if fits and once.done_before():
+        return redirect(url_for(".edit", account_id=account_id))
     if fits:
         try:
             services.ask_test(account, form.address.data or "", form.body.data or "")
@@ -116,7 +134,7 @@ def test(account_id: int) -> Any:
             form.refuse(field if field in form else "address", refusal.message)
             fits = False
     if not fits:
-        return _page(form_of(account), account.kind, account, form), 422
+        return _page(_filled(account), account.kind, account, form), 422
     jobs.send_test.later(account_id=account_id)
     return redirect(url_for(".edit", account_id=account_id))
 
@@ -176,6 +194,7 @@ def _page(form: Any, kind: ChannelKind, account: Any, test_form: Any = None) -> 
         form[needed].flags.required = True
     if test_form is None:
         test_form = _test_form(account, formdata=None, body=services.default_words(account) if account else "")
+        once.show(test_form)
     return render_template(
         "channels/edit.html",
         form=form,

@@ -9,7 +9,7 @@ from flask import flash, redirect, render_template, request, url_for
 
 from campaigns.audiences import rules as audience_rules
 from campaigns.audiences import services as audiences
-from kernel import clock
+from kernel import clock, editions, once
 from kernel.auth import staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
@@ -97,7 +97,10 @@ def _product_page(product_id: int, form: forms.DaysForm) -> str:
 @bp.get("/products/<int:product_id>")
 @staff("forecasts.view")
 def product(product_id: int) -> Any:
-    return _product_page(product_id, forms.DaysForm(days=products.get_product(product_id).days_of_use))
+    product = products.get_product(product_id)
+    form = forms.DaysForm(days=product.days_of_use)
+    editions.show(form, product.days_of_use)
+    return _product_page(product_id, form)
 
 
 @bp.post("/products/<int:product_id>")
@@ -106,6 +109,9 @@ def product_post(product_id: int) -> Any:
     form = forms.DaysForm()
     if not form.validate():
         return _product_page(product_id, form), 422
+    product = products.get_product(product_id)
+    if editions.overtaken(form, lambda: product.days_of_use, product, by=("product.edited",)):
+        return _product_page(product_id, form), 409
     services.set_days(product_id, form.days.data)
     jobs.keep_due_days.later()
     flash(_("Set. Whoever bought it is worked out anew within a minute."), "positive")
@@ -147,6 +153,7 @@ def due() -> Any:
         product=products.get_product(product_id) if product_id is not None else None,
         today=clock.today(),
         filtered=bool(searched() or product_id),
+        audience_once=once.key(),
     )
 
 
@@ -164,6 +171,8 @@ def due_export() -> Any:
 @bp.post("/due/audience")
 @staff("audiences.edit")
 def due_audience() -> Any:
+    if once.done_before():
+        return redirect(url_for("audiences_console.index"))
     product_id, days = _product_id(), _ahead()
     about = products.get_product(product_id) if product_id is not None else None
     rule = audience_rules.DueRule(in_days=days, words=about.sku if about is not None else None)

@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from campaigns.pushes import rules as push_rules
-from kernel import audit, clock, editions
+from kernel import audit, clock, editions, once
 from kernel.auth import acting_staff, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
@@ -88,7 +88,7 @@ def export() -> Any:
 @bp.get("/new")
 @staff("journeys.edit")
 def new() -> Any:
-    return render_template("journeys/new.html", form=forms.NewForm())
+    return render_template("journeys/new.html", form=once.show(forms.NewForm()))
 
 
 @bp.post("/new")
@@ -97,6 +97,8 @@ def new_post() -> Any:
     form = forms.NewForm()
     if not form.validate():
         return render_template("journeys/new.html", form=form), 422
+    if once.done_before():
+        return redirect(url_for(".index"))
     plan = rules.Plan(trigger=rules.Trigger(kind=rules.Kind(form.kind.data)))
     journey = services.create(form.name.data or "", plan, acting_staff().id)
     return redirect(url_for(".trigger", journey_id=journey.id))
@@ -121,6 +123,7 @@ def show(journey_id: int) -> Any:
         trials=queries.trials(journey.id),
         names=_names(),
         labels=labels,
+        copy_once=once.key(),
     )
 
 
@@ -176,6 +179,8 @@ def revert(journey_id: int) -> Any:
 @staff("journeys.edit")
 def copy(journey_id: int) -> Any:
     journey = queries.get_journey(journey_id)
+    if once.done_before():
+        return redirect(url_for(".index"))
     fresh = services.copy(journey, _("Copy of %(name)s", name=journey.name), acting_staff().id)
     flash(_("Here is a journey of your own with the same steps. It is off."), "positive")
     return redirect(url_for(".edit", journey_id=fresh.id))
@@ -210,7 +215,7 @@ def edit(journey_id: int) -> Any:
 def rename(journey_id: int) -> Any:
     journey, form = queries.get_journey(journey_id), forms.NameForm()
     if form.validate():
-        services.rename(journey, (form.name.data or "").replace("\x00", ""))
+        services.rename(journey, form.name.data or "")
     else:
         flash(_("A name has 1 to 80 characters."), "negative")
     return redirect(url_for(".edit", journey_id=journey_id))
@@ -311,7 +316,9 @@ def new_step(journey_id: int) -> Any:
     journey, kind = queries.get_journey(journey_id), _said("kind")
     if kind not in rules.STEPS:
         return render_template("journeys/choose.html", journey=journey, spot=_spot(), labels=labels)
-    return _step_page(journey, kind, forms.step_form(kind), None)
+    form = forms.step_form(kind)
+    once.show(form)
+    return _step_page(journey, kind, form, None)
 
 
 @bp.post("/<int:journey_id>/steps/new")
@@ -323,7 +330,8 @@ def new_step_post(journey_id: int) -> Any:
     form = forms.step_form(kind)
     if not form.validate():
         return _step_page(journey, kind, form, None), 422
-    services.add_step(journey, _spot(), form.values())
+    if not once.done_before():
+        services.add_step(journey, _spot(), form.values())
     return redirect(url_for(".edit", journey_id=journey_id))
 
 

@@ -12,7 +12,7 @@ from campaigns.audiences import queries as audiences
 from campaigns.pushes import labels as push_labels
 from campaigns.pushes import rules as push_rules
 from campaigns.pushes.models import CouponMode
-from kernel.forms import Form, OptionalIntegerField
+from kernel.forms import Form, OptionalIntegerField, one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from membership.members import labels as member_labels
@@ -34,7 +34,7 @@ def _plain(value: str | None) -> str:
 
 
 class NameForm(Form):
-    name = StringField(_l("Name"), [DataRequired(), Length(max=plans.LONGEST_NAME)])
+    name = StringField(_l("Name"), [DataRequired(), Length(max=plans.LONGEST_NAME)], filters=[one_line])
 
 
 class NewForm(NameForm):

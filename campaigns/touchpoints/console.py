@@ -11,7 +11,7 @@ from flask import flash, redirect, render_template, request, url_for
 
 from campaigns.results import funnel as funnels
 from campaigns.results import labels as result_labels
-from kernel import clock
+from kernel import clock, editions, once
 from kernel.auth import staff
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
@@ -199,7 +199,9 @@ def _refused(form: TouchpointForm, refusal: Refusal) -> bool:
 @bp.get("/new")
 @staff("touchpoints.edit")
 def new() -> Any:
-    return _form_page(_form(None, True), None)
+    form = _form(None, True)
+    once.show(form)
+    return _form_page(form, None)
 
 
 @bp.post("/new")
@@ -208,6 +210,8 @@ def add() -> Any:
     form = _form(None, False)
     if not form.validate():
         return _form_page(form, None, 422)
+    if once.done_before():
+        return redirect(url_for(".index"), 303)
     try:
         ref = services.add(form.draft_of())
     except Refusal as refusal:
@@ -222,7 +226,24 @@ def add() -> Any:
 @staff("touchpoints.edit")
 def edit(ref: str) -> Any:
     one = queries.get_listed(ref)
-    return _form_page(_form(one, True), one)
+    form = _form(one, True)
+    editions.show(form, _shown(one))
+    return _form_page(form, one)
+
+
+def _shown(one: queries.Listed) -> Any:
+    return one.name, one.kind, one.stage, one.active, one.owner_id, one.importance, one.notes, one.sources
+
+
+def _overtaken(form: TouchpointForm, ref: str) -> bool:
+    """Whether somebody has changed a touchpoint meanwhile: a ready-made one has no row until they do."""
+    services.one_at_a_time()
+    row = queries.get_row(ref)
+    rows = [] if row is None else [row]
+    return editions.overtaken(form, lambda: _shown(queries.listed_anew(ref)), *rows, by=_CHANGED)
+
+
+_CHANGED = ("touchpoint.added", "touchpoint.changed", "touchpoint.switched")
 
 
 @bp.post("/<ref>/edit")
@@ -232,6 +253,8 @@ def change(ref: str) -> Any:
     form = _form(one, False)
     if not form.validate():
         return _form_page(form, one, 422)
+    if _overtaken(form, ref):
+        return _form_page(form, one, 409)
     try:
         services.edit(ref, form.draft_of(None if one.own else one.kind))
     except Refusal as refusal:

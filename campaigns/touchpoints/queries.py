@@ -106,7 +106,16 @@ everything = once_a_request(listed_now)
 
 def get_listed(ref: str) -> Listed:
     """The touchpoint of an address, or `NotFound`."""
-    found = next((one for one in everything() if one.ref == ref), None)
+    return _one_of(everything(), ref)
+
+
+def listed_anew(ref: str) -> Listed:
+    """The touchpoint of an address as it stands now, whatever this request has read before; or `NotFound`."""
+    return _one_of(listed_now(), ref)
+
+
+def _one_of(touchpoints: list[Listed], ref: str) -> Listed:
+    found = next((one for one in touchpoints if one.ref == ref), None)
     if found is None:
         raise NotFound
     return found

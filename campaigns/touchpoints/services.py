@@ -90,7 +90,7 @@ def _said(row: Touchpoint) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _one_at_a_time() -> None:
+def one_at_a_time() -> None:
     """Let names and links be given out by one writer at a time."""
     db.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(_LOCK, 0))))
 
@@ -100,7 +100,7 @@ def add(draft: Draft) -> str:
 
     Refuses with `TooManyTouchpoints`, `NameTaken`, `SourceTaken`, `TooManySources`, `OwnerUnknown`.
     """
-    _one_at_a_time()
+    one_at_a_time()
     if queries.count_own() >= MOST_OWN:
         raise TooManyTouchpoints(most=MOST_OWN)
     _check(None, draft)
@@ -133,10 +133,10 @@ def edit(ref: str, draft: Draft) -> None:
 
     Refuses with `NotFound`, `NameTaken`, `SourceTaken`, `TooManySources`, `OwnerUnknown`.
     """
-    _one_at_a_time()
+    one_at_a_time()
     _check(ref, draft)
     row, _made = _row(ref)
-    before = _said(row)
+    before, notes = _said(row), row.notes
     own = row.key is None
     row.name = draft.name if own or draft.name not in queries.names_of(ref) else ""
     row.kind = draft.kind if own else row.kind
@@ -145,7 +145,8 @@ def edit(ref: str, draft: Draft) -> None:
     if own or BY_KEY[ref].sources:
         row.sources = list(draft.sources)
     db.session.flush()
-    if _said(row) != before or _made:
+    # That the notes were written anew is kept, what they say is not: they may speak of somebody.
+    if _said(row) != before or row.notes != notes or _made:
         audit.record("touchpoint.changed", "touchpoint", row.id, before=before, after=_said(row))
 
 
@@ -154,7 +155,7 @@ def set_active(refs: Sequence[str], active: bool) -> int:
 
     Their rows are locked in one order, as a hand-over locks them, whatever order the form names them in.
     """
-    _one_at_a_time()
+    one_at_a_time()
     changed = 0
     rows = queries.lock_rows(refs)
     for ref in dict.fromkeys(refs):

@@ -13,7 +13,7 @@ from community.tickets import queries as desk
 from community.tickets import rules as desk_rules
 from community.tickets import services as tickets
 from community.tickets.models import TicketKind
-from kernel import files
+from kernel import files, once
 from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
@@ -136,6 +136,7 @@ def _conversation_values(conversation: Conversation, form: SayForm | None) -> di
     member: Member = values["member"]
     if form is None:
         form = SayForm(formdata=None)
+        once.show(form)
         form.words.data, form.macro.data = _chosen_phrase(member)
         form.seen.data = str(queries.last_word(conversation.id, but=me.id))
     last = max((m.id for m in values["said"] if m.sender is Sender.STAFF), default=0)
@@ -223,6 +224,8 @@ def say(conversation_id: int) -> Any:
     conversation = queries.get_conversation(conversation_id)
     if not form.validate():
         return _inbox(conversation, form, 422)
+    if once.done_before():
+        return _back(conversation_id, _anchor="answer")
     try:
         services.say(conversation_id, me.id, form.words.data or "", form.keep(), row_or_none(form.seen.data))
     except FileRefused as refusal:

@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from community.groups import queries as groups
-from kernel import audit, clock, editions
+from kernel import audit, clock, editions, once
 from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
@@ -442,7 +442,9 @@ def _changeable(script_id: int) -> Script:
 @bp.get("/scripts/new")
 @staff("scripts.own")
 def new_script() -> Any:
-    return _script_page(ScriptForm())
+    form = ScriptForm()
+    once.show(form)
+    return _script_page(form)
 
 
 @bp.post("/scripts/new")
@@ -450,6 +452,8 @@ def new_script() -> Any:
 def new_script_post() -> Any:
     form = ScriptForm()
     if form.validate():
+        if once.done_before():
+            return redirect(url_for(".scripts"))
         try:
             services.add_script(_drafted(form), acting_staff().id)
         except services.PlaceUnknown as refusal:

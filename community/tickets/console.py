@@ -12,10 +12,11 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from community.desk import queries as desk
-from kernel import audit, clock, editions, files, links
+from kernel import audit, clock, editions, files, links, once
 from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
+from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from kernel.pages import (
@@ -49,7 +50,7 @@ from .forms import (
     promise_typed,
     steps_typed,
 )
-from .models import Macro, Ticket, TicketKind, TicketSource, TicketState
+from .models import AgentPresence, Macro, Ticket, TicketKind, TicketSource, TicketState
 from .queries import Phrase, Wanted
 
 bp = APIBlueprint("tickets_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
@@ -249,7 +250,10 @@ def presence() -> Any:
     on = request.form.get("on") == "1"
     services.set_presence(acting_staff().id, on)
     flash(
-        _("You are on duty: what waits is handed to you.") if on else _("You are off duty: nothing new is handed to you."), "info"
+        _("You are on duty: what waits is handed to you.")
+        if on
+        else _("You are off duty: nothing new is handed to you."),
+        "info",
     )
     return redirect(safe_next(request.form.get("next"), url_for(".index")))
 
@@ -300,6 +304,7 @@ def _ticket_page(
     entries = queries.entries(ticket.id)
     if form is None:
         form = AnswerForm(formdata=None)
+        once.show(form)
         chosen = _said(request.args.get("say", ""), who.id)
         if chosen is not None:
             form.body.data = rules.fill(chosen.body, services.words_for(member, who, ticket))
@@ -376,6 +381,8 @@ def answer(ticket_id: int) -> Any:
     form, ticket, me = AnswerForm(), queries.get_ticket(ticket_id), acting_staff()
     if not form.validate():
         return _ticket_page(ticket, form, 422)
+    if once.done_before():
+        return _back(ticket_id)
     try:
         pictures = form.keep()
         if form.internal.data:
@@ -514,6 +521,7 @@ def new() -> Any:
         if task.order_id is not None and not form.order.data:
             form.order.data = orders.get_order(task.order_id).external_id
     form.member.data = str(member.id) if member is not None else ""
+    once.show(form)
     return _new_page(form, member)
 
 
@@ -530,6 +538,8 @@ def new_post() -> Any:
     call = row_or_none(form.call.data)
     if call is not None and desk.get_task(call).member_id != member.id:
         raise NotFound
+    if once.done_before():
+        return redirect(url_for(".index"))
     known = call is not None and queries.is_opened_for(f"call:{call}")
     try:
         order_id = _order_id(member.id, form.order.data)
@@ -631,6 +641,8 @@ def _save_macro(form: MacroForm, macro: Macro | None = None) -> Any:
             form, partial(_shown_macro, macro), macro, by=("macro.added", "macro.edited")
         ):
             return _macro_page(form, macro, 409)
+        if macro is None and once.done_before():
+            return redirect(url_for(".macros"))
         draft = services.MacroDraft(form.title.data or "", form.body.data or "", form.chosen_kind, bool(form.mine.data))
         try:
             if macro is None:
@@ -648,7 +660,9 @@ def _save_macro(form: MacroForm, macro: Macro | None = None) -> Any:
 @bp.get("/macros/new")
 @staff("macros.edit")
 def new_macro() -> Any:
-    return _macro_page(MacroForm(formdata=None))
+    form = MacroForm(formdata=None)
+    once.show(form)
+    return _macro_page(form)
 
 
 @bp.post("/macros/new")
@@ -697,11 +711,13 @@ def _desk_page(form: DeskForm, status: int = 200) -> Any:
         )
         for kind in TicketKind
     }
+    roster = queries.roster()
     return render_template(
         "tickets/desk.html",
         form=form,
         promises=typed,
-        roster=queries.roster(),
+        roster=roster,
+        marks={person.id: _marked(presence) for person, presence, _open, _waiting in roster},
         caps_of=services.caps_of,
         labels=labels,
         role_editable=may("tickets.settings"),
@@ -711,7 +727,32 @@ def _desk_page(form: DeskForm, status: int = 200) -> Any:
 @bp.get("/desk-settings")
 @staff("tickets.view")
 def desk_page() -> Any:
-    return _desk_page(DeskForm(formdata=None).show(services.desk_settings()))
+    return _desk_page(_settings_form())
+
+
+def _settings_form() -> DeskForm:
+    form = DeskForm(formdata=None).show(services.desk_settings())
+    editions.show(form, _shown_settings())
+    return form
+
+
+def _shown_presence(presence: AgentPresence | None) -> Any:
+    return (presence.is_on, presence.ticket_cap, presence.talk_cap) if presence is not None else (False, None, None)
+
+
+def _marked(presence: AgentPresence | None) -> str:
+    """The mark of what the page shows of whether somebody is on, and how much they take."""
+    form = PresenceForm(formdata=None)
+    editions.show(form, _shown_presence(presence))
+    return form.based_on
+
+
+# The desk's page and those of the kinds write one setting, so one name holds it.
+_SETTINGS_SAVED = ("desk.settings_saved",)
+
+
+def _shown_settings() -> Any:
+    return rules.settings_to(services.desk_settings())
 
 
 @bp.post("/desk-settings")
@@ -720,6 +761,8 @@ def desk_page_post() -> Any:
     form = DeskForm()
     if not form.validate():
         return _desk_page(form, 422)
+    if editions.overtaken(form, _shown_settings, by=_SETTINGS_SAVED):
+        return _desk_page(form, 409)
     services.save_settings(form.settings)
     flash(_("Saved. Tickets that are open keep what they were promised."), "positive")
     return redirect(url_for(".desk_page"))
@@ -734,6 +777,13 @@ def agent_caps(staff_id: int) -> Any:
         return redirect(url_for(".desk_page"))
     if staff_id not in {person.id for person in queries.agents()}:
         raise NotFound
+    if editions.overtaken(form, lambda: _shown_presence(queries.presence_of(staff_id)), by=("desk.presence_saved",)):
+        # Somebody went off for lunch since: saving their caps must not have them handed what waits.
+        flash(
+            _("This has changed since you opened the page. It is shown as it stands now: save again what you need."),
+            "caution",
+        )
+        return _desk_page(_settings_form(), 409)
     services.set_presence(
         staff_id, request.form.get("on") == "1", form.ticket_cap.data, form.talk_cap.data, keep_caps=False
     )
@@ -758,11 +808,20 @@ def workflows() -> Any:
 
 
 def _workflow_page(
-    kind: TicketKind, steps: Sequence[rules.Step] | None = None, fault: str = "", status: int = 200
+    kind: TicketKind,
+    steps: Sequence[rules.Step] | None = None,
+    fault: str = "",
+    status: int = 200,
+    form: Form | None = None,
 ) -> Any:
+    if form is None:
+        form = Form()
+        if request.method == "GET":
+            editions.show(form, _shown_promise(kind))
     versions = queries.workflow_versions(kind)
     return render_template(
         "tickets/workflow.html",
+        form=form,
         kind=kind,
         steps=queries.steps_now(kind) if steps is None else steps,
         own=queries.workflow_now(kind),
@@ -775,6 +834,10 @@ def _workflow_page(
         labels=labels,
         editable=may("tickets.settings"),
     ), status
+
+
+def _shown_promise(kind: TicketKind) -> Any:
+    return services.desk_settings().promises[kind]
 
 
 def _kind_named(text: str) -> TicketKind:
@@ -800,6 +863,9 @@ def workflow_post(kind: str) -> Any:
         return _workflow_page(wanted, steps, _("Promises are whole numbers of minutes and hours, at least one."), 422)
     if not standard and not steps:
         return _workflow_page(wanted, None, "number", 422)
+    form = Form()
+    if promise is not None and editions.overtaken(form, lambda: _shown_promise(wanted), by=_SETTINGS_SAVED):
+        return _workflow_page(wanted, steps, status=409, form=form)
     try:
         # A promise alone makes no version: steps that nobody touched go on as they are.
         if standard or steps != present:

@@ -8,7 +8,7 @@ import flask_login
 from apiflask import APIBlueprint
 from flask import current_app, flash, redirect, render_template, request, session, url_for
 
-from .. import clock
+from .. import clock, editions, once
 from ..auth import ROLE_LABELS, Role, acting_staff, current_staff, may, public, safe_next, signed_in, staff
 from ..db import keep_refused
 from ..errors import Refusal
@@ -18,6 +18,7 @@ from ..i18n import gettext as _
 from ..pages import capped_count, chosen, csv_response, keyset, row_or_none, search_chip, searched
 from . import guessing, handover, services
 from .forms import NewStaffForm, PasswordForm, SignInForm, StaffForm
+from .models import Staff
 
 bp = APIBlueprint("staff_console", __name__, url_prefix="/console", enable_openapi=False)
 
@@ -155,7 +156,13 @@ def export() -> Any:
 @bp.get("/staff/new")
 @staff("staff.manage")
 def new() -> Any:
-    return render_template("staff/edit.html", form=NewStaffForm(role=Role.ASSISTANT.value), person=None, password=None)
+    form = NewStaffForm(role=Role.ASSISTANT.value)
+    once.show(form)
+    return _page(form)
+
+
+def _page(form: StaffForm, person: Staff | None = None, status: int = 200, password: str | None = None) -> Any:
+    return render_template("staff/edit.html", form=form, person=person, password=password), status
 
 
 @bp.post("/staff/new")
@@ -163,6 +170,8 @@ def new() -> Any:
 def new_post() -> Any:
     form = NewStaffForm()
     if form.validate():
+        if once.done_before():
+            return redirect(url_for(".index"))
         try:
             person = services.add(
                 form.name.data or "",
@@ -176,19 +185,23 @@ def new_post() -> Any:
         else:
             flash(_("%(name)s can sign in now.", name=person.name), "positive")
             return redirect(url_for(".index"))
-    return render_template("staff/edit.html", form=form, person=None, password=None), 422
+    return _page(form, status=422)
 
 
 @bp.get("/staff/<int:staff_id>")
 @staff("staff.manage")
 def edit(staff_id: int) -> Any:
-    person = services.get_staff(staff_id)
-    return render_template(
-        "staff/edit.html",
-        form=StaffForm(obj=person),
-        person=person,
-        password=None,
-    )
+    return _shown_page(services.get_staff(staff_id))
+
+
+def _shown_page(person: Staff, password: str | None = None) -> Any:
+    form = StaffForm(formdata=None, obj=person)
+    editions.show(form, _shown(person))
+    return _page(form, person, password=password)
+
+
+def _shown(person: Staff) -> Any:
+    return person.name, person.role, person.signature
 
 
 @bp.post("/staff/<int:staff_id>")
@@ -196,20 +209,19 @@ def edit(staff_id: int) -> Any:
 def edit_post(staff_id: int) -> Any:
     person, form = services.get_staff(staff_id), StaffForm()
     if form.validate():
+        if editions.overtaken(form, lambda: _shown(person), person, by=("staff.added", "staff.changed")):
+            return _page(form, person, 409)
         services.edit(person, form.name.data or "", form.chosen_role, form.signature.data or "")
         flash(_("Saved."), "positive")
         return redirect(url_for(".index"))
-    return render_template("staff/edit.html", form=form, person=person, password=None), 422
+    return _page(form, person, 422)
 
 
 @bp.post("/staff/<int:staff_id>/new-password")
 @staff("staff.manage")
 def new_password(staff_id: int) -> Any:
     person = services.get_staff(staff_id)
-    password = services.give_new_password(person)
-    return render_template(
-        "staff/edit.html", form=StaffForm(formdata=None, obj=person), person=person, password=password
-    )
+    return _shown_page(person, services.give_new_password(person))
 
 
 @bp.post("/staff/<int:staff_id>/disable")

@@ -12,7 +12,7 @@ from wtforms import SelectField, SelectMultipleField, StringField
 from wtforms.validators import DataRequired, Length
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from .. import audit, clock, navigation, once
+from .. import audit, clock, editions, navigation, once
 from ..auth import Role, grant, staff
 from ..forms import Form
 from ..i18n import gettext as _
@@ -21,6 +21,7 @@ from ..i18n import ngettext
 from ..outbound import AddressRefused
 from ..pages import csv_response
 from . import labels, queries, rules, services
+from .models import WebhookEndpoint
 from .registry import exposed_types
 
 bp = APIBlueprint("webhooks_console", __name__, url_prefix="/console/webhooks", enable_openapi=False)
@@ -133,6 +134,7 @@ def export(endpoint_id: int) -> Any:
 def edit(endpoint_id: int) -> Any:
     endpoint = services.get_endpoint(endpoint_id)
     form = EndpointForm(formdata=None, obj=endpoint)
+    editions.show(form, _shown(endpoint))
     return render_template("webhooks/edit.html", form=form, endpoint=endpoint)
 
 
@@ -143,9 +145,15 @@ def save(endpoint_id: int) -> Any:
     form = EndpointForm()
     if _accept(form):
         return render_template("webhooks/edit.html", form=form, endpoint=endpoint), 422
+    if editions.overtaken(form, lambda: _shown(endpoint), endpoint, by=("webhook.added", "webhook.edited")):
+        return render_template("webhooks/edit.html", form=form, endpoint=endpoint), 409
     services.edit(endpoint_id, form.url.data or "", list(form.types.data or []), form.description.data or "")
     flash(_("Saved."), "positive")
     return redirect(url_for(".show", endpoint_id=endpoint_id))
+
+
+def _shown(endpoint: WebhookEndpoint) -> Any:
+    return endpoint.url, endpoint.description, endpoint.types
 
 
 def _accept(form: EndpointForm) -> bool:

@@ -11,7 +11,7 @@ from flask import flash, redirect, render_template, request, url_for
 from campaigns.channels import queries as channel_queries
 from campaigns.channels import rules as channel_rules
 from campaigns.channels import services as channels
-from kernel import clock
+from kernel import clock, editions
 from kernel.auth import staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
@@ -27,7 +27,17 @@ from . import bp
 @bp.get("/contact-budget")
 @staff("channels.view")
 def budget() -> Any:
-    return _page(BudgetForm(**BudgetForm.present()), FestivalForm(formdata=None))
+    return _page(_present(), FestivalForm(formdata=None))
+
+
+# A festival of the calendar is not in the form.
+_CHANGED = ("contact_budget.changed", "push.approval_changed")
+
+
+def _present() -> BudgetForm:
+    form = BudgetForm(formdata=None, **BudgetForm.present())
+    editions.show(form, BudgetForm.present())
+    return form
 
 
 @bp.post("/contact-budget")
@@ -36,6 +46,8 @@ def budget_post() -> Any:
     form = BudgetForm()
     if not form.validate():
         return _page(form, FestivalForm(formdata=None)), 422
+    if editions.overtaken(form, BudgetForm.present, by=_CHANGED):
+        return _page(form, FestivalForm(formdata=None)), 409
     channels.set_budget(form.caps(), form.quiet_from.data, form.quiet_until.data, float(form.holdout.data))
     if form.approval_above.data != services.approval_above():
         services.set_approval_above(form.approval_above.data)
@@ -103,7 +115,7 @@ def _lines(statement: Any) -> Iterator[list[Any]]:
 def add_festival() -> Any:
     form = FestivalForm()
     if not form.validate():
-        return _page(BudgetForm(formdata=None, **BudgetForm.present()), form), 422
+        return _page(_present(), form), 422
     channels.save_festival(*form.values())
     flash(_("The days are in the calendar."), "positive")
     return redirect(url_for(".budget", _anchor="festivals"))
