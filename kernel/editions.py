@@ -60,7 +60,8 @@ def overtaken(form: Form, shown: Callable[[], Any], *rows: Any, by: tuple[str, .
     carries the present mark, so that saving once more is meant. A form that carries no mark is based on what is there.
     """
     for row in rows:
-        db.session.refresh(row, with_for_update=True)
+        # As an update locks it: whatever only points at the row, such as a job's new rows, goes on.
+        db.session.refresh(row, with_for_update={"key_share": True})
     if not rows:
         db.session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:kind, 2))"), {"kind": by[0]})
         shop.forget_read()
