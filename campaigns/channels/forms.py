@@ -245,7 +245,9 @@ class WecomForm(AccountForm):
         _l("Sent by the member of staff"),
         [Length(max=64), Regexp(r"^[A-Za-z0-9_.@-]*$", message=_l("Write it as WeCom shows it."))],
     )
-    per_month = OptionalIntegerField(_l("Mass sends per customer and month"), [Optional(), NumberRange(1, 31)], default=4)
+    per_month = OptionalIntegerField(
+        _l("Mass sends per customer and month"), [Optional(), NumberRange(1, 31)], default=4
+    )
     token = PasswordField(_l("Token of the callback"), [Length(max=64)])
     aes_key = PasswordField(_l("EncodingAESKey of the callback"), [Length(max=43)])
 
