@@ -164,7 +164,7 @@ def test_the_page_shows_the_parts_and_the_strategy(owner_client, make_member):
         "Known on one channel",
         "2 orders",
         "¥500.00 in all",
-        "Sits in 0 groups",
+        "In 0 groups",
         "3 / 10",
         "30 / 30",
         "12 / 30",

@@ -314,7 +314,7 @@ def test_get_changes_nothing(owner_client, filled, db, run_jobs):
 
 def test_pages_are_in_both_languages(owner_client, filled, db):
     for path, chinese, english in (
-        ("/console/orders", "订单号或手机尾号", "Order number or last digits"),
+        ("/console/orders", "订单号或手机尾号", "Order number or phone ending"),
         ("/console/imports", "导入新文件", "A new file"),
     ):
         assert chinese in owner_client.get(path, headers={"Accept-Language": "zh-CN"}).text
