@@ -213,14 +213,10 @@ def step(found: rules.AnyStep, names: Names) -> str:
             shares = [f"{OUTCOMES[way]} {share(percent)}" for way, percent in found.percents.items()]
             return str(_(", ")).join(shares)
         case rules.Message() if found.subject:
-            return _(
-                "Says “%(subject)s” (%(channel)s)", subject=found.subject, channel=names.account(found.account_id)
-            )
+            return _("Says “%(subject)s” (%(channel)s)", subject=found.subject, channel=names.account(found.account_id))
         case rules.Invite():
             group = names.groups.get(found.group_id or 0) or "–"
-            return _(
-                "Invites to the group %(name)s (%(channel)s)", name=group, channel=names.account(found.account_id)
-            )
+            return _("Invites to the group %(name)s (%(channel)s)", name=group, channel=names.account(found.account_id))
         case rules.GrantCoupon() if found.offer_id in names.offers:
             return _("Gives the coupon “%(name)s”", name=names.offers.get(found.offer_id or 0, "–"))
         case rules.GrantPoints():

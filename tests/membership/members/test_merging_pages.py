@@ -112,7 +112,9 @@ def test_the_list_shows_pairs_with_reasons_and_no_phone(db: Any, manager: Any) -
         ("zzz", False),
     ):
         searched = manager.get(f"/console/members/duplicates?q={words}").text
-        assert (f"first={one}&amp;other={other}" in searched, "No pair matches" in searched) == (found, not found), words
+        assert (f"first={one}&amp;other={other}" in searched, "No pair matches" in searched) == (found, not found), (
+            words
+        )
     assert "Likely duplicates" in manager.get("/console/members").text
     assert f"first={one}&amp;other={other}" in manager.get(f"/console/members/{one}").text
 
