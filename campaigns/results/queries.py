@@ -372,7 +372,7 @@ def report(run: Run, push: Push) -> Report:
         undelivered=ends.undelivered,
         visits=visits,
         visitors=visitors,
-        linked=ends.shared or bool(ends.clicked) or pushes.linked(push),
+        linked=bool(ends.shared or ends.clicked) or pushes.linked(push),
         wordings=wordings,
         wording_split=rules.wording_split([one.arm.people for one in wordings], terms.shares) if shared_out else None,
     )

@@ -864,7 +864,8 @@ def workflow_post(kind: str) -> Any:
     if not standard and not steps:
         return _workflow_page(wanted, None, "number", 422)
     form = Form()
-    if promise is not None and editions.overtaken(form, lambda: _shown_promise(wanted), by=_SETTINGS_SAVED):
+    new = promise not in (None, _shown_promise(wanted))
+    if new and editions.overtaken(form, lambda: _shown_promise(wanted), by=_SETTINGS_SAVED):
         return _workflow_page(wanted, steps, status=409, form=form)
     try:
         # A promise alone makes no version: steps that nobody touched go on as they are.
@@ -873,7 +874,7 @@ def workflow_post(kind: str) -> Any:
     except services.WorkflowInvalid as refusal:
         return _workflow_page(wanted, steps, refusal.fault, 422)
     settings = services.desk_settings()
-    if promise is not None and promise != settings.promises[wanted]:
+    if promise is not None and new:
         services.save_settings(replace(settings, promises={**settings.promises, wanted: promise}))
     flash(_("Saved. It counts for what is opened from now on; open tickets finish their own steps."), "positive")
     return redirect(url_for(".workflow", kind=kind))

@@ -307,7 +307,7 @@ def _asked_of_a_second(push: Push, run: Run) -> dict[str, Any]:
     if size is not None or account.kind.shared:
         return {"size": size, "check": None}
     found = queries.check(audience_rules.parse(push.audience), account, push.contact_class)
-    return {"size": None, "check": replace(found, control_percent=float(push.control_percent))}
+    return {"size": None, "check": replace(found, control_percent=push.control_percent)}
 
 
 @bp.get("/pushes/<int:push_id>/progress")
