@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,6 +87,16 @@ class Form(FlaskForm):
         def get_translations(self, form: Any) -> Any:
             return _Translations()
 
+    def validate(self, extra_validators: Any = None) -> bool:
+        """As the fields say; and what has to be written has to be seen, or a list has rows that nobody can read or press."""
+        fine = super().validate(extra_validators)
+        for name, field in self._fields.items():
+            needed = field.flags.required and isinstance(field, StringField) and isinstance(field.data, str)
+            if needed and field.data and not field.errors and not is_visible(field.data):
+                self.refuse(name, _("This field is required."))
+                fine = False
+        return bool(fine)
+
     def refuse(self, field: str, message: Any) -> None:
         """Put a service's refusal beside the field it concerns."""
         self[field].errors = [*self[field].errors, str(message)]
@@ -103,6 +114,16 @@ _TURNS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 def one_line(text: str | None) -> str:
     """What was typed as one line: blanks folded, without characters that no database text can hold or that turn lines around."""
     return " ".join((text or "").replace("\x00", "").translate(_TURNS).split())
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Mn", "Me", "Zs", "Zl", "Zp"})
+# Letters by their kind that are drawn as nothing.
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+
+
+def is_visible(text: str) -> bool:
+    """Whether a text shows anything at all: it is not made of blanks, joiners, marks and other characters without a picture."""
+    return any(unicodedata.category(c) not in _UNSEEN and c not in _BLANKS for c in text)
 
 
 def storable(text: str | None) -> str | None:

@@ -13,6 +13,7 @@ import secrets
 
 from flask import flash, request
 from sqlalchemy.dialects.postgresql import insert
+from werkzeug.datastructures import FileStorage
 
 from . import clock
 from .auth import acting_staff
@@ -36,6 +37,16 @@ def show(form: Form) -> Form:
     return form
 
 
+def _digest_of(upload: FileStorage) -> tuple[str, str]:
+    """A file's name and what it holds: the same name chosen again after the file was put right is another one."""
+    digest = hashlib.sha256()
+    upload.stream.seek(0)
+    while chunk := upload.stream.read(1 << 20):
+        digest.update(chunk)
+    upload.stream.seek(0)
+    return upload.filename or "", digest.hexdigest()
+
+
 def done_before() -> bool:
     """Whether the form that was sent has done its work already, which is said on the next page; the second of two at the same
     moment waits for the first. To be asked right before the work. A form without a key is sent for the first time, and so is
@@ -43,7 +54,7 @@ def done_before() -> bool:
     sent = request.form.get(ONCE, "")
     if not re.fullmatch(r"[A-Za-z0-9_-]{16}", sent):
         return False
-    typed = repr(sorted(request.form.lists())) + repr([one.filename for one in request.files.values()])
+    typed = repr(sorted(request.form.lists())) + repr([_digest_of(one) for one in request.files.values()])
     digest = hashlib.sha256(typed.encode()).hexdigest()
     fresh = db.session.scalar(
         insert(IdempotencyRecord)
