@@ -323,8 +323,19 @@ class ListedTwice(RedeemRefused):
 
 
 class BudgetSpent(RedeemRefused):
+    """`left` (分) is what all coupons of the offer may still take off together, `wanted` what was asked for."""
+
     title = _l("The offer's budget is used up")
     label = _l("What all coupons of this offer may take off together is used up.")
+
+    def __init__(self, left: int, wanted: int) -> None:
+        super().__init__(left=yuan(left), wanted=yuan(wanted))
+        if left > 0:
+            self.title = _l("The offer's budget does not cover it")
+            self.label = _l(
+                "It would take off %(wanted)s. All coupons of this offer together may take off %(left)s more, and no coupon "
+                "is used in part."
+            )
 
 
 class BuyerNeeded(RedeemRefused):

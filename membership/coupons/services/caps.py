@@ -88,8 +88,9 @@ def take_budget(spent: Sequence[tuple[Offer, int]]) -> None:
         return
     try:
         limits.take(usages)
-    except limits.LimitReached:
-        raise rules.BudgetSpent from None
+    except limits.LimitReached as reached:
+        short = next(usage for usage in usages if usage.limit == reached.limit)
+        raise rules.BudgetSpent((short.cap or 0) - limits.used(short.limit), short.amount) from None
 
 
 def give_budget_back(offer_id: int, amount: int) -> None:

@@ -160,8 +160,8 @@ def refuse_terms(version: OfferVersion, source: str, member_id: int | None) -> N
 
 def refuse_budget(offer: Offer, discount: int) -> None:
     """Refuse what would pass the offer's budget. Redeeming takes it from the counter itself; here it is only read."""
-    if offer.budget is not None and limits.used(budget_name(offer.id)) + discount > offer.budget:
-        raise rules.BudgetSpent
+    if offer.budget is not None and (left := offer.budget - limits.used(budget_name(offer.id))) < discount:
+        raise rules.BudgetSpent(left, discount)
 
 
 def tier_of(member_id: int | None) -> tuple[int, bool]:

@@ -28,8 +28,9 @@ def test_the_budget_is_never_passed_by_a_fen(db: Any, make_offer: Callable, hold
     first, second, third = hold(offer), hold(offer), hold(offer)
     services.redeem(first, "shop", "A-1", BASKET)
     services.redeem(second, "shop", "A-2", BASKET)
-    with pytest.raises(rules.BudgetSpent), db.session.begin_nested():
+    with pytest.raises(rules.BudgetSpent, match=r"¥30\.00.*¥10\.00"), db.session.begin_nested():
         services.redeem(third, "shop", "A-3", BASKET)
+    assert "¥10.00" in str(services.validate([third], BASKET).verdicts[0].refusal)
     assert limits.used(caps.budget_name(offer.id)) == 6000
     # A smaller discount still fits, and what is rolled back can be given again.
     assert services.redeem(third, "shop", "A-4", Basket(1000)).redemption.discount == 1000
