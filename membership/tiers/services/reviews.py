@@ -57,7 +57,7 @@ STANDINGS = (
                    WHEN 'calendar' THEN date_trunc('year', t.backed_at AT TIME ZONE :zone) AT TIME ZONE :zone
                    ELSE CAST('-infinity' AS timestamptz) END AS backed_from
         FROM member m LEFT JOIN member_tier t ON t.member_id = m.id LEFT JOIN tier_policy p ON p.id = t.policy_id
-        WHERE m.merged_into_id IS NULL AND (:everybody OR m.id = ANY(CAST(:ids AS bigint[])))
+        WHERE m.merged_into_id IS NULL AND m.erased_at IS NULL AND (:everybody OR m.id = ANY(CAST(:ids AS bigint[])))
     ), sums AS (
         SELECT s.id,
                COALESCE(sum(c.spend) FILTER (WHERE c.at <= :now AND c.at >= CAST(:since AS timestamptz)), 0) AS spend,

@@ -116,11 +116,15 @@ def test_erasure_leaves_no_word_of_the_person_anywhere(db: Any, clock: Any) -> N
 def test_an_erased_persons_page_says_what_happened_and_asks_for_nothing(db: Any, browse: Any) -> None:
     member_id = services.find_or_make([(Channel.PHONE, PHONE)], name=MARK)[0].id
     services.give_consent(member_id, Contact.EMAIL, source="test")
+    tiers.set_manually(member_id, 3, "A friend of the shop")
     page = browse(Role.OWNER).get(f"/console/members/{member_id}").get_data(as_text=True)
     assert all(mark in page for mark in ('id="strategy"', 'id="rights"', 'id="notes"', "page-actions"))
     erasure.erase(member_id, str(member_id))
+    # Nobody judges their tier any more, and no reason is given for a change that never was.
+    assert tiers.reassess() == 0
     page = browse(Role.OWNER).get(f"/console/members/{member_id}").get_data(as_text=True)
     assert 'id="timeline"' in page
+    assert "ended" not in page[page.index('id="timeline"') :]
     assert not [mark for mark in ('id="strategy"', 'id="rights"', 'id="notes"', "page-actions") if mark in page]
 
 
