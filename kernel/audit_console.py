@@ -15,7 +15,7 @@ from werkzeug.datastructures import MultiDict
 
 from . import audit, clock, navigation
 from .audit import AuditEntry
-from .audit_words import ACTIONS, FIELDS, KINDS, MONEY, STATES
+from .audit_words import ACTIONS, CODES, FIELDS, KINDS, MONEY, PER_MILLE, STATES
 from .auth import ROLE_LABELS, Role, grant, staff
 from .db import db
 from .i18n import date_time, day, number
@@ -69,16 +69,20 @@ class Change:
 def changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[Change]:
     """What an entry says changed, field by field; what is the same on both sides is left out."""
     was, now = dict(_flat(before or {})), dict(_flat(after or {}))
+    kind = now.get(("kind",), was.get(("kind",)))
     found = []
     for path in dict.fromkeys((*was, *now)):
         if path in was and path in now and was[path] == now[path]:
+            continue
+        if (path not in was or path not in now) and {**was, **now}[path] in (None, "", [], {}):
+            # What is made with nothing in a field says nothing of it.
             continue
         found.append(
             Change(
                 ".".join(path),
                 " · ".join(str(FIELDS.get(part) or part.replace("_", " ")) for part in path),
-                _value(path[-1], was[path]) if path in was else None,
-                _value(path[-1], now[path]) if path in now else None,
+                _shown(path, was[path], kind) if path in was else None,
+                _shown(path, now[path], kind) if path in now else None,
             )
         )
     return found
@@ -92,6 +96,20 @@ def _flat(said: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[t
             yield from _flat({str(place): one for place, one in enumerate(value, 1)}, (*above, key))
         else:
             yield (*above, key), value
+
+
+def _shown(path: tuple[str, ...], value: Any, kind: Any) -> str:
+    """A value of a field of an object of a kind, as it is read: shares and factors are kept in per mille, choices by a code."""
+    field = path[-1]
+    if isinstance(value, int) and not isinstance(value, bool):
+        if path == ("value",):
+            # Of an offer or a gift: 分, or what of the price is paid.
+            return f"{value / 10:g}%" if kind == "percent" else yuan(value)
+        if field in PER_MILLE and path[0] in ("levels", field) and kind is None:
+            return PER_MILLE[field].format(value / 10, value / 1000)
+    if isinstance(value, str) and value in CODES.get(field, {}):
+        return str(CODES[field][value])
+    return _value(field, value)
 
 
 def _value(field: str, value: Any) -> str:

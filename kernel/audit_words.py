@@ -302,6 +302,7 @@ KINDS: dict[str, Any] = {
     "webhook_endpoint": _l("Webhook"),
     "webhook_delivery": _l("Message to a webhook"),
     "hook_receipt": _l("Pushed order message"),
+    "column_mapping": _l("Column mapping"),
     "mapping": _l("Column mapping"),
     "import": _l("Import"),
     "order_connection": _l("Order connection"),
@@ -501,6 +502,9 @@ FIELDS: dict[str, Any] = {
     "notice_days": _l("Tell members before points lapse"),
     "adjust_cap": _l("Points a colleague may change by hand a day"),
     "rate": _l("Points for every ¥1"),
+    "yuan_for_one": _l("Yuan for one unit"),
+    "currency": _l("Currency"),
+    "client_id": _l("Client id"),
     "discount_cap": _l("Takes off at most"),
     "min_spend": _l("From a purchase of"),
     "skus": _l("Only for these goods"),
@@ -570,6 +574,57 @@ FIELDS: dict[str, Any] = {
     "effect": _l("Effect"),
     "extra": _l("Extra"),
     "bonuses": _l("Bonuses"),
+}
+
+# Fields of tiers, points and the price floor that hold per mille: {0} is the percentage, {1} the factor.
+PER_MILLE = {"multiplier": "{1:g}×", "rate": "{1:g}", "share": "{0:g}%", "discount": "{0:g}%"}
+
+# What stands for a choice, by field; a kind of anything else is shown by its own name.
+CODES: dict[str, dict[str, Any]] = {
+    "kind": {
+        "amount": _l("Amount off"),
+        "percent": _l("Percentage off"),
+        "fixed_price": _l("Fixed price"),
+        "gift_item": _l("Gift with the order"),
+        "free_shipping": _l("Free shipping"),
+        "physical": _l("Parcel"),
+        "digital": _l("Digital"),
+        "red_packet": _l("Red packet"),
+    },
+    "metric": {
+        "any": _l("Spend or number of orders, whichever is reached first"),
+        "all": _l("Spend and number of orders, both"),
+        "spend": _l("Spend only"),
+        "orders": _l("Number of orders only"),
+    },
+    "window": {
+        "rolling": _l("A number of past days"),
+        "calendar": _l("This calendar year"),
+        "lifetime": _l("All orders ever"),
+    },
+    "downgrade": {
+        "none": _l("Keep the tier"),
+        "one_level": _l("Down one level"),
+        "reassess": _l("Down to what the orders give"),
+    },
+    "refund_effect": {
+        "immediate": _l("At once: a tier whose own orders are refunded is taken back"),
+        "at_review": _l("At the next review: the tier stays until it expires"),
+    },
+    "clawback": {
+        "only_pending": _l("Only points that are still pending"),
+        "within_balance": _l("Whatever the balance holds"),
+        "allow_negative": _l("All of them, even below zero"),
+    },
+    "rounding": {
+        "down": _l("Down to whole points"),
+        "nearest": _l("To the nearest point"),
+        "up": _l("Up to whole points"),
+    },
+    "late": {
+        "lost": _l("They are lost"),
+        "reopened": _l("They can be used once more, for some days"),
+    },
 }
 
 # Fields that hold 分 wherever they are recorded.

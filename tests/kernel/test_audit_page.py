@@ -81,6 +81,16 @@ def test_changes_are_told_by_field_before_and_after(app):
         assert change_text(changes({"name": "A"}, None)[0]) == "Name: A"
         assert changes(None, {"at": "2026-03-01T02:00:00+00:00"})[0].after != "2026-03-01T02:00:00+00:00"
         assert changes(None, {"worst": [{"sku": "A1"}]})[0].code == "worst.1.sku"
+        # A choice is read in words, per mille as a share or a factor, and what was made without something does not name it.
+        set_to = {"kind": "percent", "value": 850, "budget": None, "skus": [], "exclusive": False}
+        assert [change_text(one) for one in changes(None, set_to)] == [
+            "Kind: Percentage off", "Value: 85%", "Stands alone on an order: No",
+        ]  # fmt: skip
+        assert [change_text(one) for one in changes({"value": 880}, {"value": 990, "kind": "red_packet"})] == [
+            "Value: ¥8.80 → ¥9.90", "Kind: Red packet",
+        ]  # fmt: skip
+        levels = {"levels": {"2": {"discount": 985, "multiplier": 1500}}, "rate": 500, "window": "rolling"}
+        assert [one.after for one in changes(None, levels)] == ["98.5%", "1.5×", "0.5", "A number of past days"]
     assert changes(None, None) == []
 
 

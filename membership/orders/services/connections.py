@@ -129,7 +129,9 @@ def _rate(currency: str, rate: Decimal | None) -> int | None:
 
 
 def _told(connection: OrderConnection) -> dict[str, object]:
-    return {key: getattr(connection, key) for key in ("name", "kind", "source", "client_id", "currency", "rate")}
+    rate = None if connection.rate is None else f"{Decimal(connection.rate) / RATE_UNIT:f}"
+    told = {key: getattr(connection, key) for key in ("name", "kind", "source", "client_id", "currency")}
+    return told | {"yuan_for_one": rate}
 
 
 def change(

@@ -104,13 +104,13 @@ def save(
     mapping.plan = plan.stored
     mapping.updated_at = now
     db.session.flush()
-    audit.record("mapping.saved", "mapping", mapping.id, after={"name": title, "plan": plan.stored})
+    audit.record("mapping.saved", "column_mapping", mapping.id, after={"name": title, "plan": plan.stored})
     return mapping
 
 
 def delete(mapping: ColumnMapping) -> None:
     """Delete a mapping; files that were read by it keep what they were told."""
-    audit.record("mapping.deleted", "mapping", mapping.id, before={"name": mapping.name, "plan": mapping.plan})
+    audit.record("mapping.deleted", "column_mapping", mapping.id, before={"name": mapping.name, "plan": mapping.plan})
     db.session.delete(mapping)
     db.session.flush()
 
