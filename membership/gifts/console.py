@@ -16,6 +16,7 @@ from kernel import audit, clock, editions, once, pages
 from kernel.auth import may, safe_next, staff
 from kernel.errors import InputInvalid
 from kernel.files import FileRefused
+from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.i18n import ngettext, number
@@ -38,7 +39,7 @@ from .forms import (
     claim_filter,
     gift_filter,
 )
-from .models import Gift, GiftKind, GiftState
+from .models import Gift, GiftClaim, GiftKind, GiftState
 from .queries import ClaimFilter, ClaimRow, GiftFilter
 
 bp = APIBlueprint("gifts_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False)
@@ -199,10 +200,8 @@ def edit_post(gift_id: int) -> Any:
 
 # ── The pool of codes ───────────────────────────────────────────────────────────────────────────────────────────────
 
-MOST_TEXT = 8 << 20
 
-
-def _codes_page(gift: Gift, form: CodesForm, outcome: services.Added | None = None, status: int = 200) -> Any:
+def _codes_page(gift: Gift, form: Form, outcome: services.Added | None = None, status: int = 200) -> Any:
     return render_template(
         "gifts/codes.html", gift=gift, form=form, outcome=outcome, pool=queries.pool(gift.id), key_of=GiftKind
     ), status
@@ -214,7 +213,7 @@ def codes(gift_id: int) -> Any:
     gift = services.get_gift(gift_id)
     if gift.kind != GiftKind.DIGITAL:
         raise services.NoPlaceForCodes
-    return _codes_page(gift, CodesForm(formdata=None))
+    return _codes_page(gift, once.show(CodesForm(formdata=None)))
 
 
 @bp.post("/gifts/<int:gift_id>/codes")
@@ -225,15 +224,17 @@ def codes_post(gift_id: int) -> Any:
     upload, typed = request.files.get(form.file.name), form.text.data or ""
     if upload is not None and upload.filename:
         try:
-            lines = upload.stream.read(MOST_TEXT).decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            form.refuse("file", _("The file is not UTF-8 text. Save it as a text file with one code a line."))
+            lines = services.lines_in(upload.stream)
+        except (FileUnreadable, services.TooManyCodes) as refusal:
+            form.refuse("file", refusal)
             return _codes_page(gift, form, status=422)
     else:
         lines = typed.splitlines()
     if not any(line.strip() for line in lines):
         form.refuse("text", _("Choose a file, or paste the codes, one per line."))
         return _codes_page(gift, form, status=422)
+    if once.done_before():
+        return redirect(url_for(".codes", gift_id=gift_id), 303)
     try:
         outcome = services.add_codes(gift_id, lines)
     except services.TooManyCodes as refusal:
@@ -241,7 +242,7 @@ def codes_post(gift_id: int) -> Any:
         return _codes_page(gift, form, status=422)
     jobs.serve_waiting.later(gift_id=gift_id)
     if outcome.rejects:
-        return _codes_page(gift, CodesForm(formdata=None), outcome)
+        return _codes_page(gift, once.show(CodesForm(formdata=None)), outcome)
     flash(ngettext("One code added.", "%(num)s codes added.", outcome.added), "positive")
     return redirect(url_for(".codes", gift_id=gift_id), 303)
 
@@ -310,13 +311,14 @@ def claims() -> Any:
     wanted = claim_filter(request.args)
     page, rows, count = queries.claims_page(wanted, request.args.get("sort", ""), request.args.get("cursor"))
     gifts, groups = queries.gift_choices(), members.group_names()
+    queued, to_pay = queries.count_lists(wanted)
     return render_template(
         "gifts/claims.html",
         page=page,
         rows=rows,
         count=count,
-        queued=queries.count_in(GiftState.QUEUED),
-        to_pay=queries.count_to_pay(),
+        queued=queued,
+        to_pay=to_pay,
         chips_on=_claim_chips(wanted, gifts, groups),
         gifts=gifts,
         groups=groups,
@@ -515,6 +517,8 @@ def payments_post() -> Any:
 
 def _page(row: ClaimRow, status: int = 200, revealed: bool = False, **forms: Any) -> Any:
     hand_over = HandOverForm(formdata=None, content=row.claim.content)
+    ship_form = ShipForm(formdata=None, carrier=row.claim.carrier, tracking_number=row.claim.tracking_number)
+    editions.show(ship_form, _sending(row.claim))
     return render_template(
         "gifts/claim.html",
         row=row,
@@ -527,7 +531,7 @@ def _page(row: ClaimRow, status: int = 200, revealed: bool = False, **forms: Any
         GiftState=GiftState,
         GiftKind=GiftKind,
         **{
-            "ship_form": ShipForm(formdata=None, carrier=row.claim.carrier, tracking_number=row.claim.tracking_number),
+            "ship_form": ship_form,
             "hand_over_form": hand_over,
             "paid_form": PaidForm(formdata=None, content=row.claim.content),
             "fail_form": ReasonForm(formdata=None, prefix="fail-"),
@@ -560,12 +564,19 @@ def reveal(claim_id: int) -> Any:
     return _page(row, revealed=True)
 
 
+def _sending(claim: GiftClaim) -> Any:
+    return claim.carrier, claim.tracking_number
+
+
 @bp.post("/gift-claims/<int:claim_id>/ship")
 @staff("gifts.fulfil")
 def ship(claim_id: int) -> Any:
     row, form = queries.claim_row(claim_id), ShipForm()
     if not form.validate():
         return _page(row, 422, ship_form=form)
+    by = ("gift.shipped", "gift.tracking_changed")
+    if editions.overtaken(form, partial(_sending, row.claim), row.claim, by=by):
+        return _page(row, 409, ship_form=form)
     services.ship(claim_id, form.carrier.data or "", form.tracking_number.data or "")
     return _done(claim_id, _("On its way. The member can follow it on the phone."))
 

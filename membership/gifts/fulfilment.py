@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-import tempfile
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import select
@@ -18,6 +16,7 @@ from kernel.db import db
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from membership.orders.formats import sent
 from membership.orders.formats.cells import unwrapped
 from membership.orders.formats.sheet import FileUnreadable, Row, Wrong, examine, places
 
@@ -108,7 +107,7 @@ class _LineRefused(Exception):
 
 
 def take_in_tracking(stream: IO[bytes]) -> Outcome:
-    """Note the carrier and its number for every gift that a CSV file names; a bad line stops no other.
+    """Note the carrier and its number for every gift that a file (CSV or .xlsx) names; a bad line stops no other.
 
     Lines without carrier and number are passed over: a pick list that is filled in half is fine. The same file again
     changes nothing. Refuses the file as a whole with `FileUnreadable` (encoding, quoting, a heading that lacks a column) and
@@ -123,11 +122,8 @@ def take_in_payments(stream: IO[bytes]) -> Outcome:
 
 
 def _take_in(stream: IO[bytes], form: Form) -> Outcome:
-    with tempfile.NamedTemporaryFile(suffix=".csv") as kept:
-        while chunk := stream.read(1 << 20):
-            kept.write(chunk)
-        kept.flush()
-        found = examine(Path(kept.name))
+    with sent(stream) as (path, _book):
+        found = examine(path)
         where, repeated = places(found.heading, form.headings)
         if lacking := [str(name) for key, name in form.names.items() if key not in where]:
             raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(lacking))

@@ -69,6 +69,19 @@ FOR_THEM = {
 }
 
 
+# The same where nothing is sent: a code is handed over, money is paid.
+_FOR_THEM_AT_HAND = {
+    (GiftKind.DIGITAL, GiftState.DELIVERED): _l("Yours"),
+    (GiftKind.RED_PACKET, GiftState.CLAIMED): _l("The shop pays it out"),
+    (GiftKind.RED_PACKET, GiftState.DELIVERED): _l("Paid out"),
+}
+
+
+def for_them(kind: GiftKind, state: GiftState) -> str:
+    """What the member reads of a gift of a kind in a state."""
+    return str(_FOR_THEM_AT_HAND.get((kind, state)) or FOR_THEM[state])
+
+
 def tally(states: Mapping[GiftState, int]) -> tuple[int, int, int]:
     """How many wait for their members, are in the shop's or the member's hands, and have been sent."""
     in_hand = sum(number for state, number in states.items() if state not in _OUTSIDE)

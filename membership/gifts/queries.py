@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -202,24 +202,32 @@ def claims_page(wanted: ClaimFilter, sort: str, cursor: str | None) -> tuple[Pag
 
 def pick_list(wanted: ClaimFilter) -> list[ClaimRow]:
     """What is to be packed, whoever has waited longest first; of the filter the gift, the group and the words count."""
-    queued = ClaimFilter(wanted.q, GiftState.QUEUED, wanted.gift_id, wanted.group_id)
-    found = _claims(queued).order_by(GiftClaim.queued_at, GiftClaim.id).limit(10_000)
+    found = _to_pack(wanted).order_by(GiftClaim.queued_at, GiftClaim.id).limit(10_000)
     return [_row(*row) for row in db.session.execute(found)]
+
+
+def _to_pack(wanted: ClaimFilter) -> Select[GiftClaim, Gift, Member]:
+    return _claims(replace(wanted, state=GiftState.QUEUED))
 
 
 def to_pay(wanted: ClaimFilter) -> list[ClaimRow]:
     """Red packets that are claimed and not yet paid, whoever has waited longest first; of the filter the gift, the group
     and the words count."""
-    waiting = ClaimFilter(wanted.q, GiftState.CLAIMED, wanted.gift_id, wanted.group_id)
-    found = _claims(waiting).where(Gift.kind == GiftKind.RED_PACKET)
-    found = found.order_by(GiftClaim.claimed_at, GiftClaim.id).limit(10_000)
+    found = _to_pay(wanted).order_by(GiftClaim.claimed_at, GiftClaim.id).limit(10_000)
     return [_row(*row) for row in db.session.execute(found)]
 
 
-def count_to_pay() -> int:
-    """How many red packets are claimed and not yet paid."""
-    found = select(func.count(GiftClaim.id)).join(Gift, Gift.id == GiftClaim.gift_id)
-    return db.session.scalar(found.where(GiftClaim.state == GiftState.CLAIMED, Gift.kind == GiftKind.RED_PACKET)) or 0
+def _to_pay(wanted: ClaimFilter) -> Select[GiftClaim, Gift, Member]:
+    return _claims(replace(wanted, state=GiftState.CLAIMED)).where(Gift.kind == GiftKind.RED_PACKET)
+
+
+def count_lists(wanted: ClaimFilter) -> tuple[int, int]:
+    """How many gifts `pick_list` and `to_pay` would hold."""
+    packed, paid = (
+        db.session.scalar(found.with_only_columns(func.count(GiftClaim.id))) or 0
+        for found in (_to_pack(wanted), _to_pay(wanted))
+    )
+    return packed, paid
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import unicodedata
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import IO
 
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -14,6 +19,8 @@ from kernel.db import changed, db
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
+from membership.orders.formats import sent
+from membership.orders.formats.sheet import FileUnreadable, Wrong, encoding_of, opened
 
 from ..models import Gift, GiftClaim, GiftCode, GiftKind, GiftState
 from .catalogue import locked
@@ -42,6 +49,33 @@ class Added:
 
     added: int = 0
     rejects: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+def lines_in(stream: IO[bytes]) -> list[str]:
+    """The lines of a text file of codes, its encoding found as that of an order file (`membership.orders.formats.sheet`); of a
+    workbook the rows of its first sheet.
+
+    Refuses with `FileUnreadable`, and with `TooManyCodes` before more than those are kept in memory.
+    """
+    lines: list[str] = []
+    number = 0
+    try:
+        with (
+            sent(stream) as (path, book),
+            opened(path) as raw,
+            io.TextIOWrapper(raw, encoding_of(path), "strict") as text,
+        ):
+            # The codes stand in a sheet's first column.
+            rows = (row[0] if row else "" for row in csv.reader(text)) if book else text
+            for number, line in enumerate(rows, 1):
+                if number <= MOST_CODES:
+                    # One that is too long is named by its beginning.
+                    lines.append(line.strip()[: LONGEST + 1])
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FileUnreadable(Wrong.BROKEN_GZIP) from error
+    if number > MOST_CODES:
+        raise TooManyCodes(lines=number, most=MOST_CODES)
+    return lines
 
 
 def add_codes(gift_id: int, lines: Iterable[str]) -> Added:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kernel.i18n import lazy_gettext as _l
 
@@ -16,6 +19,8 @@ from .sheet import FileUnreadable, Sheet, Wrong
 
 AUTO = "auto"
 MAPPED = "mapped"
+# In bytes: a workbook of twenty thousand short lines, read in about two seconds.
+LARGEST_SENT = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,24 @@ def unfold(path: Path) -> dict[str, Any]:
     return workbook.unfold(path)
 
 
+@contextmanager
+def sent(stream: IO[bytes]) -> Iterator[tuple[Path, bool]]:
+    """A small file that somebody sent, kept while the block lasts, and whether it was a workbook, which is kept by its rows.
+
+    Refuses with `FileUnreadable` a workbook that is broken or so large that a request would be long at it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sent"
+        with path.open("wb") as kept:
+            shutil.copyfileobj(stream, kept, 1 << 20)
+        book = sheet.is_workbook(path)
+        if book:
+            if path.stat().st_size > LARGEST_SENT:
+                raise FileUnreadable(Wrong.WORKBOOK_LARGE)
+            unfold(path)
+        yield path, book
+
+
 def examined(path: Path, wanted: str = AUTO, options: dict[str, Any] | None = None) -> tuple[Sheet, Format]:
     """Read a text file once through and settle its format; refuses with `FileUnreadable` what is wrong with it as a whole."""
     found = sheet.examine(path)
@@ -158,5 +181,5 @@ def examined(path: Path, wanted: str = AUTO, options: dict[str, Any] | None = No
 
 __all__ = [
     "AUTO", "FORMATS", "MAPPED", "FileUnreadable", "Format", "Sheet", "Wrong", "detect", "examined", "mapped", "place_of",
-    "sheet", "unfold",
+    "sent", "sheet", "unfold",
 ]  # fmt: skip

@@ -67,6 +67,7 @@ class Wrong(enum.StrEnum):
     SPREADSHEET = "spreadsheet"
     WORKBOOK_BROKEN = "workbook_broken"
     WORKBOOK_TOO_LARGE = "workbook_too_large"
+    WORKBOOK_LARGE = "workbook_large"
     ARCHIVE = "archive"
     NOT_TEXT = "not_text"
     BROKEN_GZIP = "broken_gzip"
@@ -97,6 +98,7 @@ SENTENCES = {
     Wrong.WORKBOOK_TOO_LARGE: _l(
         "Unpacked, this workbook is beyond all measure. Save the sheet with the orders as CSV."
     ),
+    Wrong.WORKBOOK_LARGE: _l("A workbook may have up to 2 MB here. Save its sheet as CSV, or split it into several."),
     Wrong.ARCHIVE: _l("This is a ZIP archive. Unpack it and choose the CSV file inside."),
     Wrong.NOT_TEXT: _l("This is not a text file. Choose a CSV file (or a CSV file packed with gzip)."),
     Wrong.BROKEN_GZIP: _l("The packed file is damaged or cut off. Download or export it again."),

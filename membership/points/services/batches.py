@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import DateTime, bindparam, select, text
@@ -21,6 +19,7 @@ from kernel.i18n import lazy_gettext as _l
 from membership.members import queries as members
 from membership.members import rules as member_rules
 from membership.members.models import Channel
+from membership.orders.formats import sent
 from membership.orders.formats.cells import unwrapped
 from membership.orders.formats.sheet import FileUnreadable, Wrong, examine, places
 
@@ -69,7 +68,7 @@ class _Line:
 
 
 def award_file(stream: IO[bytes], filename: str, staff_id: int | None = None) -> PointsBatch:
-    """Give points to every member that a CSV file names (columns member, points, reason; channel if it is not a phone).
+    """Give points to every member that a file names (CSV or .xlsx; columns member, points, reason; channel if it is not a phone).
 
     The same file again gives nothing twice: its lines count as duplicates. Refuses the file as a whole with
     `FileUnreadable` (encoding, quoting, a heading that lacks a column) and `TooManyAwards`.
@@ -99,13 +98,10 @@ def award_file(stream: IO[bytes], filename: str, staff_id: int | None = None) ->
 
 
 def _read(stream: IO[bytes]) -> tuple[list[_Line], list[dict[str, Any]], int, str]:
-    digest = hashlib.sha256()
-    with tempfile.NamedTemporaryFile(suffix=".csv") as kept:
-        while chunk := stream.read(1 << 20):
-            kept.write(chunk)
-            digest.update(chunk)
-        kept.flush()
-        found = examine(Path(kept.name))
+    with sent(stream) as (path, _book):
+        with path.open("rb") as kept:
+            digest = hashlib.file_digest(kept, "sha256")
+        found = examine(path)
         where, repeated = places(found.heading, HEADINGS)
         if lacking := [name for name in (MEMBER, POINTS, REASON) if name not in where]:
             raise FileUnreadable(Wrong.COLUMNS_MISSING, columns=", ".join(lacking))

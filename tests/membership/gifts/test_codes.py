@@ -14,6 +14,7 @@ from kernel.notices import Notice
 from membership.gifts import fulfilment, queries, rules, services
 from membership.gifts.jobs import remind_of_gifts
 from membership.gifts.models import Gift, GiftClaim, GiftCode, GiftKind, GiftState
+from tests.membership.orders.formats.test_xlsx import book
 
 from .conftest import state_of, words
 
@@ -135,7 +136,7 @@ def test_the_stock_of_a_pool_cannot_be_typed(db, pooled, browse):
     assert (gift.name, gift.stock) == ("Renamed", 3)
 
 
-def test_the_page_of_codes_takes_a_file_and_says_what_it_left(db, pooled, browse):
+def test_the_page_of_codes_takes_a_file_and_says_what_it_left(db, pooled, browse, tmp_path):
     browser = browse()
     path = f"/console/gifts/{pooled.id}/codes"
     assert "Add the codes" in words(browser.get(path))
@@ -145,8 +146,19 @@ def test_the_page_of_codes_takes_a_file_and_says_what_it_left(db, pooled, browse
     assert "This gift has the code already." in words(answer)
     assert services.free_codes(pooled.id) == 4
     assert browser.post(path, data={"text": " \n"}).status_code == 422
-    wrong = browser.post(path, data={"file": (io.BytesIO("中".encode("gb18030") * 3), "codes.txt")})
-    assert (wrong.status_code, "not UTF-8" in words(wrong)) == (422, True)
+    # Encodings in the order of order files, never guessed: one that mixes them is refused whole, with the line.
+    for number, encoding in enumerate(("gb18030", "utf-16", "utf-8-sig")):
+        file = io.BytesIO(f"卡号甲{number}\r\n卡号乙{number}\r\n".encode(encoding))
+        assert browser.post(path, data={"file": (file, "codes.txt")}).status_code == 303
+    assert services.free_codes(pooled.id) == 10
+    mixed = "卡号一\n".encode() + "卡号二\n".encode("gb18030")
+    wrong = browser.post(path, data={"file": (io.BytesIO(mixed), "codes.txt")})
+    assert (wrong.status_code, "Line 2 is in no encoding" in words(wrong)) == (422, True)
+    made = book(tmp_path / "codes.xlsx", [["B-1, with a comma", "a note"], [], ["B-2"]]).read_bytes()
+    assert browser.post(path, data={"file": (io.BytesIO(made), "codes.xlsx")}).status_code == 303
+    assert "B-1, with a comma" in db.session.scalars(select(GiftCode.code)).all()
+    empty = browser.post(path, data={"file": (io.BytesIO(b""), "codes.txt")})
+    assert (empty.status_code, "The file is empty." in words(empty)) == (422, True)
     assert browse(Role.VIEWER).get(path).status_code == 403
     assert browser.post(f"{path}/remove").status_code == 303
     assert services.free_codes(pooled.id) == 0

@@ -14,6 +14,7 @@ from membership.gifts.jobs import forfeit_gifts
 from membership.gifts.models import GiftClaim, GiftKind, GiftState
 from membership.orders.formats.sheet import FileUnreadable, Wrong
 from tests.conftest import published
+from tests.membership.orders.formats.test_xlsx import book
 
 from .conftest import ADDRESS, state_of
 
@@ -220,6 +221,15 @@ def test_a_tracking_file_sends_what_it_names_and_twice_is_once(db, give, encodin
     assert counts(tracking(text.replace("SF1", "SF9"), encoding)) == (0, 1, 1, 1, 0)
     assert [services.get_claim(c.id, lock=True).tracking_number for c in (one, two, left)] == ["SF9", "SF2", ""]
     assert len(published(db, "GiftShipped")) == 2
+
+
+def test_a_pick_list_that_was_saved_as_a_workbook_is_read(db, give, tmp_path, monkeypatch):
+    claim = give(GiftState.QUEUED)
+    made = book(tmp_path / "list.xlsx", [["claim number", "carrier", "tracking number"], [claim.id, "Sample", "SF1"]])
+    assert counts(fulfilment.take_in_tracking(io.BytesIO(made.read_bytes()))) == (1, 0, 0, 0, 0)
+    monkeypatch.setattr("membership.orders.formats.LARGEST_SENT", 100)
+    with pytest.raises(fulfilment.FileUnreadable, match="2 MB"):
+        fulfilment.take_in_tracking(io.BytesIO(made.read_bytes()))
 
 
 def test_bad_lines_are_named_and_stop_no_other(db, give):
