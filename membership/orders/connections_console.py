@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, links, pages
+from kernel import audit, clock, editions, links, once, pages
 from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound
+from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from membership.members import labels as member_labels
@@ -49,10 +51,10 @@ def index() -> Any:
 @bp.get("/order-connections/new")
 @staff("feeds.edit")
 def new() -> Any:
-    return _new(ConnectionForm())
+    return _new(once.show(ConnectionForm()))
 
 
-def _new(form: ConnectionForm, status: int = 200) -> Any:
+def _new(form: Form, status: int = 200) -> Any:
     return render_template("orders/connection_new.html", form=form, kind_lines=labels.KIND_LINES, **_told()), status
 
 
@@ -62,6 +64,8 @@ def new_post() -> Any:
     form = ConnectionForm()
     if not form.validate_on_submit():
         return _new(form, 422)
+    if once.done_before():
+        return redirect(url_for(".index"), 303)
     try:
         connection, secret = connections.set_up(
             form.name.data or "",
@@ -92,12 +96,15 @@ def _show(
     status: int = 200,
 ) -> Any:
     page, count = queries.receipts(queries.ReceiptFilter(connection_id=connection.id), None)
+    if form is None:
+        form = ConnectionForm(formdata=None, obj=labels.shown(connection))
+        editions.show(form, _shown(connection))
     return render_template(
         "orders/connection.html",
         connection=connection,
         address=links.absolute(url_for("order_hooks.receive", token=connection.token)),
-        form=form or ConnectionForm(formdata=None, obj=labels.shown(connection)),
-        secret_form=secret_form or SecretForm(formdata=None),
+        form=form,
+        secret_form=secret_form or once.show(SecretForm(formdata=None)),
         secret=secret,
         given_out=connection.kind in (Kind.SHOPIFY, Kind.YOUZAN),
         steps=labels.STEPS[connection.kind],
@@ -108,6 +115,10 @@ def _show(
         counts=queries.receipt_counts().get(connection.id, {}),
         **_told(),
     ), status
+
+
+def _shown(connection: OrderConnection) -> Any:
+    return vars(labels.shown(connection))
 
 
 @bp.get("/order-connections/<int:connection_id>")
@@ -125,6 +136,9 @@ def edit(connection_id: int) -> Any:
     form.kind.data = connection.kind.value
     if not form.validate_on_submit():
         return _show(connection, form=form, status=422)
+    by = ("order_connection.made", "order_connection.changed")
+    if editions.overtaken(form, partial(_shown, connection), connection, by=by):
+        return _show(connection, form=form, status=409)
     try:
         connections.change(
             connection,
@@ -148,6 +162,8 @@ def rotate(connection_id: int) -> Any:
     form = SecretForm()
     if not form.validate_on_submit():
         return _show(connection, secret_form=form, status=422)
+    if once.done_before():
+        return redirect(url_for(".show", connection_id=connection_id), 303)
     try:
         secret = connections.rotate(connection, form.new_secret.data or "")
     except connections.SecretNeeded as refused:

@@ -9,9 +9,10 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, editions, pages
+from kernel import audit, clock, editions, once, pages
 from kernel.auth import Role, acting_staff, staff
 from kernel.errors import InputInvalid
+from kernel.forms import Form
 from kernel.i18n import day, ngettext, number
 from kernel.i18n import gettext as _
 from kernel.staff.services import names as staff_names
@@ -194,6 +195,7 @@ def _settings_page(form: ProgramForm, preview: services.Preview | None = None, s
 def settings() -> Any:
     form = ProgramForm(formdata=None)
     form.show(queries.program())
+    editions.show(form, queries.program())
     return _settings_page(form)
 
 
@@ -207,6 +209,8 @@ def settings_post() -> Any:
     try:
         if request.form.get("act") != "save":
             return _settings_page(form, services.preview(draft))
+        if editions.overtaken(form, queries.program_anew, by=("points.saved",)):
+            return _settings_page(form, status=409)
         services.save_program(draft, acting_staff().id)
     except services.ProgramInvalid as refusal:
         form.refuse_mistakes(refusal.mistakes)
@@ -260,6 +264,8 @@ def _keep_thing(form: RewardForm, reward: PointsReward) -> None:
 def _reward_submitted(form: RewardForm, reward: PointsReward | None = None) -> Any:
     if not form.validate():
         return _reward_editor(form, reward, 422)
+    if reward is None and once.done_before():
+        return redirect(url_for(".rewards"))
     if reward is not None and editions.overtaken(
         form, partial(_shown, reward), reward, by=("reward.created", "reward.changed")
     ):
@@ -282,7 +288,9 @@ def _reward_submitted(form: RewardForm, reward: PointsReward | None = None) -> A
 @bp.get("/points/rewards/new")
 @staff("points.edit")
 def new_reward() -> Any:
-    return _reward_editor(_reward_form(formdata=None))
+    form = _reward_form(formdata=None)
+    once.show(form)
+    return _reward_editor(form)
 
 
 @bp.post("/points/rewards/new")
@@ -457,14 +465,14 @@ def batches() -> Any:
     return render_template("points/batches.html", rows=queries.batches(), names=staff_names())
 
 
-def _batch_page(form: BatchForm, status: int = 200) -> Any:
+def _batch_page(form: Form, status: int = 200) -> Any:
     return render_template("points/batch_new.html", form=form), status
 
 
 @bp.get("/points/batches/new")
 @staff("points.edit")
 def new_batch() -> Any:
-    return _batch_page(BatchForm(formdata=None))
+    return _batch_page(once.show(BatchForm(formdata=None)))
 
 
 @bp.post("/points/batches/new")
@@ -475,6 +483,8 @@ def new_batch_post() -> Any:
     if upload is None or not upload.filename:
         form.refuse("file", _("Choose a CSV file."))
         return _batch_page(form, 422)
+    if once.done_before():
+        return redirect(url_for(".batches"))
     try:
         batch = services.award_file(upload.stream, upload.filename.replace("\x00", ""), acting_staff().id)
     except (FileUnreadable, services.TooManyAwards) as refusal:

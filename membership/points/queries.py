@@ -61,6 +61,12 @@ def program() -> rules.Program:
     return g.points_program
 
 
+def program_anew() -> rules.Program:
+    """The settings in force, asked of the database again: somebody else may have saved others within this request."""
+    g.pop("points_program", None)
+    return program()
+
+
 def versions(limit: int = 20) -> Sequence[PointsProgram]:
     """The versions of the settings, newest first."""
     return db.session.scalars(select(PointsProgram).order_by(PointsProgram.id.desc()).limit(limit)).all()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
+from kernel import editions
 from kernel.auth import staff
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
@@ -14,6 +16,7 @@ from kernel.pages import csv_response, search_chip, searched
 
 from . import queries, services
 from .forms import ProductForm
+from .models import Product
 
 bp = APIBlueprint(
     "products_console", __name__, url_prefix="/console", template_folder="templates", enable_openapi=False
@@ -68,9 +71,17 @@ def export() -> Any:
 @staff("products.view")
 def show(product_id: int) -> Any:
     product = queries.get_product(product_id)
-    return render_template(
-        "products/show.html", product=product, form=ProductForm(obj=product), sold=queries.sold(product.id)
-    )
+    form = ProductForm(obj=product)
+    editions.show(form, _shown(product))
+    return _page(product, form)
+
+
+def _shown(product: Product) -> Any:
+    return [getattr(product, column.key) for column in Product.__table__.columns]
+
+
+def _page(product: Product, form: ProductForm, status: int = 200) -> Any:
+    return render_template("products/show.html", product=product, form=form, sold=queries.sold(product.id)), status
 
 
 @bp.post("/products/<int:product_id>")
@@ -83,6 +94,8 @@ def edit_post(product_id: int) -> Any:
     except FileRefused as refusal:
         form.refuse("file", refusal)
         well = False
+    if well and editions.overtaken(form, partial(_shown, product), product, by=("product.edited",)):
+        return _page(product, form, 409)
     if well:
         try:
             services.edit(
@@ -99,4 +112,4 @@ def edit_post(product_id: int) -> Any:
             services.show(product, form.picture.data or None)
             flash(_("Product saved."), "positive")
             return redirect(url_for(".index"))
-    return render_template("products/show.html", product=product, form=form, sold=queries.sold(product.id)), 422
+    return _page(product, form, 422)

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, url_for
 
+from kernel import editions
 from kernel.auth import staff
 from kernel.i18n import gettext as _
 
@@ -21,7 +22,9 @@ def _page(form: FloorForm, status: int = 200) -> Any:
 @bp.get("/offers/floor")
 @staff("coupons.edit")
 def floor() -> Any:
-    return _page(FloorForm(formdata=None, data={"percent": guard.floor_share() // 10}))
+    form = FloorForm(formdata=None, data={"percent": guard.floor_share() // 10})
+    editions.show(form, guard.floor_share())
+    return _page(form)
 
 
 @bp.post("/offers/floor")
@@ -30,6 +33,8 @@ def floor_post() -> Any:
     form = FloorForm()
     if not form.validate():
         return _page(form, 422)
+    if editions.overtaken(form, guard.floor_share, by=("margin_floor.changed",)):
+        return _page(form, 409)
     guard.set_floor((form.percent.data or 0) * 10)
     flash(_("Saved. Offers that run go on; it counts when one is started or changed."), "positive")
     return redirect(url_for(".floor"), 303)

@@ -6,9 +6,10 @@ from typing import Any
 
 from flask import flash, redirect, render_template, url_for
 
-from kernel import links
+from kernel import links, once
 from kernel.auth import staff
 from kernel.errors import NotFound
+from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.pages import attachment
 
@@ -19,7 +20,7 @@ from . import bp
 from .frame import frame
 
 
-def _links_page(offer: Offer, version: OfferVersion, form: LinkForm, status: int = 200) -> Any:
+def _links_page(offer: Offer, version: OfferVersion, form: Form, status: int = 200) -> Any:
     found = queries.links_of(offer.id)
     brought = queries.brought_by(found)
     return render_template(
@@ -34,7 +35,7 @@ def _links_page(offer: Offer, version: OfferVersion, form: LinkForm, status: int
 @bp.get("/offers/<int:offer_id>/links")
 @staff("coupons.view")
 def claim_links(offer_id: int) -> Any:
-    return _links_page(*services.get_offer(offer_id), LinkForm(formdata=None))
+    return _links_page(*services.get_offer(offer_id), once.show(LinkForm(formdata=None)))
 
 
 @bp.post("/offers/<int:offer_id>/links")
@@ -44,6 +45,8 @@ def add_link(offer_id: int) -> Any:
     form = LinkForm()
     if not form.validate():
         return _links_page(offer, version, form, 422)
+    if once.done_before():
+        return redirect(url_for(".claim_links", offer_id=offer_id), 303)
     name = (form.name.data or "").strip()
     known = [link for link in queries.links_of(offer.id) if link.name == name and link.revoked_at is None]
     if known:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, url_for
 
-from kernel import audit
+from kernel import audit, once
 from kernel.auth import staff
 from kernel.errors import InputInvalid, NotFound, Refusal
 from kernel.i18n import gettext as _
@@ -24,9 +24,9 @@ from .frame import frame
 def _page(offer: Offer, version: OfferVersion, status: int = 200, **forms: Any) -> Any:
     found = queries.pools_of(offer.id)
     shown: dict[str, Any] = {
-        "pool_form": PoolForm(formdata=None),
-        "file_form": PoolFileForm(formdata=None, prefix="file-"),
-        "shared_form": SharedCodeForm(formdata=None, prefix="shared-"),
+        "pool_form": once.show(PoolForm(formdata=None)),
+        "file_form": once.show(PoolFileForm(formdata=None, prefix="file-")),
+        "shared_form": once.show(SharedCodeForm(formdata=None, prefix="shared-")),
     }
     return render_template(
         "coupons/pools.html",
@@ -57,6 +57,8 @@ def generate_codes(offer_id: int) -> Any:
     form = PoolForm()
     if not form.validate():
         return _page(offer, version, 422, pool_form=form)
+    if once.done_before():
+        return redirect(url_for(".codes_of", offer_id=offer.id), 303)
     try:
         pool = pools.generate(
             offer.id,
@@ -81,6 +83,8 @@ def import_codes(offer_id: int) -> Any:
     form = PoolFileForm(prefix="file-")
     if not form.validate():
         return _page(offer, version, 422, file_form=form)
+    if once.done_before():
+        return redirect(url_for(".codes_of", offer_id=offer.id), 303)
     try:
         pool = pools.take_file(offer.id, form.name.data, form.file.data.read())
     except Refusal as refusal:
@@ -98,6 +102,8 @@ def share_code(offer_id: int) -> Any:
     form = SharedCodeForm(prefix="shared-")
     if not form.validate():
         return _page(offer, version, 422, shared_form=form)
+    if once.done_before():
+        return redirect(url_for(".codes_of", offer_id=offer.id), 303)
     try:
         pools.make_shared(offer.id, form.name.data, form.code.data)
     except InputInvalid as refusal:

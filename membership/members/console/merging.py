@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
+from kernel import once
 from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import NotFound
 from kernel.i18n import day
@@ -26,7 +27,7 @@ from . import bp
 @bp.get("/members/new")
 @staff("members.edit")
 def new() -> Any:
-    return render_template("members/new.html", form=NewMemberForm(formdata=None, source="counter"))
+    return render_template("members/new.html", form=once.show(NewMemberForm(formdata=None, source="counter")))
 
 
 @bp.post("/members/new")
@@ -37,6 +38,8 @@ def new_post() -> Any:
         form.refuse("phone", adding.NothingToKnowThemBy())
     if form.errors:
         return render_template("members/new.html", form=form), 422
+    if once.done_before():
+        return redirect(url_for(".index"))
     added = adding.add(
         form.name.data or "", form.identities, form.source.data or "", form.tag_names, form.city.data or ""
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import current_app, flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock
+from kernel import audit, clock, once
 from kernel.auth import acting_staff, may, staff
 from kernel.i18n import gettext as _
 from membership.orders.models import Order
@@ -71,8 +71,8 @@ def _page(member: Member, status: int = 200, revealed: bool = False, **forms: An
         notes=queries.notes_of(member.id),
         **{
             "tag_form": TagForm(formdata=None),
-            "note_form": NoteForm(formdata=None),
-            "right_form": RightForm(formdata=None),
+            "note_form": once.show(NoteForm(formdata=None)),
+            "right_form": once.show(RightForm(formdata=None)),
             "reveal_form": RevealForm(formdata=None),
         }
         | forms,
@@ -159,6 +159,8 @@ def note(member_id: int) -> Any:
     member, form = queries.get_member(member_id), NoteForm()
     if not form.validate():
         return _page(member, 422, note_form=form)
+    if once.done_before():
+        return _back(member, "notes")
     services.write_note(member.id, form.body.data or "")
     flash(_("Note saved."), "positive")
     return _back(member, "notes")
@@ -170,6 +172,8 @@ def right(member_id: int) -> Any:
     member, form = queries.get_member(member_id), RightForm()
     if not form.validate():
         return _page(member, 422, right_form=form)
+    if once.done_before():
+        return _back(member, "rights")
     act = services.give_consent if form.wish.data == "give" else services.withdraw_consent
     act(member.id, Contact(form.channel.data), Purpose.MARKETING, form.told.data, author=acting_staff().name)
     audit.record("consent.recorded", "member", member.id, after={"channel": form.channel.data, "wish": form.wish.data})

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, url_for
 
+from kernel import editions
 from kernel.auth import staff
 from kernel.i18n import gettext as _
 
@@ -25,9 +26,13 @@ def _page(form: StagesForm, status: int = 200) -> Any:
 def stages() -> Any:
     days, said = queries.stage_days(), queries.strategies()
     words = {name: said.get(stage, str(labels.STRATEGIES[stage])) for stage, name in StagesForm.TEXTS.items()}
-    return _page(
-        StagesForm(formdata=None, data={"active": days.active, "dormant": days.dormant, "lost": days.lost, **words})
-    )
+    form = StagesForm(formdata=None, data={"active": days.active, "dormant": days.dormant, "lost": days.lost, **words})
+    editions.show(form, _shown())
+    return _page(form)
+
+
+def _shown() -> Any:
+    return queries.stage_days(), queries.strategies()
 
 
 @bp.post("/stages")
@@ -36,6 +41,8 @@ def stages_post() -> Any:
     form = StagesForm()
     if not form.validate():
         return _page(form, 422)
+    if editions.overtaken(form, _shown, by=("stages.changed",)):
+        return _page(form, 409)
     # What is the shop's standing advice is not kept: it follows the reader's language.
     texts = {s: "" if words == str(labels.STRATEGIES[s]) else words for s, words in form.texts.items()}
     services.set_stages(form.days, texts)

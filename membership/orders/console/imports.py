@@ -7,8 +7,9 @@ from typing import Any
 
 from flask import Response, flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, pages
+from kernel import audit, clock, once, pages
 from kernel.auth import acting_staff, staff
+from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext, number
 from membership.members import labels as member_labels
@@ -61,7 +62,9 @@ def _chips() -> list[tuple[str, str, str]]:
 @bp.get("/imports", endpoint="index")
 @staff("orders.import")
 def index() -> Any:
-    return _imports(ImportForm())
+    form = ImportForm()
+    once.show(form)
+    return _imports(form)
 
 
 @bp.post("/imports", endpoint="new_post")
@@ -70,6 +73,8 @@ def upload() -> Any:
     form = ImportForm()
     if not form.validate_on_submit():
         return _imports(form, 422)
+    if once.done_before():
+        return redirect(url_for(".index"), 303)
     wanted, options = form.told
     try:
         run = arrivals.keep(
@@ -110,10 +115,10 @@ def _bar(run: ImportRun) -> dict[str, Any]:
 @bp.get("/imports/<int:run_id>", endpoint="show")
 @staff("orders.import")
 def show(run_id: int) -> Any:
-    return _show(queries.get_run(run_id), CorrectionsForm())
+    return _show(queries.get_run(run_id), once.show(CorrectionsForm()))
 
 
-def _show(found: ImportRun, form: CorrectionsForm, status: int = 200, rate_error: str = "") -> Any:
+def _show(found: ImportRun, form: Form, status: int = 200, rate_error: str = "") -> Any:
     waiting = found.state is RunState.WAITING
     every = request.args.get("rejects") == "all"
     of_others = corrections.corrections_of(found.id)
@@ -181,7 +186,7 @@ def rates(run_id: int) -> Any:
     try:
         answers.set_rates(found, told)
     except answers.RateInvalid as refused:
-        return _show(found, CorrectionsForm(), 422, rate_error=refused.message)
+        return _show(found, once.show(CorrectionsForm()), 422, rate_error=refused.message)
     return redirect(url_for(".show", run_id=run_id), 303)
 
 
@@ -216,6 +221,8 @@ def correct(run_id: int) -> Any:
     form = CorrectionsForm()
     if not form.validate_on_submit():
         return _show(found, form, 422)
+    if once.done_before():
+        return redirect(url_for(".show", run_id=run_id), 303)
     run = arrivals.keep(
         form.file.data.stream,
         form.file.data.filename or "",

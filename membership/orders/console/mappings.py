@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import clock
+from kernel import clock, editions
 from kernel.auth import acting_staff, staff
 from kernel.i18n import gettext as _
 from membership.members import labels as member_labels
@@ -148,7 +149,13 @@ def _mapping(one: ColumnMapping, form: Any, plan: mapped.Plan, status: int = 200
 def edit(mapping_id: int) -> Any:
     one = mappings.get(mapping_id)
     plan = mapped.plan_of(one.plan)
-    return _mapping(one, mapping_form(one.heading, plan, list(plan.states), source=plan.source, name=one.name), plan)
+    form = mapping_form(one.heading, plan, list(plan.states), source=plan.source, name=one.name)
+    editions.show(form, _shown(one))
+    return _mapping(one, form, plan)
+
+
+def _shown(one: ColumnMapping) -> Any:
+    return one.name, one.heading, one.plan
 
 
 @bp.post("/imports/mappings/<int:mapping_id>", endpoint="mapping_post")
@@ -161,6 +168,8 @@ def change(mapping_id: int) -> Any:
         if not form.name.data:
             form.refuse("name", _("Give the mapping a name."))
         return _mapping(one, form, plan, status=422)
+    if editions.overtaken(form, partial(_shown, one), one, by=("mapping.saved",)):
+        return _mapping(one, form, plan, status=409)
     try:
         if plan.source:
             services.check_source(plan.source)

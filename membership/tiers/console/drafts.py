@@ -7,8 +7,9 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, editions, pages
+from kernel import audit, clock, editions, once, pages
 from kernel.auth import acting_staff, may, staff
+from kernel.forms import Form
 from kernel.i18n import day, number
 from kernel.i18n import gettext as _
 from kernel.staff.services import names as staff_names
@@ -21,7 +22,7 @@ from ..models import SimulationState, TierDraft, Window
 from . import bp
 
 
-def _edit(form: PolicyForm, draft: TierDraft | None = None, status: int = 200) -> Any:
+def _edit(form: Form, draft: TierDraft | None = None, status: int = 200) -> Any:
     page = render_template(
         "tiers/edit.html", form=form, draft=draft, ranks=rules.RANKS, rolling=Window.ROLLING, labels=labels
     )
@@ -31,7 +32,7 @@ def _edit(form: PolicyForm, draft: TierDraft | None = None, status: int = 200) -
 @bp.get("/tiers/edit")
 @staff("tiers.edit")
 def edit() -> Any:
-    return _edit(PolicyForm.of(queries.policy(), _("Draft of %(day)s", day=day(clock.today()))))
+    return _edit(once.show(PolicyForm.of(queries.policy(), _("Draft of %(day)s", day=day(clock.today())))))
 
 
 @bp.post("/tiers/edit")
@@ -40,6 +41,8 @@ def edit_post() -> Any:
     form = PolicyForm()
     if not form.validate_on_submit():
         return _edit(form, status=422)
+    if once.done_before():
+        return redirect(url_for(".drafts"), 303)
     try:
         draft = services.create_draft(form.draft_name.data, form.policy, acting_staff().id)
     except services.PolicyInvalid as refused:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, pages
+from kernel import audit, clock, editions, once, pages
 from kernel.auth import acting_staff, may, staff
 from kernel.i18n import gettext as _
 from kernel.pages import once_a_request
@@ -101,7 +101,19 @@ def side(member: Member) -> str:
 @bp.get("/members/<int:member_id>/tier")
 @staff("tiers.set_manually")
 def manual(member_id: int) -> Any:
-    return _manual(member_id, ManualTierForm())
+    held = _by_hand_now(queries.member(member_id).id)
+    # What holds is shown, to be changed and not written anew.
+    form = ManualTierForm(formdata=None, data=held)
+    once.show(form)
+    editions.show(form, held)
+    return _manual(member_id, form)
+
+
+def _by_hand_now(member_id: int) -> dict[str, Any]:
+    row = queries.standing_of(member_id)
+    if row is None or row.manual_rank is None:
+        return {}
+    return {"rank": row.manual_rank, "reason": row.manual_reason, "until": row.manual_until}
 
 
 def _manual(member_id: int, form: ManualTierForm, status: int = 200) -> Any:
@@ -116,6 +128,11 @@ def manual_post(member_id: int) -> Any:
     form = ManualTierForm()
     if not form.validate_on_submit():
         return _manual(member_id, form, 422)
+    member = queries.member(member_id)
+    if once.done_before():
+        return redirect(url_for("members_console.show", member_id=member.id), 303)
+    if editions.overtaken(form, lambda: _by_hand_now(member.id), member, by=("tier.set_manually",)):
+        return _manual(member_id, form, 409)
     try:
         services.set_manually(member_id, form.rank.data, form.reason.data, form.until.data, acting_staff().id)
     except services.ManualEndPast as refused:

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
+from kernel import once
 from kernel.auth import acting_staff, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import number, percent
@@ -85,6 +86,7 @@ def version(policy_id: int) -> Any:
     return render_template(
         "tiers/version.html",
         row=row,
+        once=once.key(),
         policy=policy,
         other=other,
         changes=rules.differences(queries.as_policy(other), policy) if other is not None else [],
@@ -101,6 +103,8 @@ def version(policy_id: int) -> Any:
 @bp.post("/tiers/versions/<int:policy_id>/draft")
 @staff("tiers.edit")
 def restore(policy_id: int) -> Any:
+    if once.done_before():
+        return redirect(url_for(".drafts"), 303)
     name = _("Version %(number)s again", number=policy_id)
     draft = services.restore(policy_id, name, acting_staff().id)
     flash(_("A draft with the rules of version %(number)s is made. Nothing has changed yet.", number=policy_id), "info")
