@@ -334,6 +334,7 @@ KINDS: dict[str, Any] = {
     "macro": _l("Saved answer"),
     "desk": _l("Desk of customer service"),
     "group": _l("Group"),
+    "live_session": _l("Live session"),
     "journey": _l("Journey"),
     "push": _l("Push"),
     "delivery": _l("Message of a push"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from wtforms import BooleanField, HiddenField, IntegerField, SelectField, StringField, TextAreaField
+from wtforms import BooleanField, IntegerField, SelectField, StringField, TextAreaField
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, ValidationError
 
 from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
@@ -31,7 +31,6 @@ def given(moment: datetime | None) -> datetime:
 class LotteryForm(Form):
     """A draw, with up to three kinds of prizes."""
 
-    form_key = HiddenField(validators=[Length(max=40)])
     title = StringField(_l("Name"), [DataRequired(), Length(max=40)], filters=[strip])
     note = TextAreaField(_l("What members read"), [Length(max=300)], filters=[strip])
     opens_at = LocalDateTimeField(_l("Entry begins"))
@@ -98,7 +97,6 @@ class LotteryForm(Form):
 class SaleForm(Form):
     """A flash sale or a group price."""
 
-    form_key = HiddenField(validators=[Length(max=40)])
     confirmation = StringField(_l("Type the name to start it all the same"), filters=[strip])
     title = StringField(_l("Name"), [DataRequired(), Length(max=40)], filters=[strip])
     note = TextAreaField(_l("What members read"), [Length(max=300)], filters=[strip])

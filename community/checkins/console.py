@@ -7,7 +7,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit
+from kernel import audit, editions
 from kernel.auth import staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
@@ -47,6 +47,7 @@ def index() -> Any:
     form, program = ProgramForm(formdata=None), queries.program()
     form.enabled.data, form.points.data = program.enabled, program.points
     form.bonuses.data = "\n".join(f"{days} {points}" for days, points in sorted(program.bonuses.items()))
+    editions.show(form, program.dump())
     return _page(form)
 
 
@@ -56,6 +57,8 @@ def save() -> Any:
     form = ProgramForm()
     if not form.validate():
         return _page(form, 422)
+    if editions.overtaken(form, lambda: queries.program().dump(), by=("checkins.saved",)):
+        return _page(form, 409)
     try:
         services.save_program(bool(form.enabled.data), form.points.data or 0, form.bonuses.data or "")
     except Refusal as refusal:

@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from community.groups import queries as groups
-from kernel import audit, clock
+from kernel import audit, clock, editions, once
 from kernel.auth import acting_staff, may, safe_next, staff
 from kernel.errors import Refusal
 from kernel.i18n import gettext as _
@@ -217,7 +217,9 @@ def _sanction_page(form: SanctionForm, member: Member, status: int = 200) -> Any
 @staff("moderation.decide")
 def sanction(member_id: int) -> Any:
     member = members.get_member(member_id)
-    return _sanction_page(_sanction_form(member), member)
+    form = _sanction_form(member)
+    once.show(form)
+    return _sanction_page(form, member)
 
 
 @bp.post("/members/<int:member_id>/sanction")
@@ -227,6 +229,8 @@ def sanction_post(member_id: int) -> Any:
     form = _sanction_form(member)
     if not form.validate():
         return _sanction_page(form, member, 422)
+    if once.done_before():
+        return redirect(url_for(".sanctions"))
     by, reason = acting_staff().id, form.reason.data or ""
     if form.kind.data == SanctionKind.BAN.value:
         services.ban(member.id, reason, by)
@@ -266,7 +270,12 @@ def words() -> Any:
     kept = queries.stop_words()
     form.refused.data = "\n".join(row.word for row in kept if row.effect is WordEffect.REFUSE)
     form.held.data = "\n".join(row.word for row in kept if row.effect is WordEffect.HOLD)
+    editions.show(form, _shown())
     return render_template("moderation/words.html", form=form, rules=rules)
+
+
+def _shown() -> Any:
+    return sorted((row.word, row.effect.value) for row in queries.stop_words())
 
 
 @bp.post("/moderation/words")
@@ -275,6 +284,8 @@ def save_words() -> Any:
     form = WordsForm()
     if not form.validate():
         return render_template("moderation/words.html", form=form, rules=rules), 422
+    if editions.overtaken(form, _shown, by=("stop_words.saved",)):
+        return render_template("moderation/words.html", form=form, rules=rules), 409
     try:
         services.save_words(form.refused.data or "", form.held.data or "")
     except Refusal as refusal:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
+from functools import partial
 from typing import Any
 
 from flask import flash, redirect, render_template, url_for
 
 from community.groups import queries as groups
 from community.groups.models import Group
-from kernel import audit, clock, links
+from kernel import audit, clock, editions, links, once
 from kernel.auth import acting_staff, staff
 from kernel.errors import InputInvalid
 from kernel.i18n import gettext as _
@@ -57,7 +57,7 @@ def _edit_page(group: Group, form: LotteryForm, lottery: Lottery | None = None, 
 @staff("activities.edit")
 def new_lottery(group_id: int) -> Any:
     form = _form(group_id, formdata=None)
-    form.form_key.data = secrets.token_urlsafe(12)
+    once.show(form)
     return _edit_page(groups.get_group(group_id), form)
 
 
@@ -67,10 +67,10 @@ def new_lottery_post(group_id: int) -> Any:
     group, form = groups.get_group(group_id), _form(group_id)
     if not form.validate():
         return _edit_page(group, form, None, 422)
+    if once.done_before():
+        return redirect(url_for(".of_group", group_id=group_id))
     try:
-        made = services.create(
-            group, form.draft, form.form_key.data or secrets.token_urlsafe(12), author_id=acting_staff().id
-        )
+        made = services.create(group, form.draft, author_id=acting_staff().id)
     except InputInvalid as refusal:
         form.refuse_each(refusal.errors)
         return _edit_page(group, form, None, 422)
@@ -86,6 +86,7 @@ def edit_lottery(lottery_id: int) -> Any:
         raise rules.AnnouncedAlready(next_step=(url_for(".lottery", lottery_id=lottery_id), _("See the draw")))
     form = _form(lottery.group_id, lottery, formdata=None)
     form.fill(services.draft_of(lottery))
+    editions.show(form, services.draft_of(lottery))
     return _edit_page(groups.get_group(lottery.group_id), form, lottery)
 
 
@@ -95,6 +96,9 @@ def edit_lottery_post(lottery_id: int) -> Any:
     lottery = queries.get_lottery(lottery_id)
     form = _form(lottery.group_id, lottery)
     if form.validate():
+        by = ("lottery.created", "lottery.changed")
+        if editions.overtaken(form, partial(services.draft_of, lottery), lottery, by=by):
+            return _edit_page(groups.get_group(lottery.group_id), form, lottery, 409)
         try:
             services.edit(lottery_id, form.draft)
         except InputInvalid as refusal:

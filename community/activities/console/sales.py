@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
 from community.groups import queries as groups
 from community.groups.models import Group
-from kernel import links, pages
+from kernel import editions, links, once, pages
 from kernel.auth import acting_staff, staff
 from kernel.errors import InputInvalid, NotFound
 from kernel.i18n import gettext as _
@@ -58,7 +57,7 @@ def _edit_page(
 def new_sale(group_id: int) -> Any:
     kind, group = _kind(), groups.get_group(group_id)
     form = _form(kind, formdata=None)
-    form.form_key.data = secrets.token_urlsafe(12)
+    once.show(form)
     product = request.args.get("product", type=pages.row_number)
     if product is not None:
         form.product_id.data = product
@@ -76,8 +75,11 @@ def _saved(group: Group, kind: SaleKind, form: SaleForm, found: OnSale | None) -
         if start and below and (form.confirmation.data or "") != draft.title:
             return _edit_page(group, kind, form, found, 422, ask=True)
         if found is None:
-            key = form.form_key.data or secrets.token_urlsafe(12)
-            sale = services.create_sale(group, kind, draft, key, author_id=acting_staff().id)
+            if once.done_before():
+                return redirect(url_for(".of_group", group_id=group.id))
+            sale = services.create_sale(group, kind, draft, author_id=acting_staff().id)
+        elif _overtaken(form, found):
+            return _edit_page(group, kind, form, found, 409)
         else:
             sale = services.edit_sale(found.sale.id, draft)
     except InputInvalid as refusal:
@@ -106,7 +108,18 @@ def edit_sale(sale_id: int) -> Any:
         raise rules.AnnouncedAlready(next_step=(url_for(".sale", sale_id=sale_id), _("See the sale")))
     form = _form(found.sale.kind, formdata=None)
     form.fill(services.sale_draft_of(found.sale, found.offer, found.version))
+    editions.show(form, _shown(sale_id))
     return _edit_page(groups.get_group(found.sale.group_id), found.sale.kind, form, found)
+
+
+def _shown(sale_id: int) -> Any:
+    found = queries.on_sale(sale_id)
+    return services.sale_draft_of(found.sale, found.offer, found.version)
+
+
+def _overtaken(form: SaleForm, found: OnSale) -> bool:
+    rows = (found.sale, found.offer, found.version)
+    return editions.overtaken(form, lambda: _shown(found.sale.id), *rows, by=("sale.created", "sale.changed"))
 
 
 @bp.post("/sales/<int:sale_id>/edit")

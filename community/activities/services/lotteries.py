@@ -156,8 +156,8 @@ def _plain(draft: LotteryDraft) -> dict[str, Any]:
     }
 
 
-def create(group: Group, draft: LotteryDraft, form_key: str, author_id: int | None = None) -> Lottery:
-    """Write a draw down as a draft; the same form again gives the same one. Refuses with `InputInvalid`."""
+def create(group: Group, draft: LotteryDraft, form_key: str | None = None, author_id: int | None = None) -> Lottery:
+    """Write a draw down as a draft; the same `form_key` again gives the same one. Refuses with `InputInvalid`."""
     check(group, draft)
     try:
         with db.session.begin_nested():

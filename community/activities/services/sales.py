@@ -116,11 +116,14 @@ def weigh(group: Group, kind: SaleKind, draft: SaleDraft, offer_id: int = 0) -> 
     return guard.weigh(offer_draft(group, draft, product), offer_id)
 
 
-def create_sale(group: Group, kind: SaleKind, draft: SaleDraft, form_key: str, author_id: int | None = None) -> Sale:
-    """Write a sale down as a draft with its offer; the same form again gives the same one. Refuses with `InputInvalid`."""
+def create_sale(
+    group: Group, kind: SaleKind, draft: SaleDraft, form_key: str | None = None, author_id: int | None = None
+) -> Sale:
+    """Write a sale down as a draft with its offer; the same `form_key` again gives the same one. Refuses with `InputInvalid`."""
     product = check(group, kind, draft)
     public_id = secrets.token_urlsafe(9)
-    offer, fresh = coupons.create_once(offer_draft(group, draft, product, f"sale-{public_id}"), form_key)
+    wanted = offer_draft(group, draft, product, f"sale-{public_id}")
+    offer, fresh = coupons.create_once(wanted, form_key or public_id)
     if not fresh:
         return db.session.scalars(select(Sale).where(Sale.offer_id == offer.id)).one()
     sale = Sale(

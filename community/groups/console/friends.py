@@ -9,7 +9,7 @@ from flask import flash, redirect, render_template, request, url_for
 from sqlalchemy import Select, select
 from sqlalchemy.orm import aliased
 
-from kernel import audit, clock
+from kernel import audit, clock, editions
 from kernel.auth import staff
 from kernel.errors import NotFound
 from kernel.i18n import gettext as _
@@ -64,7 +64,9 @@ def _page(group: Group, form: RewardForm, status: int = 200) -> Any:
 @staff("groups.view")
 def friends(group_id: int) -> Any:
     group = queries.get_group(group_id)
-    return _page(group, _form(group, formdata=None, data=dict(group.reward)))
+    form = _form(group, formdata=None, data=dict(group.reward))
+    editions.show(form, dict(group.reward))
+    return _page(group, form)
 
 
 @bp.post("/groups/<int:group_id>/friends")
@@ -74,6 +76,8 @@ def set_reward(group_id: int) -> Any:
     form = _form(group)
     if not form.validate():
         return _page(group, form, 422)
+    if editions.overtaken(form, lambda: dict(group.reward), group, by=("group.reward_changed",)):
+        return _page(group, form, 409)
     services.set_reward(group, form.terms)
     flash(_("Saved. Friends who have come already keep the terms of their day."), "positive")
     return redirect(url_for(".friends", group_id=group_id), 303)

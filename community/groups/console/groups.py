@@ -15,6 +15,7 @@ from kernel.i18n import ngettext
 from kernel.pages import attachment, capped_count, csv_response, keyset, search_chip, searched
 from kernel.staff import services as staff_services
 from membership.coupons import labels as coupon_labels
+from membership.coupons import rules as coupon_rules
 from membership.members import queries as members
 from membership.members.rules import masked_phone
 from membership.tiers.rules import RANKS
@@ -221,6 +222,8 @@ def announce(group_id: int) -> Any:
     group, form = queries.get_group(group_id), AnnouncementForm()
     if not form.validate():
         return _show(group, form), 422
+    if editions.overtaken(form, lambda: group.announcement, group, by=("group.announced", "group.edited")):
+        return _show(group, form), 409
     services.write_announcement(group, form.announcement.data or "")
     flash(_("The announcement stands on top of the group's page."), "positive")
     return redirect(url_for(".show", group_id=group_id), 303)
@@ -260,6 +263,7 @@ def frame_of(group: Group, tab: str) -> dict[str, Any]:
 def _show(group: Group, form: AnnouncementForm) -> str:
     door = queries.links_of(group.id)
     shown = next((link for link in door if link.revoked_at is None), None)
+    offers = results.offers_of(group.id) if may("coupons.view") else []
     address = links.absolute(f"/j/{shown.token}") if shown else None
     return render_template(
         "groups/show.html",
@@ -273,7 +277,10 @@ def _show(group: Group, form: AnnouncementForm) -> str:
         sources=queries.sources_of(group.id),
         sub_groups=queries.sub_groups(group.id),
         gift=services.gift_of(group),
-        offers=results.offers_of(group.id) if may("coupons.view") else [],
+        offers=offers,
+        still_claimed=sum(coupon_rules.refusal_of(offer, clock.now()) is None for offer in offers)
+        if queries.is_over(group)
+        else 0,
         coupon_labels=coupon_labels,
         successor=queries.find_group(group.successor_id) if group.successor_id else None,
     )
@@ -283,7 +290,9 @@ def _show(group: Group, form: AnnouncementForm) -> str:
 @staff("groups.view")
 def show(group_id: int) -> Any:
     group = queries.get_group(group_id)
-    return _show(group, AnnouncementForm(formdata=None, announcement=group.announcement))
+    form = AnnouncementForm(formdata=None, announcement=group.announcement)
+    editions.show(form, group.announcement)
+    return _show(group, form)
 
 
 @bp.get("/groups/<int:group_id>/members")
@@ -448,7 +457,9 @@ def _links_page(group: Group, form: LinkForm, status: int = 200) -> Any:
 @bp.get("/groups/<int:group_id>/links")
 @staff("groups.view")
 def join_links(group_id: int) -> Any:
-    return _links_page(queries.get_group(group_id), _link_form(formdata=None))
+    form = _link_form(formdata=None)
+    once.show(form)
+    return _links_page(queries.get_group(group_id), form)
 
 
 @bp.post("/groups/<int:group_id>/links")
@@ -457,6 +468,8 @@ def add_link(group_id: int) -> Any:
     group, form = queries.get_group(group_id), _link_form()
     if not form.validate():
         return _links_page(group, form, 422)
+    if once.done_before():
+        return redirect(url_for(".join_links", group_id=group_id))
     services.add_link(group, form.name.data or "", form.source.data or "", form.staff_id.data or None)
     flash(_("The link leads in from now on."), "positive")
     return redirect(url_for(".join_links", group_id=group_id), 303)

@@ -6,13 +6,13 @@ from typing import Any
 
 from flask import flash, redirect, render_template, url_for
 
-from kernel import clock
+from kernel import clock, editions, once
 from kernel.auth import staff
 from kernel.i18n import gettext as _
 
 from .. import queries, services
 from ..forms import DropForm, SessionForm
-from ..models import Group
+from ..models import Group, LiveSession
 from . import bp
 from .groups import frame_of
 
@@ -22,12 +22,15 @@ from .groups import frame_of
 def _sessions_page(
     group: Group,
     form: SessionForm,
-    editing: Any = None,
+    editing: LiveSession | None = None,
     status: int = 200,
     drop_form: DropForm | None = None,
     drop_session: int | None = None,
 ) -> Any:
     found = queries.sessions_of(group.id)
+    if drop_form is None:
+        drop_form = DropForm(services.drop_choices(group), formdata=None)
+        once.show(drop_form)
     return render_template(
         "groups/sessions.html",
         **frame_of(group, "sessions"),
@@ -35,7 +38,7 @@ def _sessions_page(
         editing=editing,
         sessions=found,
         drops=services.drops_of([one.id for one in found]),
-        drop_form=drop_form or DropForm(services.drop_choices(group), formdata=None),
+        drop_form=drop_form,
         drop_session=drop_session,
         now=clock.now(),
     ), status
@@ -44,7 +47,13 @@ def _sessions_page(
 @bp.get("/groups/<int:group_id>/sessions")
 @staff("groups.view")
 def sessions(group_id: int) -> Any:
-    return _sessions_page(queries.get_group(group_id), SessionForm(formdata=None))
+    return _sessions_page(queries.get_group(group_id), _new_session())
+
+
+def _new_session() -> SessionForm:
+    form = SessionForm(formdata=None)
+    once.show(form)
+    return form
 
 
 @bp.post("/groups/<int:group_id>/sessions")
@@ -57,7 +66,13 @@ def add_session(group_id: int) -> Any:
 @staff("groups.edit")
 def edit_session(group_id: int, session_id: int) -> Any:
     session = services.get_session(group_id, session_id)
-    return _sessions_page(queries.get_group(group_id), SessionForm(formdata=None, obj=session), session)
+    form = SessionForm(formdata=None, obj=session)
+    editions.show(form, _shown(session))
+    return _sessions_page(queries.get_group(group_id), form, session)
+
+
+def _shown(session: LiveSession) -> Any:
+    return session.title, session.starts_at, session.ends_at, session.watch_url, session.replay_url
 
 
 @bp.post("/groups/<int:group_id>/sessions/<int:session_id>")
@@ -66,10 +81,14 @@ def edit_session_post(group_id: int, session_id: int) -> Any:
     return _save_session(queries.get_group(group_id), services.get_session(group_id, session_id))
 
 
-def _save_session(group: Group, session: Any) -> Any:
+def _save_session(group: Group, session: LiveSession | None) -> Any:
     form = SessionForm()
     if not form.validate() or form.starts_at.data is None or form.ends_at.data is None:
         return _sessions_page(group, form, session, 422)
+    if session is None and once.done_before():
+        return redirect(url_for(".sessions", group_id=group.id))
+    if session is not None and editions.overtaken(form, lambda: _shown(session), session, by=("live_session.saved",)):
+        return _sessions_page(group, form, session, 409)
     services.save_session(
         group,
         session,
@@ -79,7 +98,10 @@ def _save_session(group: Group, session: Any) -> Any:
         form.watch_url.data or "",
         form.replay_url.data or "",
     )
-    flash(_("Saved. People in the group are reminded a day and ten minutes before."), "positive")
+    ahead = form.starts_at.data > clock.now()
+    flash(
+        _("Saved. People in the group are reminded a day and ten minutes before.") if ahead else _("Saved."), "positive"
+    )
     return redirect(url_for(".sessions", group_id=group.id), 303)
 
 
@@ -97,7 +119,9 @@ def add_drop(group_id: int, session_id: int) -> Any:
     group, session = queries.get_group(group_id), services.get_session(group_id, session_id)
     form = DropForm(services.drop_choices(group))
     if not form.validate():
-        return _sessions_page(group, SessionForm(formdata=None), None, 422, form, session.id)
+        return _sessions_page(group, _new_session(), None, 422, form, session.id)
+    if once.done_before():
+        return redirect(url_for(".sessions", group_id=group_id))
     services.add_drop(
         session,
         form.title.data or "",

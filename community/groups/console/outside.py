@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import clock
+from kernel import clock, once
 from kernel.auth import staff
 from kernel.i18n import gettext as _
 
@@ -33,7 +33,9 @@ def _page(group: Group, form: OutsideCodeForm, status: int = 200) -> Any:
 @bp.get("/groups/<int:group_id>/codes")
 @staff("groups.view")
 def codes(group_id: int) -> Any:
-    return _page(queries.get_group(group_id), OutsideCodeForm(formdata=None))
+    form = OutsideCodeForm(formdata=None)
+    once.show(form)
+    return _page(queries.get_group(group_id), form)
 
 
 @bp.post("/groups/<int:group_id>/codes")
@@ -50,6 +52,8 @@ def add_code(group_id: int) -> Any:
             form.refuse("picture", refusal)
     if picture is None:
         return _page(group, form, 422)
+    if once.done_before():
+        return redirect(url_for(".codes", group_id=group_id))
     services.add_code(
         group, Platform(form.platform.data), form.name.data or "", picture, form.expires_at.data, form.seats.data
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import clock
+from kernel import clock, editions, once
 from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound
 from kernel.i18n import gettext as _
@@ -26,7 +26,9 @@ from .groups import frame_of
 @staff("groups.edit")
 def copy(group_id: int) -> Any:
     group = queries.get_group(group_id)
-    return _copy_page(group, CopyForm(formdata=None, name=group.name))
+    form = CopyForm(formdata=None, name=group.name)
+    once.show(form)
+    return _copy_page(group, form)
 
 
 def _copy_page(group: Group, form: CopyForm, status: int = 200) -> Any:
@@ -47,6 +49,8 @@ def copy_post(group_id: int) -> Any:
     group, form = queries.get_group(group_id), CopyForm()
     if not form.validate():
         return _copy_page(group, form, 422)
+    if once.done_before():
+        return redirect(url_for(".index"))
     plan = services.Plan(
         form.name.data or "",
         form.opens_at.data,
@@ -143,7 +147,9 @@ def unarchive(group_id: int) -> Any:
 @staff("groups.view")
 def opening() -> Any:
     asked = services.condition()
-    return _opening_page(OpeningForm(formdata=None, on=asked.on, orders=asked.orders, days=asked.days))
+    form = OpeningForm(formdata=None, on=asked.on, orders=asked.orders, days=asked.days)
+    editions.show(form, asked)
+    return _opening_page(form)
 
 
 def _opening_page(form: OpeningForm, status: int = 200) -> Any:
@@ -159,6 +165,8 @@ def opening_post() -> Any:
     form = OpeningForm()
     if not form.validate():
         return _opening_page(form, 422)
+    if editions.overtaken(form, services.condition, by=("groups.opening_changed",)):
+        return _opening_page(form, 409)
     services.set_condition(rules.Opening(bool(form.on.data), form.orders.data or 30, form.days.data or 30))
     flash(_("Saved."), "positive")
     return redirect(url_for(".opening"), 303)

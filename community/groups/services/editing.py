@@ -214,6 +214,7 @@ def save_session(
     replay_url: str = "",
 ) -> LiveSession:
     """Plan a live session, or change one; one that is moved is reminded of anew."""
+    before = None if session is None else {"title": session.title, "starts_at": session.starts_at.isoformat()}
     if session is None:
         session = LiveSession(group_id=group.id, title=title, starts_at=starts_at, ends_at=ends_at)
         db.session.add(session)
@@ -222,12 +223,13 @@ def save_session(
     session.title, session.starts_at, session.ends_at = title.strip(), starts_at, ends_at
     session.watch_url, session.replay_url = watch_url.strip(), replay_url.strip()
     db.session.flush()
-    audit.record("live_session.saved", "group", group.id, after={"title": title, "starts_at": starts_at.isoformat()})
+    after = {"title": session.title, "starts_at": starts_at.isoformat()}
+    audit.record("live_session.saved", "live_session", session.id, before, after)
     return session
 
 
 def delete_session(session: LiveSession) -> None:
     """Take a live session off the plan, with what was to show in it. Coupons that were claimed stay."""
-    audit.record("live_session.deleted", "group", session.group_id, before={"title": session.title})
+    audit.record("live_session.deleted", "live_session", session.id, before={"title": session.title})
     db.session.execute(delete(LiveDrop).where(LiveDrop.session_id == session.id))
     db.session.delete(session)

@@ -302,7 +302,9 @@ def best_time() -> Any:
 @bp.get("/posts/<int:post_id>")
 @staff("posts.view")
 def show(post_id: int) -> Any:
-    return _page_of(queries.get_post(post_id), CommentForm(formdata=None))
+    form = CommentForm(formdata=None)
+    once.show(form)
+    return _page_of(queries.get_post(post_id), form)
 
 
 def _root_of(post: Post) -> Post:
@@ -347,6 +349,8 @@ def answer(post_id: int) -> Any:
     chosen = row_or_none(request.form.get("answers"))
     answered = queries.find_comment(chosen) if chosen is not None else None
     group_id = answered.group_id if answered is not None else row_or_none(request.form.get("group")) or 0
+    if once.done_before():
+        return redirect(url_for(".show", post_id=post_id) + "#comments")
     try:
         services.answer(post_id, group_id, acting_staff().id, form.body.data or "", chosen)
     except Refusal as refusal:
@@ -391,7 +395,13 @@ def voice(group_id: int) -> Any:
     group, found = groups.get_group(group_id), queries.voice_of(group_id)
     form = VoiceForm(formdata=None)
     form.comments.data, form.member_posts.data = found.comments, found.member_posts.value
+    editions.show(form, _voice_shown(group_id))
     return render_template("posts/voice.html", group=group, form=form)
+
+
+def _voice_shown(group_id: int) -> Any:
+    found = queries.voice_of(group_id)
+    return found.comments, found.member_posts.value
 
 
 @bp.post("/groups/<int:group_id>/voice")
@@ -400,6 +410,8 @@ def set_voice(group_id: int) -> Any:
     group, form = groups.get_group(group_id), VoiceForm()
     if not form.validate():
         return render_template("posts/voice.html", group=group, form=form), 422
+    if editions.overtaken(form, partial(_voice_shown, group_id), group, by=("group.voice_set",)):
+        return render_template("posts/voice.html", group=group, form=form), 409
     services.set_voice(group_id, bool(form.comments.data), MemberPosts(form.member_posts.data))
     flash(_("Saved."), "positive")
     return redirect(url_for(".voice", group_id=group_id))
@@ -478,6 +490,8 @@ def restore(post_id: int) -> Any:
 @bp.post("/posts/<int:post_id>/use-again")
 @staff("posts.edit")
 def use_again(post_id: int) -> Any:
+    if once.done_before():
+        return redirect(url_for(".index"))
     copy = services.use_again(post_id, acting_staff().id)
     return _done(_("A new draft with the same text."), copy.id, ".edit")
 
