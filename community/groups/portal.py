@@ -245,7 +245,9 @@ def show(public_id: str) -> Any:
     door = services.look(group, member, Way("group-page"), visit)
     if door.seat is None:
         was_in = queries.was_in(group.id, member.id)
-        return _show(door, JoinForm(formdata=None), url_for(".join", public_id=public_id), was_in=was_in)
+        missed = queries.missed_seat(group.id, member.id) if door.page is Page.JOIN else None
+        here = url_for(".join", public_id=public_id)
+        return _show(door, JoinForm(formdata=None), here, was_in=was_in, missed=missed)
     services.note_visit(door.seat, clock.now())
     gift = services.waiting_gift(group, member.id) if visit.has_gift else None
     drift = services.find_drift(door.seat.id) if group.kind is GroupKind.VIP else None

@@ -440,6 +440,21 @@ def was_in(group_id: int, member_id: int) -> bool:
     )
 
 
+def missed_seat(group_id: int, member_id: int) -> datetime | None:
+    """Until when a seat was kept for a member who let the time run out, if that is how they stand with a group; or None."""
+    last = db.session.execute(
+        select(Seat.state, Seat.held_until, Seat.ended_at, Seat.end_reason)
+        .where(Seat.group_id == group_id, Seat.member_id == member_id)
+        .order_by(Seat.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if last is None:
+        return None
+    if last.state is SeatState.LAPSED and last.end_reason == "lapsed":
+        return last.ended_at
+    return last.held_until if last.state is SeatState.HELD else None
+
+
 def taken_seats(group: Group) -> int:
     """How many people are in a group: its counter without the seats that are only held."""
     held = db.session.scalar(select(func.count()).where(Seat.group_id == group.id, Seat.state == SeatState.HELD))

@@ -11,6 +11,7 @@ from community.groups import queries, services
 from community.groups.models import GroupState, LiveDrop, LiveSession, Seat, SeatState
 from community.moderation import services as moderation
 from kernel import clock as kernel_clock
+from tests.conftest import bind, english
 
 
 def test_a_ban_is_not_stopped_by_a_hold_that_ran_out(db, clock, make_group, make_member):
@@ -50,3 +51,24 @@ def test_a_draft_comes_out_of_the_archive_as_a_draft(db, make_group):
 @pytest.mark.parametrize("month", ["9999-12", "0001-01", "2026-13", "x"])
 def test_a_month_that_is_none_shows_the_present_one(browse, clock, month):
     assert browse().get(f"/console/groups/calendar?month={month}").status_code == 200
+
+
+def test_who_let_a_seat_lapse_is_told_so_until_they_come_in(db, clock, client, make_group, make_member):
+    group, ann, ben = make_group(capacity=1), make_member(), make_member()
+    phone, page, said = english(bind(client, ann.id)), f"/groups/{group.public_id}", "The seat kept for you has lapsed"
+    assert said not in phone.get(page).text
+    services.hold(group.id, ann.id, "invitation")
+    clock.move(minutes=group.hold_minutes)
+    for sweep in (None, services.settle):
+        if sweep is not None:
+            sweep(group.id)
+        shown = phone.get(page).text
+        assert (said in shown, "There is room now" in shown) == (True, True)
+    services.join(group.id, ben.id, "link")
+    shown = phone.get(page).text
+    assert (said in shown, "Every seat is taken." in shown) == (True, True)
+    services.leave(group.id, ben.id)
+    assert phone.post(f"{page}/join").status_code == 303
+    services.leave(group.id, ann.id)
+    shown = phone.get(page).text
+    assert (said in shown, "You have left this group" in shown) == (False, True)
