@@ -32,7 +32,7 @@ def render_strip(group: Group, member: Any = None, seat: Any = None, **_values: 
         group=group,
         standing=standing,
         worth=rules.points_for(program, following),
-        bonus=rules.next_bonus(program, standing.streak),
+        bonus=rules.next_bonus(program, following),
     )
 
 
