@@ -155,12 +155,21 @@ def rollback() -> None:
     session = db.session()
     session.rollback()
     session.info.pop("on_commit", None)
+    session.info.pop("only_read", None)
     for call in session.info.pop("on_rollback", []):
         try:
             call()
         except Exception:
             # What was to be taken away is found again by a sweep.
             log.exception("a call after the roll back failed")
+
+
+def only_read() -> None:
+    """Tell the edge that the present transaction has written nothing, so that it ends with a commit though the answer will be
+    a refusal: after a rollback the driver has forgotten every statement that it had prepared, and each request of a crowd
+    that is refused would have its own planned anew.
+    """
+    db.session().info["only_read"] = True
 
 
 @contextmanager
@@ -181,7 +190,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end_transaction(response: Response) -> Response:
         # Flask runs these in reverse order of registration; being first, this one runs last.
-        if response.status_code < 400:
+        if response.status_code < 400 or db.session().info.pop("only_read", False):
             commit()
         else:
             rollback()

@@ -8,7 +8,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from sqlalchemy import BigInteger, Text, bindparam, select, text
 
 from kernel import audit, clock, links, visitors
-from kernel.db import db
+from kernel.db import db, only_read
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import lazy_gettext as _l
 
@@ -102,7 +102,8 @@ _MINE = text(
 def claim_while_closed(token: str) -> Claimed | None:
     """What a browser gets through a link whose offer has just refused everybody: its coupon if it has one, by one read.
 
-    Returns None when the offer is not known to be closed: claim it then. Refuses with `SoldOut`, `DayLimitReached`.
+    For a request that has written nothing before. Returns None when the offer is not known to be closed: claim it then.
+    Refuses with `SoldOut`, `DayLimitReached`.
     """
     offer_id = _closed_links.get(token)
     if offer_id is None:
@@ -115,6 +116,7 @@ def claim_while_closed(token: str) -> Claimed | None:
     mine = db.session.connection().execute(_MINE, values).all()
     if mine:
         return Claimed(mine[-1].id, mine[-1].code, False)
+    only_read()
     raise closed.kind
 
 
