@@ -47,10 +47,12 @@ WATCHED_SECONDS = 30 * 86_400
 # Whatever a file might be taken for, nothing in it runs or asks for anything.
 SEALED = "default-src 'none'; sandbox"
 _KEY = re.compile(r"[A-Za-z0-9_-]{16}\.webp")
+_RAW = re.compile(r"[A-Za-z0-9_-]{16}\.raw")
 _VIDEO = re.compile(r"[A-Za-z0-9_-]{16}\.(?:mp4|webm)")
 
 private_in_use: Port[[Sequence[str]], set[str]] = Port("files.private_in_use")
-"""Which of these keys of private pictures a room still names; every room that stores some answers."""
+"""Which of these keys of private pictures, and of what is kept as it came, a room still names; every room that stores some
+answers."""
 public_in_use: Port[[Sequence[str]], set[str]] = Port("files.public_in_use")
 """Which of these keys of pictures that anybody could ask for a room still names; every room that stores some answers."""
 videos_in_use: Port[[Sequence[str]], set[str]] = Port("files.videos_in_use")
@@ -119,25 +121,46 @@ def _written(folder: Path, key: str) -> Iterator[IO[bytes]]:
         half.unlink(missing_ok=True)
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What the library for pictures says of one that it cannot read, as `FileRefused`."""
+    try:
+        yield
+    except FileRefused:
+        raise
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FileRefused from error
+
+
+def _opened(stream: IO[bytes]) -> Image.Image:
+    opened = Image.open(stream, formats=FORMATS)
+    if opened.width * opened.height > LARGEST_PIXELS:
+        raise FileRefused
+    return opened
+
+
+def look_at_picture(stream: IO[bytes]) -> None:
+    """Judge a picture by its first bytes, in a fraction of a millisecond; drawing it may still find it broken further on.
+
+    Refuses with `FileRefused`: no picture, another format, too many pixels.
+    """
+    with _readable():
+        _opened(stream)
+
+
 def save_picture(stream: IO[bytes], private: bool = False) -> str:
     """Store a picture and return its key; the longest side becomes at most 1600 pixels.
 
     A private one (what a member shows the desk) has no address of its own: a page that knows who may see it serves it with
     `send_private`. Refuses with `FileRefused`: no picture, another format, too many pixels, a broken file.
     """
-    try:
-        opened = Image.open(stream, formats=FORMATS)
-        if opened.width * opened.height > LARGEST_PIXELS:
-            raise FileRefused
+    with _readable():
+        opened = _opened(stream)
         opened.draft("RGB", (LARGEST_SIDE, LARGEST_SIDE))
         picture: Image.Image = ImageOps.exif_transpose(opened)
         clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
         picture = picture.convert("RGBA" if clear else "RGB")
         picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    except FileRefused:
-        raise
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FileRefused from error
     key, folder = f"{secrets.token_urlsafe(12)}.webp", _folder(private)
     with _written(folder, key) as out:
         picture.save(out, "WEBP", quality=82, method=4)
@@ -145,6 +168,27 @@ def save_picture(stream: IO[bytes], private: bool = False) -> str:
         # What is refused afterwards names it nowhere.
         on_rollback(lambda: (folder / key[:2] / key).unlink(missing_ok=True))
     return key
+
+
+def keep_raw(content: bytes) -> str:
+    """Keep bytes as they came until somebody looks into them, and return their key. They lie among the private pictures, are
+    swept away as those are, and no page serves them."""
+    key, folder = f"{secrets.token_urlsafe(12)}.raw", _folder(private=True)
+    with _written(folder, key) as out:
+        out.write(content)
+    on_rollback(lambda: (folder / key[:2] / key).unlink(missing_ok=True))
+    return key
+
+
+def read_raw(key: str, begins: int, size: int) -> bytes | None:
+    """A stretch of what `keep_raw` kept, from a byte on; None where it is gone or shorter."""
+    path = _folder(private=True) / key[:2] / key
+    if not _RAW.fullmatch(key) or not path.is_file():
+        return None
+    with path.open("rb") as kept:
+        kept.seek(begins)
+        content = kept.read(size)
+    return content if len(content) == size else None
 
 
 def picture_size(key: str) -> int | None:
@@ -216,8 +260,8 @@ def _sent(folder: Path, key: str, max_age: int) -> Response:
 
 
 def drop_private(keys: Iterable[str]) -> None:
-    """Remove private pictures once the present transaction is committed (erasure)."""
-    _drop([_folder(private=True) / key[:2] / key for key in keys if _KEY.fullmatch(key)])
+    """Remove private pictures, and what was kept as it came, once the present transaction is committed."""
+    _drop([_folder(private=True) / key[:2] / key for key in keys if _KEY.fullmatch(key) or _RAW.fullmatch(key)])
 
 
 def drop_pictures(keys: Iterable[str]) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import audit, clock, editions
+from kernel import audit, clock, editions, once
 from kernel.auth import acting_staff, may, staff
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import attachment, capped_count, csv_response, keyset, search_chip, searched, ticked, url_with
+from kernel.pages import attachment, bar, capped_count, csv_response, keyset, search_chip, searched, ticked, url_with
 
-from . import brain, labels, queries, rules, services
+from . import brain, jobs, labels, queries, rules, services
 from .forms import BotForm, IntentForm, PackForm, TeachForm, typed_cards
 from .models import Intent, SuggestionState, TrainingState
 
@@ -69,11 +69,19 @@ def index() -> Any:
         model=queries.last_model(),
         labels=labels,
         files=FILES,
+        key_once=once.key(),
     )
 
 
 def _editor(form: IntentForm, intent: Intent | None = None, status: int = 200) -> Any:
-    return render_template("answers/edit.html", form=form, intent=intent, topics=queries.topics()), status
+    return render_template(
+        "answers/edit.html",
+        form=form,
+        intent=intent,
+        topics=queries.topics(),
+        from_pack=queries.picture_of_pack(intent.id) if intent and not intent.picture else None,
+        labels=labels,
+    ), status
 
 
 def _submitted(intent: Intent | None = None) -> Any:
@@ -86,8 +94,14 @@ def _submitted(intent: Intent | None = None) -> Any:
         complete = False
     if not complete:
         return _editor(form, intent, 422)
-    if intent is not None and editions.overtaken(form, partial(_shown, intent), intent, by=_CHANGED):
+    if intent is None and once.done_before():
+        return redirect(url_for(".index"))
+    awaited = bool(form.awaited.data)
+    if intent is not None and editions.overtaken(form, partial(_shown, intent, awaited), intent, by=_CHANGED):
         return _editor(form, intent, 409)
+    if intent is not None and awaited and not form.picture.data:
+        # Whoever saw none has taken none away.
+        form.picture.data = intent.picture
     try:
         saved = services.edit(intent.id, form.draft) if intent else services.add(form.draft)
     except Refusal as refusal:
@@ -103,6 +117,7 @@ def _submitted(intent: Intent | None = None) -> Any:
 def new() -> Any:
     form = IntentForm(formdata=None).offer(queries.choices())
     form.phrasings.data = request.args.get("phrasing", "")[: rules.LONGEST_PHRASING]
+    once.show(form)
     return _editor(form)
 
 
@@ -118,20 +133,20 @@ def edit(intent_id: int) -> Any:
     intent = queries.get_intent(intent_id)
     form = IntentForm(formdata=None).offer(queries.choices(), intent.id)
     form.show(intent, [row.text for row in queries.phrasings(intent.id)])
-    editions.show(form, _shown(intent))
+    form.awaited.data = "1" if queries.awaits_picture(intent.id) else ""
+    editions.show(form, _shown(intent, bool(form.awaited.data)))
     return _editor(form, intent)
 
 
 _CHANGED = ("intent.added", "intent.edited", "suggestion.approved", "question.settled")
 
 
-def _shown(intent: Intent) -> Any:
+def _shown(intent: Intent, awaited: bool) -> Any:
+    """What the editor shows of a question. The picture that came with its pack overtakes nobody who opened it while that was
+    still being drawn (`awaited`)."""
+    unseen = {"updated_at", "pack", "picture"} if awaited else {"updated_at", "pack"}
     return (
-        [
-            getattr(intent, column.key)
-            for column in Intent.__table__.columns
-            if column.key not in ("updated_at", "pack")
-        ],
+        [getattr(intent, column.key) for column in Intent.__table__.columns if column.key not in unseen],
         [row.text for row in queries.phrasings(intent.id)],
     )
 
@@ -170,50 +185,86 @@ def export() -> Any:
     return attachment(services.exported(form), FILES[form], f"answers.{form}")
 
 
+def _packs(form: PackForm, status: int = 200) -> Any:
+    lately = queries.lately_read()
+    return render_template(
+        "answers/packs.html",
+        form=form,
+        shipped=services.shipped(),
+        lately=lately,
+        drawings=queries.drawings([row.id for row in lately]),
+    ), status
+
+
 @bp.get("/answers/packs")
 @staff("answers.edit")
 def packs() -> Any:
-    return render_template("answers/packs.html", form=PackForm(), shipped=services.shipped())
+    form = PackForm(formdata=None)
+    once.show(form)
+    return _packs(form)
 
 
 @bp.post("/answers/packs")
 @staff("answers.edit")
 def packs_post() -> Any:
-    if request.form.get("shipped"):
+    form, shipped = PackForm(), bool(request.form.get("shipped"))
+    if not shipped and not form.validate():
+        return _packs(form, 422)
+    if once.done_before():
+        return redirect(url_for(".packs", _anchor="lately"))
+    if shipped:
         return redirect(url_for(".pack", import_id=services.preview_shipped(acting_staff().id).id))
-    form = PackForm()
-    if form.validate():
-        upload = request.files[form.file.name]
-        try:
-            found = services.preview(upload.filename or "", upload.stream.read(), acting_staff().id)
-        except services.FileUnusable as refusal:
-            form.refuse("file", refusal)
-        else:
-            return redirect(url_for(".pack", import_id=found.id))
-    return render_template("answers/packs.html", form=form, shipped=services.shipped()), 422
+    upload = request.files[form.file.name]
+    try:
+        found = services.preview(upload.filename or "", upload.stream.read(), acting_staff().id)
+    except services.FileUnusable as refusal:
+        form.refuse("file", refusal)
+        return _packs(form, 422)
+    return redirect(url_for(".pack", import_id=found.id))
 
 
 @bp.get("/answers/packs/<int:import_id>")
 @staff("answers.edit")
 def pack(import_id: int) -> Any:
     found = queries.get_import(import_id)
-    known = queries.keys_known([row["key"] for row in found.rows])
-    return render_template("answers/pack.html", found=found, known=known, labels=labels)
+    return render_template(
+        "answers/pack.html",
+        found=found,
+        known=queries.keys_known([row["key"] for row in found.rows]),
+        drawing=queries.drawings([found.id]).get(found.id),
+        not_drawn=queries.not_drawn(found.id),
+        key_once=once.key(),
+        labels=labels,
+    )
+
+
+@bp.get("/answers/packs/<int:import_id>/progress")
+@staff("answers.edit")
+def progress(import_id: int) -> Any:
+    drawing = queries.drawings([import_id]).get(import_id)
+    if drawing is None:
+        raise NotFound
+    return bar(render_template("answers/_drawing.html", import_id=import_id, drawing=drawing), drawing.running)
 
 
 @bp.post("/answers/packs/<int:import_id>/take")
 @staff("answers.edit")
 def take(import_id: int) -> Any:
+    if once.done_before():
+        return redirect(url_for(".pack", import_id=import_id))
     fresh, known, came = services.take_in(import_id)
     flash(
         _(
-            "%(fresh)d questions added, %(known)d known already; %(came)d phrasings came.",
+            "Taken in. New questions: %(fresh)d, known already: %(known)d, new phrasings: %(came)d.",
             fresh=fresh,
             known=known,
             came=came,
         ),
         "positive",
     )
+    if import_id in queries.drawings([import_id]):
+        jobs.draw_pictures.later(import_id=import_id)
+        return redirect(url_for(".pack", import_id=import_id))
     return redirect(url_for(".index"))
 
 
@@ -238,6 +289,7 @@ def attempt() -> Any:
         else [],
         thresholds=mind.thresholds,
         trained=mind.model is not None,
+        learning=queries.last_model(TrainingState.READY) is not None,
         labels=labels,
     )
 

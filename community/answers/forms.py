@@ -7,7 +7,16 @@ from typing import Any
 
 from flask import request
 from flask_wtf.file import FileField, FileRequired
-from wtforms import BooleanField, IntegerField, RadioField, SelectField, SelectMultipleField, StringField, TextAreaField
+from wtforms import (
+    BooleanField,
+    HiddenField,
+    IntegerField,
+    RadioField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange
 from wtforms.widgets import CheckboxInput, ListWidget
 
@@ -35,6 +44,8 @@ class IntentForm(PictureForm):
     voice_wecom = TextAreaField(labels.CHANNELS["wecom"], [Length(max=rules.LONGEST_ANSWER)])
     voice_agent = TextAreaField(labels.CHANNELS["agent"], [Length(max=rules.LONGEST_ANSWER)])
     enabled = BooleanField(_l("Switched on"), default=True)
+    # Filled where the picture that came with a pack was still being drawn when the page was opened.
+    awaited = HiddenField()
 
     def offer(self, choices: Sequence[tuple[int, str]], but: int | None = None) -> IntentForm:
         """Let these questions be asked next."""

@@ -55,6 +55,11 @@ ROW_ERRORS: dict[str, Any] = {
     "picture_too_large": _l("has a picture of more than 1 MB, or all together more than 16 MB"),
     "twice": _l("stands in an earlier line already"),
 }
+PICTURE_FAULTS: dict[str, Any] = {
+    "no_picture": _l("is no picture that can be read"),
+    "gone": _l("its file is gone"),
+    "gave_up": _l("drawing it failed three times"),
+}
 
 
 def feature(name: str) -> str:

@@ -184,7 +184,11 @@ class WelcomeCard(db.Model):
 
 class PackImport(db.Model):
     """A file of questions as it was read, before somebody has said to take it in. `rows` are intents, `errors` what was wrong
-    (line, column, reason)."""
+    (line, column, reason).
+
+    `raw` is the key of the pictures as they came, one behind the other, until all of them are drawn; a row's own `raw` says
+    where in it its picture begins and how many bytes it has. Somebody draws them until `drawing_until`.
+    """
 
     __tablename__ = "pack_import"
     id: Mapped[pk]
@@ -192,6 +196,40 @@ class PackImport(db.Model):
     filename: Mapped[str]
     rows: Mapped[list[Any]] = mapped_column(default=list)
     errors: Mapped[list[Any]] = mapped_column(default=list)
+    raw: Mapped[str | None]
+    drawing_until: Mapped[datetime | None]
     staff_id: Mapped[int | None]
     created_at: Mapped[datetime]
     taken_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_pack_import_raw", "id", postgresql_where=sql("raw IS NOT NULL")),)
+
+
+class PictureState(enum.StrEnum):
+    """What became of a picture that came with a pack. `own`: the shop had chosen another one by then."""
+
+    WAITING = "waiting"
+    DRAWN = "drawn"
+    OWN = "own"
+    FAILED = "failed"
+
+
+class PackPicture(db.Model):
+    """A picture of a pack that was taken in: where it stands in the pack's `raw`, and what became of it. A question shows none
+    before it is drawn. It goes with its question; `reason` is a key of `labels.PICTURE_FAULTS`."""
+
+    __tablename__ = "pack_picture"
+    id: Mapped[pk]
+    import_id: Mapped[int] = mapped_column(ForeignKey("pack_import.id", ondelete="CASCADE"))
+    intent_id: Mapped[int] = mapped_column(ForeignKey("intent.id", ondelete="CASCADE"))
+    begins: Mapped[int]
+    size: Mapped[int]
+    state: Mapped[PictureState] = mapped_column(default=PictureState.WAITING)
+    reason: Mapped[str] = mapped_column(default="")
+    tries: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (
+        Index("ix_pack_picture_import", "import_id", "id"),
+        Index("ix_pack_picture_intent", "intent_id"),
+        Index("ix_pack_picture_waiting", "import_id", "tries", "id", postgresql_where=sql("state = 'waiting'")),
+    )

@@ -16,6 +16,7 @@ from .models import (
     AskedState,
     Intent,
     PackImport,
+    PackPicture,
     Phrasing,
     Suggestion,
     SuggestionState,
@@ -47,7 +48,8 @@ declare(
     label=_l("Suggested phrasings"),
 )
 declare(WelcomeCard, "place intent_id label label_en")
-declare(PackImport, "id name filename rows errors staff_id created_at taken_at")
+declare(PackImport, "id name filename rows errors raw drawing_until staff_id created_at taken_at")
+declare(PackPicture, "id import_id intent_id begins size state reason tries")
 
 
 @erasure.forgetters.fill

@@ -23,7 +23,9 @@ from .models import (
     AskedState,
     Intent,
     PackImport,
+    PackPicture,
     Phrasing,
+    PictureState,
     Suggestion,
     SuggestionState,
     TrainingState,
@@ -37,6 +39,10 @@ def get_intent(intent_id: int) -> Intent:
     if found is None:
         raise NotFound
     return found
+
+
+def find_intent(intent_id: int | None) -> Intent | None:
+    return db.session.get(Intent, intent_id) if intent_id is not None else None
 
 
 def find_by_key(key: str) -> Intent | None:
@@ -67,6 +73,13 @@ def pictures_in_use(keys: Sequence[str]) -> set[str]:
     )
     used |= {str(row["picture"]) for rows in db.session.scalars(waiting) for row in rows if row.get("picture")}
     return used & set(keys)
+
+
+@files.private_in_use.fill
+def raw_in_use(keys: Sequence[str]) -> set[str]:
+    """Which of these are pictures of packs as they came that may still be taken in, or are still to be drawn."""
+    needed = or_(PackImport.taken_at.is_not(None), PackImport.created_at > clock.now() - PACK_WAITS)
+    return {key for key in db.session.scalars(select(PackImport.raw).where(PackImport.raw.in_(keys), needed)) if key}
 
 
 def any_enabled() -> bool:
@@ -200,6 +213,70 @@ def get_import(import_id: int) -> PackImport:
     if found is None:
         raise NotFound
     return found
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How far a pack's pictures are: `total` of them, `done` found their end, `failed` of these without being drawn."""
+
+    total: int
+    done: int
+    failed: int
+
+    @property
+    def running(self) -> bool:
+        return self.done < self.total
+
+
+def drawings(import_ids: Sequence[int]) -> dict[int, Drawing]:
+    """How far the pictures of packs are; a pack that brought none is not in it."""
+    state = PackPicture.state
+    rows = db.session.execute(
+        select(
+            PackPicture.import_id,
+            func.count(),
+            func.count().filter(state != PictureState.WAITING),
+            func.count().filter(state == PictureState.FAILED),
+        )
+        .where(PackPicture.import_id.in_(import_ids))
+        .group_by(PackPicture.import_id)
+    )
+    return {row[0]: Drawing(*row[1:]) for row in rows}
+
+
+def not_drawn(import_id: int) -> list[tuple[int, str, str]]:
+    """The pictures of a pack that could not be drawn: the id and the words of their question, and the reason."""
+    rows = (
+        select(Intent.id, Intent.question, PackPicture.reason)
+        .join(Intent, Intent.id == PackPicture.intent_id)
+        .where(PackPicture.import_id == import_id, PackPicture.state == PictureState.FAILED)
+        .order_by(PackPicture.id)
+    )
+    return [(intent_id, question, reason) for intent_id, question, reason in db.session.execute(rows)]
+
+
+def picture_of_pack(intent_id: int) -> PackPicture | None:
+    """What became of the picture that a question came with; None where it came without."""
+    found = select(PackPicture).where(PackPicture.intent_id == intent_id)
+    return db.session.scalar(found.order_by(PackPicture.id.desc()).limit(1))
+
+
+def awaits_picture(intent_id: int) -> bool:
+    """Whether the picture that a question came with is still to be drawn."""
+    found = picture_of_pack(intent_id)
+    return found is not None and found.state is PictureState.WAITING
+
+
+def lately_read(limit: int = 10) -> Sequence[Any]:
+    """The files that were looked at last, without what is in them: `questions` says how many."""
+    found = select(
+        PackImport.id,
+        PackImport.filename,
+        PackImport.created_at,
+        PackImport.taken_at,
+        func.jsonb_array_length(PackImport.rows).label("questions"),
+    )
+    return db.session.execute(found.order_by(PackImport.id.desc()).limit(limit)).all()
 
 
 def keys_known(keys: Sequence[str]) -> set[str]:

@@ -20,6 +20,7 @@ from kernel.pages import csv_text, plain_cell
 
 from .. import queries, rules, sheets, words
 from ..models import Intent, PackImport, Phrasing, Source
+from . import pictures
 from .knowledge import Draft, new_intent, touch
 
 SHIPPED: Final = Path(__file__).parents[1] / "packs" / "after_sale_zh.json"
@@ -50,8 +51,6 @@ PICTURE: Final = "data:image/webp;base64,"
 _PICTURE: Final = re.compile(r"data:image/[a-z+.-]{1,20};base64,")
 LARGEST_PICTURE: Final = 1 << 20
 MOST_PICTURES: Final = 16 << 20
-# Each is drawn anew while somebody waits.
-MOST_DRAWN: Final = 200
 # What the column `enabled` says of a question that is switched off; empty, or any other word, is on.
 OFF: Final = ("0", "no", "off", "false", "否", "停用")
 MOST_INTENTS: Final = 2_000
@@ -125,7 +124,6 @@ def _entry(said: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]
     wrong += [(name, "too_long") for name, most in LONGEST.items() if len(row[name]) > most]
     wrong += [("phrasings", "too_long")] if any(len(t) > rules.LONGEST_PHRASING for t in row["phrasings"]) else []
     wrong += [("phrasings", "too_many")] if len(row["phrasings"]) > rules.MOST_PHRASINGS else []
-    row["picture"] = ""
     if row["link_url"] and not re.match(r"https?://", row["link_url"]):
         wrong.append(("link_url", "no_link"))
     return row, wrong
@@ -145,11 +143,18 @@ def _picture_of(said: Any, room: int) -> tuple[bytes, str]:
         found = base64.b64decode(text[head.end() :], validate=True)
     except ValueError:
         return b"", "no_picture"
-    return (found, "") if len(found) <= min(room, LARGEST_PICTURE) else (b"", "picture_too_large")
+    if len(found) > min(room, LARGEST_PICTURE):
+        return b"", "picture_too_large"
+    try:
+        files.look_at_picture(io.BytesIO(found))
+    except files.FileRefused:
+        return b"", "no_picture"
+    return found, ""
 
 
 def preview(filename: str, content: bytes, staff_id: int | None) -> PackImport:
-    """Read a file without taking anything in: what is wrong is kept by line and column, and a wrong line comes alone.
+    """Read a file without taking anything in: what is wrong is kept by line and column, and a wrong line comes alone. Its
+    pictures are kept as they came.
 
     Refuses with `FileUnusable`.
     """
@@ -161,7 +166,7 @@ def preview(filename: str, content: bytes, staff_id: int | None) -> PackImport:
     errors: list[list[Any]] = []
     keys: set[str] = set()
     said_by: dict[str, str] = {}
-    room, drawn = MOST_PICTURES, 0
+    raw = bytearray()
     for line, said in entries:
         row, wrong = _entry(said)
         row["key"] = row["key"] or "q-" + words.fold(row["question"])[:50]
@@ -171,18 +176,12 @@ def preview(filename: str, content: bytes, staff_id: int | None) -> PackImport:
             if said_by.setdefault(words.fold(text), row["key"]) != row["key"]:
                 wrong.append(("phrasings", "twice"))
                 break
-        picture, reason = _picture_of(said, room)
+        picture, reason = _picture_of(said, MOST_PICTURES - len(raw))
         if reason:
             wrong.append(("picture", reason))
-        elif picture and drawn == MOST_DRAWN:
-            wrong.append(("picture", "too_many"))
         elif picture and not wrong:
-            room, drawn = room - len(picture), drawn + 1
-            try:
-                # Judged and drawn anew like one that is uploaded; nobody's page shows it before the pack is taken in.
-                row["picture"] = files.save_picture(io.BytesIO(picture))
-            except files.FileRefused:
-                wrong.append(("picture", "no_picture"))
+            row["raw"] = [len(raw), len(picture)]
+            raw += picture
         errors += [[line, column, reason] for column, reason in wrong]
         if not wrong:
             keys.add(row["key"])
@@ -192,6 +191,7 @@ def preview(filename: str, content: bytes, staff_id: int | None) -> PackImport:
         filename=filename[:120],
         rows=rows,
         errors=errors[:500],
+        raw=files.keep_raw(bytes(raw)) if raw else None,
         staff_id=staff_id,
         created_at=clock.now(),
     )
@@ -207,7 +207,8 @@ def preview_shipped(staff_id: int | None) -> PackImport:
 
 def take_in(import_id: int) -> tuple[int, int, int]:
     """Take in what a preview shows: questions known by their key get what is new of the phrasings and keep their answers;
-    the others are added. Returns how many were added, how many known, and how many phrasings came.
+    the others are added, and their pictures wait to be drawn. Returns how many were added, how many known, and how many
+    phrasings came.
 
     A phrasing that another question has already stays there. Refuses with `TakenAlready`.
     """
@@ -231,7 +232,7 @@ def take_in(import_id: int) -> tuple[int, int, int]:
             texts = {name: row[name] for name in LONGEST if name not in VOICES}
             # A file that was looked at before packs said these things has none of them.
             voices = {channel: row.get(name, "") for name, channel in VOICES.items()}
-            # A picture that nobody took in for long has been swept away.
+            # A file that was looked at before pictures waited has its own drawn already; nobody took it in for long: swept away.
             picture = row.get("picture") if files.picture_size(row.get("picture", "")) else None
             draft = Draft(**texts, voices=voices, enabled=row.get("enabled", True), picture=picture)
             fresh[row["key"]] = new_intent(draft, pack=found.name)
@@ -241,6 +242,7 @@ def take_in(import_id: int) -> tuple[int, int, int]:
         if row["key"] in fresh:
             intent.related = [everyone[key].id for key in row["related"] if key in everyone and key != row["key"]]
         came += _add_phrasings(intent.id, row["phrasings"])
+    pictures.wait_for(found, {row["key"]: fresh[row["key"]].id for row in found.rows if row["key"] in fresh})
     db.session.flush()
     touch()
     audit.record(

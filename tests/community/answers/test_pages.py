@@ -125,7 +125,7 @@ def test_files_go_out_are_looked_at_and_come_in(db, agent, known):
         page = agent.post("/console/answers/packs", data={"file": (io.BytesIO(wrong), name)})
         assert page.status_code == 422
     looked = agent.post("/console/answers/packs", data={"file": (io.BytesIO(content), "a.xlsx")})
-    assert "3 known already" in agent.get(looked.location).text
+    assert "known already: 3" in agent.get(looked.location).text
     shipped = agent.post("/console/answers/packs", data={"shipped": "1"})
     found = db.session.scalars(select(PackImport).order_by(PackImport.id.desc()).limit(1)).one()
     assert shipped.location.endswith(f"/packs/{found.id}")
