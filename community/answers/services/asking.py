@@ -200,6 +200,8 @@ def _chat(asked: Asked) -> Reply | None:
         if readable:
             greeting = shown.text if shown is not None else ""
             return Reply(Band.ANSWER, greeting or str(_("Hello. What would you like to know?")), cards)
+        if not cards:
+            return Reply(Band.OFFER, str(_("There are no words in this. Say it in a few.")))
         return Reply(Band.OFFER, str(_("There are no words in this. Say it in a few, or tap one of these.")), cards)
 
 
@@ -222,9 +224,14 @@ def _glad(asked: Asked) -> Reply:
 
 
 def _others(row: AskedQuestion, asked: Asked) -> Reply:
-    """What else a question may have meant whose answer was not it."""
+    """What else a question may have meant whose answer was not it. A card that was tapped meant one thing: then what people ask
+    next, and what its words come near to."""
     others = [intent_id for intent_id, _likely in row.candidates if intent_id != row.intent_id]
-    return _offers(row, others[: rules.OFFERED], asked.locale)
+    if not others and (intent := queries.find_intent(row.intent_id)) is not None:
+        told = queries.told_in(asked.conversation_id)
+        near = [*intent.related, *(one.intent_id for one in reply(row.text).likely)]
+        others = [intent_id for intent_id in dict.fromkeys(near) if intent_id not in told]
+    return _offers(row, others, asked.locale)
 
 
 def _note_choice(conversation_id: int, intent_id: int) -> list[int]:

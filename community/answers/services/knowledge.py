@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kernel import audit, clock, shop
@@ -18,7 +18,16 @@ from kernel.errors import Refusal
 from kernel.i18n import lazy_gettext as _l
 
 from .. import brain, queries, rules, words
-from ..models import Intent, Phrasing, Source, WelcomeCard
+from ..models import (
+    AskedQuestion,
+    AskedState,
+    Intent,
+    Phrasing,
+    Source,
+    Suggestion,
+    SuggestionState,
+    WelcomeCard,
+)
 
 SETTINGS = "answers.settings"
 
@@ -113,6 +122,7 @@ def add(draft: Draft) -> Intent:
     """Write a new question. Refuses with `IntentInvalid`, `KeyTaken`, `PhrasingTaken`."""
     intent = new_intent(draft)
     set_phrasings(intent, draft.phrasings)
+    _settle_asked(intent)
     touch()
     audit.record("intent.added", "intent", intent.id, after={"question": intent.question})
     return intent
@@ -132,10 +142,28 @@ def edit(intent_id: int, draft: Draft) -> Intent:
     intent.related = [other for other in intent.related if other != intent.id]
     intent.updated_at = clock.now()
     set_phrasings(intent, draft.phrasings)
+    _settle_asked(intent)
     touch()
     after = {name: getattr(intent, name) for name in before}
     audit.record("intent.edited", "intent", intent.id, before=before, after=after)
     return intent
+
+
+def _settle_asked(intent: Intent) -> None:
+    """What waits to be learned in the very words of a question's phrasings has found its answer."""
+    said = queries.phrasings(intent.id)
+    db.session.execute(
+        update(AskedQuestion)
+        .where(AskedQuestion.folded.in_([row.folded for row in said]), AskedQuestion.state == AskedState.OPEN)
+        .values(state=AskedState.SETTLED)
+        .execution_options(synchronize_session="fetch")
+    )
+    db.session.execute(
+        update(Suggestion)
+        .where(Suggestion.text.in_([row.text for row in said]), Suggestion.state == SuggestionState.OPEN)
+        .values(state=SuggestionState.APPROVED, intent_id=intent.id, decided_at=clock.now())
+        .execution_options(synchronize_session="fetch")
+    )
 
 
 def set_phrasings(intent: Intent, texts: Sequence[str], source: Source = Source.STAFF) -> int:

@@ -11,7 +11,7 @@ from kernel.db import changed, db
 from kernel.errors import NotFound, Refusal
 from kernel.i18n import lazy_gettext as _l
 
-from .. import queries, words
+from .. import queries, rules, words
 from ..models import AskedQuestion, AskedState, Source, Suggestion, SuggestionState
 from . import asking
 from .knowledge import add_phrasing
@@ -23,10 +23,12 @@ class DecidedAlready(Refusal):
 
 
 def note_answer(member_id: int, staff_id: int, question_id: int, message_id: int) -> Suggestion | None:
-    """A person has answered a member's message: suggest the words as a phrasing. What the shop knows already, and what
-    has nothing but a picture, is not suggested; the same message is suggested once."""
+    """A person has answered a member's message: suggest the words as a phrasing. What the shop knows already, what has
+    nothing but a picture, and what only greets, thanks or wants a person, is not suggested; the same message is suggested once."""
     question, said = talks.get_message(question_id), talks.get_message(message_id)
     if question is None or said is None or len(words.fold(question.body)) < 2:
+        return None
+    if rules.small_talk(question.body) is not None or rules.only_wants_person(question.body):
         return None
     found = asking.reply(question.body)
     if found.exact:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from dataclasses import replace
 
 import pytest
-from PIL import Image
 from sqlalchemy import func, select
 
 from community.answers import brain, queries, services, training
@@ -25,13 +22,11 @@ from community.answers.models import (
     TrainingState,
 )
 from community.answers.rules import BotSettings, Mode, Routing
-from community.answers.services import packs
 from community.conversations import queries as talking
 from community.conversations import services as talks
 from community.conversations.models import Message, Sender, TalkState
 from community.conversations.rules import Band
 from community.tickets import services as desk
-from kernel import files
 from kernel.auth import Role
 from membership.members.services import erasure, merge
 from tests.community.tickets.conftest import make_member
@@ -300,6 +295,50 @@ def test_what_people_answer_is_suggested_and_learned_once_approved(
             again()
 
 
+def test_who_thanks_a_person_teaches_nothing(db, known, make_member, make_staff):
+    agent = make_staff(Role.SERVICE)
+    services.save_settings(BotSettings(mode=Mode.OFF))
+    for text in ("好的，谢谢啦", "麻烦转人工", "？？"):
+        question = talks.ask(make_member().id, text)
+        answer = talks.say(question.conversation_id, agent.id, "不客气")
+        assert services.note_answer(question.id, agent.id, question.id, answer.id) is None
+    assert queries.waiting() == (0, 0)
+
+
+def test_what_waits_is_settled_by_a_question_of_its_own(db, known, bot_first, make_member, make_staff, run_jobs):
+    question = talks.ask(make_member().id, "qqq zzz")
+    talks.say(question.conversation_id, make_staff(Role.SERVICE).id, "有的")
+    run_jobs()
+    assert queries.waiting() == (1, 1)
+    made = services.add(services.Draft("qqq 是什么？", "是茶。", phrasings=("qqq zzz", "qqq")))
+    assert queries.waiting() == (0, 0)
+    found = db.session.scalars(select(Suggestion)).one()
+    assert (found.state, found.intent_id) == (SuggestionState.APPROVED, made.id)
+    assert asked(db)[-1].state is AskedState.SETTLED
+
+
+def test_a_card_that_was_not_it_offers_what_comes_near(db, known, bot_first, make_member):
+    services.save_cards([(known[8].id, "退款", "Refund")])
+    services.edit(known[8].id, replace_related(known[8], known[9].id))
+    member = make_member()
+    talks.ask(member.id, picked=f"q:{known[8].id}")
+    message = talks.ask(member.id, picked=f"n:{asked(db)[-1].id}")
+    keys = [key for key, _label in last_of_bot(db).choices]
+    assert keys[0] == f"q:{known[9].id}"
+    assert f"q:{known[8].id}" not in keys
+    assert not waits(message)
+
+
+def replace_related(intent, *related):
+    said = tuple(row.text for row in queries.phrasings(intent.id))
+    return services.Draft(intent.question, intent.answer, related=related, phrasings=said)
+
+
+def test_who_sends_no_words_is_sent_to_no_cards_where_there_are_none(db, known, bot_first, make_member):
+    talks.ask(make_member().id, "？？😭")
+    assert (last_of_bot(db).body, last_of_bot(db).choices) == ("没看到文字。请用几个字说说。", [])
+
+
 def test_unanswered_questions_are_settled_together(db, known, bot_first, make_member):
     for _each in range(2):
         talks.ask(make_member().id, "qqq zzz")
@@ -418,45 +457,6 @@ def test_a_pack_carries_what_is_said_elsewhere_and_what_is_switched_off(db, know
         found = queries.find_by_key(key)
         assert (found.voices, found.enabled) == ({"agent": "亲，能开"}, False)
         assert queries.find_by_key(known[7].key).enabled
-
-
-def test_a_pack_brings_its_pictures_along_and_each_is_judged_like_an_upload(app, db, known, monkeypatch):
-    intent = known[9]
-    drawn = io.BytesIO()
-    Image.new("RGB", (40, 30), "green").save(drawn, "PNG")
-    own = files.save_picture(io.BytesIO(drawn.getvalue()))
-    services.edit(intent.id, services.Draft("能开发票吗？", "能开。", picture=own))
-    key, content = intent.key, services.exported("json")
-    said = json.loads(content)
-    assert [one["key"] for one in said["intents"] if one.get("picture")] == [key]
-    services.delete(db.session.scalars(select(Intent.id)).all())
-    looked = services.preview("x.json", content, None)
-    kept = next(row["picture"] for row in looked.rows if row["key"] == key)
-    # Looked at and not yet taken in, its file is not swept away.
-    assert queries.pictures_in_use([kept, own]) == {kept}
-    services.take_in(looked.id)
-    found = queries.find_by_key(key)
-    assert found.picture == kept != own
-    assert Image.open(io.BytesIO(files.read_picture(kept, 1 << 20))).size == (40, 30)
-    assert queries.find_by_key(known[7].key).picture is None
-    # Tables carry none, and what is no picture, or too large a one, keeps its line out.
-    assert b"base64" not in services.exported("csv")
-    monkeypatch.setattr(packs, "LARGEST_PICTURE", 400)
-    head = packs.PICTURE
-    for odd, reason in (
-        (head + base64.b64encode(b"MZ no picture").decode(), "no_picture"),
-        (head + "%%%", "no_picture"),
-        ("https://shop.example/a.png", "no_picture"),
-        (7, "no_picture"),
-        (head + "A" * 4_000, "picture_too_large"),
-        (head + base64.b64encode(b"\0" * 401).decode(), "picture_too_large"),
-    ):
-        one = {"question": "新的吗？", "answer": "新的。", "picture": odd}
-        looked = services.preview("x.json", json.dumps({"intents": [one]}).encode(), None)
-        assert (looked.rows, looked.errors) == ([], [[1, "picture", reason]])
-    # More in all than a pack may carry stays behind.
-    monkeypatch.setattr(packs, "MOST_PICTURES", 10)
-    assert b"base64" not in services.exported("json")
 
 
 def test_a_pack_may_spell_what_no_database_keeps(db):
