@@ -72,7 +72,7 @@ acts_of: Port[[Sequence[int]], Select[int, str, int]] = Port("members.acts_of")
 # How many last digits of a phone find its owner; fewer fit too many people to be of use.
 TAIL = 4
 # A pair that more than so large a share of names hold is no help: reading where it stands costs more than it rules out.
-OFTEN = 0.02
+OFTEN = 0.03
 # So many rare pairs are enough, however the word is covered.
 ENOUGH = 4
 COMMON_SECONDS = 600.0
