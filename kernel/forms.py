@@ -92,7 +92,8 @@ class Form(FlaskForm):
         fine = super().validate(extra_validators)
         for name, field in self._fields.items():
             needed = field.flags.required and isinstance(field, StringField) and isinstance(field.data, str)
-            if needed and field.data and not field.errors and not is_visible(field.data):
+            # What is blank is refused where that is known best, in better words.
+            if needed and field.data.strip() and not field.errors and not is_visible(field.data):
                 self.refuse(name, _("This field is required."))
                 fine = False
         return bool(fine)
