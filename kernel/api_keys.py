@@ -53,19 +53,29 @@ class ApiKey(db.Model):
         return self.expires_at is not None and self.expires_at <= clock.now()
 
 
+# What RFC 6750 has the answer say of the key that is asked for, so that a client knows what to send.
+_CHALLENGE = 'Bearer realm="Siyu"'
+
+
 class ApiKeyMissing(Refusal):
     status = 401
+    headers = {"WWW-Authenticate": _CHALLENGE}
     label = _l("Send an API key in the header: Authorization: Bearer siyu_…")
 
 
 class ApiKeyRefused(Refusal):
     status = 401
+    headers = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}
     label = _l("This API key is unknown, has expired or has been revoked.")
 
 
 class ApiScopeMissing(Refusal):
     status = 403
     label = _l("This API key does not carry the scope %(scope)s.")
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(scope=scope)
+        self.headers = {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"'}
 
 
 class TooManyRequests(Refusal):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,8 @@ class Refusal(Exception):
     icon = "alert-circle"
     # Seconds after which the same request may do, told as Retry-After.
     retry_after: int | None = None
+    # What the answer's headers say beside that.
+    headers: Mapping[str, str] = {}
 
     # Which parameter of a program's call it is about, where one can be named; see `about`.
     param: str | None = None
@@ -156,6 +158,10 @@ STATUS_TEXT = {
 }
 
 
+# A program sends bodies, not files.
+TOO_LARGE = _l("The body is larger than is taken here.")
+
+
 def is_away(error: DBAPIError) -> bool:
     """Whether a fault of the database is that it is away, takes no more connections or has no room, which passes by itself."""
     state = getattr(error.orig, "sqlstate", None)
@@ -209,6 +215,7 @@ def init_app(app: Flask) -> None:
             )
         if refusal.retry_after is not None:
             answer.headers["Retry-After"] = str(refusal.retry_after)
+        answer.headers.update(refusal.headers)
         return answer
 
     @app.errorhandler(CSRFError)
@@ -231,7 +238,7 @@ def init_app(app: Flask) -> None:
         """JSON that is nested deeper than can be read: the sender's mistake, not a fault of ours."""
         title, message = STATUS_TEXT[400]
         if wants_problem():
-            return problem(400, "request_invalid", str(message))
+            return problem(400, "bad_request", str(message))
         return _page(400, str(title), str(message), None, "alert-circle")
 
     @app.errorhandler(HTTPException)
@@ -245,6 +252,7 @@ def init_app(app: Flask) -> None:
             return unavailable(cause)
         title, message = STATUS_TEXT.get(status, (error.name, STATUS_TEXT[400][1]))
         if wants_problem():
+            message = TOO_LARGE if status == 413 else message
             response = problem(status, (error.name or "error").lower().replace(" ", "_"), str(message))
         else:
             response = app.make_response(_page(status, str(title), str(message), None, "alert-circle"))

@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from functools import cache, wraps
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from apiflask import APIBlueprint
 from flask import Flask, Response, request
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -32,8 +33,10 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
 )
 from sqlalchemy import Select
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from . import mistakes
 from .errors import Forbidden, InputInvalid, NotFound, Refusal, problem
@@ -80,6 +83,13 @@ def _spelt(pattern: str, sentence: Any) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _near(value: datetime, info: ValidationInfo) -> datetime:
+    """Refuse an instant of a caller that has no date in every zone, or is none that people mean: it could not be read again."""
+    if info.mode == "json" and not 1900 <= value.year < 2200:
+        raise ValueError(str(mistakes.FAR))
+    return value
+
+
 # ISO 8601 as RFC 3339 has it: "2026-11-01T10:00:00+08:00" or "…Z".
 Instant = Annotated[
     AwareDatetime,
@@ -88,20 +98,36 @@ Instant = Annotated[
         r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)",
         mistakes.INSTANT,
     ),
+    AfterValidator(_near),
 ]
 Day = Annotated[date, Field(strict=False), _spelt(r"\d{4}-\d\d-\d\d", mistakes.DAY)]
 RowId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 # One line of text without control characters; narrow it with Field(max_length=…).
-Words = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-# The same, and not empty or blank.
-Name = Annotated[
+Words = Annotated[
     str,
     StringConstraints(
-        min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f\x85]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f\x85]*$"
+        max_length=200,
+        pattern=mistakes.explained(
+            r"^[^\x00-\x1f\x7f]*$", _l("This has to be one line of text, without control characters.")
+        ),
     ),
 ]
+# The same, and not empty or blank.
+NAME = mistakes.explained(
+    r"^[^\x00-\x1f\x7f\x85]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f\x85]*$",
+    _l("This has to be one line of text, without control characters, and not blank."),
+)
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=NAME)]
 # Several lines.
-Text = Annotated[str, StringConstraints(max_length=5_000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$")]
+Text = Annotated[
+    str,
+    StringConstraints(
+        max_length=5_000,
+        pattern=mistakes.explained(
+            r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$", _l("This may not hold control characters.")
+        ),
+    ),
+]
 # 分, not negative; a hundred million yuan at most.
 Amount = Annotated[int, Field(ge=0, le=10_000_000_000)]
 
@@ -158,6 +184,9 @@ class Operation:
     links: Mapping[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
 
 
+_NO_PARAMETER = _l("This address takes no such parameter.")
+
+
 class MediaTypeUnsupported(Refusal):
     status = 415
     label = _l("Send the body as application/json.")
@@ -198,7 +227,7 @@ def operation(
             if query is not None:
                 values["query"] = _read_query(query)
             elif request.args:
-                raise InputInvalid([(name, _("This address takes no such parameter.")) for name in request.args])
+                raise InputInvalid([(name, str(_NO_PARAMETER)) for name in request.args])
             if body_reader is not None:
                 values["body"] = _read_body(body_reader)
             answer = view(**values)
@@ -225,8 +254,12 @@ def operation_of(view: Any) -> Operation | None:
 def _read_body(reader: TypeAdapter[Any]) -> Any:
     if request.mimetype != "application/json":
         raise MediaTypeUnsupported
+    body = request.get_data()
+    if request.content_length is None and len(body) >= LARGEST_API_BODY:
+        # A body whose length was not told beforehand is read so far and no further.
+        raise RequestEntityTooLarge
     try:
-        return reader.validate_json(request.get_data())
+        return reader.validate_json(body)
     except ValidationError as error:
         raise InputInvalid(mistakes.mistakes_of(error)) from None
     except ValueError:
@@ -235,13 +268,13 @@ def _read_body(reader: TypeAdapter[Any]) -> Any:
 
 @cache
 def _kinds(model: type[BaseModel]) -> dict[str, frozenset[str]]:
-    """The JSON types that each parameter of a query may have."""
+    """The JSON types and formats that each parameter of a query may have."""
     found = {}
     schema = model.model_json_schema()
     for name, one in schema["properties"].items():
         parts = [one, *one.get("anyOf", ())]
         parts += [schema["$defs"][part["$ref"].rsplit("/", 1)[1]] for part in list(parts) if "$ref" in part]
-        found[name] = frozenset(part["type"] for part in parts if "type" in part)
+        found[name] = frozenset(part[of] for part in parts for of in ("type", "format") if of in part)
     return found
 
 
@@ -250,6 +283,9 @@ def _plain(text: str, kinds: frozenset[str]) -> Any:
         return int(text)
     if "boolean" in kinds and text in ("true", "false"):
         return text == "true"
+    if "date-time" in kinds and re.fullmatch(r"[^ ]+ \d\d:\d\d", text):
+        # The + of an offset, which an address may hold as it is, and which is read as the blank of a form.
+        return text.replace(" ", "+")
     return text
 
 
@@ -267,7 +303,7 @@ def _read_query(model: type[BaseModel]) -> BaseModel:
     try:
         return model.model_validate_json(json.dumps(said))
     except ValidationError as error:
-        raise InputInvalid(mistakes.mistakes_of(error)) from None
+        raise InputInvalid(mistakes.mistakes_of(error, _NO_PARAMETER)) from None
 
 
 def api_blueprint(name: str, import_name: str) -> APIBlueprint:
@@ -328,7 +364,7 @@ def init_app(app: Flask) -> None:
                     errors += [{"param": f"{place}.{k}", "detail": _flat(v)} for k, v in fields.items()]
                 else:
                     errors.append({"param": str(place), "detail": _flat(fields)})
-            code = "input_invalid" if error.status_code == 422 else "request_invalid"
+            code = "input_invalid" if error.status_code == 422 else "bad_request"
             return problem(
                 error.status_code, code, _("The request does not have the form that this address takes."), errors=errors
             )

@@ -19,12 +19,16 @@ _LIST = _l("This has to be a list.")
 _OBJECT = _l("This has to be an object.")
 _ONE_OF = _l("This has to be one of %(known)s.")
 _FORM = _l("This is not written in the form that is asked for.")
+_EMPTY = _l("This may not be empty.")
+NO_FIELD = _l("There is no such field.")
+# What is said where a text does not match its pattern; see `explained`.
+_PATTERNS: dict[str, Any] = {}
 INSTANT = _l("An instant is written 2026-11-01T10:00:00+08:00.")
+FAR = _l("An instant lies between the years 1900 and 2199.")
 DAY = _l("A date is written 2026-11-01.")
 # By pydantic's own names of errors, whole or as far as a `*`; their places are filled from the error's context.
 _SENTENCES: dict[str, Any] = {
     "missing": _l("This is missing."),
-    "extra_forbidden": _l("There is no such field."),
     "string_type": _TEXT,
     "string_too_short": _l("This has to have %(min_length)s characters or more."),
     "string_too_long": _l("This may have %(max_length)s characters at most."),
@@ -54,18 +58,32 @@ _SENTENCES: dict[str, Any] = {
 }
 
 
-def mistakes_of(error: ValidationError) -> list[tuple[str, str]]:
-    """Each mistake as its place (`identities.0.id`) and a sentence, a hundred at most."""
+def explained(pattern: str, sentence: Any) -> str:
+    """The same pattern, of which callers are told this sentence where a text does not match it."""
+    _PATTERNS[pattern] = sentence
+    return pattern
+
+
+def mistakes_of(error: ValidationError, unknown: Any = NO_FIELD) -> list[tuple[str, str]]:
+    """Each mistake as its place (`identities.0.id`) and a sentence, a hundred at most. `unknown` is said of a name that is not
+    taken here."""
     found = error.errors(include_url=False, include_input=False)
     return [
-        (".".join(map(str, one["loc"])) or "body", _sentence(one["type"], one.get("ctx", {}))) for one in found[:MOST]
+        (".".join(map(str, one["loc"])) or "body", _sentence(one["type"], one.get("ctx", {}), unknown))
+        for one in found[:MOST]
     ]
 
 
-def _sentence(kind: str, context: dict[str, Any]) -> str:
+def _sentence(kind: str, context: dict[str, Any], unknown: Any) -> str:
     if kind == "value_error":
         # A validator of our own said it, in the caller's language.
         return str(context.get("error", _FORM))
+    if kind == "extra_forbidden":
+        return str(unknown)
+    if kind == "string_pattern_mismatch":
+        return str(_PATTERNS.get(context.get("pattern", ""), _FORM))
+    if kind in ("string_too_short", "too_short") and context.get("min_length") == 1:
+        return str(_EMPTY)
     sentence = _SENTENCES.get(kind) or _SENTENCES.get(kind.partition("_")[0] + "_*") or _FORM
     known = str(context.get("expected") or context.get("expected_tags") or "")
     names = re.findall(r"'([^']*)'", known)

@@ -20,7 +20,7 @@ from werkzeug.routing import Rule
 
 from . import navigation
 from .auth import Role, grant, policy_of, public, staff
-from .errors import NotFound, Refusal
+from .errors import TOO_LARGE, NotFound, Refusal
 from .http import API, LARGEST_ID, Operation, operation_of
 from .i18n import forced_locale
 from .i18n import lazy_gettext as _l
@@ -124,7 +124,7 @@ def _refusals(rule: Rule, declared: Operation, view: Any) -> dict[int, list[tupl
     if rule.arguments:
         add(404, "not_found", NotFound.label)
     if declared.takes is not None:
-        add(413, "request_entity_too_large", _l("The body is larger than is taken here."))
+        add(413, "request_entity_too_large", TOO_LARGE)
         add(415, "media_type_unsupported", _l("Send the body as application/json."))
     add(422, "input_invalid", _l("The input has mistakes; `errors` names each."))
     if getattr(view, "_idempotent", None):
@@ -186,6 +186,8 @@ def _problem_response(status: int, codes: list[tuple[str, str]]) -> dict[str, An
     }
     if status == 429:
         answer["headers"] = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
+    if status == 401:
+        answer["headers"] = {"WWW-Authenticate": {"$ref": "#/components/headers/WWWAuthenticate"}}
     return answer
 
 
@@ -210,7 +212,8 @@ _PROBLEM_SCHEMA = {
 }
 
 _ABOUT = (
-    "Amounts are integers in 分 (1/100 yuan), instants ISO 8601 with an offset. Types are strict and unknown fields are refused. "
+    "Amounts are integers in 分 (1/100 yuan), instants ISO 8601 with an offset, between the years 1900 and 2199. Types are strict "
+    "and unknown fields are refused. "
     "Lists are paged by `cursor` and `limit`. Errors are problem documents (RFC 9457) with a stable `code`. "
     "Send an `Idempotency-Key` with every call that writes: repeated with the same body it gives the first answer again "
     "and has one effect."
@@ -296,6 +299,11 @@ def document(app: Flask, server: str = "") -> dict[str, Any]:
                 "IdempotencyKeyRequired": _idempotency_parameter(required=True),
             },
             "headers": {
+                "WWWAuthenticate": {
+                    "description": "That a bearer token is asked for, and what is wrong with the one sent (RFC 6750).",
+                    "required": True,
+                    "schema": {"type": "string"},
+                },
                 "RetryAfter": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
                 "IdempotentReplay": {
                     "description": "`true` when this is the first answer to the same Idempotency-Key again.",

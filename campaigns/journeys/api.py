@@ -10,13 +10,14 @@ from pydantic import Field, JsonValue
 
 from kernel import clock
 from kernel.auth import api_scope
-from kernel.errors import InputInvalid, NotFound
+from kernel.errors import InputInvalid, NotFound, about
 from kernel.http import Instant, Name, RowId, Strict, api_blueprint, idempotent, operation
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.openapi import describe_tag
 from membership.members import queries as members
 from membership.members.models import Channel
+from membership.members.rules import EmailInvalid, PhoneInvalid
 from membership.members.services.programs import IdentityEmpty, canonical
 
 from . import rules, services
@@ -72,6 +73,15 @@ EXAMPLE = {
 }
 
 
+def _finite(said: JsonValue) -> bool:
+    """Whether every number can be written again: NaN and Infinity are read, and are no JSON."""
+    try:
+        json.dumps(said, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
 @bp.post("/events")
 @api_scope("events:write")
 @idempotent()
@@ -80,7 +90,7 @@ EXAMPLE = {
     tag="Events",
     takes=EventIn,
     answers={201: EventOut, 200: EventOut},
-    refusals=[NotFound, EventKeyReused, IdentityEmpty],
+    refusals=[NotFound, EventKeyReused, IdentityEmpty, PhoneInvalid, EmailInvalid],
     description=_l(
         "The key makes it count once: the same event again is answered with 200. An order clears a cart by itself; "
         "`cart.emptied` does so without one."
@@ -93,13 +103,16 @@ def receive(body: EventIn) -> Any:
     wrong = []
     if at > now + AHEAD:
         wrong.append(("at", _("This moment lies ahead.")))
-    text = json.dumps(body.data, ensure_ascii=False)
-    if len(text.encode()) > MOST_DATA or "\\u0000" in json.dumps(body.data):
+    text = json.dumps(body.data)
+    if len(json.dumps(body.data, ensure_ascii=False).encode()) > MOST_DATA or "\\u0000" in text:
         wrong.append(("data", _("Send 16 KB at most, without NUL characters.")))
+    elif not _finite(body.data):
+        wrong.append(("data", _("A number is larger than can be kept, or is none.")))
     if wrong:
         raise InputInvalid(wrong)
-    member = members.find_by_identity(*canonical(body.member.channel, body.member.id))
-    if member is None or member.erased_at is not None:
-        raise NotFound
+    with about("member.id"):
+        member = members.find_by_identity(*canonical(body.member.channel, body.member.id))
+        if member is None or member.erased_at is not None:
+            raise NotFound
     found, new = services.receive(member.id, body.type, body.key, min(at, now), dict(body.data))
     return EventOut(id=found.id, type=found.type, member=found.member_id, at=found.at, new=new), 201 if new else 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -61,7 +61,7 @@ class QuestionIn(Strict):
     """`keep` counts the question among those of customers: leave it out for trying."""
 
     text: Annotated[Text, Field(min_length=1, max_length=1_000)]
-    channel: Annotated[str, Field(pattern="^(group|wecom|agent|api)$")] = "api"
+    channel: Literal["group", "wecom", "agent", "api"] = "api"
     keep: bool = False
 
 

@@ -18,6 +18,7 @@ from kernel.http import Amount, Instant, Name, Strict, Words, api_blueprint, ide
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.openapi import describe_tag
+from membership.members.rules import EmailInvalid, PhoneInvalid
 
 from . import codes, combination, rules, services
 from .models import Coupon, CouponKind, CouponState, Redemption
@@ -38,6 +39,7 @@ REDEEM_REFUSALS: tuple[type[Refusal], ...] = (
     rules.Frozen, rules.Transferred, rules.WrongChannel, rules.NotInGroupNow, rules.BuyerNeeded, rules.CodeClosed,
     rules.CodeTaken, rules.CodeGivesNothing, rules.CouponsRefused,
 )  # fmt: skip
+BUYER_REFUSALS: tuple[type[Refusal], ...] = (PhoneInvalid, EmailInvalid)
 BASKET_REFUSALS: tuple[type[Refusal], ...] = (
     rules.BelowMinimum, rules.WrongProduct, rules.LinesNeeded, rules.NotCombinable, rules.NothingToDiscount,
     rules.TierShipsFree, rules.BudgetSpent,
@@ -48,6 +50,8 @@ BASKET_REFUSALS: tuple[type[Refusal], ...] = (
 
 
 class LineIn(Strict):
+    """One line of the basket; `amount` is what all its pieces cost before coupons, in 分."""
+
     sku: Name
     quantity: Annotated[int, Field(ge=1, le=1_000_000)]
     amount: Amount
@@ -62,9 +66,14 @@ class BuyerIn(Strict):
 
 
 class BasketIn(Strict):
-    amount: Amount
-    postage: Amount = 0
-    lines: Annotated[list[LineIn], Field(max_length=1_000)] = []
+    amount: Annotated[Amount, Field(description="What the goods cost before coupons, in 分.")]
+    postage: Annotated[Amount, Field(description="What the buyer is to pay for it, in 分.")] = 0
+    lines: Annotated[
+        list[LineIn],
+        Field(
+            max_length=1_000, description="For coupons of certain goods; their amounts add up to that of the basket."
+        ),
+    ] = []
     buyer: BuyerIn | None = None
     tier_discount: Annotated[
         bool,
@@ -86,6 +95,8 @@ class BasketIn(Strict):
 
 
 class ValidateIn(BasketIn):
+    """`source` and `order` are those of the order that may hold some of the coupons already."""
+
     codes: Codes
     source: Words = ""
     order: Words = ""
@@ -110,19 +121,25 @@ class Chosen(Strict):
 
 
 class OrderIn(Chosen):
+    """One `code` or several `codes`, and the order that they are for, as its feed names it."""
+
     source: Name
     order: OrderNumber
 
 
 class ReserveIn(OrderIn):
+    """One `code` or several `codes`, and the order that is to hold them. A code of a pool needs the buyer."""
+
     buyer: BuyerIn | None = None
 
 
 class RedeemIn(OrderIn, BasketIn):
-    pass
+    """One `code` or several `codes`, the order that they are used on, and its basket. A code of a pool needs the buyer."""
 
 
 class RollBackIn(OrderIn):
+    """One `code` or several `codes`, and the order that they were used on."""
+
     reason: Words = ""
 
 
@@ -141,6 +158,8 @@ class RefusalOut(Strict):
 
 
 class DiscountOut(Strict):
+    """What is taken off, in 分: off the goods and off the postage, and off each line where lines were told. `item` is a gift."""
+
     discount: int
     goods_discount: int
     postage_discount: int
@@ -149,6 +168,9 @@ class DiscountOut(Strict):
 
 
 class VerdictOut(Strict):
+    """`alone` is what the coupon would take off by itself, `here` what it takes off among the others; `refusal` says why it is
+    not used."""
+
     code: str
     usable: bool
     used: bool
@@ -161,6 +183,8 @@ class VerdictOut(Strict):
 
 
 class ValidateOut(Strict):
+    """`best` are the codes to use. `discount` is all that is taken off, with the tier's part; `payable` is what is left to pay."""
+
     amount: int
     postage: int
     coupons: list[VerdictOut]
@@ -175,6 +199,8 @@ class ValidateOut(Strict):
 
 
 class HeldOut(Strict):
+    """A coupon as it stands; `reserved_until` is null while no order holds it."""
+
     code: str
     state: CouponState
     usable_until: Instant
@@ -196,6 +222,9 @@ class UsedOut(DiscountOut):
 
 
 class RedeemOut(Strict):
+    """`discount` is what the coupons take off, beside `tier_discount` and `tier_postage`; `payable` is what is left to pay. With
+    `replayed` the order had used them before: `amount` and what was taken off are those of then."""
+
     source: str
     order: str
     amount: int
@@ -209,6 +238,8 @@ class RedeemOut(Strict):
 
 
 class UndoneOut(Strict):
+    """A coupon whose use was undone; `discount` is what it had taken off."""
+
     code: str
     state: CouponState
     usable_until: Instant
@@ -309,6 +340,7 @@ def _said(buyer: BuyerIn | None) -> dict[str, str]:
     tag="Coupons",
     takes=ValidateIn,
     answers=ValidateOut,
+    refusals=BUYER_REFUSALS,
     description=_l(
         "Changes nothing. Finds the combination that takes off most, whatever the order of the codes, and says of each code "
         "whether it is used, what it takes off, or why not."
@@ -342,7 +374,7 @@ def validate(body: ValidateIn) -> Any:
     tag="Coupons",
     takes=ReserveIn,
     answers=HeldAllOut,
-    refusals=REDEEM_REFUSALS,
+    refusals=(*REDEEM_REFUSALS, *BUYER_REFUSALS),
     example={"codes": ["7F3K-9QWE2-2MNX"], "source": "shop", "order": "A-1001"},
 )
 def reserve(body: ReserveIn) -> Any:
@@ -373,7 +405,7 @@ def release(body: OrderIn) -> Any:
     tag="Coupons",
     takes=RedeemIn,
     answers=RedeemOut,
-    refusals=(*REDEEM_REFUSALS, *BASKET_REFUSALS),
+    refusals=(*REDEEM_REFUSALS, *BASKET_REFUSALS, *BUYER_REFUSALS),
     description=_l(
         "All of them or none. The same order again gets the same answer. A code of a pool becomes a coupon of the buyer."
     ),

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from kernel import api_keys, audit
 from kernel.auth import api_scope
+from kernel.errors import about
 from kernel.http import (
     Instant,
     Listed,
@@ -183,7 +184,9 @@ def show(offer_id: int) -> OfferOut:
     links=_COUPON,
 )
 def grant(offer_id: int, body: GrantIn) -> CouponOut:
-    member, (offer, _version) = get_present(body.member_id), queries.offer_with_version(offer_id)
+    offer, _version = queries.offer_with_version(offer_id)
+    with about("member_id"):
+        member = get_present(body.member_id)
     key = f"api:{offer.id}:{member.id}:{body.key}"
     coupon_id, _code = services.grant(offer.id, member.id, key, "api")
     # Whoever grants it hands it over.

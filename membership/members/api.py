@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from kernel import api_keys
+from kernel import api_keys, clock
 from kernel.auth import api_scope
 from kernel.errors import InputInvalid, about
 from kernel.http import (
@@ -295,6 +295,10 @@ def show(member_id: int, query: MemberQuery) -> MemberOut:
     takes=MemberIn,
     answers={201: MemberMade, 200: MemberMade},
     refusals=[IdentityEmpty, rules.PhoneInvalid, rules.EmailInvalid],
+    description=_l(
+        "Whoever has one of the identities is found, gets those that nobody has yet, and of the details those that are "
+        "empty. Where several people have them, the one known longest is answered and nobody is merged."
+    ),
     example={"identities": [{"channel": "phone", "id": "126 0000 1234"}], "nickname": "青柠", "source": "counter"},
     links=_FOUND,
 )
@@ -329,6 +333,8 @@ def create(body: MemberIn) -> Any:
 )
 def edit(member_id: int, body: ProfileIn) -> MemberOut:
     member = get_present(member_id)
+    if body.birthday is not None and not (body.birthday.year >= 1900 and body.birthday <= clock.today()):
+        raise InputInvalid([("birthday", _("A birthday lies between 1900 and today."))])
     wanted = {name: getattr(body, name) for name in body.model_fields_set}
     kept = {name: getattr(member, name) for name in ProfileChange.__dataclass_fields__}
     services.edit_profile(member, ProfileChange(**{**kept, **wanted}))

@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from flask import request
-from pydantic import Field, TypeAdapter, WrapValidator
+from pydantic import BeforeValidator, Field, TypeAdapter, WrapValidator
 
 from kernel import clock
 from kernel.auth import api_scope
-from kernel.errors import InputInvalid, NotFound
+from kernel.errors import InputInvalid, NotFound, Refusal
 from kernel.http import (
     Instant,
     Listed,
@@ -56,6 +56,13 @@ class OrdersIn(Strict):
 
 class RefundIn(RefundBody):
     source: Source
+
+
+class RefundNumberUsed(Refusal):
+    """A refund's number stands for another refund already: kept as it was, this one would be lost without a word."""
+
+    label = _l("This refund was reported before, with another order or amount. Give each refund a number of its own.")
+    param = "refund"
 
 
 _ONE = TypeAdapter(OrderIn)
@@ -152,6 +159,10 @@ EXAMPLE = {
     tag="Orders",
     takes=OneOrMany,
     answers={200: TakenOut | TakenManyOut, 201: TakenOut | TakenManyOut},
+    description=_l(
+        "Up to 500 as `orders`, all or none. A report that is newer than what is known changes an order, an older one is a "
+        "duplicate."
+    ),
     example=EXAMPLE,
 )
 def record(body: OrderIn | OrdersIn) -> Any:
@@ -169,6 +180,8 @@ def record(body: OrderIn | OrdersIn) -> Any:
     tag="Orders",
     takes=RefundIn,
     answers={200: RefundOut, 201: RefundOut},
+    refusals=[RefundNumberUsed],
+    description=_l("The same again changes nothing. A full refund takes back the use of the order's coupons."),
     example={"source": "shop", "refund": "R-1", "order": "A-1001", "amount": 6000},
 )
 def refund(body: RefundIn) -> Any:
@@ -176,6 +189,9 @@ def refund(body: RefundIn) -> Any:
         raise InputInvalid([("at", reasons.sentence(Reason.MOMENT_AHEAD))])
     taken = services.refund(body.source, body.refund, body.order, body.amount, body.at)
     outcome = Result(taken.outcomes[0])
+    known = queries.get_refund(body.source, body.refund)
+    if (known.order_external_id, known.amount) != (body.order, body.amount):
+        raise RefundNumberUsed
     answer = RefundOut(source=body.source, refund=body.refund, order=body.order, result=outcome)
     return answer, 201 if outcome is Result.NEW else 200
 
@@ -196,7 +212,14 @@ class PlatformQuery(Strict):
     ] = None
 
 
-Payloads = dict[str, Any] | list[dict[str, Any]]
+def _objects(body: Any) -> Any:
+    """Say once of what is no object and no list of such that it is none, and not once for each form."""
+    if isinstance(body, dict) or (isinstance(body, list) and all(isinstance(one, dict) for one in body)):
+        return body
+    raise ValueError(reasons.sentence(Reason.NO_ORDER))
+
+
+Payloads = Annotated[dict[str, Any] | list[dict[str, Any]], BeforeValidator(_objects)]
 
 
 def _platform(kind: Kind, query: PlatformQuery) -> Any:
@@ -222,6 +245,7 @@ def _platform_operation(name: str) -> Any:
         _l("Take in orders and refunds as %(name)s writes them", name=name),
         tag="Orders",
         takes=Payloads,
+        description=_l("One order, a list of up to 500, or a refund; all are taken or none."),
         query=PlatformQuery,
         answers={200: PlatformOut, 201: PlatformOut},
     )
@@ -324,7 +348,13 @@ def _order_out(order: Order) -> OrderOut:
 
 @bp.get("/orders")
 @api_scope("orders:read")
-@operation(_l("List orders"), tag="Orders", query=OrdersQuery, answers=Listed[OrderOut])
+@operation(
+    _l("List orders"),
+    tag="Orders",
+    query=OrdersQuery,
+    answers=Listed[OrderOut],
+    description=_l("Those placed last come first; with `updated_since`, those changed first."),
+)
 def index(query: OrdersQuery) -> Listed[OrderOut]:
     statement, order = queries.listed(
         query.source, query.state, query.member_id, query.placed_from, query.placed_until, query.updated_since
@@ -332,7 +362,7 @@ def index(query: OrdersQuery) -> Listed[OrderOut]:
     return cursor_page(statement, order, query, _order_out)
 
 
-@bp.get("/orders/<source>/<order>")
+@bp.get("/orders/<source>/<path:order>")
 @api_scope("orders:read")
 @operation(_l("Read one order with its lines and refunds"), tag="Orders", answers=OrderWholeOut, refusals=[NotFound])
 def show(source: str, order: str) -> OrderWholeOut:

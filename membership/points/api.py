@@ -27,7 +27,8 @@ from kernel.i18n import lazy_gettext as _l
 from kernel.openapi import describe_tag
 from membership.members import queries as members
 from membership.members.models import Channel, Member
-from membership.members.services.programs import MemberGone, canonical, get_present
+from membership.members.rules import EmailInvalid, PhoneInvalid
+from membership.members.services.programs import IdentityEmpty, MemberGone, canonical, get_present
 
 from . import queries, rules, services
 from .models import Kind, PointsReward, PointsTransaction
@@ -39,6 +40,7 @@ api_keys.declare("points:spend", _l("Pay with members' points and give them back
 api_keys.declare("points:write", _l("Give points to members"))
 
 Points = Annotated[int, Field(ge=1, le=rules.MOST_POINTS)]
+_PAYER = (MemberGone, NotFound, IdentityEmpty, PhoneInvalid, EmailInvalid)
 _MEMBER = {"points": ("points.balance", {"member_id": "$response.body#/member_id"})}
 
 
@@ -150,14 +152,14 @@ class AwardIn(Strict):
 
 def _payer(body: Payer) -> Member:
     if body.member_id is not None:
-        return get_present(body.member_id)
+        with about("member_id"):
+            return get_present(body.member_id)
     assert body.channel is not None and body.identity is not None  # noqa: S101, PT018 - the model holds it
     with about("identity"):
-        key = canonical(body.channel, body.identity)
-    found = members.find_by_identity(*key)
-    if found is None:
-        raise NotFound
-    return get_present(found.id)
+        found = members.find_by_identity(*canonical(body.channel, body.identity))
+        if found is None:
+            raise NotFound
+        return get_present(found.id)
 
 
 def _balance(member_id: int) -> BalanceOut:
@@ -243,7 +245,7 @@ def _reward(reward: PointsReward) -> RewardOut:
     tag="Points",
     takes=SpendIn,
     answers=BookedOut,
-    refusals=[rules.NotEnoughPoints, rules.SourceUsed, MemberGone, NotFound],
+    refusals=[rules.NotEnoughPoints, rules.SourceUsed, *_PAYER],
     description=_l(
         "All or nothing, earliest-expiring first. Once an order and member: again it gives the same answer."
     ),
@@ -270,7 +272,7 @@ def spend(body: SpendIn) -> BookedOut:
     tag="Points",
     takes=GiveBackIn,
     answers=BookedOut,
-    refusals=[rules.NothingToReturn, rules.SourceUsed, MemberGone, SpendUnknown, NotFound],
+    refusals=[rules.NothingToReturn, rules.SourceUsed, SpendUnknown, *_PAYER],
     description=_l("They go back to where they came from, with the expiry that they had."),
     example={"member_id": 12, "source": "shop", "order": "A-1001"},
     links=_MEMBER,

@@ -13,8 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 
-from kernel.http import Amount, Instant, Strict
+from kernel.http import NAME, Amount, Instant, Strict
 from kernel.http import Words as AnyWords
+from kernel.i18n import lazy_gettext as _l
+from kernel.mistakes import explained
 from membership.members import rules as people
 
 from .. import rules
@@ -23,15 +25,28 @@ from ..models import OrderState, Payment
 from .fields import Exchange, Payload
 from .reasons import PayloadRefused, Reason
 
-Number = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Source = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Number = Annotated[str, Field(min_length=1, max_length=64, pattern=NAME)]
+_SOURCE = explained(
+    r"^[a-z0-9][a-z0-9_-]*$",
+    _l("A source is 1 to 32 small letters, digits, - and _, such as taobao or own-shop."),
+)
+Source = Annotated[str, Field(min_length=1, max_length=32, pattern=_SOURCE)]
 Words = Annotated[AnyWords, Field(max_length=200)]
 
 
+# Whatever a shop system has for an identity, but for what cannot be stored.
+_STORABLE = explained(r"^[^\x00]*$", _l("This holds a NUL character, which cannot be stored."))
+
+
 class BuyerIn(Strict):
-    id: Annotated[str, Field(max_length=100)] | None = None
-    phone: Annotated[str, Field(max_length=40)] | None = None
-    email: Annotated[str, Field(max_length=254)] | None = None
+    """Who bought: whoever has one of `id`, `phone` and `email` already is found, else made; without any the order has no member
+    (at taobao and tmall the nickname is an account and does too). What has asterisks in it names nobody."""
+
+    id: Annotated[
+        str | None, Field(max_length=100, pattern=_STORABLE, description="The customer's number at the source.")
+    ] = None
+    phone: Annotated[str | None, Field(max_length=40, pattern=_STORABLE, description="In any spelling.")] = None
+    email: Annotated[str | None, Field(max_length=254, pattern=_STORABLE)] = None
     nickname: Words = ""
     name: Words = ""
     city: Words = ""
@@ -41,26 +56,37 @@ class LineIn(Strict):
     sku: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$")]
     title: Words = ""
     quantity: Annotated[int, Field(ge=1, le=rules.MOST_PIECES)]
-    unit_price: Amount
+    unit_price: Annotated[Amount, Field(description="Of one piece, before what is taken off the order, in 分.")]
 
 
 class OrderBody(Strict):
     """An order without its source. Amounts in 分."""
 
-    order: Number = Field(validation_alias=AliasChoices("order", "external_id", "order_no"))
-    state: OrderState
+    order: Number = Field(
+        validation_alias=AliasChoices("order", "external_id", "order_no"),
+        description="Its number at the source; `external_id` and `order_no` are understood too.",
+    )
+    state: Annotated[OrderState, Field(description="`refused` is a parcel that its receiver did not take.")]
     payment: Payment = Payment.ONLINE
-    placed_at: Instant
+    placed_at: Annotated[
+        Instant, Field(description="The other moments may be left out, and none lies before this one.")
+    ]
     paid_at: Instant | None = None
     shipped_at: Instant | None = None
     delivered_at: Instant | None = None
     completed_at: Instant | None = None
     closed_at: Instant | None = None
-    updated_at: Instant | None = None
-    paid_amount: Amount
+    updated_at: Annotated[
+        Instant | None,
+        Field(
+            description="When the source last changed it: of two reports the later rules, whichever comes first. If left out, it "
+            "is the last of the other moments, so send it with what is corrected later."
+        ),
+    ] = None
+    paid_amount: Annotated[Amount, Field(description="What the buyer paid or is to pay, with the postage, in 分.")]
     postage: Amount = 0
     discount: Amount = 0
-    refunded_amount: Amount = 0
+    refunded_amount: Annotated[Amount, Field(description="All that was given back so far, in 分.")] = 0
     buyer: BuyerIn | None = None
     lines: Annotated[list[LineIn], Field(max_length=rules.MOST_LINES)] = []
 
