@@ -23,6 +23,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from kernel import api_keys, clock
 from kernel.config import ROOT
 from kernel.http import operation_of
+from kernel.idempotency import KEY
 from membership.coupons import services as coupons
 from membership.coupons.models import CouponKind, OfferState
 from membership.gifts import services as gifts
@@ -296,8 +297,8 @@ def tried(
         # Each call has an application context of its own, as under a server, and an Idempotency-Key of its own: that a
         # used one is refused has its own tests.
         key = environ.get("HTTP_IDEMPOTENCY_KEY", "")
-        if re.fullmatch(r"[\x21-\x7e]{1,240}", key):
-            environ["HTTP_IDEMPOTENCY_KEY"] = f"{key}{next(serial)}"
+        if len(key) <= 240 and re.fullmatch(KEY, key):
+            environ["HTTP_IDEMPOTENCY_KEY"] = f"{next(serial)}:{key}"
         return Context().run(app, environ, start_response)
 
     server = make_server("127.0.0.1", 0, alone, request_handler=Quiet)
