@@ -428,6 +428,7 @@ _FOR_LISTS: LiteralString = (
 )
 _BACK: LiteralString = "ROLLBACK TO SAVEPOINT time_limit; RELEASE SAVEPOINT time_limit"
 _LIMIT_AGAIN: LiteralString = "SELECT set_config('statement_timeout', {limit}, true); RELEASE SAVEPOINT time_limit"
+_SIDE_BY_SIDE = text_clause("SELECT set_config('enable_mergejoin', 'on', true)")
 # Rows are hashed in memory where that is possible, and no time goes into compiling plans; until the transaction's end.
 _FOR_SUMS = text_clause("SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)")
 
@@ -446,8 +447,13 @@ class Count:
         return self.n > 0
 
 
-def capped_count(statement: Select[*tuple[Any, ...]], cap: int = 10_000) -> Count:
-    """How many rows a statement has, counted no further than the cap."""
+def capped_count(statement: Select[*tuple[Any, ...]], cap: int = 10_000, side_by_side: bool = False) -> Count:
+    """How many rows a statement has, counted no further than the cap.
+
+    With `side_by_side` two tables may be read beside each other from their beginnings, as a page within `time_limit` may not.
+    """
+    if side_by_side:
+        db.session.execute(_SIDE_BY_SIDE)
     inner = (
         statement.order_by(None).with_only_columns(literal(1).label("one"), maintain_column_froms=True).limit(cap + 1)
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,13 +19,15 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Select,
-    and_,
+    Subquery,
     bindparam,
+    exists,
     extract,
     false,
     func,
     literal,
     literal_column,
+    or_,
     select,
     text,
     union,
@@ -167,27 +169,31 @@ def _own_columns(wanted: MemberFilter) -> list[ColumnElement[bool]]:
 
 def arranged(wanted: MemberFilter, sort: str = "") -> tuple[Select[Member], list[Any]]:
     """The people who fit a filter, and the order in which the list shows them (see `kernel.pages.keyset`)."""
-    statement: Select[Any] = live().where(*_own_columns(wanted))
-    keys: list[Any] = []
+    return _arranged(wanted, _leading(wanted), sort)
+
+
+def _leading(wanted: MemberFilter) -> list[Subquery]:
+    """What the filters that live in other tables lead the list by: each a subquery of member ids alone, each once."""
+    leads: list[Any] = []
     if wanted.tag:
         tag_id = db.session.scalar(select(Tag.id).where(Tag.name == wanted.tag))
-        statement = statement.join(
-            MemberTag, and_(MemberTag.member_id == Member.id, MemberTag.tag_id == (tag_id if tag_id else -1))
-        )
-        keys.append(MemberTag.member_id)
+        leads.append(select(MemberTag.member_id).where(MemberTag.tag_id == (tag_id if tag_id else -1)))
     if wanted.group is not None:
-        answers = seated_in.call(wanted.group)
-        if answers:
-            seats = (answers[0] if len(answers) == 1 else union(*answers)).subquery("seats")
-            (seat,) = seats.c
-            statement = statement.join(seats, seat == Member.id)
-            keys.append(seat)
-        else:
-            statement = statement.where(false())
+        answers = seated_in.call(wanted.group) or [select(Member.id).where(false())]
+        leads.append(answers[0] if len(answers) == 1 else union(*answers))
     if wanted.consent and wanted.consent != "none":
         last = agreed(Contact(wanted.consent))
-        statement = statement.join(last, and_(last.c.member_id == Member.id, last.c.granted))
-        keys.append(last.c.member_id)
+        leads.append(select(last.c.member_id).where(last.c.granted))
+    return [ids.subquery() for ids in leads]
+
+
+def _arranged(wanted: MemberFilter, leads: Sequence[Subquery], sort: str) -> tuple[Select[Member], list[Any]]:
+    statement: Select[Any] = live().where(*_own_columns(wanted))
+    keys: list[Any] = []
+    for lead in leads:
+        (member_id,) = lead.c
+        statement = statement.join(lead, member_id == Member.id)
+        keys.append(member_id)
     if not sort:
         # A range has its own order, so that one index answers both.
         if wanted.never_ordered or wanted.last_order_days is not None:
@@ -220,6 +226,43 @@ def number_of(wanted: MemberFilter) -> int:
     return capped_count(listed(wanted), 100_000_000).n
 
 
+# Everybody's last word on offers by each channel, in the order of the members.
+_LAST_WORDS = (
+    select(Consent.member_id, Consent.granted)
+    .where(Consent.purpose == Purpose.MARKETING)
+    .ext(distinct_on(Consent.member_id, Consent.channel))
+    .order_by(Consent.member_id, Consent.channel, Consent.id.desc())
+    .subquery("last_words")
+)
+_SILENT = select(Member.id).where(~exists().where(_LAST_WORDS.c.member_id == Member.id, _LAST_WORDS.c.granted))
+_GONE = Member.__table__.alias("gone")
+
+
+def _without_gone(ids: Select[int], member_id: Any) -> Select[int]:
+    """Ids without those of records that were merged or erased, who are looked up among their like: they are few."""
+    gone = or_(_GONE.c.merged_into_id.is_not(None), _GONE.c.erased_at.is_not(None))
+    return ids.where(~exists().where(_GONE.c.id == member_id, gone))
+
+
+def _counted(wanted: MemberFilter, leads: Sequence[Subquery], statement: Select[Member]) -> Count:
+    """How many fit a filter, whose whole statement is given, up to its cap.
+
+    Where their own rows have nothing to answer, people are counted by their ids alone; looking each of them up would take
+    longer than the page does.
+    """
+    by_ids_alone = replace(wanted, tag="", group=None, consent="") == MemberFilter()
+    silent = wanted.consent == "none"
+    if by_ids_alone and silent and not leads:
+        return capped_count(_without_gone(_SILENT, Member.id), wanted.count_cap, side_by_side=True)
+    if by_ids_alone and leads and not silent:
+        first, *others = (lead.c[0] for lead in leads)
+        ids = select(first)
+        for other in others:
+            ids = ids.join(other.table, other == first)
+        return capped_count(_without_gone(ids, first), wanted.count_cap)
+    return capped_count(statement, wanted.count_cap)
+
+
 _THESE = select(Member).where(Member.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
 
 
@@ -233,7 +276,8 @@ def page_of(wanted: MemberFilter, sort: str, cursor: str | None) -> tuple[Page |
     count: Count | None = None
     with suppress(TooSlow):
         # What names somebody exactly is looked up in here, before plans are made for the values at hand alone.
-        statement, order = arranged(wanted, sort)
+        leads = _leading(wanted)
+        statement, order = _arranged(wanted, leads, sort)
         with time_limit(SECONDS):
             if wanted.q and wanted.count_cap and wanted.own_columns_only:
                 # Looking a name up costs more than anything else, and so it is done once for the count and the page; with the
@@ -245,7 +289,7 @@ def page_of(wanted: MemberFilter, sort: str, cursor: str | None) -> tuple[Page |
             if page is None:
                 page = keyset(statement, order, cursor)
             if count is None and wanted.count_cap:
-                count = capped_count(statement, wanted.count_cap)
+                count = _counted(wanted, leads, statement)
     return page, count
 
 

@@ -157,6 +157,8 @@ class Member(db.Model):
             postgresql_include=["birthday"],
             postgresql_where=text("birthday IS NOT NULL AND merged_into_id IS NULL AND erased_at IS NULL"),
         ),
+        # Whoever is no person of their own any more: few, among whom those of other tables are looked up.
+        Index("ix_member_gone", "id", postgresql_where=text("merged_into_id IS NOT NULL OR erased_at IS NOT NULL")),
         Index("ix_member_list_names", text(name_pieces()), postgresql_using="gin"),
         # The tail of a phone is what people at a counter know.
         Index("ix_member_phone_tail", text("reverse(phone) text_pattern_ops")),

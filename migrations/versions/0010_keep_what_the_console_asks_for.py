@@ -48,6 +48,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'waiting'"),
     )
+    op.create_index(
+        "ix_member_gone",
+        "member",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("merged_into_id IS NOT NULL OR erased_at IS NOT NULL"),
+    )
     op.add_column("pack_import", sa.Column("raw", sa.Text(), nullable=True))
     op.add_column("pack_import", sa.Column("drawing_until", sa.DateTime(timezone=True), nullable=True))
     op.create_index(
@@ -61,6 +68,11 @@ def downgrade() -> None:
     op.drop_index("ix_pack_import_raw", table_name="pack_import", postgresql_where=sa.text("raw IS NOT NULL"))
     op.drop_column("pack_import", "drawing_until")
     op.drop_column("pack_import", "raw")
+    op.drop_index(
+        "ix_member_gone",
+        table_name="member",
+        postgresql_where=sa.text("merged_into_id IS NOT NULL OR erased_at IS NOT NULL"),
+    )
     op.drop_index("ix_pack_picture_waiting", table_name="pack_picture", postgresql_where=sa.text("state = 'waiting'"))
     op.drop_index("ix_pack_picture_intent", table_name="pack_picture")
     op.drop_index("ix_pack_picture_import", table_name="pack_picture")

@@ -133,6 +133,9 @@ CASES = {
     "q=13800000012": lambda db, m, seated: m.phone == "+8613800000012",
     "q=b17": lambda db, m, seated: m.id == seated_of_name(db, "b17"),
     "tier=1&consent=inbox": lambda db, m, seated: m.rank == 1 and agrees(m, Contact.INBOX),
+    "tier=1&consent=none": lambda db, m, seated: m.rank == 1 and not any(agrees(m, c) for c in Contact),
+    "tag=茶&consent=none": lambda db, m, seated: has_tag(db, m, "茶") and not any(agrees(m, c) for c in Contact),
+    "tag=茶&group=7&consent=email": lambda db, m, seated: has_tag(db, m, "茶") and m.id in seated and agrees(m, Contact.EMAIL),
     "tag=茶&group=7": lambda db, m, seated: has_tag(db, m, "茶") and m.id in seated,
     "tag=茶&sort=-spend": lambda db, m, seated: has_tag(db, m, "茶"),
     "consent=sms&tag=送礼&q=王": lambda db, m, seated: agrees(m, Contact.SMS) and has_tag(db, m, "送礼") and named(m, "王"),
@@ -274,6 +277,23 @@ def test_each_filter_alone_is_answered_from_its_index(db, people):
         assert index in plan, (query, plan)
         assert "Seq Scan" not in plan, (query, plan)
         assert "Sort" not in plan, (query, plan)
+
+
+def test_a_number_from_other_tables_looks_only_for_those_who_are_gone(db, people, monkeypatch):
+    counted, count = [], listing.capped_count
+    monkeypatch.setattr(
+        listing, "capped_count", lambda one, *how, **more: counted.append(one) or count(one, *how, **more)
+    )
+    asked_for = ["tag=茶", "consent=sms", "group=7", "tag=茶&group=7", "consent=none"]
+    for query in asked_for:
+        listing.page_of(asked(query), "", None)
+    db.session.execute(text("SET LOCAL enable_seqscan = off"))
+    for query, statement in zip(asked_for, counted, strict=True):
+        compiled = statement.limit(1001).compile(db.engine, compile_kwargs={"render_postcompile": True})
+        rows = db.session.connection().exec_driver_sql(f"EXPLAIN {compiled}", compiled.params)
+        plan = "\n".join(row[0] for row in rows)
+        assert "ix_member_gone" in plan, (query, plan)
+        assert "merged_into_id IS NULL" not in plan, (query, plan)
 
 
 # ── All who fit ─────────────────────────────────────────────────────────────────────────────────────────────────────
