@@ -170,7 +170,7 @@ def test_an_estimate_lets_nothing_go(
         services.set_approval_above(above)
         push, run = make_push()
         services.schedule(run, staff_id=writer.id)
-        about = "it goes to about 1 people" in owner_client.get(f"/console/pushes/{push.id}").text
+        about = "It waits for a second person: about " in owner_client.get(f"/console/pushes/{push.id}").text
         assert about == (run.state is RunState.APPROVAL)
         return run.state
 
