@@ -130,6 +130,7 @@ def commit() -> None:
     session = db.session()
     # A commit that fails may have been made all the same, so that nothing is taken away after it.
     session.info.pop("on_rollback", None)
+    session.info.pop("only_read", None)
     # Committing nothing would begin a transaction first.
     if session.in_transaction():
         session.commit()
@@ -190,7 +191,8 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end_transaction(response: Response) -> Response:
         # Flask runs these in reverse order of registration; being first, this one runs last.
-        if response.status_code < 400 or db.session().info.pop("only_read", False):
+        refused = response.status_code < 500 and db.session().info.get("only_read", False)
+        if response.status_code < 400 or refused:
             commit()
         else:
             rollback()
