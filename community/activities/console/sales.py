@@ -14,6 +14,7 @@ from kernel.errors import InputInvalid, NotFound
 from kernel.i18n import gettext as _
 from membership.coupons import queries as coupons
 from membership.coupons.models import OfferState
+from membership.coupons import services as offers
 from membership.coupons.services import guard
 
 from .. import labels, queries, rules, services
@@ -118,8 +119,9 @@ def _shown(sale_id: int) -> Any:
 
 
 def _overtaken(form: SaleForm, found: OnSale) -> bool:
-    rows = (found.sale, found.offer, found.version)
-    return editions.overtaken(form, lambda: _shown(found.sale.id), *rows, by=("sale.created", "sale.changed"))
+    # The offer comes before its sale in the order of locks, as where a sale is started; a version never changes.
+    offers.get_offer(found.offer.id, lock=True)
+    return editions.overtaken(form, lambda: _shown(found.sale.id), found.sale, by=("sale.created", "sale.changed"))
 
 
 @bp.post("/sales/<int:sale_id>/edit")

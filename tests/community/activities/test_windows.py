@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from community.activities import services
 from community.activities.models import Lottery, Sale, SaleKind
@@ -76,6 +76,26 @@ def test_saves_over_a_colleagues_save(
         again = mine.post(sent_to, data=shown | {name: late, "edition": kept["edition"]})
         assert again.status_code in (302, 303), shown_at
         assert fields_of(mine.get(shown_at).text)[name] == late, shown_at
+
+
+def test_a_sale_is_held_after_its_offer(db: Any, browse: Any, scene: SimpleNamespace, sale_draft: Any) -> None:
+    sale = services.create_sale(scene.group, SaleKind.FLASH_SALE, sale_draft())
+    db.session.commit()
+    browser, held = browse(Role.OWNER), []
+    address = f"/console/sales/{sale.id}/edit"
+    shown = fields_of(browser.get(address).text)
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if found := re.search(r'FROM "?(\w+)"?.* FOR NO KEY UPDATE', statement, re.DOTALL):
+            held.append(found[1])
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        assert browser.post(address, data=shown | {"price": "55"}).status_code in (302, 303)
+    finally:
+        event.remove(db.engine, "before_cursor_execute", note)
+    # As where it is started: else the two could wait for each other.
+    assert list(dict.fromkeys(held)) == ["offer", "sale"]
 
 
 def picture() -> tuple[io.BytesIO, str]:
