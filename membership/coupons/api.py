@@ -19,6 +19,7 @@ from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.openapi import describe_tag
 from membership.members.rules import EmailInvalid, PhoneInvalid
+from membership.orders.feeds.standard import Number, Source
 
 from . import codes, combination, rules, services
 from .models import Coupon, CouponKind, CouponState, Redemption
@@ -31,7 +32,7 @@ bp = api_blueprint("coupons_api", __name__)
 describe_tag("Coupons", _l("Offers, members' coupons, and coupons at the till or checkout."))
 
 # The order's number at its source; feeds call the same thing `external_id`.
-OrderNumber = Annotated[Name, Field(validation_alias=AliasChoices("order", "external_id", "order_no"))]
+OrderNumber = Annotated[Number, Field(validation_alias=AliasChoices("order", "external_id", "order_no"))]
 Codes = Annotated[list[Name], Field(min_length=1, max_length=50)]
 
 REDEEM_REFUSALS: tuple[type[Refusal], ...] = (
@@ -98,8 +99,8 @@ class ValidateIn(BasketIn):
     """`source` and `order` are those of the order that may hold some of the coupons already."""
 
     codes: Codes
-    source: Words = ""
-    order: Words = ""
+    source: Source | None = None
+    order: Number | None = None
 
 
 class Chosen(Strict):
@@ -121,9 +122,9 @@ class Chosen(Strict):
 
 
 class OrderIn(Chosen):
-    """One `code` or several `codes`, and the order that they are for, as its feed names it."""
+    """One `code` or several `codes`, and the order that they are for, under the source and number that it is reported with."""
 
-    source: Name
+    source: Source
     order: OrderNumber
 
 
@@ -348,8 +349,9 @@ def _said(buyer: BuyerIn | None) -> dict[str, str]:
     example={"codes": ["7F3K-9QWE2-2MNX"], "amount": 9900, "postage": 800},
 )
 def validate(body: ValidateIn) -> Any:
-    buyer = find_buyer(body.source, _said(body.buyer))
-    found = services.validate(body.codes, body.basket, body.source, body.order, buyer, body.tier_discount)
+    source = body.source or ""
+    buyer = find_buyer(source, _said(body.buyer))
+    found = services.validate(body.codes, body.basket, source, body.order or "", buyer, body.tier_discount)
     best = found.best
     return ValidateOut(
         amount=body.amount,

@@ -24,6 +24,7 @@ from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanFie
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from membership.members.rules import PhoneInvalid, canonical_phone
+from membership.orders.rules import SOURCE, SourceInvalid
 
 from . import labels
 from .models import CouponKind
@@ -137,6 +138,15 @@ class OfferForm(Form):
         if self.kind.data == CouponKind.PERCENT.value and self.per_mille is None:
             raise ValidationError(_("Write the share that is paid: 85 or 8.5折 for a buyer who pays 85%."))
 
+    def validate_channels(self, field: StringField) -> None:
+        if not all(re.fullmatch(SOURCE, name) for name in self.sources):
+            raise ValidationError(str(SourceInvalid.label))
+
+    @property
+    def sources(self) -> list[str]:
+        """The channels that were typed, as the sources of orders are written."""
+        return [name.strip().lower() for name in re.split("[,，、]", self.channels.data or "") if name.strip()]
+
     @property
     def per_mille(self) -> int | None:
         """`85`, `85%` or `8.5折` → 850; None for anything else.
@@ -186,11 +196,7 @@ class OfferForm(Form):
             priority=self.priority.data or 100,
             with_tier=bool(self.with_tier.data),
             transferable=bool(self.transferable.data),
-            channels=[
-                name.strip().lower()
-                for name in (self.channels.data or "").replace("，", ",").split(",")
-                if name.strip()
-            ],
+            channels=self.sources,
             budget=self.budget.data,
             per_person=self.per_person.data,
             per_group=self.per_group.data,

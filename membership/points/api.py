@@ -29,6 +29,7 @@ from membership.members import queries as members
 from membership.members.models import Channel, Member
 from membership.members.rules import EmailInvalid, PhoneInvalid
 from membership.members.services.programs import IdentityEmpty, MemberGone, canonical, get_present
+from membership.orders.feeds.standard import Number, Source
 
 from . import queries, rules, services
 from .models import Kind, PointsReward, PointsTransaction
@@ -119,8 +120,8 @@ class SpendIn(Payer):
     """`source` and `order` name the order that is paid; once an order and member."""
 
     points: Points
-    source: Name
-    order: Name
+    source: Source
+    order: Number
     reason: Words = ""
 
 
@@ -128,8 +129,8 @@ class GiveBackIn(Payer):
     """What was spent on an order comes back: all that is left of it, or `points`. `return` names a part, so that it is given
     back once."""
 
-    source: Name
-    order: Name
+    source: Source
+    order: Number
     points: Points | None = None
     return_number: Annotated[Name | None, Field(alias="return")] = None
     reason: Words = ""

@@ -23,6 +23,7 @@ from kernel.http import (
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.openapi import describe_tag
+from membership.orders.feeds.standard import Source
 
 from . import queries, services
 from .models import Product
@@ -30,7 +31,6 @@ from .models import Product
 bp = api_blueprint("products_api", __name__)
 describe_tag("Products", _l("What the shop sells, by source and SKU."))
 
-ProductSource = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Sku = Annotated[Name, Field(max_length=80)]
 
 
@@ -49,7 +49,7 @@ class ProductOut(Strict):
 
 
 class ProductsQuery(PageQuery):
-    source: ProductSource | None = None
+    source: Source | None = None
     category: Annotated[Words, Field(max_length=100)] | None = None
     sku: Sku | None = None
 
@@ -57,7 +57,7 @@ class ProductsQuery(PageQuery):
 class ProductIn(Strict):
     """Fields that are left out stay as they are; a new product needs a title."""
 
-    source: ProductSource
+    source: Source
     sku: Sku
     title: Name | None = None
     category: Annotated[Words, Field(max_length=100)] | None = None

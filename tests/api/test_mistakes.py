@@ -69,7 +69,7 @@ def test_the_plus_of_an_offset_may_stand_in_an_address_as_it_is(program, db):
     ("body", "param", "said"),
     [
         ({"source": "Own Shop"}, "source", "A source is 1 to 32 small letters"),
-        ({"source": ""}, "source", "This may not be empty."),
+        ({"order": ""}, "order", "This may not be empty."),
         ({"order": " "}, "order", "This has to be one line of text, without control characters, and not blank."),
         ({"buyer": {"id": "a\x00b"}}, "buyer.id", "This holds a NUL character"),
         ({"buyer": {"nickname": "a\nb"}}, "buyer.nickname", "This has to be one line of text"),
@@ -82,6 +82,28 @@ def test_a_mistake_is_told_with_what_is_asked_for(db, program, body, param, said
     assert (status, code, errors.keys()) == (422, "input_invalid", {param})
     assert errors[param].startswith(said)
     assert db.session.scalars(select(Order.id)).all() == []
+
+
+@pytest.mark.parametrize(("name", "said"), [("source", "Till 1"), ("source", "x" * 33), ("source", ""), ("order", "x" * 65)])
+def test_an_order_is_named_by_the_same_rule_wherever_it_is_spoken_of(program, db, name, said):
+    call = program("orders:write", "coupons:redeem", "points:spend")
+    named = {"source": "shop", "order": "A-1", name: said}
+    basket, coupon = {"amount": 9_900}, {"code": "7F3K-9QWE2-2MNX"}
+    asked = {
+        "/orders": order(),
+        "/refunds": {"refund": "R-1", "amount": 1},
+        "/coupons/validate": {"codes": ["7F3K-9QWE2-2MNX"], **basket},
+        "/coupons/reserve": coupon,
+        "/coupons/release": coupon,
+        "/coupons/redeem": coupon | basket,
+        "/coupons/rollback": coupon,
+        "/points/spend": {"member_id": NOBODY, "points": 1},
+        "/points/give-back": {"member_id": NOBODY},
+    }
+    found = {path: told(call("POST", path, json=body | named)) for path, body in asked.items()}
+    sentence = "A source is 1 to 32 small letters, digits, - and _, such as taobao or own-shop."
+    one = {name: sentence if name == "source" else "This may have 64 characters at most."}
+    assert found == dict.fromkeys(asked, (422, "input_invalid", one))
 
 
 def test_an_unknown_parameter_is_not_called_a_field(program, db):

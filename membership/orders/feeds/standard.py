@@ -26,11 +26,7 @@ from .fields import Exchange, Payload
 from .reasons import PayloadRefused, Reason
 
 Number = Annotated[str, Field(min_length=1, max_length=64, pattern=NAME)]
-_SOURCE = explained(
-    r"^[a-z0-9][a-z0-9_-]*$",
-    _l("A source is 1 to 32 small letters, digits, - and _, such as taobao or own-shop."),
-)
-Source = Annotated[str, Field(min_length=1, max_length=32, pattern=_SOURCE)]
+Source = Annotated[str, Field(pattern=explained(f"^{rules.SOURCE}$", rules.SourceInvalid.label))]
 Words = Annotated[AnyWords, Field(max_length=200)]
 
 

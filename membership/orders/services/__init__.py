@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..formats.drafts import RefundDraft
+from ..rules import SourceInvalid
 from .intake import Taken, person_of, take_in
 from .runs import (
     FormatUnknown,
     RunNotWaiting,
-    SourceInvalid,
     abandoned,
     check_source,
     forget_files,

@@ -41,6 +41,7 @@ from ..events import OrdersImported
 from ..formats import FileUnreadable, Sheet
 from ..formats.drafts import Entry, Fault, RejectedDraft
 from ..models import ImportReject, ImportRun, RunState
+from ..rules import SOURCE, SourceInvalid
 from . import corrections, intake, recognition, summaries
 
 log = logging.getLogger(__name__)
@@ -59,13 +60,7 @@ KEEP_FILES = timedelta(days=30)
 # No cell that any reader takes is longer.
 LONGEST_KEPT_CELL = 4_000
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_SOURCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 Progress = Callable[[int, int], object]
-
-
-class SourceInvalid(Refusal):
-    status = 422
-    label = _l("A source is 1 to 32 small letters, digits, - and _, such as taobao or own-shop.")
 
 
 class FormatUnknown(Refusal):
@@ -84,7 +79,7 @@ class LeaseLost(Exception):
 def check_source(source: str) -> str:
     """A source's name as it is stored; refuses with `SourceInvalid`."""
     plain = source.strip().lower()
-    if not _SOURCE.fullmatch(plain):
+    if not re.fullmatch(SOURCE, plain):
         raise SourceInvalid
     return plain
 

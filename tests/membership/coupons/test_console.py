@@ -373,6 +373,17 @@ def test_the_edit_form_shows_everything_and_posting_it_changes_nothing(browse, m
     assert services.get_offer(offer.id)[1].number == 1
 
 
+def test_only_channels_that_an_order_can_come_from_are_taken(browse, make_offer, clock):
+    offer, browser = make_offer(), browse()
+    url = f"/console/offers/{offer.id}/edit"
+    values = typed_in(browser.get(url))
+    refused = browser.post(url, data=values | {"channels": "shop, Till 1"})
+    assert refused.status_code == 422
+    assert "A source is 1 to 32 small letters" in said(refused)
+    assert browser.post(url, data=values | {"channels": "Shop、counter，own-shop,"}).status_code == 303
+    assert draft_of(*services.get_offer(offer.id)).channels == ["shop", "counter", "own-shop"]
+
+
 def test_the_stock_cannot_go_below_what_is_out(browse, make_offer, make_member, clock):
     offer = make_offer(stock=5)
     for number in range(3):

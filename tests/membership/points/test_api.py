@@ -91,7 +91,7 @@ def test_points_of_an_order_are_given_back_in_parts(call, member):
     "changes",
     [
         {"points": 0}, {"points": -5}, {"points": 1.5}, {"points": "5"}, {"points": True}, {"points": 10**12},
-        {"source": ""}, {"order": ""}, {"order": "a\n"}, {"member_id": None}, {"channel": "phone"},
+        {"source": ""}, {"source": "Till 1"}, {"order": ""}, {"order": "a\n"}, {"member_id": None}, {"channel": "phone"},
         {"channel": "phone", "identity": "126 0000 1234"}, {"extra": 1},
     ],
 )  # fmt: skip
