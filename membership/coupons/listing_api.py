@@ -177,20 +177,20 @@ def show(offer_id: int) -> OfferOut:
     _l("Grant a member a coupon of an offer"),
     tag="Coupons",
     takes=GrantIn,
-    answers=CouponOut,
+    answers={201: CouponOut, 200: CouponOut},
     refusals=[NothingToGrant, MemberGone],
     description=_l("Stock and caps hold; tier, group and claim window do not, for the shop itself decides."),
     example={"member_id": 12, "key": "survey-2026-11"},
     links=_COUPON,
 )
-def grant(offer_id: int, body: GrantIn) -> CouponOut:
+def grant(offer_id: int, body: GrantIn) -> Any:
     offer, _version = queries.offer_with_version(offer_id)
     with about("member_id"):
         member = get_present(body.member_id)
     key = f"api:{offer.id}:{member.id}:{body.key}"
-    coupon_id, _code = services.grant(offer.id, member.id, key, "api")
+    granted = services.grant(offer.id, member.id, key, "api")
     # Whoever grants it hands it over.
-    return _coupon(queries.coupon_row(coupon_id), True)
+    return _coupon(queries.coupon_row(granted.coupon_id), True), 201 if granted.fresh else 200
 
 
 @bp.get("/coupons")

@@ -190,8 +190,9 @@ def _transaction(row: PointsTransaction, member_id: int) -> TransactionOut:
     )
 
 
-def _booked(row: PointsTransaction, member_id: int) -> BookedOut:
-    return BookedOut(transaction=_transaction(row, member_id), balance=_balance(member_id))
+def _booked(row: PointsTransaction, member_id: int) -> tuple[BookedOut, int]:
+    answer = BookedOut(transaction=_transaction(row, member_id), balance=_balance(member_id))
+    return answer, 200 if row.replayed else 201
 
 
 @bp.get("/members/<int:member_id>/points")
@@ -245,7 +246,7 @@ def _reward(reward: PointsReward) -> RewardOut:
     _l("Pay with a member's points"),
     tag="Points",
     takes=SpendIn,
-    answers=BookedOut,
+    answers={201: BookedOut, 200: BookedOut},
     refusals=[rules.NotEnoughPoints, rules.SourceUsed, *_PAYER],
     description=_l(
         "All or nothing, earliest-expiring first. Once an order and member: again it gives the same answer."
@@ -253,7 +254,7 @@ def _reward(reward: PointsReward) -> RewardOut:
     example={"channel": "phone", "identity": "126 0000 1234", "points": 500, "source": "shop", "order": "A-1001"},
     links=_MEMBER,
 )
-def spend(body: SpendIn) -> BookedOut:
+def spend(body: SpendIn) -> Any:
     member = _payer(body)
     booked = services.spend(
         member.id,
@@ -272,13 +273,13 @@ def spend(body: SpendIn) -> BookedOut:
     _l("Give back points that were spent on an order"),
     tag="Points",
     takes=GiveBackIn,
-    answers=BookedOut,
+    answers={201: BookedOut, 200: BookedOut},
     refusals=[rules.NothingToReturn, rules.SourceUsed, SpendUnknown, *_PAYER],
     description=_l("They go back to where they came from, with the expiry that they had."),
     example={"member_id": 12, "source": "shop", "order": "A-1001"},
     links=_MEMBER,
 )
-def give_back(body: GiveBackIn) -> BookedOut:
+def give_back(body: GiveBackIn) -> Any:
     member = _payer(body)
     spent = queries.spent_on(member.id, f"order:{body.source}", body.order)
     if spent is None:
@@ -300,12 +301,12 @@ def give_back(body: GiveBackIn) -> BookedOut:
     _l("Give a member points"),
     tag="Points",
     takes=AwardIn,
-    answers=BookedOut,
+    answers={201: BookedOut, 200: BookedOut},
     refusals=[rules.SourceUsed, MemberGone],
     description=_l("They can be used at once. The same source and number give points once."),
     example={"points": 50, "source": "survey", "number": "2026-11", "reason": "Thank you for your answers"},
 )
-def award(member_id: int, body: AwardIn) -> BookedOut:
+def award(member_id: int, body: AwardIn) -> Any:
     member = get_present(member_id)
     booked = services.award(
         member.id,

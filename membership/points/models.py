@@ -150,6 +150,8 @@ class PointsTransaction(db.Model):
     reason: Mapped[str] = mapped_column(default="", server_default="")
     staff_id: Mapped[int | None]
     at: Mapped[datetime]
+    # Whether the call that handed it out found it booked already; not kept.
+    replayed = False
 
     __table_args__ = (
         UniqueConstraint("account_id", "type", "source_type", "source_id"),

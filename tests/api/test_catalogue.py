@@ -156,7 +156,8 @@ def test_a_grant_is_one_whoever_repeats_it_and_hands_over_the_code_alone(db, pro
     write, read = program("coupons:write"), program("coupons:read")
     body = {"member_id": number, "key": "survey"}
     first, again = (write("POST", f"/offers/{offer.id}/grants", json=body) for _ in range(2))
-    assert (first.status_code, first.json) == (200, again.json)
+    assert (first.status_code, again.status_code, first.json) == (201, 200, again.json)
+    assert len(db.session.scalars(select(AuditEntry.id).where(AuditEntry.action == "coupon.granted")).all()) == 1
     code = first.json["code"]
     [shown] = read("GET", f"/coupons?member_id={number}&state=issued").json["items"]
     assert (shown["id"], shown["masked"], code in str(shown)) == (first.json["id"], True, False)
@@ -171,7 +172,7 @@ def test_grants_end_with_the_stock(db, program, make_person, offer):
     answers = [
         call("POST", f"/offers/{offer.id}/grants", json={"member_id": make_person(), "key": "k"}) for _ in range(3)
     ]
-    assert [answer.status_code for answer in answers] == [200, 200, 409]
+    assert [answer.status_code for answer in answers] == [201, 201, 409]
     assert answers[2].json["code"] == "nothing_to_grant"
 
 

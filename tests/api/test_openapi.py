@@ -222,7 +222,7 @@ def shop(db: Any) -> dict[str, list[Any]]:
     offer = coupons.create(
         coupons.Draft(name="Spring", kind=CouponKind.AMOUNT, value=2000, valid_days=14), OfferState.ACTIVE
     )
-    coupon_id, _code = coupons.grant(offer.id, people[0], "test", "test")
+    coupon_id = coupons.grant(offer.id, people[0], "test", "test").coupon_id
     db.session.commit()
     return {
         "member_id": people,

@@ -58,7 +58,8 @@ def grant_post(member_id: int) -> Any:
     form = GrantForm([(offer.id, offer.name) for offer, _version in queries.grantable()])
     if not form.validate():
         raise NothingToGrant(next_step=(url_for(".grant", member_id=member.id), _("Choose another offer")))
-    coupon_id, _code = services.grant(form.offer_id.data, member.id, f"console:{member.id}:{form.key.data}", "console")
+    key = f"console:{member.id}:{form.key.data}"
+    coupon_id = services.grant(form.offer_id.data, member.id, key, "console").coupon_id
     row = queries.coupon_row(coupon_id)
     flash(_("%(name)s has the coupon of “%(offer)s”.", name=member.shown_name, offer=row.offer.name), "positive")
     return redirect(url_for(".coupon", coupon_id=coupon_id), 303)

@@ -35,13 +35,18 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
 
     The offer's row stays locked until the caller's transaction ends: grant in slices.
     """
+    found = _granted(offer_id, people, source)
+    return {member_id: (one.coupon_id, one.code) for member_id, one in found.items()}
+
+
+def _granted(offer_id: int, people: Sequence[tuple[int, str]], source: str) -> dict[int, shelves.Claimed]:
     connection = db.session.connection()
     now = clock.now()
     shelf = shelves.locked(connection, [offer_id], now).get(offer_id)
     if shelf is None:
         return {}
     held = shelves.coupons_held(connection, [offer_id], [member_id for member_id, _ in people])
-    granted: dict[int, tuple[int, str]] = {}
+    granted: dict[int, shelves.Claimed] = {}
     keys = [key for _, key in people]
     known = {
         row.grant_key: row
@@ -57,7 +62,7 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
     persons = caps.person_keys([member_id for member_id, _ in people]) if shelf.row.per_person is not None else {}
     for member_id, key in people:
         if key in known:
-            granted.setdefault(known[key].member_id, (known[key].id, known[key].code))
+            granted.setdefault(known[key].member_id, shelves.Claimed(known[key].id, known[key].code, False))
             continue
         mine = held.setdefault((offer_id, member_id), [])
         if most is not None and len(mine) >= most:
@@ -74,14 +79,14 @@ def grant_many(offer_id: int, people: Sequence[tuple[int, str]], source: str) ->
         mine.append(coupon)
         fresh.append(coupon)
     for coupon in shelves.insert_coupons(connection, fresh, now, "granted"):
-        granted[coupon.member_id] = (coupon.id, coupon.code)
+        granted[coupon.member_id] = shelves.Claimed(coupon.id, coupon.code, True)
     missed = [coupon for coupon in fresh if not coupon.id]
     for coupon in missed:
         batch.give_counters_back(connection, coupon)
     heirs = _heirs(missed)
     if heirs:
         # Merged while this was under way: the coupon is for the record that they are now.
-        theirs = grant_many(
+        theirs = _granted(
             offer_id, [(heirs[c.member_id], str(c.grant_key)) for c in missed if c.member_id in heirs], source
         )
         granted |= {member_id: theirs[heir] for member_id, heir in heirs.items() if heir in theirs}
@@ -103,7 +108,7 @@ def _heirs(missed: Sequence[shelves.Coupon]) -> dict[int, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def _usable(offer_id: int, members: Sequence[int], now: datetime) -> dict[int, tuple[int, str]]:
+def _usable(offer_id: int, members: Sequence[int], now: datetime) -> dict[int, shelves.Claimed]:
     rows = db.session.execute(
         select(Coupon.member_id, Coupon.id, Coupon.code)
         .where(
@@ -114,16 +119,18 @@ def _usable(offer_id: int, members: Sequence[int], now: datetime) -> dict[int, t
         )
         .order_by(Coupon.ordinal)
     )
-    return {row.member_id: (row.id, row.code) for row in rows}
+    return {row.member_id: shelves.Claimed(row.id, row.code, False) for row in rows}
 
 
-def grant(offer_id: int, member_id: int, key: str, source: str) -> tuple[int, str]:
-    """Grant one coupon by hand, keyed so that a double click grants once; returns (coupon_id, code).
+def grant(offer_id: int, member_id: int, key: str, source: str) -> shelves.Claimed:
+    """Grant one coupon by hand, keyed so that a double click grants once; only a fresh one is written to the audit trail.
 
     Refuses with `NothingToGrant`.
     """
-    found = grant_many(offer_id, [(member_id, key)], source).get(member_id)
+    found = _granted(offer_id, [(member_id, key)], source).get(member_id)
     if found is None:
         raise NothingToGrant
-    audit.record("coupon.granted", "coupon", found[0], after={"member_id": member_id, "offer_id": offer_id})
+    if found.fresh:
+        after = {"member_id": member_id, "offer_id": offer_id}
+        audit.record("coupon.granted", "coupon", found.coupon_id, after=after)
     return found

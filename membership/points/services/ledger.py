@@ -128,8 +128,8 @@ def held(member_id: int, now: datetime | None = None) -> list[PointsAccount]:
 
 
 def booked(accounts: Sequence[PointsAccount], kind: Kind, source_type: str, source_id: str) -> PointsTransaction | None:
-    """The transaction of a kind and source that a member has already, in whichever of their accounts."""
-    return db.session.scalar(
+    """The transaction of a kind and source that a member has already, in whichever of their accounts; marked as `replayed`."""
+    found = db.session.scalar(
         select(PointsTransaction)
         .where(
             PointsTransaction.account_id.in_([account.id for account in accounts]),
@@ -140,6 +140,9 @@ def booked(accounts: Sequence[PointsAccount], kind: Kind, source_type: str, sour
         .order_by(PointsTransaction.id)
         .limit(1)
     )
+    if found is not None:
+        found.replayed = True
+    return found
 
 
 def post(account_id: int, kind: Kind, points: int, legs: Sequence[Leg], **columns: Any) -> PointsTransaction:

@@ -177,7 +177,7 @@ def _hand_out(reward: PointsReward, redemption: PointsRedemption, token: str) ->
     if reward.offer_id is not None:
         key = f"points:{redemption.id}"
         try:
-            coupon_id, _code = coupons.grant(reward.offer_id, redemption.member_id, key, f"points:{reward.id}")
+            coupon_id = coupons.grant(reward.offer_id, redemption.member_id, key, f"points:{reward.id}").coupon_id
         except NothingToGrant as nothing:
             raise RewardSoldOut from nothing
         if db.session.scalar(select(Coupon.grant_key).where(Coupon.id == coupon_id)) != key:

@@ -247,7 +247,7 @@ def test_every_redemption_lies_in_its_campaign(db: Any, make_push: Any, clock: A
         push, run = runs[campaign]
         member_id = member_of[household]
         assert push.offer_id is not None
-        _id, code = grants.grant(push.offer_id, member_id, f"cj:{number}", queries.source_of(run.id))
+        code = grants.grant(push.offer_id, member_id, f"cj:{number}", queries.source_of(run.id)).code
         placed = {"placed_at": at, "paid_at": at, "version_at": at, "created_at": at, "version_mark": ""}
         order = Order(
             source="shop", external_id=f"R{number}", member_id=member_id, state=OrderState.COMPLETED,

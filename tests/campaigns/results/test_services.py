@@ -141,7 +141,7 @@ def test_the_coupon_link_leads_to_the_members_own_page(
 
 def use_coupon(member: Any, offer: Any, run: Run, order: str) -> str:
     """The member's coupon of a push is used on an order; returns its code."""
-    _id, code = grants.grant(offer.id, member.id, f"test:{member.id}", queries.source_of(run.id))
+    code = grants.grant(offer.id, member.id, f"test:{member.id}", queries.source_of(run.id)).code
     coupons.redeem(code, "shop", order, Basket(amount=10_000))
     return code
 

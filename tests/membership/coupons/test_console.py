@@ -64,7 +64,7 @@ def offer(make_offer, clock):
 
 @pytest.fixture
 def coupon(offer, member):
-    coupon_id, _code = services.grant(offer.id, member.id, "test", "console")
+    coupon_id = services.grant(offer.id, member.id, "test", "console").coupon_id
     return queries.coupon_row(coupon_id).coupon
 
 
@@ -83,7 +83,7 @@ def shelf(make_offer, make_member, clock):
     draft = make_offer(OfferState.DRAFT, name="Autumn", kind=CouponKind.FREE_SHIPPING, value=0)
     for number in range(3):
         person = make_member(rank=0)
-        _id, code = services.grant(spring.id, person.id, f"s{number}", "console")
+        code = services.grant(spring.id, person.id, f"s{number}", "console").code
         if number < 2:
             services.redeem(code, "shop", f"A-{number}", Basket(10_000))
     return {"Spring": spring, "100% Tea": percent, "Autumn": draft}
@@ -453,9 +453,9 @@ def test_a_senseless_rise_is_refused(browse, offer, more):
 def test_the_page_tells_the_numbers(browse, make_offer, make_member, clock):
     offer = make_offer(min_spend=9_900, stock=10)
     held = [services.grant(offer.id, make_member().id, f"n{n}", "call") for n in range(4)]
-    for number, (_id, code) in enumerate(held[:2]):
-        services.redeem(code, "shop", f"A-{number}", Basket(20_000))
-    services.roll_back(held[1][1], "shop", "A-1")
+    for number, one in enumerate(held[:2]):
+        services.redeem(one.code, "shop", f"A-{number}", Basket(20_000))
+    services.roll_back(held[1].code, "shop", "A-1")
     page = re.sub(r"\s+", " ", said(browse(Role.VIEWER).get(f"/console/offers/{offer.id}")))
     assert "4 / 10" in page
     assert "25.0% of those claimed" in page
@@ -661,7 +661,7 @@ def test_the_counter_says_why_not_and_keeps_what_was_typed(browse, db, coupon, f
 
 def test_a_coupon_for_certain_goods_asks_for_them(browse, db, make_offer, member):
     offer = make_offer(kind=CouponKind.FIXED_PRICE, value=900, skus=["A1", "A2"])
-    coupon_id, _code = services.grant(offer.id, member.id, "k", "console")
+    coupon_id = services.grant(offer.id, member.id, "k", "console").coupon_id
     url = f"/console/coupons/{coupon_id}"
     assert 'name="sku"' in said(browse().get(url))
     good = {"order": "R-1", "amount": "100", "sku": "A1", "quantity": "2", "share": "60"}
@@ -674,7 +674,7 @@ def test_a_coupon_for_certain_goods_asks_for_them(browse, db, make_offer, member
 
 def test_free_shipping_asks_for_the_postage(browse, make_offer, member):
     offer = make_offer(kind=CouponKind.FREE_SHIPPING, value=0)
-    coupon_id, _code = services.grant(offer.id, member.id, "k", "console")
+    coupon_id = services.grant(offer.id, member.id, "k", "console").coupon_id
     url = f"/console/coupons/{coupon_id}/redeem"
     assert browse().post(url, data={"order": "R-1", "amount": "100"}).status_code == 422
     page = followed(browser := browse(), browser.post(url, data={"order": "R-1", "amount": "100", "postage": "12"}))
@@ -683,7 +683,7 @@ def test_free_shipping_asks_for_the_postage(browse, make_offer, member):
 
 def test_a_gift_says_what_goes_into_the_bag(browse, make_offer, member):
     offer = make_offer(kind=CouponKind.GIFT_ITEM, value=0, item_title="Tote")
-    coupon_id, _code = services.grant(offer.id, member.id, "k", "console")
+    coupon_id = services.grant(offer.id, member.id, "k", "console").coupon_id
     browser = browse()
     page = followed(
         browser, browser.post(f"/console/coupons/{coupon_id}/redeem", data={"order": "R-1", "amount": "100"})
