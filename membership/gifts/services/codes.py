@@ -73,6 +73,9 @@ def lines_in(stream: IO[bytes]) -> list[str]:
                     lines.append(line.strip()[: LONGEST + 1])
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileUnreadable(Wrong.BROKEN_GZIP) from error
+    except csv.Error as error:
+        # Of rows that were written here nothing else can be wrong.
+        raise FileUnreadable(Wrong.CELL_TOO_LONG, line=number + 1) from error
     if number > MOST_CODES:
         raise TooManyCodes(lines=number, most=MOST_CODES)
     return lines

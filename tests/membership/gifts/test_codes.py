@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import zipfile
 
 import pytest
 from sqlalchemy import func, select
@@ -14,6 +15,7 @@ from kernel.notices import Notice
 from membership.gifts import fulfilment, queries, rules, services
 from membership.gifts.jobs import remind_of_gifts
 from membership.gifts.models import Gift, GiftClaim, GiftCode, GiftKind, GiftState
+from membership.orders.formats.sheet import FileUnreadable, Wrong
 from tests.membership.orders.formats.test_xlsx import book
 
 from .conftest import state_of, words
@@ -83,6 +85,16 @@ def test_each_bad_line_is_named_and_stops_no_other(db, pooled):
     ]  # fmt: skip
     assert pooled.stock == 5
     assert services.add_codes(pooled.id, ["NEW-1", "NEW-2"]).added == 0
+
+
+def test_a_workbook_with_a_cell_beyond_all_measure_is_refused_and_not_a_fault(tmp_path):
+    made, path = book(tmp_path / "codes.xlsx", [["A-1"], ["LONG"]]), tmp_path / "long.xlsx"
+    with zipfile.ZipFile(made) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as parts:
+        for one in old.namelist():
+            parts.writestr(one, old.read(one).replace(b"LONG", b"x" * 140_000))
+    with path.open("rb") as file, pytest.raises(FileUnreadable) as refused:
+        services.lines_in(file)
+    assert (refused.value.wrong, refused.value.values) == (Wrong.CELL_TOO_LONG, {"line": 2})
 
 
 def test_codes_of_another_gift_may_be_equal(db, pooled, make_gift):
