@@ -13,8 +13,8 @@ from kernel.auth import acting_staff, staff
 from kernel.errors import InputInvalid, NotFound
 from kernel.i18n import gettext as _
 from membership.coupons import queries as coupons
-from membership.coupons.models import OfferState
 from membership.coupons import services as offers
+from membership.coupons.models import OfferState
 from membership.coupons.services import guard
 
 from .. import labels, queries, rules, services
