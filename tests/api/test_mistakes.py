@@ -84,7 +84,9 @@ def test_a_mistake_is_told_with_what_is_asked_for(db, program, body, param, said
     assert db.session.scalars(select(Order.id)).all() == []
 
 
-@pytest.mark.parametrize(("name", "said"), [("source", "Till 1"), ("source", "x" * 33), ("source", ""), ("order", "x" * 65)])
+@pytest.mark.parametrize(
+    ("name", "said"), [("source", "Till 1"), ("source", "x" * 33), ("source", ""), ("order", "x" * 65)]
+)
 def test_an_order_is_named_by_the_same_rule_wherever_it_is_spoken_of(program, db, name, said):
     call = program("orders:write", "coupons:redeem", "points:spend")
     named = {"source": "shop", "order": "A-1", name: said}
