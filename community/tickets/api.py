@@ -79,7 +79,7 @@ class TicketsQuery(PageQuery):
 
 
 class TicketIn(Strict):
-    """`reference` names what it is opened for in your system: the same one opens no second ticket."""
+    """`reference` names what it is opened for in your system: the same one opens no second ticket, the first comes back."""
 
     member_id: RowId
     kind: TicketKind
@@ -145,7 +145,7 @@ def show(ticket_id: int) -> TicketWithEntriesOut:
     _l("Open a ticket"),
     tag="Tickets",
     takes=TicketIn,
-    answers={201: TicketWithEntriesOut},
+    answers={200: TicketWithEntriesOut, 201: TicketWithEntriesOut},
     refusals=[services.NothingSaid, services.NotTheirOrder, services.ReferenceTaken, NotFound],
     example={"member_id": 1, "kind": "return", "text": "The cup came broken.", "reference": "HD-1042"},
     links=_TICKET,
@@ -170,11 +170,11 @@ def create(body: TicketIn) -> Any:
     )
     try:
         with about("text"):
-            ticket = services.open_ticket(opening)
+            ticket, fresh = services.open_once(opening)
     except services.ReferenceTaken as refusal:
         refusal.param = "reference"
         raise
-    return _whole(ticket), 201
+    return _whole(ticket), 201 if fresh else 200
 
 
 @bp.post("/tickets/<int:ticket_id>/answers")

@@ -155,7 +155,12 @@ def refuse_chatter(ticket: Ticket) -> None:
 
 
 def open_ticket(opening: Opening) -> Ticket:
-    """Open a ticket and hand it to somebody who is on; publishes `TicketOpened`.
+    """The ticket of `open_once`, whether it is new or not; refuses as that does."""
+    return open_once(opening)[0]
+
+
+def open_once(opening: Opening) -> tuple[Ticket, bool]:
+    """Open a ticket and hand it to somebody who is on; publishes `TicketOpened`. Returns the ticket, and whether it is new.
 
     Refuses with `NotFound` (no such member), `NothingSaid`, `NotTheirOrder`, `StepIncomplete` (an answer to the first step
     that cannot be read), for members `TooManyTickets`, and for programs `ReferenceTaken`. What was opened for the same
@@ -214,7 +219,7 @@ def open_ticket(opening: Opening) -> Ticket:
         .returning(Ticket.id)
     ).one_or_none()
     if row is None:
-        return _opened_before(opening, member.id)
+        return _opened_before(opening, member.id), False
     ticket = queries.get_ticket(row[0])
     if body or opening.pictures:
         said_by = EntryKind.CUSTOMER if opening.source in _FROM_THEM else EntryKind.NOTE
@@ -227,7 +232,7 @@ def open_ticket(opening: Opening) -> Ticket:
     if opening.staff_id is not None:
         audit.record("ticket.opened", "ticket", ticket.id, after={"kind": opening.kind.value})
     hand_out()
-    return ticket
+    return ticket, True
 
 
 def _opened_before(opening: Opening, member_id: int) -> Ticket:
