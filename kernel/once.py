@@ -47,6 +47,11 @@ def _digest_of(upload: FileStorage) -> tuple[str, str]:
     return upload.filename or "", digest.hexdigest()
 
 
+def _uploads() -> list[FileStorage]:
+    """Every file that came along: a field may bring several."""
+    return [upload for field in request.files for upload in request.files.getlist(field)]
+
+
 def done_before() -> bool:
     """Whether the form that was sent has done its work already, which is said on the next page; the second of two at the same
     moment waits for the first. To be asked right before the work. A form without a key is sent for the first time, and so is
@@ -54,7 +59,7 @@ def done_before() -> bool:
     sent = request.form.get(ONCE, "")
     if not re.fullmatch(r"[A-Za-z0-9_-]{16}", sent):
         return False
-    typed = repr(sorted(request.form.lists())) + repr([_digest_of(one) for one in request.files.values()])
+    typed = repr(sorted(request.form.lists())) + repr([_digest_of(one) for one in _uploads()])
     digest = hashlib.sha256(typed.encode()).hexdigest()
     fresh = db.session.scalar(
         insert(IdempotencyRecord)
