@@ -9,7 +9,7 @@ from flask import url_for
 from .. import today
 from ..auth import may
 from ..i18n import gettext as _
-from . import queries
+from . import labels, queries
 from .models import EndpointState
 
 
@@ -18,7 +18,8 @@ def tasks() -> list[today.Task]:
     if not may("webhooks.edit"):
         return []
     found = []
-    for endpoint in queries.failing():
+    for row in queries.with_backlog(queries.failing()):
+        endpoint = row.endpoint
         host = urlsplit(endpoint.url).hostname or endpoint.url
         off = endpoint.state == EndpointState.DISABLED
         found.append(
@@ -30,9 +31,9 @@ def tasks() -> list[today.Task]:
                 url=url_for("webhooks_console.show", endpoint_id=endpoint.id),
                 action=_("Look at it"),
                 icon="alert-triangle",
-                about=_("Its webhook failed for five days and was switched off; messages wait.")
+                about=_("Its webhook failed and was switched off; what failed can be sent again.")
                 if off
-                else _("Webhook messages wait and are tried again."),
+                else labels.backlog(row),
             )
         )
     return found

@@ -93,6 +93,7 @@ def _page(endpoint_id: int, secret: str | None = None) -> Any:
         "webhooks/show.html",
         once=once.key(),
         endpoint=endpoint,
+        backlog=queries.with_backlog([endpoint])[0],
         secret=secret,
         page=page,
         chips_on=chips,

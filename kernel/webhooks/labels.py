@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ..i18n import gettext as _
 from ..i18n import lazy_gettext as _l
+from ..i18n import ngettext
 from ..outbound import Fault
 from . import rules
 from .models import DeliveryState, EndpointState, WebhookDelivery
+from .queries import EndpointRow
 
 ENDPOINT_STATES = {
     EndpointState.ACTIVE: _l("active"),
@@ -30,6 +32,23 @@ FAULTS = {
     Fault.NO_HTTP: _l("What came back is not an answer of a web server."),
     rules.CLOSED: _l("The address leads into a closed network, which is never called."),
 }
+
+
+def backlog(row: EndpointRow) -> str:
+    """What becomes of the messages of an endpoint that fails: some wait, some were given up, or both."""
+    if not row.dead:
+        return _("Messages wait and are tried again.")
+    if not row.waiting:
+        return ngettext(
+            "%(num)s message was given up and goes again only if you send it.",
+            "%(num)s messages were given up and go again only if you send them.",
+            row.dead,
+        )
+    return ngettext(
+        "Messages wait and are tried again; %(num)s was given up and goes again only if you send it.",
+        "Messages wait and are tried again; %(num)s were given up and go again only if you send them.",
+        row.dead,
+    )
 
 
 def fault(delivery: WebhookDelivery) -> str:

@@ -23,15 +23,22 @@ class EndpointRow:
 
 def endpoints() -> list[EndpointRow]:
     """Every endpoint, newest first."""
+    return with_backlog(db.session.scalars(select(WebhookEndpoint).order_by(WebhookEndpoint.id.desc())).all())
+
+
+def with_backlog(found: Sequence[WebhookEndpoint]) -> list[EndpointRow]:
+    """These endpoints with what of theirs was not delivered."""
     counts: dict[tuple[int, DeliveryState], int] = {
         (row[0], row[1]): row[2]
         for row in db.session.execute(
             select(WebhookDelivery.endpoint_id, WebhookDelivery.state, func.count())
-            .where(WebhookDelivery.state.in_([DeliveryState.WAITING, DeliveryState.DEAD]))
+            .where(
+                WebhookDelivery.endpoint_id.in_([one.id for one in found]),
+                WebhookDelivery.state.in_([DeliveryState.WAITING, DeliveryState.DEAD]),
+            )
             .group_by(WebhookDelivery.endpoint_id, WebhookDelivery.state)
         )
     }
-    found = db.session.scalars(select(WebhookEndpoint).order_by(WebhookEndpoint.id.desc()))
     return [
         EndpointRow(one, counts.get((one.id, DeliveryState.WAITING), 0), counts.get((one.id, DeliveryState.DEAD), 0))
         for one in found

@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from kernel import events, today
@@ -26,6 +26,7 @@ from kernel.http import Strict
 from kernel.outbound import AddressRefused, CallFailed, Fault
 from kernel.webhooks import brief, expose, exposed_types, jobs, rules, services
 from kernel.webhooks.models import DeliveryState, EndpointState, WebhookDelivery, WebhookEndpoint
+from tests.conftest import english
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,7 +368,30 @@ def test_only_known_types_are_subscribed_to(db, receiver, types):
 def test_the_first_page_names_the_endpoint_that_fails(db, clock, endpoint, receiver, run_jobs, app, staff_client):
     endpoint[0].failures = 3
     db.session.commit()
-    assert "127.0.0.1" in staff_client(Role.OWNER).get("/console/").get_data(as_text=True)
+    client = english(staff_client(Role.OWNER))
+    first, shown = "/console/", f"/console/webhooks/{endpoint[0].id}"
+    assert "127.0.0.1" in page(client, first)
+    # What is said of its messages is what became of them.
+    waits, gone = "Messages wait and are tried again", "given up and go"
+    for states, said in (("w", (True, False)), ("wdd", (True, True)), ("d", (False, True))):
+        db.session.execute(delete(WebhookDelivery))
+        for number, state in enumerate(states):
+            db.session.add(
+                WebhookDelivery(
+                    endpoint_id=endpoint[0].id,
+                    message_id=f"msg_{number}",
+                    type="probe.happened",
+                    body="{}",
+                    state=DeliveryState.WAITING if state == "w" else DeliveryState.DEAD,
+                    attempts=1,
+                    created_at=clock.now(),
+                    next_at=clock.now(),
+                )
+            )
+        db.session.commit()
+        for path in (first, shown):
+            words = page(client, path)
+            assert (waits in words, gone in words) == said, (path, states)
     assert brief.tasks in today.tasks._answers
 
 
