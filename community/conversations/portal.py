@@ -12,7 +12,7 @@ from apiflask import APIBlueprint
 from flask import Response, flash, redirect, render_template, request, session, url_for
 
 from community.tickets import queries as desk
-from kernel import clock, files, visitors
+from kernel import clock, files, once, visitors
 from kernel.auth import member_only
 from kernel.errors import NotFound
 from kernel.files import FileRefused
@@ -85,6 +85,7 @@ def _piece(conversation: Conversation) -> dict[str, Any]:
         "said": said,
         "last_spoken": spoken[-1].id if spoken else 0,
         "names": desk.signatures([message.staff_id for message in said], member.locale),
+        "key_once": once.key(),
     }
 
 
@@ -99,7 +100,7 @@ def _page(conversation: Conversation | None, form: TalkForm | None = None, statu
         values = {**_piece(conversation), "mark": f'W/"{_mark(conversation)}"'}
     return render_template(
         "conversations/ask.html",
-        form=form or TalkForm(formdata=None),
+        form=form or once.show(TalkForm(formdata=None)),
         stars=StarsForm(formdata=None),
         elsewhere=conversation is not None and not readable,
         welcome=services.welcome(current_locale()) if not readable else None,
@@ -122,6 +123,8 @@ def ask() -> Any:
     form, member_id = TalkForm(), _member_id()
     if not form.validate():
         return _page(queries.live_of(member_id), form, 422)
+    if once.done_before():
+        return _asked(*once.made_before().split())
     services.refuse_flood(member_id)
     live = queries.live_of(member_id)
     if live is not None and _since(live) != NEVER:
@@ -134,8 +137,15 @@ def ask() -> Any:
     except services.NothingAsked as refusal:
         form.refuse("words", refusal)
         return _page(queries.live_of(member_id), form, 422)
+    public_id = queries.get_conversation(message.conversation_id).public_id
+    once.note_made(f"{public_id} {message.id}")
+    return _asked(public_id, str(message.id))
+
+
+def _asked(public_id: str, first: str) -> Any:
+    """To the conversation, of which this browser may read what was said since its first message, if it could not before."""
     begun = dict(session.get(BEGUN, {}))
-    begun.setdefault(queries.get_conversation(message.conversation_id).public_id, message.id)
+    begun.setdefault(public_id, int(first))
     session[BEGUN] = dict(list(begun.items())[-10:])
     return redirect(url_for(".index", _anchor="write"), 303)
 
@@ -225,4 +235,4 @@ def render_cards(member: Member, seat: Any, **_values: Any) -> str:
     """What somebody who has just joined a group may ask with one tap (slot `group.welcome`); nothing while they talk."""
     if seat is None or seat.joined_at < clock.now() - NEW_HERE or queries.live_of(member.id) is not None:
         return ""
-    return render_template("conversations/_cards.html", welcome=services.welcome(current_locale()))
+    return render_template("conversations/_cards.html", welcome=services.welcome(current_locale()), key_once=once.key())

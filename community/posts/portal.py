@@ -14,7 +14,7 @@ from community.groups import services as seats
 from community.groups.models import Group
 from community.groups.rules import SeatNeeded
 from community.moderation import services as moderation
-from kernel import clock, links, visitors
+from kernel import clock, links, once, visitors
 from kernel.auth import member_only, public, safe_next
 from kernel.errors import NotFound, Refusal
 from kernel.files import FileRefused
@@ -144,7 +144,7 @@ def _post_page(group: Group, row: Any, form: CommentForm, status: int = 200, ans
 @member_only()
 def show(public_id: str, token: str) -> Any:
     group, row = _shown(public_id, token)
-    return _post_page(group, row, CommentForm(formdata=None), answers=request.args.get("answers", ""))
+    return _post_page(group, row, once.show(CommentForm(formdata=None)), answers=request.args.get("answers", ""))
 
 
 def _back_to(group: Group, token: str, part: str) -> Any:
@@ -157,6 +157,8 @@ def comment(public_id: str, token: str) -> Any:
     group, row = _shown(public_id, token)
     form, answers = CommentForm(), request.form.get("answers", "")
     answered = links.read("comment", answers)[0] if answers else None
+    if once.done_before():
+        return _back_to(group, token, "#comments")
     try:
         made = services.comment(
             row[0].id, group.id, _member_in(group), form.body.data or "", int(answered) if answered else None
@@ -213,7 +215,11 @@ def write(public_id: str) -> Any:
     group = groups.get_by_public_id(public_id)
     moderation.refuse_silenced(_member_in(group), group.id)
     seats.refuse_over(group.id)
-    return _writing(group, ContributionForm(formdata=None))
+    return _writing(group, once.show(ContributionForm(formdata=None)))
+
+
+def _to_feed(group: Group) -> Any:
+    return redirect(url_for("groups_portal.show", public_id=group.public_id) + "#feed", 303)
 
 
 @bp.post("/groups/<public_id>/write")
@@ -221,6 +227,8 @@ def write(public_id: str) -> Any:
 def contribute(public_id: str) -> Any:
     group = groups.get_by_public_id(public_id)
     member_id, form = _member_in(group), ContributionForm()
+    if once.done_before():
+        return _to_feed(group)
     try:
         form.keep_picture()
     except FileRefused as refusal:
@@ -237,7 +245,7 @@ def contribute(public_id: str) -> Any:
         flash(_("The shop looks at it first, then the group reads it."), "info")
     else:
         flash(_("The group can read it now."), "positive")
-    return redirect(url_for("groups_portal.show", public_id=group.public_id) + "#feed", 303)
+    return _to_feed(group)
 
 
 @bp.get("/p/<token>")

@@ -11,7 +11,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import Response, flash, redirect, render_template, request, session, url_for
 
-from kernel import files, links, visitors
+from kernel import files, links, once, visitors
 from kernel.auth import member_only, public
 from kernel.errors import NotFound
 from kernel.files import FileRefused
@@ -99,8 +99,16 @@ def _open_page(kind: TicketKind, form: MemberOpenForm, status: int = 200, faults
 @member_only()
 def new(kind: str) -> Any:
     form = MemberOpenForm(formdata=None)
+    once.show(form)
     form.order.data = request.args.get("order", "")[:80]
     return _open_page(_kind(kind), form)
+
+
+def _opened(public_id: str) -> Any:
+    """To a ticket that this browser opened, and may read from now on."""
+    if public_id not in _opened_here():
+        session[OPENED_HERE] = [*_opened_here(), public_id][-20:]
+    return redirect(url_for(".show", public_id=public_id), 303)
 
 
 @bp.post("/tickets/new/<kind>")
@@ -113,6 +121,8 @@ def new_post(kind: str) -> Any:
     faults = {key: str(labels.FAULTS[fault]) for key, fault in wrong}
     if not form.validate() or faults:
         return _open_page(wanted, form, 422, faults)
+    if once.done_before():
+        return _opened(once.made_before())
     services.refuse_flood(member_id)
     try:
         number = form.order.data or ""
@@ -140,9 +150,9 @@ def new_post(kind: str) -> Any:
     except FileRefused as refusal:
         form.refuse("pictures", refusal)
     else:
-        session[OPENED_HERE] = [*_opened_here(), ticket.public_id][-20:]
+        once.note_made(ticket.public_id)
         flash(_("It is with us. You will find our answer here."), "positive")
-        return redirect(url_for(".show", public_id=ticket.public_id), 303)
+        return _opened(ticket.public_id)
     return _open_page(wanted, form, 422)
 
 
@@ -166,7 +176,8 @@ def _page(
         entries=entries,
         shown=shown,
         names=queries.signatures([entry.staff_id for entry in entries], members.get_member(ticket.member_id).locale),
-        form=form or WritingForm(formdata=None),
+        form=form or once.show(WritingForm(formdata=None)),
+        step_once=once.key(),
         rating=rating or RatingForm(formdata=None, stars=str(ticket.satisfaction or ""), note=ticket.satisfaction_note),
         steps=[(one, done.get(one.key)) for one in steps],
         step=step if step is not None and step.by_member and ticket.live else None,
@@ -204,6 +215,10 @@ def looked(public_id: str) -> Any:
     return Response(status=204)
 
 
+def _to_ticket(public_id: str) -> Any:
+    return redirect(url_for(".show", public_id=public_id), 303)
+
+
 @bp.post("/tickets/<public_id>/messages")
 @member_only()
 def write(public_id: str) -> Any:
@@ -212,6 +227,8 @@ def write(public_id: str) -> Any:
         return _prove(public_id)
     if not form.validate():
         return _page(ticket, form, status=422)
+    if once.done_before():
+        return _to_ticket(public_id)
     services.refuse_chatter(ticket)
     services.note_looked(ticket.id)
     try:
@@ -223,7 +240,7 @@ def write(public_id: str) -> Any:
         form.refuse("body", refusal)
         return _page(ticket, form, status=422)
     flash(_("It is with us. You will find our answer here."), "positive")
-    return redirect(url_for(".show", public_id=public_id), 303)
+    return _to_ticket(public_id)
 
 
 @bp.post("/tickets/<public_id>/steps/<key>")
@@ -236,13 +253,15 @@ def step(public_id: str, key: str) -> Any:
     if found is None:
         raise NotFound
     typed = answers_typed(ask.key for ask in found.asks)
+    if once.done_before():
+        return _to_ticket(public_id)
     try:
         services.member_step(ticket.id, key, typed)
     except services.StepIncomplete as refusal:
         faults = {asked: str(labels.FAULTS[fault]) for asked, fault in refusal.faults}
         return _page(ticket, status=422, faults=faults, typed=typed)
     flash(_("Thank you, we have it."), "positive")
-    return redirect(url_for(".show", public_id=public_id), 303)
+    return _to_ticket(public_id)
 
 
 @bp.post("/tickets/<public_id>/resolve")
@@ -254,7 +273,7 @@ def resolve(public_id: str) -> Any:
     services.note_looked(ticket.id)
     services.member_resolve(ticket.id)
     flash(_("Good to hear. How did we do?"), "positive")
-    return redirect(url_for(".show", public_id=public_id), 303)
+    return _to_ticket(public_id)
 
 
 @bp.post("/tickets/<public_id>/rating")
@@ -268,7 +287,7 @@ def rating(public_id: str) -> Any:
     services.note_looked(ticket.id)
     services.rate(ticket.id, int(form.stars.data), form.note.data or "")
     flash(_("Thank you for telling us."), "positive")
-    return redirect(url_for(".show", public_id=public_id), 303)
+    return _to_ticket(public_id)
 
 
 # ── A personal page to say how it went, by a link ───────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from kernel import visitors
+from kernel import once, visitors
 from kernel.auth import member_only, public
 from kernel.i18n import date_time
 from kernel.i18n import gettext as _
@@ -65,7 +65,7 @@ def _page(found: Opened, token: str, form: AddressForm | None = None, status: in
     kept = services.kept_address(found.member.id) if found.state == GiftState.ADDRESS_PENDING else None
     identified = visitors.member_id(identified=True) == found.member.id
     if form is None:
-        form = AddressForm(formdata=None, data=_known_address(found, kept) if identified else {})
+        form = once.show(AddressForm(formdata=None, data=_known_address(found, kept) if identified else {}))
     return render_template(
         "gifts/gift.html",
         found=found,
@@ -120,6 +120,8 @@ def address(token: str) -> Any:
     _refuse_over(found)
     if not _is_mine(found):
         return _somebody_elses(found, token)
+    if once.done_before():
+        return redirect(url_for(".show", token=token), 303)
     form = AddressForm()
     kept = services.kept_address(found.member.id) if "kept" in request.form else None
     if kept is not None and found.state == GiftState.ADDRESS_PENDING:
