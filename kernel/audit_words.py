@@ -216,6 +216,7 @@ ACTIONS: dict[str, Any] = {
     "live_drop.added": _l("Something planned for a live session"),
     "live_drop.deleted": _l("Something taken off a live session"),
     "outside_code.added": _l("Code of a group elsewhere added"),
+    "outside_code.resumed": _l("Code of a group elsewhere back in use"),
     "outside_code.retired": _l("Code of a group elsewhere taken out of use"),
     "friend_link.revoked": _l("Member's link for friends withdrawn"),
     "friend_link.restored": _l("Member's link for friends back in use"),

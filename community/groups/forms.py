@@ -10,6 +10,7 @@ from flask_wtf.file import FileField
 from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, ValidationError
 
+from kernel import clock
 from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
@@ -279,6 +280,10 @@ class OutsideCodeForm(Form):
     picture = FileField(_l("Picture of the code"))
     expires_at = LocalDateTimeField(_l("Ends"))
     seats = OptionalIntegerField(_l("Takes"), [Optional(), NumberRange(1, 100_000)])
+
+    def validate_expires_at(self, field: LocalDateTimeField) -> None:
+        if field.data is not None and field.data <= clock.now():
+            raise ValidationError(_("This moment has passed already."))
 
 
 class RewardForm(Form):

@@ -93,7 +93,7 @@ DRIFT_STATES = {
     DriftState.GONE: _l("Left by themselves"),
     DriftState.UNDONE: _l("Taken back"),
 }
-PLATFORMS = {Platform.WECOM: _l("WeCom"), Platform.TAOBAO: _l("Taobao"), Platform.OTHER: _l("Elsewhere")}
+PLATFORMS = {Platform.WECOM: _l("WeCom"), Platform.TAOBAO: _l("Taobao"), Platform.OTHER: _l("Another platform")}
 CODE_ALARMS = {
     rules.CodeAlarm.NONE_LEFT: _l("No code lets anybody in any more"),
     rules.CodeAlarm.ENDS_SOON: _l("The last code ends within two days"),

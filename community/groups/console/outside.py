@@ -27,6 +27,7 @@ def _page(group: Group, form: OutsideCodeForm, status: int = 200) -> Any:
         current=rules.code_for_newcomers(codes, clock.now()),
         alarm=rules.code_alarm(codes, clock.now()),
         usable=lambda code: rules.usable_code(code, clock.now()),
+        now=clock.now,
     ), status
 
 
@@ -54,10 +55,13 @@ def add_code(group_id: int) -> Any:
         return _page(group, form, 422)
     if once.done_before():
         return redirect(url_for(".codes", group_id=group_id))
-    services.add_code(
+    added = services.add_code(
         group, Platform(form.platform.data), form.name.data or "", picture, form.expires_at.data, form.seats.data
     )
-    flash(_("The code is shown as soon as those before it have ended or are full."), "positive")
+    if services.code_now(group_id) is added:
+        flash(_("Members are shown this code from now on."), "positive")
+    else:
+        flash(_("The code is shown as soon as those before it have ended or are full."), "positive")
     return redirect(url_for(".codes", group_id=group_id), 303)
 
 
@@ -65,5 +69,16 @@ def add_code(group_id: int) -> Any:
 @staff("groups.edit")
 def retire_code(group_id: int, code_id: int) -> Any:
     services.retire_code(services.get_code(group_id, code_id))
-    flash(_("The next code takes its place."), "positive")
+    if services.code_now(group_id) is not None:
+        flash(_("The next code takes its place."), "positive")
+    else:
+        flash(_("It is out of use, and no code is left to show. Put a new picture here."), "caution")
+    return redirect(url_for(".codes", group_id=group_id), 303)
+
+
+@bp.post("/groups/<int:group_id>/codes/<int:code_id>/resume")
+@staff("groups.edit")
+def resume_code(group_id: int, code_id: int) -> Any:
+    services.resume_code(services.get_code(group_id, code_id))
+    flash(_("The code is in use again."), "positive")
     return redirect(url_for(".codes", group_id=group_id), 303)

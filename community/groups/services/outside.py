@@ -69,6 +69,18 @@ def retire_code(code: OutsideCode) -> None:
         audit.record("outside_code.retired", "group", code.group_id, after={"name": code.name})
 
 
+def resume_code(code: OutsideCode) -> None:
+    """Let a code that was taken out of use be shown again, in its place. Doing it again changes nothing."""
+    if code.retired_at is not None:
+        code.retired_at = None
+        audit.record("outside_code.resumed", "group", code.group_id, after={"name": code.name})
+
+
+def code_now(group_id: int) -> OutsideCode | None:
+    """The code that the next member of a group is shown, or None."""
+    return rules.code_for_newcomers(codes_of(group_id), clock.now())
+
+
 def seen_code(group: Group, member_id: int) -> OutsideCode | None:
     """The code that a member was shown last, while it still lets people in."""
     found = db.session.scalar(

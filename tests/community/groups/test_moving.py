@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from community.groups import labels, queries, results, rules, services
 from community.groups.models import (
@@ -20,6 +20,7 @@ from community.groups.models import (
     Seat,
     SeatState,
 )
+from kernel.audit import AuditEntry
 from kernel.auth import Role
 from kernel.notices import Notice
 from membership.coupons import services as coupons
@@ -214,6 +215,8 @@ def test_codes_elsewhere_are_shown_in_turn(db, clock, browse, phone, make_group,
     assert manager.post(path, data={"platform": "qq", "name": "A", "picture": (picture(), "a.png")}).status_code == 422
     broken = {"platform": "wecom", "name": "A", "picture": (io.BytesIO(b"no"), "a.png")}
     assert manager.post(path, data=broken).status_code == 422
+    over = {"platform": "wecom", "name": "A", "picture": (picture(), "a.png"), "expires_at": "2020-01-01T10:00"}
+    assert "This moment has passed already." in text(manager.post(path, data=over))
     for name, more in (("A", {"seats": "1"}), ("B", {"seats": "1"}), ("C", {"expires_at": ends})):
         sent = {"platform": "wecom", "name": name, "picture": (picture(), "a.png"), **more}
         assert manager.post(path, data=sent).status_code == 303
@@ -240,6 +243,14 @@ def test_codes_elsewhere_are_shown_in_turn(db, clock, browse, phone, make_group,
     services.retire_code(db.session.get(OutsideCode, fresh.id))
     with pytest.raises(rules.NoCodeLeft):
         services.show_code(group, people[3].id)
+    # Pressed by mistake: the code comes back, and whoever presses is told when none is left.
+    manager = browse(Role.MANAGER)
+    for _ in range(2):
+        assert manager.post(f"{path}/{fresh.id}/resume").status_code == 303
+        assert services.code_now(group.id).id == fresh.id
+    assert db.session.scalar(select(func.count()).where(AuditEntry.action == "outside_code.resumed")) == 1
+    manager.post(f"{path}/{fresh.id}/retire")
+    assert "no code is left to show" in text(manager.get(path))
     assert len(db.session.scalars(select(OutsideView)).all()) == 4
 
 
