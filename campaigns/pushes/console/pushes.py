@@ -24,9 +24,10 @@ from campaigns.results.models import Kind
 from kernel import clock, editions, once, pages
 from kernel.auth import acting_staff, holds, staff
 from kernel.errors import Forbidden
+from kernel.i18n import date_time, ngettext
 from kernel.i18n import gettext as _
-from kernel.i18n import ngettext
 from kernel.pages import capped_count, csv_response, keyset, search_chip
+from kernel.staff import services as colleagues
 
 from .. import jobs, labels, ledger, message, queries, recurrence, rules, services
 from ..forms import CheckForm, PushForm, values_of
@@ -286,6 +287,7 @@ def show(push_id: int) -> Any:
         wordings=queries.wordings(push, run) if run.started_at else [],
         letters=rules.LETTERS,
         place=place_of(account),
+        names=colleagues.names([one for one in (run.asked_by, run.approved_by) if one is not None]),
         own_work=acting_staff().id in (push.staff_id, push.changed_by, run.asked_by),
         **_asked_of_a_second(push, run),
         labels=labels,
@@ -405,7 +407,10 @@ def approve(push_id: int) -> Any:
     _push, run = _asked_for(push_id)
     services.approve(run, acting_staff().id)
     jobs.wake.later()
-    flash(_("The push is approved and on its way."), "positive")
+    if run.scheduled_at is not None and run.scheduled_at > clock.now():
+        flash(_("The push is approved and starts %(time)s.", time=date_time(run.scheduled_at)), "positive")
+    else:
+        flash(_("The push is approved and on its way."), "positive")
     return redirect(url_for(".show", push_id=push_id))
 
 

@@ -157,7 +157,7 @@ def test_approval_by_the_pages(db: Any, staff_client: Any, make_staff: Any, word
     make_member("Plum", consents=())
     services.set_approval_above(0)
     shop.put("holdout.percent", 0)
-    writer = staff_client(person=make_staff(Role.MARKETER, email="writer@shop.example"))
+    writer = staff_client(person=make_staff(Role.MARKETER, email="writer@shop.example", name="Quill"))
     assert writer.post("/console/pushes/new", data=words | {"act": "schedule"}).status_code == 302
     push = db.session.scalars(select(Push)).one()
     run = services.get_run(push.id)
@@ -165,14 +165,19 @@ def test_approval_by_the_pages(db: Any, staff_client: Any, make_staff: Any, word
     assert f"/console/pushes/{push.id}/approve" not in writer.get(f"/console/pushes/{push.id}").text
     assert writer.post(f"/console/pushes/{push.id}/approve").status_code == 403
     assert run.state is RunState.APPROVAL
-    second = staff_client(person=make_staff(Role.MARKETER, email="second@shop.example"))
+    second = staff_client(person=make_staff(Role.MARKETER, email="second@shop.example", name="Seal"))
     assert f"/console/pushes/{push.id}?run={run.id}" in second.get("/console/").text
     assert f"/console/pushes/{push.id}?run={run.id}" not in writer.get("/console/").text
     asked = english(second).get(f"/console/pushes/{push.id}").text
     assert f"/console/pushes/{push.id}/approve" in asked
     assert "It waits for a second person: 1 of 2 in the audience would get it" in asked
     assert "have not agreed to offers by this channel" in asked
+    assert ("Quill" in asked, "Seal" in asked) == (True, True)
+    run.scheduled_at = kernel_clock.now() + timedelta(days=1)
     assert second.post(f"/console/pushes/{push.id}/approve").status_code == 302
+    approved = second.get(f"/console/pushes/{push.id}").text
+    assert "The push is approved and starts" in approved
+    assert re.search(r"Approved</dt>\s*<dd>[^<]*· Seal", approved)
     db.session.refresh(run)
     assert run.state is RunState.SCHEDULED
 
