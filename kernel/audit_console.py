@@ -66,8 +66,8 @@ class Change:
     after: str | None
 
 
-def changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[Change]:
-    """What an entry says changed, field by field; what is the same on both sides is left out."""
+def changes(before: dict[str, Any] | None, after: dict[str, Any] | None, about: str = "") -> list[Change]:
+    """What an entry about a kind of object says changed, field by field; what is the same on both sides is left out."""
     was, now = dict(_flat(before or {})), dict(_flat(after or {}))
     kind = now.get(("kind",), was.get(("kind",)))
     found = []
@@ -81,8 +81,8 @@ def changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list
             Change(
                 ".".join(path),
                 " · ".join(str(FIELDS.get(part) or part.replace("_", " ")) for part in path),
-                _shown(path, was[path], kind) if path in was else None,
-                _shown(path, now[path], kind) if path in now else None,
+                _shown(path, was[path], kind, about) if path in was else None,
+                _shown(path, now[path], kind, about) if path in now else None,
             )
         )
     return found
@@ -98,7 +98,7 @@ def _flat(said: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[t
             yield (*above, key), value
 
 
-def _shown(path: tuple[str, ...], value: Any, kind: Any) -> str:
+def _shown(path: tuple[str, ...], value: Any, kind: Any, about: str) -> str:
     """A value of a field of an object of a kind, as it is read: shares and factors are kept in per mille, choices by a code."""
     field = path[-1]
     if isinstance(value, int) and not isinstance(value, bool):
@@ -107,8 +107,10 @@ def _shown(path: tuple[str, ...], value: Any, kind: Any) -> str:
             return f"{value / 10:g}%" if kind == "percent" else yuan(value)
         if field in PER_MILLE and path[0] in ("levels", field) and kind is None:
             return PER_MILLE[field].format(value / 10, value / 1000)
-    if isinstance(value, str) and value in CODES.get(field, {}):
-        return str(CODES[field][value])
+    if isinstance(value, str):
+        for codes in (CODES.get(f"{about}.{field}", {}), CODES.get(field, {})):
+            if value in codes:
+                return str(codes[value])
     return _value(field, value)
 
 
@@ -291,7 +293,7 @@ def _rows(wanted: Wanted) -> Iterator[tuple[Any, ...]]:
                 row.action,
                 kind_text(row.object_kind),
                 row.object_id,
-                "\n".join(change_text(one) for one in changes(row.before, row.after)),
+                "\n".join(change_text(one) for one in changes(row.before, row.after, row.object_kind)),
                 row.address or "",
             )
         if page.next_cursor is None:

@@ -576,12 +576,15 @@ FIELDS: dict[str, Any] = {
     "effect": _l("Effect"),
     "extra": _l("Extra"),
     "bonuses": _l("Bonuses"),
+    "platform": _l("Where it is"),
+    "decision": _l("Decision"),
+    "rhythm": _l("How often"),
 }
 
 # Fields of tiers, points and the price floor that hold per mille: {0} is the percentage, {1} the factor.
 PER_MILLE = {"multiplier": "{1:g}×", "rate": "{1:g}", "share": "{0:g}%", "discount": "{0:g}%"}
 
-# What stands for a choice, by field; a kind of anything else is shown by its own name.
+# What stands for a choice, by field, or by the kind of object and its field where one code means several things.
 CODES: dict[str, dict[str, Any]] = {
     "kind": {
         "amount": _l("Amount off"),
@@ -626,6 +629,112 @@ CODES: dict[str, dict[str, Any]] = {
     "late": {
         "lost": _l("They are lost"),
         "reopened": _l("They can be used once more, for some days"),
+    },
+    "group.kind": {
+        "flash": _l("Flash group"),
+        "live": _l("Live group"),
+        "vip": _l("VIP group"),
+        "regular": _l("Regular group"),
+        "member": _l("Members' group"),
+        "interest": _l("Interest group"),
+        # Of the thank-you for a friend.
+        "coupon": _l("A coupon"),
+        "points": _l("Points"),
+    },
+    "group.after": {
+        "stay": _l("has stayed long enough"),
+        "order": _l("has stayed long enough and ordered"),
+    },
+    "group.role": {
+        "owner": _l("Group owner"),
+        "admin": _l("Group admin"),
+        "member": _l("Group member"),
+    },
+    "decision": {
+        "keep": _l("Let them stay"),
+        "move": _l("Move to another group"),
+        "remove": _l("Remove from the group"),
+    },
+    "platform": {
+        "wecom": _l("WeCom"),
+        "taobao": _l("Taobao"),
+        "other": _l("Another platform"),
+    },
+    "member_posts": {
+        "off": _l("Only the shop writes posts"),
+        "approval": _l("Members write, staff look first"),
+        "open": _l("Members write, and it shows at once"),
+    },
+    "ticket.kind": {
+        "return": _l("Return"),
+        "exchange": _l("Exchange"),
+        "complaint": _l("Complaint"),
+        "wrong_address": _l("Address is wrong"),
+        "refused_parcel": _l("Parcel refused"),
+        "feedback": _l("Feedback"),
+        "survey": _l("Survey"),
+    },
+    "member.kind": {
+        "silence": _l("May not write"),
+        "ban": _l("Out of all groups"),
+    },
+    "outcome": {
+        "open": _l("To call"),
+        "retry": _l("Call again"),
+        "reached": _l("Reached"),
+        "refused": _l("Did not want to talk"),
+        "unreachable": _l("Not reached"),
+    },
+    "mode": {
+        "full": _l("Answers members by itself"),
+        "assist": _l("Only suggests answers to the agent"),
+        "off": _l("Off"),
+    },
+    "routing": {
+        "human_first": _l("People first: the bot speaks only when the desk is closed"),
+        "bot_first": _l("The bot first: people when it is not sure, or when somebody asks for a person"),
+        "mixed": _l("Mixed: people while the desk is open and somebody has room, else the bot"),
+    },
+    "figure": {
+        "joined": _l("Invitations that joined"),
+        "calls": _l("Call-backs kept"),
+        "tickets": _l("First answer to tickets"),
+        "talks": _l("First answer in conversations"),
+        "stars": _l("Satisfaction"),
+        "posts": _l("Posts that sold"),
+        "orders": _l("Orders that followed"),
+    },
+    "touchpoint.kind": {
+        "print": _l("Print"),
+        "phone": _l("Telephone"),
+        "group": _l("Group"),
+        "coupon": _l("Coupon or gift"),
+        "post": _l("Post"),
+        "message": _l("Messages"),
+        "ticket": _l("Ticket"),
+        "talk": _l("Conversation"),
+        "shop": _l("Shop and parcel"),
+        "other": _l("Other"),
+    },
+    "stage": {
+        "reach": _l("Reach"),
+        "ad": _l("Ad"),
+        "landing": _l("Landing page"),
+        "order": _l("Order"),
+        "shipping": _l("Shipping"),
+        "receipt": _l("Receipt"),
+        "repurchase": _l("Repurchase"),
+    },
+    "rhythm": {
+        "weekly": _l("Every week"),
+        "monthly": _l("Every month"),
+    },
+    "contact": {
+        "inbox": _l("Messages on their page"),
+        "email": _l("E-mails"),
+        "sms": _l("SMS"),
+        "call": _l("Phone call"),
+        "wecom": _l("WeCom"),
     },
 }
 

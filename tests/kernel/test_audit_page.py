@@ -12,13 +12,23 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from campaigns.results import labels as results
+from campaigns.touchpoints import labels as touchpoints
+from community.answers import labels as answers
+from community.desk import labels as desk
+from community.groups import labels as groups
+from community.moderation import labels as moderation
+from community.posts import labels as posts
+from community.staff_results import labels as staff_results
+from community.tickets import labels as tickets
 from kernel import audit
 from kernel.audit import AuditEntry
 from kernel.audit_console import Change, change_text, changes
-from kernel.audit_words import ACTIONS, FIELDS, KINDS
+from kernel.audit_words import ACTIONS, CODES, FIELDS, KINDS
 from kernel.auth import Role
 from kernel.i18n import FLOORS, forced_locale
 from membership.coupons.services import offers
+from membership.members import labels as members
 from membership.points import rules as points
 from membership.tiers import rules as tiers
 from tests.conftest import PASSWORD
@@ -99,6 +109,33 @@ def test_what_offers_tiers_and_points_are_set_to_has_words():
     for kept in (tiers.Policy, tiers.Level, points.Program):
         said |= {one.name for one in fields(kept)}
     assert sorted(said - FIELDS.keys() - {"id"}) == []
+
+
+def test_codes_of_the_rooms_read_as_in_the_rooms(app):
+    rooms = {
+        "group.kind": groups.KINDS,
+        "group.role": groups.ROLES,
+        "platform": groups.PLATFORMS,
+        "member_posts": posts.MEMBER_POSTS,
+        "ticket.kind": tickets.KINDS,
+        "member.kind": moderation.SANCTIONS,
+        "outcome": desk.STATES,
+        "mode": answers.MODES,
+        "routing": answers.ROUTINGS,
+        "figure": staff_results.FIGURES,
+        "touchpoint.kind": touchpoints.KINDS,
+        "stage": touchpoints.STAGES,
+        "rhythm": results.RHYTHMS,
+        "contact": members.CONTACTS,
+    }
+    for field, labels in rooms.items():
+        for code, label in labels.items():
+            assert str(CODES[field].get(code.value)) == str(label), (field, code)
+    with app.test_request_context(headers=CHINESE):
+        # One code, and what it means of one thing and of another.
+        said = {"kind": "coupon", "role": "owner", "stage": "order"}
+        for about, read in (("group", ["一张优惠券", "群主"]), ("touchpoint", ["优惠券或礼品", "店主"])):
+            assert [one.after for one in changes(None, said, about)] == [*read, "订单"]
 
 
 @pytest.fixture
