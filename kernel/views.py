@@ -219,6 +219,12 @@ def save(list_name: str, title: str, query: str, shared: bool = False) -> SavedV
     ).one()
 
 
+def _former_query(list_name: str, title: str) -> str | None:
+    """What one's own view of a title keeps so far; None without one."""
+    mine = select(SavedView.query).where(SavedView.staff_id == acting_staff().id, SavedView.list_name == list_name)
+    return db.session.scalar(mine.where(SavedView.title == one_line(title)))
+
+
 def change(view: SavedView, title: str, shared: bool) -> None:
     """Rename a view and say who sees it. Refuses with `TitleInvalid` and `TitleTaken`."""
     title = _title(title)
@@ -307,10 +313,14 @@ def _to(listing: Listing, query: str) -> Any:
 @signed_in
 def create() -> Any:
     said = request.form
+    former = _former_query(said.get("list", ""), said.get("title", ""))
     view = save(said.get("list", ""), said.get("title", ""), said.get("query", ""), said.get("shared") == "yes")
     if said.get("default") == "yes":
         open_with(view, True)
-    flash(_("The view “%(title)s” is kept.", title=view.title), "positive")
+    if former not in (None, view.query):
+        flash(_("The view “%(title)s” keeps these filters now, in place of those it had.", title=view.title), "caution")
+    else:
+        flash(_("The view “%(title)s” is kept.", title=view.title), "positive")
     return _to(_listing(view.list_name), view.query)
 
 

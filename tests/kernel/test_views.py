@@ -47,8 +47,9 @@ def test_filters_are_kept_under_a_name_and_shown_as_a_tab(db, manager):
 
 
 def test_the_same_name_replaces(db, manager):
-    keep(manager)
-    keep(manager, query="tier=4")
+    for _time in range(2):
+        assert "is kept." in manager.get(keep(manager).location).text
+    assert "in place of those it had" in manager.get(keep(manager, query="tier=4").location).text
     assert view_of(db).query == "tier=4"
 
 
