@@ -193,6 +193,12 @@ def copy(journey_id: int) -> Any:
 @staff("journeys.edit")
 def edit(journey_id: int) -> Any:
     journey = queries.get_journey(journey_id)
+    form = forms.NameForm(name=journey.name)
+    editions.show(form, journey.name)
+    return _draft_page(journey, form)
+
+
+def _draft_page(journey: Journey, form: forms.NameForm, status: int = 200) -> Any:
     plan = rules.parse(journey.draft)
     faults = rules.faults(plan, queries.known())
     version = queries.version_of(journey)
@@ -206,18 +212,20 @@ def edit(journey_id: int) -> Any:
         wrong={fault.step: labels.WRONGS[fault.wrong] for fault in faults},
         names=_names(),
         labels=labels,
-        form=forms.NameForm(name=journey.name),
-    )
+        form=form,
+    ), status
 
 
 @bp.post("/<int:journey_id>/name")
 @staff("journeys.edit")
 def rename(journey_id: int) -> Any:
     journey, form = queries.get_journey(journey_id), forms.NameForm()
-    if form.validate():
-        services.rename(journey, form.name.data or "")
-    else:
-        flash(_("A name has 1 to 80 characters."), "negative")
+    if not form.validate():
+        return _draft_page(journey, form, 422)
+    if editions.overtaken(form, lambda: journey.name, journey, by=("journey.renamed",)):
+        return _draft_page(journey, form, 409)
+    services.rename(journey, form.name.data or "")
+    flash(_("Saved."), "positive")
     return redirect(url_for(".edit", journey_id=journey_id))
 
 

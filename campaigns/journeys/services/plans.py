@@ -51,6 +51,8 @@ def copy(journey: Journey, name: str, staff_id: int | None) -> Journey:
 def rename(journey: Journey, name: str) -> None:
     """Give a journey another name, of 1 to 80 characters."""
     before, journey.name = journey.name, name.strip()[:LONGEST_NAME]
+    if journey.name == before:
+        return
     audit.record("journey.renamed", "journey", journey.id, {"name": before}, {"name": journey.name})
 
 

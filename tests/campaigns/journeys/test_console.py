@@ -354,10 +354,22 @@ def test_publishing_reverting_copying_and_renaming(db, browser, make_journey):
     browser.post(f"{base}/steps/new?kind=end&position=9", data={})
     browser.post(f"{base}/publish")
     assert "Version 2" in text_of(browser.get(base))
-    browser.post(f"{base}/name", data={"name": "Other"})
-    browser.post(f"{base}/name", data={"name": ""})
+    mark = re.search(r'name="edition" value="([^"]+)"', browser.get(f"{base}/edit").text)[1]
+    for name in ("Other", "Other"):
+        assert browser.post(f"{base}/name", data={"name": name}).status_code == 302
+    assert browser.post(f"{base}/name", data={"name": ""}).status_code == 422
+    # A colleague's new name is not undone in silence; whoever saves once more means it.
+    refused = browser.post(f"{base}/name", data={"name": "Mine", "edition": mark})
+    assert refused.status_code == 409
+    assert "Open what is there now" in refused.text
+    assert 'value="Mine"' in refused.text
     db.session.refresh(journey)
     assert journey.name == "Other"
+    renamed = select(func.count()).where(AuditEntry.action == "journey.renamed")
+    assert db.session.scalar(renamed) == 1
+    mark = re.search(r'name="edition" value="([^"]+)"', refused.text)[1]
+    assert browser.post(f"{base}/name", data={"name": "Mine", "edition": mark}).status_code == 302
+    assert db.session.scalar(renamed) == 2
     browser.post(f"{base}/copy")
     fresh = db.session.scalars(select(Journey).order_by(Journey.id.desc()).limit(1)).one()
     assert (fresh.draft, fresh.state, fresh.recipe) == (journey.draft, JourneyState.OFF, None)
