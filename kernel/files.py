@@ -108,9 +108,10 @@ def _videos() -> Path:
 
 @contextmanager
 def _written(folder: Path, key: str) -> Iterator[IO[bytes]]:
-    """A new file that gets its name once all of it is on the disk, and leaves nothing otherwise."""
+    """A new file that gets its name once all of it is on the disk, and leaves nothing otherwise. Of two who write the same one
+    at the same time each has a half of its own."""
     (folder / key[:2]).mkdir(parents=True, exist_ok=True)
-    half = folder / key[:2] / f".{key}.part"
+    half = folder / key[:2] / f".{key}.{secrets.token_hex(4)}.part"
     try:
         with half.open("xb") as out:
             yield out
@@ -148,11 +149,17 @@ def look_at_picture(stream: IO[bytes]) -> None:
         _opened(stream)
 
 
-def save_picture(stream: IO[bytes], private: bool = False) -> str:
+def picture_key() -> str:
+    """A key for a picture that is still to be stored, for whoever must write it down beforehand."""
+    return f"{secrets.token_urlsafe(12)}.webp"
+
+
+def save_picture(stream: IO[bytes], private: bool = False, key: str | None = None) -> str:
     """Store a picture and return its key; the longest side becomes at most 1600 pixels.
 
-    A private one (what a member shows the desk) has no address of its own: a page that knows who may see it serves it with
-    `send_private`. Refuses with `FileRefused`: no picture, another format, too many pixels, a broken file.
+    With a `key` of `picture_key` it is stored under that one, over what is there already. A private one (what a member shows
+    the desk) has no address of its own: a page that knows who may see it serves it with `send_private`. Refuses with
+    `FileRefused`: no picture, another format, too many pixels, a broken file.
     """
     with _readable():
         opened = _opened(stream)
@@ -161,7 +168,7 @@ def save_picture(stream: IO[bytes], private: bool = False) -> str:
         clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
         picture = picture.convert("RGBA" if clear else "RGB")
         picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    key, folder = f"{secrets.token_urlsafe(12)}.webp", _folder(private)
+    key, folder = key or picture_key(), _folder(private)
     with _written(folder, key) as out:
         picture.save(out, "WEBP", quality=82, method=4)
     if private:

@@ -216,7 +216,10 @@ class PictureState(enum.StrEnum):
 
 class PackPicture(db.Model):
     """A picture of a pack that was taken in: where it stands in the pack's `raw`, and what became of it. A question shows none
-    before it is drawn. It goes with its question; `reason` is a key of `labels.PICTURE_FAULTS`."""
+    before it is drawn. It goes with its question; `reason` is a key of `labels.PICTURE_FAULTS`.
+
+    `picture` is the key that it is drawn under, written down before anybody draws: what a worker leaves that dies over it is
+    drawn over by the next, or found and removed."""
 
     __tablename__ = "pack_picture"
     id: Mapped[pk]
@@ -227,6 +230,7 @@ class PackPicture(db.Model):
     state: Mapped[PictureState] = mapped_column(default=PictureState.WAITING)
     reason: Mapped[str] = mapped_column(default="")
     tries: Mapped[int] = mapped_column(default=0)
+    picture: Mapped[str | None]
 
     __table_args__ = (
         Index("ix_pack_picture_import", "import_id", "id"),

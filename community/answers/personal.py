@@ -49,7 +49,7 @@ declare(
 )
 declare(WelcomeCard, "place intent_id label label_en")
 declare(PackImport, "id name filename rows errors raw drawing_until staff_id created_at taken_at")
-declare(PackPicture, "id import_id intent_id begins size state reason tries")
+declare(PackPicture, "id import_id intent_id begins size state reason tries picture")
 
 
 @erasure.forgetters.fill

@@ -31,6 +31,7 @@ def upgrade() -> None:
         ),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("tries", sa.BigInteger(), nullable=False),
+        sa.Column("picture", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["import_id"], ["pack_import.id"], name=op.f("fk_pack_picture_import_id"), ondelete="CASCADE"
         ),

@@ -62,7 +62,11 @@ def drawn_in(app: Flask) -> list[str | None]:
 
 
 @pytest.mark.fault
-def test_killed_workers_lose_no_picture(app: Flask, settings: config.Settings, taken: int) -> None:
+def test_killed_workers_lose_no_picture_and_leave_none(app: Flask, settings: config.Settings, taken: int) -> None:
+    def stored() -> set[str]:
+        return {path.name for path in settings.files_dir.glob("??/*.webp")}
+
+    before = stored()
     for n, hook in enumerate(HOOKS, 1):
         die(app, settings, taken, hook)
         assert len(drawn_in(app)) == n
@@ -70,6 +74,7 @@ def test_killed_workers_lose_no_picture(app: Flask, settings: config.Settings, t
         assert pictures.left_undrawn() == [taken]
         jobs.draw_pictures(import_id=taken)
         assert len(drawn_in(app)) == len(COLOURS)
+        assert stored() - before == set(drawn_in(app))
         assert db.session.scalar(select(PackImport.raw)) is None
         assert db.session.scalars(select(PackPicture.state)).all() == [PictureState.DRAWN] * len(COLOURS)
 

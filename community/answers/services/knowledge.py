@@ -28,6 +28,7 @@ from ..models import (
     SuggestionState,
     WelcomeCard,
 )
+from . import pictures
 
 SETTINGS = "answers.settings"
 
@@ -250,6 +251,7 @@ def delete(intent_ids: Sequence[int]) -> int:
         ids[0] if len(ids) == 1 else None,
         before={"questions": [i.question for i in rows][:50]},
     )
+    pictures.let_go(ids)
     db.session.execute(sql_delete(Intent).where(Intent.id.in_(ids)).execution_options(synchronize_session="fetch"))
     touch()
     return len(ids)

@@ -2,18 +2,19 @@
 
 A pack's pictures are kept as they came; what is taken in has a row for each, and a question shows its picture once it is drawn.
 Drawing happens with no transaction open. A worker that dies leaves its row as it was, and whoever comes next draws that
-one picture again. Who works on a pack at present is only there to save work: a picture that two have drawn counts once.
+one picture again, over the file that was left: its key stands in the row before anybody draws. Who works on a pack at
+present is only there to save work: a picture that two have drawn counts once.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from kernel import clock, files
 from kernel.db import changed, db
@@ -28,13 +29,14 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Taken:
-    """A picture that is about to be drawn: its row, its question, and where it stands."""
+    """A picture that is about to be drawn: its row, its question, where it stands, and the key that it gets."""
 
     id: int
     intent_id: int
     raw: str
     begins: int
     size: int
+    key: str
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,14 @@ def give_back(import_id: int) -> None:
 def take_next(import_id: int) -> Taken | None:
     """The next picture to draw, its try counted; None when none is left."""
     waits = (PackPicture.import_id == import_id, PackPicture.state == PictureState.WAITING)
-    db.session.execute(
+    given_up = db.session.scalars(
         update(PackPicture)
         .where(*waits, PackPicture.tries >= TRIES)
         .values(state=PictureState.FAILED, reason="gave_up")
+        .returning(PackPicture.picture)
         .execution_options(synchronize_session=False)
     )
+    files.drop_pictures(key for key in given_up if key)
     # What has failed before comes last, so that it keeps nothing else waiting.
     row = db.session.execute(
         select(PackPicture.id, PackPicture.intent_id, PackImport.raw, PackPicture.begins, PackPicture.size)
@@ -96,14 +100,16 @@ def take_next(import_id: int) -> Taken | None:
     ).one_or_none()
     if row is None:
         return None
-    db.session.execute(
+    # Of two who take one at the same moment both draw under the key of the first.
+    key = db.session.scalar(
         update(PackPicture)
         .where(PackPicture.id == row.id)
-        .values(tries=PackPicture.tries + 1)
+        .values(tries=PackPicture.tries + 1, picture=func.coalesce(PackPicture.picture, files.picture_key()))
+        .returning(PackPicture.picture)
         .execution_options(synchronize_session=False)
     )
     _pack(import_id, drawing_until=clock.now() + LEASE)
-    return Taken(row.id, row.intent_id, row.raw or "", row.begins, row.size)
+    return Taken(row.id, row.intent_id, row.raw or "", row.begins, row.size, key or files.picture_key())
 
 
 def draw(taken: Taken) -> Drawn:
@@ -112,7 +118,7 @@ def draw(taken: Taken) -> Drawn:
     if content is None:
         return Drawn(reason="gone")
     try:
-        return Drawn(files.save_picture(io.BytesIO(content)))
+        return Drawn(files.save_picture(io.BytesIO(content), key=taken.key))
     except files.FileRefused:
         return Drawn(reason="no_picture")
 
@@ -135,8 +141,16 @@ def record(taken: Taken, drawn: Drawn) -> None:
     if changed(done) and state is PictureState.DRAWN and intent is not None:
         intent.picture = drawn.key
         db.session.flush()
-    elif drawn.key is not None:
-        files.drop_pictures([drawn.key])
+    else:
+        files.drop_pictures([taken.key])
+
+
+def let_go(intent_ids: Sequence[int]) -> None:
+    """Remove what may lie drawn for questions that are about to be deleted and do not show it: its worker died. One that
+    is at work at this moment removes its own."""
+    waits = (PackPicture.intent_id.in_(intent_ids), PackPicture.state == PictureState.WAITING)
+    keys = db.session.scalars(select(PackPicture.picture).where(*waits, PackPicture.picture.is_not(None)))
+    files.drop_pictures(key for key in keys if key)
 
 
 def finish(import_id: int) -> None:

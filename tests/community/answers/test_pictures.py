@@ -165,13 +165,18 @@ def test_two_workers_at_one_picture_and_a_pack_that_is_gone_do_no_harm(app, db, 
     clock.move(seconds=61)
     assert pictures.left_undrawn() == [import_id]
     jobs.draw_pictures(import_id=import_id)
-    assert slow.key in stored(app)
     with transaction():
         pictures.record(first, slow)
     db.session.expire_all()
     assert states(db, import_id) == [("drawn", "")] * 2
+    # Both drew the same file.
+    assert slow.key == shown("k0")
     assert stored(app) - before == {shown("k0"), shown("k1")}
-    assert slow.key not in stored(app)
+    with transaction():
+        queries.find_by_key("k0").picture = None
+    with transaction():
+        pictures.record(first, slow)
+    assert stored(app) - before == {shown("k1")}
     assert pictures.draw(first).reason == "gone"
     # A pack that is deleted in the middle.
     with transaction():
@@ -198,6 +203,35 @@ def test_two_workers_at_one_picture_and_a_pack_that_is_gone_do_no_harm(app, db, 
     assert pictures.left_undrawn() == [again]
     jobs.draw_pictures(import_id=again)
     assert (pictures.left_undrawn(), kept(raw)) == ([], False)
+
+
+def test_what_a_dead_worker_drew_is_drawn_over_or_goes(app, db):
+    import_id = taken_in(drawn("red"), drawn("blue"), drawn("white"), drawn("black"))
+    before = stored(app)
+    left = []
+    for _worker in range(4):
+        with transaction():
+            taken = pictures.take_next(import_id)
+        assert pictures.draw(taken).key == taken.key
+        left.append(taken.key)
+    assert stored(app) - before == set(left)
+    # One question is deleted, one picture turns out to be none, and one kills whoever draws it.
+    with transaction():
+        services.delete([queries.find_by_key("k0").id])
+    assert stored(app) - before == set(left[1:])
+    with transaction():
+        again = pictures.take_next(import_id)
+        assert again.key == left[1]
+        pictures.record(again, pictures.Drawn(reason="gone"))
+    assert stored(app) - before == set(left[2:])
+    with transaction():
+        row = db.session.scalar(select(PackPicture).where(PackPicture.picture == left[2]))
+        row.tries = pictures.TRIES
+        pictures.give_back(import_id)
+    jobs.draw_pictures(import_id=import_id)
+    db.session.expire_all()
+    assert states(db, import_id) == [("failed", "gone"), ("failed", "gave_up"), ("drawn", "")]
+    assert stored(app) - before == {shown("k3")} == {left[3]}
 
 
 def test_neither_members_nor_the_bot_show_what_is_not_drawn(app, db, make_member, run_jobs, client):
