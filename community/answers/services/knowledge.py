@@ -6,12 +6,12 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from community.posts.rules import link_allowed
 from kernel import audit, clock, shop
 from kernel.db import db
 from kernel.errors import Refusal
@@ -84,7 +84,7 @@ def touch() -> None:
 def _check(draft: Draft) -> None:
     if not draft.question.strip() or not draft.answer.strip():
         raise IntentInvalid
-    if draft.link_url and urlsplit(draft.link_url).scheme not in ("http", "https"):
+    if draft.link_url and not link_allowed(draft.link_url.strip()):
         raise IntentInvalid
 
 
@@ -104,19 +104,44 @@ def _values(draft: Draft) -> dict[str, Any]:
     }
 
 
-def new_intent(draft: Draft, pack: str = "") -> Intent:
+def _columns(draft: Draft, key: str, pack: str = "") -> dict[str, Any]:
+    now = clock.now()
+    return {
+        "public_id": secrets.token_urlsafe(9),
+        "key": key,
+        "pack": pack,
+        "created_at": now,
+        "updated_at": now,
+        **_values(draft),
+    }
+
+
+def new_intent(draft: Draft) -> Intent:
     """A row for a draft, without its phrasings. Refuses with `IntentInvalid` and `KeyTaken`."""
     _check(draft)
     key = draft.key.strip() or f"q-{secrets.token_hex(4)}"
     if queries.find_by_key(key) is not None:
         raise KeyTaken
-    now = clock.now()
-    intent = Intent(
-        public_id=secrets.token_urlsafe(9), key=key, pack=pack, created_at=now, updated_at=now, **_values(draft)
-    )
+    intent = Intent(**_columns(draft, key))
     db.session.add(intent)
     db.session.flush()
     return intent
+
+
+def new_intents(drafts: Sequence[Draft], pack: str) -> dict[str, int]:
+    """Rows for the drafts of a pack, each with a key of its own and without its phrasings; returns their ids by their keys.
+
+    One whose key somebody has already is left out. Refuses with `IntentInvalid`.
+    """
+    for draft in drafts:
+        _check(draft)
+    if not drafts:
+        return {}
+    put = insert(Intent.__table__).on_conflict_do_nothing(index_elements=["key"])
+    made = db.session.execute(
+        put.returning(Intent.key, Intent.id), [_columns(draft, draft.key.strip(), pack) for draft in drafts]
+    )
+    return {row.key: row.id for row in made}
 
 
 def add(draft: Draft) -> Intent:

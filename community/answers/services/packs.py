@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text as sql
 
+from community.posts.rules import link_allowed
 from kernel import audit, clock, files
 from kernel.db import changed, db
 from kernel.errors import Refusal
@@ -19,9 +20,9 @@ from kernel.i18n import lazy_gettext as _l
 from kernel.pages import csv_text, plain_cell
 
 from .. import queries, rules, sheets, words
-from ..models import Intent, PackImport, Phrasing, Source
+from ..models import Intent, PackImport, Source
 from . import pictures
-from .knowledge import Draft, new_intent, touch
+from .knowledge import Draft, new_intents, touch
 
 SHIPPED: Final = Path(__file__).parents[1] / "packs" / "after_sale_zh.json"
 FIELDS: Final = (
@@ -54,6 +55,8 @@ MOST_PICTURES: Final = 16 << 20
 # What the column `enabled` says of a question that is switched off; empty, or any other word, is on.
 OFF: Final = ("0", "no", "off", "false", "否", "停用")
 MOST_INTENTS: Final = 2_000
+# So many phrasings are added by one statement.
+PORTION: Final = 5_000
 # What several texts in one cell stand apart by.
 _APART = re.compile(r"[\n|]+")
 
@@ -124,7 +127,7 @@ def _entry(said: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]
     wrong += [(name, "too_long") for name, most in LONGEST.items() if len(row[name]) > most]
     wrong += [("phrasings", "too_long")] if any(len(t) > rules.LONGEST_PHRASING for t in row["phrasings"]) else []
     wrong += [("phrasings", "too_many")] if len(row["phrasings"]) > rules.MOST_PHRASINGS else []
-    if row["link_url"] and not re.match(r"https?://", row["link_url"]):
+    if row["link_url"] and not link_allowed(row["link_url"]):
         wrong.append(("link_url", "no_link"))
     return row, wrong
 
@@ -222,11 +225,9 @@ def take_in(import_id: int) -> tuple[int, int, int]:
         queries.get_import(import_id)
         raise TakenAlready
     found = queries.get_import(import_id)
-    known = {
-        i.key: i for i in db.session.scalars(select(Intent).where(Intent.key.in_([row["key"] for row in found.rows])))
-    }
-    fresh: dict[str, Intent] = {}
-    came = 0
+    named = select(Intent.key, Intent.id).where(Intent.key.in_([row["key"] for row in found.rows]))
+    known = {row.key: row.id for row in db.session.execute(named)}
+    drafts = []
     for row in found.rows:
         if row["key"] not in known:
             texts = {name: row[name] for name in LONGEST if name not in VOICES}
@@ -234,40 +235,67 @@ def take_in(import_id: int) -> tuple[int, int, int]:
             voices = {channel: row.get(name, "") for name, channel in VOICES.items()}
             # A file that was looked at before pictures waited has its own drawn already; nobody took it in for long: swept away.
             picture = row.get("picture") if files.picture_size(row.get("picture", "")) else None
-            draft = Draft(**texts, voices=voices, enabled=row.get("enabled", True), picture=picture)
-            fresh[row["key"]] = new_intent(draft, pack=found.name)
-    everyone = {**known, **fresh}
-    for row in found.rows:
-        intent = everyone[row["key"]]
-        if row["key"] in fresh:
-            intent.related = [everyone[key].id for key in row["related"] if key in everyone and key != row["key"]]
-        came += _add_phrasings(intent.id, row["phrasings"])
-    pictures.wait_for(found, {row["key"]: fresh[row["key"]].id for row in found.rows if row["key"] in fresh})
-    db.session.flush()
+            drafts.append(Draft(**texts, voices=voices, enabled=row.get("enabled", True), picture=picture))
+    fresh = new_intents(drafts, found.name)
+    # A colleague may have brought some, or deleted some, at this very moment.
+    everyone = {row.key: row.id for row in db.session.execute(named)}
+    _relate(
+        {
+            fresh[row["key"]]: [everyone[key] for key in row["related"] if key in everyone and key != row["key"]]
+            for row in found.rows
+            if row["key"] in fresh
+        }
+    )
+    there = [row for row in found.rows if row["key"] in everyone]
+    came = _add_phrasings([(everyone[row["key"]], text) for row in there for text in row["phrasings"]])
+    pictures.wait_for(found, fresh)
     touch()
     audit.record(
         "pack.taken_in",
         "intent",
         None,
-        after={"name": found.name, "questions": len(fresh), "known": len(known), "phrasings": came},
+        after={"name": found.name, "questions": len(fresh), "known": len(everyone) - len(fresh), "phrasings": came},
     )
-    return len(fresh), len(known), came
+    return len(fresh), len(everyone) - len(fresh), came
 
 
-def _add_phrasings(intent_id: int, texts: list[str]) -> int:
-    rows = {folded: text for text in texts if (folded := words.fold(text))}
-    if not rows:
-        return 0
-    now = clock.now()
-    put = insert(Phrasing).values(
-        [
-            {"intent_id": intent_id, "text": text, "folded": folded, "source": Source.PACK, "created_at": now}
-            for folded, text in rows.items()
-        ]
-    )
-    return len(
-        db.session.scalars(put.on_conflict_do_nothing(index_elements=[Phrasing.folded]).returning(Phrasing.id)).all()
-    )
+def _relate(related: dict[int, list[int]]) -> None:
+    """Write down what is asked next (ids of intents, by that of the question)."""
+    rows = [{"id": intent_id, "related": others} for intent_id, others in related.items() if others]
+    if rows:
+        db.session.execute(update(Intent), rows)
+
+
+def _add_phrasings(said: list[tuple[int, str]]) -> int:
+    """Add phrasings (id of the intent, text) that nobody has yet; of two that read alike the question of the first has
+    them. Returns how many came."""
+    rows: dict[str, tuple[int, str]] = {}
+    for intent_id, text in said:
+        if folded := words.fold(text):
+            rows.setdefault(folded, (intent_id, text))
+    waiting, came = list(rows.items()), 0
+    for start in range(0, len(waiting), PORTION):
+        portion = waiting[start : start + PORTION]
+        put = sql("""
+            INSERT INTO phrasing (intent_id, text, folded, source, created_at)
+            SELECT intent_id, text, folded, :source, :now
+            FROM unnest(CAST(:intents AS bigint[]), CAST(:texts AS text[]), CAST(:folded AS text[]))
+                WITH ORDINALITY AS t (intent_id, text, folded, place)
+            ORDER BY place
+            ON CONFLICT (folded) DO NOTHING
+        """)
+        done = db.session.execute(
+            put,
+            {
+                "source": Source.PACK.value,
+                "now": clock.now(),
+                "intents": [intent_id for _folded, (intent_id, _text) in portion],
+                "texts": [text for _folded, (_intent_id, text) in portion],
+                "folded": [folded for folded, _said in portion],
+            },
+        )
+        came += changed(done)
+    return came
 
 
 def _cell(value: Any) -> str:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from community.answers import brain, queries, services, training
 from community.answers.jobs import forget_questions
@@ -22,6 +22,7 @@ from community.answers.models import (
     TrainingState,
 )
 from community.answers.rules import BotSettings, Mode, Routing
+from community.answers.services import packs
 from community.conversations import queries as talking
 from community.conversations import services as talks
 from community.conversations.models import Message, Sender, TalkState
@@ -367,6 +368,72 @@ def test_the_pack_comes_whole_and_once_and_leaves_the_shops_own_words(db, known)
     again = services.take_in(services.preview_shipped(None).id)
     assert again[:2] == (0, 40)
     assert queries.get_intent(intent.id).answer == "我们自己的答案"
+
+
+def test_a_pack_comes_in_few_statements_and_each_phrasing_once(db, known, monkeypatch):
+    asked = []
+
+    def note(_connection, _cursor, statement, *_more):
+        asked.append(statement)
+
+    def said(n):
+        return f"{'甲乙丙丁戊己庚辛'[n // 8]}{'子丑寅卯辰巳午未'[n % 8]}"
+
+    def take(numbers):
+        """Questions that each name the next one, with three phrasings of which two read alike."""
+        entries = [
+            {
+                "key": f"p{n}",
+                "question": f"第{n}个？",
+                "answer": "答",
+                "related": [f"p{n + 1}", f"p{n}", "nobody"],
+                "phrasings": [f"{said(n)}快", f"{said(n)}快！", f"{said(n)}慢"],
+            }
+            for n in numbers
+        ]
+        # What a question of the shop's own has stays there.
+        entries[0]["phrasings"].append(queries.phrasings(known[7].id)[0].text)
+        looked = services.preview("x.json", json.dumps(entries).encode(), None)
+        assert looked.errors == []
+        event.listen(db.engine, "before_cursor_execute", note)
+        try:
+            return services.take_in(looked.id), len(asked)
+        finally:
+            event.remove(db.engine, "before_cursor_execute", note)
+            del asked[:]
+
+    came, few = take(range(2))
+    assert came == (2, 0, 4)
+    assert take(range(1, 40)) == ((38, 1, 76), few)
+    monkeypatch.setattr(packs, "PORTION", 7)
+    assert take(range(40, 50))[0] == (10, 0, 20)
+    ids = {row.key: row.id for row in db.session.execute(select(Intent.key, Intent.id))}
+    for n in range(50):
+        # What was there before keeps what it names, and the last of each file named one that nobody has.
+        assert queries.find_by_key(f"p{n}").related == ([] if n in (1, 39, 49) else [ids[f"p{n + 1}"]])
+        assert [row.text for row in queries.phrasings(ids[f"p{n}"])] == [f"{said(n)}快", f"{said(n)}慢"]
+
+
+def test_a_question_that_a_colleague_adds_at_the_same_moment_is_a_known_one(db, monkeypatch):
+    plain = packs.new_intents
+
+    def late(drafts, pack):
+        services.add(services.Draft("先来的？", "先答", key="same"))
+        return plain(drafts, pack)
+
+    monkeypatch.setattr(packs, "new_intents", late)
+    one = {"key": "same", "question": "后来的？", "answer": "后答", "phrasings": ["后来的问法"]}
+    assert services.take_in(services.preview("x.json", json.dumps([one]).encode(), None).id) == (0, 1, 1)
+    assert queries.find_by_key("same").answer == "先答"
+
+
+def test_a_link_that_leads_nowhere_is_refused_before_anything_is_written(db):
+    for link in ("https://[", "https://", "https://x:y/", "http://a b", "javascript:alert(1)"):
+        with pytest.raises(services.IntentInvalid):
+            services.add(services.Draft("问？", "答", link_url=link))
+        one = {"question": "问？", "answer": "答", "link_url": link}
+        looked = services.preview("x.json", json.dumps([one]).encode(), None)
+        assert (looked.rows, looked.errors) == ([], [[1, "link_url", "no_link"]])
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "xlsx"])
