@@ -255,7 +255,7 @@ def take(import_id: int) -> Any:
     fresh, known, came = services.take_in(import_id)
     flash(
         _(
-            "Taken in. New questions: %(fresh)d, known already: %(known)d, new phrasings: %(came)d.",
+            "Imported. New questions: %(fresh)d, known already: %(known)d, new phrasings: %(came)d.",
             fresh=fresh,
             known=known,
             came=came,

@@ -155,7 +155,7 @@ EXAMPLE = {
 @api_scope("orders:write")
 @idempotent()
 @operation(
-    _l("Take in one order, or several"),
+    _l("Import one order, or several"),
     tag="Orders",
     takes=OneOrMany,
     answers={200: TakenOut | TakenManyOut, 201: TakenOut | TakenManyOut},
@@ -176,7 +176,7 @@ def record(body: OrderIn | OrdersIn) -> Any:
 @api_scope("orders:write")
 @idempotent()
 @operation(
-    _l("Take in a refund, before or after its order"),
+    _l("Import a refund, before or after its order"),
     tag="Orders",
     takes=RefundIn,
     answers={200: RefundOut, 201: RefundOut},
@@ -242,7 +242,7 @@ def _platform(kind: Kind, query: PlatformQuery) -> Any:
 
 def _platform_operation(name: str) -> Any:
     return operation(
-        _l("Take in orders and refunds as %(name)s writes them", name=name),
+        _l("Import orders and refunds as %(name)s writes them", name=name),
         tag="Orders",
         takes=Payloads,
         description=_l("One order, a list of up to 500, or a refund; all are taken or none."),

@@ -46,9 +46,9 @@ KINDS = [formats.AUTO, *(key for key in formats.FORMATS if key != formats.MAPPED
 def import_file(
     file: Path, source: str, wanted: str, mapping: str | None, rates: tuple[str, ...], as_json: bool
 ) -> None:
-    """Take the orders of FILE (.csv, .csv.gz or .xlsx) in.
+    """Import the orders of FILE (.csv, .csv.gz or .xlsx).
 
-    Ends with 0 when the file has been taken in, even if lines were rejected, and with 1 when the file itself is refused.
+    Ends with 0 when the file has been imported, even if lines were rejected, and with 1 when the file itself is refused.
     """
     bar = Bar(enabled=not as_json and sys.stderr.isatty())
     with forced_locale("en"):

@@ -26,7 +26,7 @@ KIND_LINES = {
 STATES = {ConnectionState.ACTIVE: _l("Active"), ConnectionState.PAUSED: _l("Paused")}
 OUTCOMES = {
     Outcome.RECEIVED: _l("Waiting"),
-    Outcome.ACCEPTED: _l("Taken in"),
+    Outcome.ACCEPTED: _l("Imported"),
     Outcome.DUPLICATE: _l("Nothing new"),
     Outcome.IGNORED: _l("Not about orders"),
     Outcome.REJECTED: _l("Rejected"),

@@ -100,9 +100,9 @@ ENCODINGS = {
 }
 FAILURES = {
     **{wrong.value: sentence for wrong, sentence in sheet.SENTENCES.items()},
-    "file_gone": _l("The file is not there any more. Upload it again; what was taken in already stays."),
+    "file_gone": _l("The file is not there any more. Upload it again; what was imported already stays."),
     "gave_up": _l(
-        "Taking it in failed several times at line %(line)s. What came before is taken in; the fault has been noted."
+        "The import failed several times at line %(line)s. What came before is imported; the fault has been noted."
     ),
 }
 

@@ -69,7 +69,7 @@ class FileUnusable(Refusal):
 
 class TakenAlready(Refusal):
     status = 409
-    label = _l("This file has been taken in already.")
+    label = _l("This file has been imported already.")
 
 
 def shipped() -> dict[str, Any]:

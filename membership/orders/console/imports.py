@@ -174,7 +174,7 @@ def start(run_id: int) -> Any:
 def put_away(run_id: int) -> Any:
     found = queries.get_run(run_id)
     services.put_away(run_id)
-    flash(_("%(file)s is put away; nothing was taken in.", file=found.filename), "info")
+    flash(_("%(file)s is put away; nothing was imported.", file=found.filename), "info")
     return redirect(url_for(".index"), 303)
 
 
@@ -299,5 +299,5 @@ def retry(run_id: int, reject_id: int) -> Any:
     faults = by_hand.retry(run, lines, typed)
     if faults:
         return _fix(run, lines, typed, faults, 422)
-    flash(ngettext("One line was taken in.", "%(num)s lines were taken in.", len(lines)), "positive")
+    flash(ngettext("One line was imported.", "%(num)s lines were imported.", len(lines)), "positive")
     return redirect(url_for(".show", run_id=run_id, _anchor="rejects"), 303)
