@@ -45,14 +45,18 @@ class CellRefused(Exception):
 
 
 def unwrapped(cell: str) -> str:
-    """A cell without what spreadsheet programs put around it: `="123"`, a leading apostrophe, blanks."""
+    """A cell without what spreadsheet programs put around it: `="123"`, a leading apostrophe, blanks. What went through our own
+    list of rejected lines carries a second layer, the apostrophe that keeps a spreadsheet from computing it."""
     text = cell.strip()
     if not text or text[0] not in "='\ufeff":
         return text
-    text = text.removeprefix("\ufeff")
-    if len(text) > 3 and text.startswith('="') and text.endswith('"'):
-        text = text[2:-1].strip()
-    return text.removeprefix("'").strip()
+    text, layered = text.removeprefix("\ufeff"), ""
+    while text != layered:
+        layered = text
+        if len(text) > 3 and text.startswith('="') and text.endswith('"'):
+            text = text[2:-1].strip()
+        text = text.removeprefix("'").strip()
+    return text
 
 
 def is_nothing(text: str) -> bool:

@@ -87,6 +87,21 @@ def test_list_of_rejects_names_its_run_and_has_every_line_of_the_orders(first, o
     assert rows[4][4 + HEADING.index("buyer_nickname")] == "'+86 姐"
 
 
+def test_numbers_that_a_shop_system_wrapped_come_back_from_the_list_as_they_were(taken, owner_client, db):
+    """`="2012…"` and `'126…` are guarded on their way out: what comes back is the same order of the same person."""
+    wrapped = line(order_no='="20123456789012301" ', buyer_phone="'12600008002", quantity="two")
+    run = taken(text_of([line(), wrapped]).encode())
+    rows = downloaded(owner_client, run)
+    place = rows[0].index("order_no")
+    assert rows[1][place].startswith("'=")
+    rows[1][rows[0].index("quantity")] = "2"
+    second = taken(as_file(rows), "rejects.csv")
+    assert (second.accepted, second.rejected, corrections.left(run)) == (1, 0, 0)
+    assert sorted(numbers(db)) == ["20123456789012301", "A1"]
+    phones = db.session.scalars(text("SELECT phone FROM member")).all()
+    assert "+8612600008002" in phones
+
+
 def test_corrected_list_is_tied_to_its_file_and_shows_what_is_left(first, taken, owner_client, db):
     rows = corrected(downloaded(owner_client, first), B2=("quantity", "2"), D4=("paid_amount", "50.00"))
     second = taken(as_file(rows), "rejects.csv", source="elsewhere")
