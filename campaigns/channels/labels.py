@@ -19,7 +19,7 @@ KINDS = {
     ChannelKind.EMAIL: _l("E-mails"),
     ChannelKind.SMS: _l("SMS"),
     ChannelKind.WECOM: _l("WeCom customer contact"),
-    ChannelKind.TASK: _l("Staff task"),
+    ChannelKind.TASK: _l("Contact task"),
     ChannelKind.WEBHOOK: _l("Webhook"),
     ChannelKind.ROBOT: _l("Group robot"),
     ChannelKind.GROUP_POST: _l("Group post"),

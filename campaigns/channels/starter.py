@@ -1,4 +1,4 @@
-"""What the demo shop shows of channels: a text-message account, a staff task account with open tasks, a group post account."""
+"""What the demo shop shows of channels: a text-message account, a contact task account with open tasks, a group post account."""
 
 from __future__ import annotations
 

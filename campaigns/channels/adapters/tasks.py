@@ -1,4 +1,4 @@
-"""Staff tasks: a person of the shop calls the member, or writes to them as they usually do, and says what came of it."""
+"""Contact tasks: a person of the shop calls the member, or writes to them as they usually do, and says what came of it."""
 
 from __future__ import annotations
 
