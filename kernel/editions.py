@@ -16,11 +16,13 @@ from typing import Any
 
 from flask import request
 from sqlalchemy import select, text
+from sqlalchemy.exc import InvalidRequestError
 
 from . import clock, shop
 from .audit import AuditEntry
 from .auth import current_staff
 from .db import db
+from .errors import NotFound
 from .forms import EDITION, Form, Overtaken
 
 
@@ -58,10 +60,14 @@ def overtaken(form: Form, shown: Callable[[], Any], *rows: Any, by: tuple[str, .
     replaced as a whole) two saves of one kind wait for each other. `by` are the audit trail's actions on the first row that
     change it, for the name of whoever was quicker. A form that was overtaken is to be shown again with status 409: it says so, and
     carries the present mark, so that saving once more is meant. A form that carries no mark is based on what is there.
+    Refuses with `NotFound` when somebody has deleted a row meanwhile.
     """
     for row in rows:
         # As an update locks it: whatever only points at the row, such as a job's new rows, goes on.
-        db.session.refresh(row, with_for_update={"key_share": True})
+        try:
+            db.session.refresh(row, with_for_update={"key_share": True})
+        except InvalidRequestError:
+            raise NotFound from None
     if not rows:
         db.session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:kind, 2))"), {"kind": by[0]})
         shop.forget_read()
