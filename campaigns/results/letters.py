@@ -63,7 +63,7 @@ def _lines(when: str, first: date, until: date) -> Iterator[str]:
             "· %(name)s: %(sent)s sent, %(clicked)s clicked; direct %(direct)s, influenced %(influenced)s",
             name=push.name,
             sent=number(progress[run.id].accepted),
-            clicked=number(clicked.get(run.id, 0)),
+            clicked=number(clicked.get(run.id, 0)) if run.id in clicked or pushes.linked(push) else "–",
             direct=yuan(direct.money),
             influenced=yuan(influenced.money),
         )

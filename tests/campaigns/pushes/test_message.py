@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ import pytest
 from campaigns.channels.models import InboxMessage
 from campaigns.pushes import jobs, message, rules, services
 from campaigns.pushes.models import Push
+from campaigns.results import letters
 from campaigns.results import services as results
-from kernel import links, shop
+from campaigns.results.models import ReportPlan, Rhythm
+from kernel import clock, links, shop
 from membership.members.models import Contact
 from membership.products.models import Product
 from tests.conftest import bind, english
@@ -181,11 +184,19 @@ def test_clicks_are_counted_where_a_link_is_the_members_own(
 
     make_member("Lime")
     pages = []
+    other = {"subject": "Or tea", "body": "Water at 80 degrees", "share": 50}
     for fields in ({}, {"link_url": "/me/"}):
-        push, run = make_push(**fields)
+        push, run = make_push(variants=[other], **fields)
         go(run, run_jobs)
         pages += [english(owner_client).get(url).text for url in (
             f"/console/pushes/{push.id}", f"/console/results/runs/{run.id}", f"/console/results/runs/{run.id}.csv",
         )]  # fmt: skip
     said = ["no link of the member" in page or ("Clicked" not in page and page.startswith("\ufeff")) for page in pages]
     assert said == [True, True, True, False, False, False]
+    # Nor are clicks that nobody could make counted by wording.
+    column = r'</small></th><td class="num">\d+</td><td class="num">(.)|data-label="Clicked">(.)'
+    by_wording = [[a or b for a, b in re.findall(column, page)] for page in (*pages[:2], *pages[3:5])]
+    assert by_wording == [["–", "–"], ["–", "–"], ["0", "0"], ["0", "0"]]
+    plan = ReportPlan(name="W", rhythm=Rhythm.WEEKLY, locale="en", staff_ids=[], account_id=0, created_at=clock.now())
+    letter = letters.compose(plan, clock.today(), clock.today() + timedelta(days=1))
+    assert sorted(re.findall(r"sent, (.) clicked", letter.body)) == ["0", "–"]
