@@ -147,8 +147,8 @@ def new_intents(drafts: Sequence[Draft], pack: str) -> dict[str, int]:
 def add(draft: Draft) -> Intent:
     """Write a new question. Refuses with `IntentInvalid`, `KeyTaken`, `PhrasingTaken`."""
     intent = new_intent(draft)
+    _settle_asked(intent.id, draft.phrasings)
     set_phrasings(intent, draft.phrasings)
-    _settle_asked(intent)
     touch()
     audit.record("intent.added", "intent", intent.id, after={"question": intent.question})
     return intent
@@ -167,27 +167,31 @@ def edit(intent_id: int, draft: Draft) -> Intent:
         setattr(intent, name, value)
     intent.related = [other for other in intent.related if other != intent.id]
     intent.updated_at = clock.now()
+    _settle_asked(intent.id, draft.phrasings)
     set_phrasings(intent, draft.phrasings)
-    _settle_asked(intent)
     touch()
     after = {name: getattr(intent, name) for name in before}
     audit.record("intent.edited", "intent", intent.id, before=before, after=after)
     return intent
 
 
-def _settle_asked(intent: Intent) -> None:
-    """What waits to be learned in the very words of a question's phrasings has found its answer."""
-    said = queries.phrasings(intent.id)
+def _settle_asked(intent_id: int, phrasings: Sequence[str]) -> None:
+    """What waits to be learned in the very words of a question's phrasings has found its answer.
+
+    To be called before these are written down: who learns from people closes what was asked first, too, so that two people at
+    the same words never wait for each other.
+    """
+    folded = [one for text in phrasings if (one := words.fold(text))]
     db.session.execute(
         update(AskedQuestion)
-        .where(AskedQuestion.folded.in_([row.folded for row in said]), AskedQuestion.state == AskedState.OPEN)
+        .where(AskedQuestion.folded.in_(folded), AskedQuestion.state == AskedState.OPEN)
         .values(state=AskedState.SETTLED)
         .execution_options(synchronize_session="fetch")
     )
     db.session.execute(
         update(Suggestion)
-        .where(Suggestion.text.in_([row.text for row in said]), Suggestion.state == SuggestionState.OPEN)
-        .values(state=SuggestionState.APPROVED, intent_id=intent.id, decided_at=clock.now())
+        .where(Suggestion.text.in_(phrasings), Suggestion.state == SuggestionState.OPEN)
+        .values(state=SuggestionState.APPROVED, intent_id=intent_id, decided_at=clock.now())
         .execution_options(synchronize_session="fetch")
     )
 
