@@ -248,9 +248,17 @@ class SessionForm(Form):
     validate_replay_url = validate_watch_url
 
 
+def _is_whole(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
 def whole_address(form: Form, field: StringField) -> None:
     """Refuse what is no web address."""
-    if field.data and (urlsplit(field.data).scheme not in ("http", "https") or not urlsplit(field.data).netloc):
+    if field.data and not _is_whole(field.data):
         raise ValidationError(_("Write a whole address that begins with https:// or http://."))
 
 

@@ -399,6 +399,7 @@ def test_live_sessions(db, clock, console, make_group):
         ({"starts_at": "x"}, "date and time"),
         ({"ends_at": "2026-03-05T19:00"}, "ends after it starts"),
         ({"watch_url": "javascript:alert(1)"}, "https://"),
+        ({"watch_url": "https://["}, "https:// or http://"),
     ):
         answer = console.post(url, data={**fields, **wrong})
         assert answer.status_code == 422
