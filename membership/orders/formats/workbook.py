@@ -57,6 +57,10 @@ EXACT_DIGITS = 15
 CELL_TAG = f"{{{SHEET_MAIN_NS}}}c"
 TEXT_TAG = f"{{{SHEET_MAIN_NS}}}t"
 _TEXTS = "xl/sharedStrings.xml"
+# A merged range, and more than the longest tag of one.
+_MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^<>]{0,80}?ref="([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})"')
+_LONGEST_TAG = 200
+MOST_MERGED = 500_000
 _HARM = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 # What openpyxl raises where a workbook is not what it says.
 _BROKEN = (
@@ -124,7 +128,7 @@ def _write_sheet(sheet: Any, out: IO[str]) -> bool:
     """Write a sheet's rows, each in the line of its number; whether there were any."""
     writer = csv.writer(out, lineterminator="\n")
     written = width = 0
-    for number, cells in _rows(sheet):
+    for number, cells in _filled(sheet):
         if number <= written:
             raise FileUnreadable(Wrong.WORKBOOK_BROKEN)
         if number > MOST_ROWS:
@@ -193,6 +197,42 @@ def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
             timedelta_formats=book._timedelta_formats,
         )
         yield from parser.parse()
+
+
+def _merged(sheet: Any) -> dict[int, list[tuple[int, int]]]:
+    """The cells that are merged downwards, within one column: by their first row, the column and the last row.
+
+    They stand behind the rows in a sheet, so it is gone through once for them alone, as bytes."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    left_to_take = MOST_MERGED
+    with sheet._get_source() as source:
+        kept = b""
+        while chunk := source.read(1 << 20):
+            held, done = kept + chunk, 0
+            for one in _MERGED.finditer(held) if b"mergeCell" in held else ():
+                (left, first, right, last), done = one.groups(), one.end()
+                left_to_take -= 1
+                if left_to_take < 0:
+                    raise FileUnreadable(Wrong.WORKBOOK_TOO_LARGE)
+                if left == right and int(first) < int(last) and (column := _column(left.decode())) <= MOST_COLUMNS:
+                    found.setdefault(int(first), []).append((column, int(last)))
+            kept = held[max(done, len(held) - _LONGEST_TAG) :]
+    return found
+
+
+def _filled(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a sheet, with what a merged cell shows in each of the rows that it stands beside."""
+    merged = _merged(sheet)
+    shown: dict[int, tuple[int, str]] = {}
+    for number, cells in _rows(sheet):
+        if shown and any(cells):
+            shown = {column: one for column, one in shown.items() if number <= one[0]}
+            for column, (_last, said) in shown.items():
+                cells += [""] * (column - len(cells))
+                cells[column - 1] = cells[column - 1] or said
+        for column, last in merged.get(number, ()):
+            shown[column] = (last, cells[column - 1] if column <= len(cells) else "")
+        yield number, cells
 
 
 @lru_cache(maxsize=2_000)

@@ -23,6 +23,8 @@ def book(path: Path, rows, sheets=("订单",), **more) -> Path:
         sheet = made.create_sheet(title)
         for row in rows if place == len(sheets) - 1 else more.get("first", []):
             sheet.append(row)
+        for merged in more.get("merged", ()):
+            sheet.merge_cells(merged)
     made.save(path)
     return path
 
@@ -43,6 +45,18 @@ def test_workbook_and_text_are_the_same_orders(tmp_path):
     text = orders(write(tmp_path / "a.csv", rows))
     assert orders(book(tmp_path / "a.xlsx", [HEADING, *rows])) == text
     assert len(text) == 50
+
+
+def test_what_is_merged_downwards_stands_in_each_of_its_rows(tmp_path):
+    """An order's number and amount, merged over its products; a title merged over the columns stays one cell."""
+    rows = [line(order_no="A1", sku="TEA"), line(order_no="A1", sku="CUP"), line(order_no="B2"), line(order_no="C3")]
+    wanted = orders(write(tmp_path / "a.csv", rows))
+    columns = ("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[HEADING.index(name)] for name in ("order_no", "placed_at", "paid_amount"))
+    merged = ["A1:F1", *(f"{column}3:{column}4" for column in columns)]
+    assert orders(book(tmp_path / "a.xlsx", [["十月订单汇总"], HEADING, *rows], merged=merged)) == wanted
+    # A range without end fills no empty row, and one far to the right makes no columns.
+    far = book(tmp_path / "b.xlsx", [HEADING, *rows[:2], [], rows[2]], merged=["A3:A9", "ZZZ1:ZZZ9"])
+    assert [len(row) for row in unfolded(far)] == [len(HEADING)] * 4
 
 
 def test_titles_above_the_heading_are_no_heading(tmp_path):
