@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from babel import dates, numbers
 from babel.messages.catalog import Catalog
@@ -52,6 +53,11 @@ def _translations(locale: str) -> NullTranslations:
 class _Domain(Domain):  # type: ignore[misc]
     def get_translations(self) -> NullTranslations:
         return _translations(current_locale())
+
+    def ngettext(self, singular: str, plural: str, num: int, **variables: Any) -> str:
+        """A text for a number, which it names as `%(num)s` in the reader's way: 1,058 people."""
+        text: str = self.get_translations().ungettext(singular, plural, num)
+        return text % ({"num": number(num)} | variables)
 
 
 _domain = _Domain()

@@ -107,10 +107,10 @@ def remove_many() -> Any:
         services.remove(audience, found[audience.id])
     gone, kept = len(unused), len(chosen) - len(unused)
     flash(
-        ngettext("One audience is removed.", "%(num)d audiences are removed.", gone), "positive" if gone else "caution"
+        ngettext("One audience is removed.", "%(num)s audiences are removed.", gone), "positive" if gone else "caution"
     )
     if kept:
-        flash(ngettext("One is in use and stays.", "%(num)d are in use and stay.", kept), "caution")
+        flash(ngettext("One is in use and stays.", "%(num)s are in use and stay.", kept), "caution")
     return redirect(url_for(".index"))
 
 
@@ -127,9 +127,9 @@ def archive_many() -> Any:
         services.archive(audience, [])
     gone, kept = len(unused), len(chosen) - len(unused)
     if gone:
-        flash(ngettext("One audience is archived.", "%(num)d audiences are archived.", gone), "positive")
+        flash(ngettext("One audience is archived.", "%(num)s audiences are archived.", gone), "positive")
     if kept:
-        flash(ngettext("One is in use and stays.", "%(num)d are in use and stay.", kept), "caution")
+        flash(ngettext("One is in use and stays.", "%(num)s are in use and stay.", kept), "caution")
     return redirect(url_for(".index"))
 
 
@@ -417,7 +417,7 @@ def upload_post() -> Any:
         form.refuse("file", refusal)
         return render_template("audiences/upload.html", form=form), 422
     flash(
-        ngettext("One person is on the list.", "%(num)d people are on the list.", taken.people),
+        ngettext("One person is on the list.", "%(num)s people are on the list.", taken.people),
         "positive" if taken.people else "caution",
     )
     # Which lines found nobody is said here and kept nowhere.

@@ -26,7 +26,7 @@ def compose(person: Staff, locale: str, stop_url: str) -> Letter:
         found = today.brief_of(person.id).open
         count = len(found)
         words = (
-            ngettext("%(num)d thing to do today", "%(num)d things to do today", count)
+            ngettext("%(num)s thing to do today", "%(num)s things to do today", count)
             if found
             else _("nothing is waiting today")
         )
@@ -49,7 +49,7 @@ def _lines(person: Staff, found: list[today.Task], stop_url: str) -> Iterator[st
         yield ""
     rest = len(found) - today.MOST
     if rest > 0:
-        yield ngettext("%(num)d more thing is in the console.", "%(num)d more things are in the console.", rest)
+        yield ngettext("%(num)s more thing is in the console.", "%(num)s more things are in the console.", rest)
     yield links.absolute("/console/?all=1" if rest > 0 else "/console/")
     yield ""
     yield _("You chose to get this. Another hour: %(url)s", url=links.absolute("/console/my-brief"))

@@ -28,11 +28,11 @@ def _to_give() -> list[today.Task]:
     return [
         today.Task(
             weight=60 if late else 35,
-            text=ngettext("%(num)d customer to call or write to", "%(num)d customers to call or write to", open_tasks),
+            text=ngettext("%(num)s customer to call or write to", "%(num)s customers to call or write to", open_tasks),
             url=url_for("channels_console.tasks"),
             action=_("Contact tasks"),
             icon="phone",
-            about=ngettext("%(num)d of them is late.", "%(num)d of them are late.", late) if late else "",
+            about=ngettext("%(num)s of them is late.", "%(num)s of them are late.", late) if late else "",
         )
     ]
 

@@ -289,7 +289,7 @@ def export_tasks() -> Any:
 def take_tasks() -> Any:
     mine = sum(services.take_task(task_id, acting_staff().id) for task_id in ticked(500))
     flash(
-        ngettext("%(num)d task is yours now.", "%(num)d tasks are yours now.", mine), "positive" if mine else "caution"
+        ngettext("%(num)s task is yours now.", "%(num)s tasks are yours now.", mine), "positive" if mine else "caution"
     )
     return redirect(url_for(".tasks", who="me"))
 

@@ -27,8 +27,8 @@ def tasks() -> list[today.Task]:
         today.Task(
             weight=45,
             text=ngettext(
-                "%(num)d member was stopped by an error in “%(name)s”",
-                "%(num)d members were stopped by an error in “%(name)s”",
+                "%(num)s member was stopped by an error in “%(name)s”",
+                "%(num)s members were stopped by an error in “%(name)s”",
                 people,
                 name=journey.name,
             ),

@@ -147,7 +147,7 @@ def switch_off(journey_id: int) -> Any:
     if out:
         flash(
             ngettext(
-                "It is off, and %(num)d member was taken out.", "It is off, and %(num)d members were taken out.", out
+                "It is off, and %(num)s member was taken out.", "It is off, and %(num)s members were taken out.", out
             ),
             "caution",
         )
@@ -494,7 +494,7 @@ def take_many_out(journey_id: int) -> Any:
     queries.get_journey(journey_id)
     wanted = [int(one) for one in request.form.getlist("ids") if one.isascii() and one.isdigit() and len(one) < 19]
     out = services.take_some_out(journey_id, wanted[:MOST_IDS])
-    flash(ngettext("%(num)d member was taken out.", "%(num)d members were taken out.", out), "positive")
+    flash(ngettext("%(num)s member was taken out.", "%(num)s members were taken out.", out), "positive")
     return redirect(url_for(".people", journey_id=journey_id))
 
 

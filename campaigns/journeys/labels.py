@@ -133,9 +133,9 @@ def duration(days: int, hours: int = 0) -> str:
     """`2 days 3 hours`."""
     parts = []
     if days:
-        parts.append(ngettext("%(num)d day", "%(num)d days", days))
+        parts.append(ngettext("%(num)s day", "%(num)s days", days))
     if hours or not days:
-        parts.append(ngettext("%(num)d hour", "%(num)d hours", hours))
+        parts.append(ngettext("%(num)s hour", "%(num)s hours", hours))
     return " ".join(str(part) for part in parts)
 
 
@@ -148,7 +148,7 @@ def trigger(found: rules.Trigger, groups: Mapping[int, str]) -> str:
         case Kind.DELIVERED:
             if not days:
                 return _("A parcel has arrived")
-            return ngettext("A parcel arrived %(num)d day ago", "A parcel arrived %(num)d days ago", days)
+            return ngettext("A parcel arrived %(num)s day ago", "A parcel arrived %(num)s days ago", days)
         case Kind.UNCONFIRMED:
             return _("Arrived for %(time)s and not confirmed", time=duration(days))
         case Kind.STAGE if found.stage is not None:
@@ -220,7 +220,7 @@ def step(found: rules.AnyStep, names: Names) -> str:
         case rules.GrantCoupon() if found.offer_id in names.offers:
             return _("Gives the coupon “%(name)s”", name=names.offers.get(found.offer_id or 0, "–"))
         case rules.GrantPoints():
-            return ngettext("Gives %(num)d point", "Gives %(num)d points", found.points)
+            return ngettext("Gives %(num)s point", "Gives %(num)s points", found.points)
         case rules.Tagging() if found.name:
             put_on = _("Puts on the tag “%(name)s”", name=found.name)
             return put_on if found.carried else _("Takes off the tag “%(name)s”", name=found.name)
@@ -282,7 +282,7 @@ def again(plan: rules.Plan) -> str:
         return _("Once for each person")
     if plan.again_after == 0:
         return _("Again each time")
-    return ngettext("Again after %(num)d day", "Again after %(num)d days", plan.again_after)
+    return ngettext("Again after %(num)s day", "Again after %(num)s days", plan.again_after)
 
 
 def exits(plan: rules.Plan) -> list[str]:

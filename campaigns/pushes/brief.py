@@ -64,8 +64,8 @@ def tasks() -> list[today.Task]:
         today.Task(
             weight=50,
             text=ngettext(
-                "%(num)d message of “%(name)s” is in doubt",
-                "%(num)d messages of “%(name)s” are in doubt",
+                "%(num)s message of “%(name)s” is in doubt",
+                "%(num)s messages of “%(name)s” are in doubt",
                 people,
                 name=push.name,
             ),

@@ -134,7 +134,7 @@ def series(rule: str) -> str:
     if "BYSETPOS" in said:
         words.append(_listed(_position(int(one)) for one in said["BYSETPOS"].split(",")))
     if "COUNT" in said:
-        words.append(ngettext("%(num)d time in all", "%(num)d times in all", int(said["COUNT"])))
+        words.append(ngettext("%(num)s time in all", "%(num)s times in all", int(said["COUNT"])))
     if "UNTIL" in said:
         last = datetime.strptime(said["UNTIL"][:8], "%Y%m%d").date()  # noqa: DTZ007
         words.append(_("until %(day)s", day=_date(last)))
@@ -170,20 +170,20 @@ def _weekday(said: str) -> str:
     if number == -1:
         return _("the last %(day)s", day=name)
     if number < 0:
-        return _("%(day)s no. %(num)d from the end", day=name, num=-number)
-    return _("%(day)s no. %(num)d", day=name, num=number)
+        return _("%(day)s no. %(num)s from the end", day=name, num=-number)
+    return _("%(day)s no. %(num)s", day=name, num=number)
 
 
 def _day_of_month(number: int) -> str:
     if number == -1:
         return _("on the last day of the month")
-    return _("on day %(num)d", num=number) if number > 0 else _("on day %(num)d from the end", num=-number)
+    return _("on day %(num)s", num=number) if number > 0 else _("on day %(num)s from the end", num=-number)
 
 
 def _position(number: int) -> str:
     if number == -1:
         return _("only the last of these")
-    return _("only no. %(num)d of these", num=number) if number > 0 else _("only no. %(num)d from the end", num=-number)
+    return _("only no. %(num)s of these", num=number) if number > 0 else _("only no. %(num)s from the end", num=-number)
 
 
 def report(delivery: Delivery) -> str:

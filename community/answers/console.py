@@ -166,10 +166,10 @@ def change() -> Any:
         raise NotFound
     if act == "delete":
         n = services.delete(ticked())
-        flash(ngettext("%(num)d question deleted.", "%(num)d questions deleted.", n), "positive")
+        flash(ngettext("%(num)s question deleted.", "%(num)s questions deleted.", n), "positive")
     else:
         n = services.change_many(ticked(), act == "on")
-        flash(ngettext("%(num)d question changed.", "%(num)d questions changed.", n), "positive" if n else "info")
+        flash(ngettext("%(num)s question changed.", "%(num)s questions changed.", n), "positive" if n else "info")
     return redirect(url_for(".index"))
 
 

@@ -11,7 +11,7 @@ from .events import MemberCheckedIn
 
 
 def checked_in(event: MemberCheckedIn) -> Any:
-    return ngettext("Checked in, %(num)d day in a row", "Checked in, %(num)d days in a row", event.streak)
+    return ngettext("Checked in, %(num)s day in a row", "Checked in, %(num)s days in a row", event.streak)
 
 
 def init() -> None:

@@ -44,7 +44,7 @@ def check_in(public_id: str) -> Any:
     if member_id is None or not groups.in_group(member_id, group.id):
         raise SeatNeeded(public_id)
     done = services.check_in(member_id, group.id)
-    said = [ngettext("Checked in: %(num)d day in a row.", "Checked in: %(num)d days in a row.", done.streak)]
+    said = [ngettext("Checked in: %(num)s day in a row.", "Checked in: %(num)s days in a row.", done.streak)]
     if done.points:
         said.append(_("%(points)s points are yours.", points=done.points))
     flash(" ".join(said), "positive")

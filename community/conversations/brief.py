@@ -22,7 +22,7 @@ def tasks() -> list[today.Task]:
         found.append(
             today.Task(
                 weight=95,
-                text=ngettext("%(num)d customer waits for a person", "%(num)d customers wait for a person", waiting),
+                text=ngettext("%(num)s customer waits for a person", "%(num)s customers wait for a person", waiting),
                 url=url_for("conversations_console.index", view="waiting"),
                 action=_("Answer them"),
                 icon="messages",
@@ -32,7 +32,7 @@ def tasks() -> list[today.Task]:
         found.append(
             today.Task(
                 weight=85,
-                text=ngettext("%(num)d question to you is unanswered", "%(num)d questions to you are unanswered", mine),
+                text=ngettext("%(num)s question to you is unanswered", "%(num)s questions to you are unanswered", mine),
                 url=url_for("conversations_console.index"),
                 action=_("Answer them"),
                 icon="message-2",

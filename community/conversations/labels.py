@@ -53,10 +53,10 @@ def waited(seconds: float | None) -> str:
         return "–"
     whole = round(seconds)
     if whole < 120:
-        return str(ngettext("%(num)d s", "%(num)d s", whole))
+        return str(ngettext("%(num)s s", "%(num)s s", whole))
     if whole < 7_200:
-        return str(ngettext("%(num)d min", "%(num)d min", round(whole / 60)))
-    return str(ngettext("%(num)d h", "%(num)d h", round(whole / 3_600)))
+        return str(ngettext("%(num)s min", "%(num)s min", round(whole / 60)))
+    return str(ngettext("%(num)s h", "%(num)s h", round(whole / 3_600)))
 
 
 def _sentence(event: Any, sentence: str, words: str, **values: Any) -> Markup:

@@ -27,7 +27,7 @@ def tasks() -> list[today.Task]:
         found.append(
             today.Task(
                 weight=80,
-                text=ngettext("%(num)d call-back is overdue", "%(num)d call-backs are overdue", overdue),
+                text=ngettext("%(num)s call-back is overdue", "%(num)s call-backs are overdue", overdue),
                 url=url_for("desk_console.index", due="overdue"),
                 action=_("Call now"),
                 icon="phone-call",
@@ -39,11 +39,11 @@ def tasks() -> list[today.Task]:
         found.append(
             today.Task(
                 weight=70,
-                text=ngettext("%(num)d call-back today", "%(num)d call-backs today", due),
+                text=ngettext("%(num)s call-back today", "%(num)s call-backs today", due),
                 url=url_for("desk_console.index"),
                 action=_("See the calls"),
                 icon="headset",
-                about=ngettext("%(num)d of them is yours", "%(num)d of them are yours", mine) if mine else "",
+                about=ngettext("%(num)s of them is yours", "%(num)s of them are yours", mine) if mine else "",
             )
         )
     return found

@@ -144,12 +144,12 @@ def take_many() -> Any:
     wanted = ticked(500)
     mine = services.take_many(wanted, acting_staff().id)
     flash(
-        ngettext("%(num)d call is yours now.", "%(num)d calls are yours now.", mine), "positive" if mine else "caution"
+        ngettext("%(num)s call is yours now.", "%(num)s calls are yours now.", mine), "positive" if mine else "caution"
     )
     if left := len(set(wanted)) - mine:
         flash(
             ngettext(
-                "%(num)d belongs to somebody else or is done.", "%(num)d belong to somebody else or are done.", left
+                "%(num)s belongs to somebody else or is done.", "%(num)s belong to somebody else or are done.", left
             ),
             "info",
         )

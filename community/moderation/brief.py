@@ -23,7 +23,7 @@ def tasks() -> list[today.Task]:
     return [
         today.Task(
             weight=60,
-            text=ngettext("%(num)d text waits for a decision", "%(num)d texts wait for a decision", waiting),
+            text=ngettext("%(num)s text waits for a decision", "%(num)s texts wait for a decision", waiting),
             url=url_for("moderation_console.index"),
             action=_("Decide"),
             icon="flag",

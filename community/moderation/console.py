@@ -141,7 +141,7 @@ def decide_many() -> Any:
         except services.DecidedAlready:
             continue
         done += 1
-    flash(ngettext("%(num)d text decided.", "%(num)d texts decided.", done), "positive")
+    flash(ngettext("%(num)s text decided.", "%(num)s texts decided.", done), "positive")
     return redirect(url_for(".index"))
 
 

@@ -36,7 +36,7 @@ def tasks() -> list[today.Task]:
         found.append(
             today.Task(
                 weight=20,
-                text=ngettext("%(num)d post appears today", "%(num)d posts appear today", planned),
+                text=ngettext("%(num)s post appears today", "%(num)s posts appear today", planned),
                 url=url_for("posts_console.calendar"),
                 action=_("See the calendar"),
                 icon="calendar-event",
@@ -47,8 +47,8 @@ def tasks() -> list[today.Task]:
             today.Task(
                 weight=76 if asked >= MANY else 68,
                 text=ngettext(
-                    "%(num)d question under “%(post)s” is unanswered",
-                    "%(num)d questions under “%(post)s” are unanswered",
+                    "%(num)s question under “%(post)s” is unanswered",
+                    "%(num)s questions under “%(post)s” are unanswered",
                     asked,
                     post=post.title,
                 ),
@@ -70,7 +70,7 @@ def tasks() -> list[today.Task]:
                 else url_for("posts_console.calendar"),
                 action=_("Write a post"),
                 icon="speakerphone",
-                about=ngettext("%(num)d member", "%(num)d members", group.seated),
+                about=ngettext("%(num)s member in the group", "%(num)s members in the group", group.seated),
                 place=groups.place_of(group),
                 name=f"posts.none:{group.id}",
             )

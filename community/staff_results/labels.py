@@ -76,34 +76,34 @@ def behind(figure: Figure, part: Part) -> list[str]:
     """What the rate is made of, each part in words."""
     match figure:
         case Figure.JOINED:
-            return [ngettext("%(num)d joined", "%(num)d joined", part.n)]
+            return [ngettext("%(num)s joined", "%(num)s joined", part.n)]
         case Figure.CALLS:
-            said = [ngettext("%(num)d made", "%(num)d made", part.pieces)]
+            said = [ngettext("%(num)s made", "%(num)s made", part.pieces)]
             if owed := part.n - part.pieces:
-                said.append(ngettext("%(num)d overdue", "%(num)d overdue", owed))
+                said.append(ngettext("%(num)s overdue", "%(num)s overdue", owed))
             return said
         case Figure.TICKETS:
             return [*_answers(part.n), _("median %(time)s", time=span(part.middle))]
         case Figure.TALKS:
             return [*_answers(part.n), _("median %(time)s", time=waited(part.middle))]
         case Figure.STARS:
-            return [ngettext("%(num)d rating", "%(num)d ratings", part.n)]
+            return [ngettext("%(num)s rating", "%(num)s ratings", part.n)]
         case Figure.POSTS:
             return [
-                ngettext("%(num)d post", "%(num)d posts", part.pieces),
+                ngettext("%(num)s post", "%(num)s posts", part.pieces),
                 _("seen %(num)s times", num=number(part.n)),
-                ngettext("%(num)d ordered", "%(num)d ordered", part.good),
+                ngettext("%(num)s ordered", "%(num)s ordered", part.good),
             ]
         case _:
             return [
-                ngettext("%(num)d order", "%(num)d orders", part.pieces),
+                ngettext("%(num)s order", "%(num)s orders", part.pieces),
                 short_yuan(part.total),
                 _("of %(num)s people", num=number(part.n)),
             ]
 
 
 def _answers(count: int) -> list[str]:
-    return [ngettext("%(num)d answered", "%(num)d answered", count)]
+    return [ngettext("%(num)s answered", "%(num)s answered", count)]
 
 
 def too_few(figure: Figure) -> str:

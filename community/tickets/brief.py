@@ -22,7 +22,7 @@ def tasks() -> list[today.Task]:
         found.append(
             today.Task(
                 weight=90,
-                text=ngettext("%(num)d ticket is late", "%(num)d tickets are late", tallies.late),
+                text=ngettext("%(num)s ticket is late", "%(num)s tickets are late", tallies.late),
                 url=url_for("tickets_console.index", view="late"),
                 action=_("Take care of it"),
                 icon="alert-triangle",
@@ -33,7 +33,7 @@ def tasks() -> list[today.Task]:
         found.append(
             today.Task(
                 weight=75,
-                text=ngettext("%(num)d ticket is not assigned", "%(num)d tickets are not assigned", tallies.nobody),
+                text=ngettext("%(num)s ticket is not assigned", "%(num)s tickets are not assigned", tallies.nobody),
                 url=url_for("tickets_console.index", view="nobody"),
                 action=_("Take one"),
                 icon="inbox",
@@ -44,8 +44,8 @@ def tasks() -> list[today.Task]:
             today.Task(
                 weight=60,
                 text=ngettext(
-                    "%(num)d returned parcel is not back in time",
-                    "%(num)d returned parcels are not back in time",
+                    "%(num)s returned parcel is not back in time",
+                    "%(num)s returned parcels are not back in time",
                     tallies.returns,
                 ),
                 url=url_for("tickets_console.index", kind="return"),
@@ -57,7 +57,7 @@ def tasks() -> list[today.Task]:
         found.append(
             today.Task(
                 weight=50,
-                text=ngettext("%(num)d ticket is yours", "%(num)d tickets are yours", tallies.mine),
+                text=ngettext("%(num)s ticket is yours", "%(num)s tickets are yours", tallies.mine),
                 url=url_for("tickets_console.index", view="mine"),
                 action=_("Open my tickets"),
                 icon="headset",

@@ -206,7 +206,7 @@ def take_many() -> Any:
     me = acting_staff()
     chosen = ticked(500)
     moved = services.assign_many(chosen, me.id, me.id)
-    flash(ngettext("%(num)d ticket is yours now.", "%(num)d tickets are yours now.", moved), "positive")
+    flash(ngettext("%(num)s ticket is yours now.", "%(num)s tickets are yours now.", moved), "positive")
     _say_what_stayed(len(chosen) - moved)
     return redirect(url_for(".index", view="mine"))
 
@@ -229,7 +229,7 @@ def assign_many() -> Any:
     moved = services.assign_many(chosen, to, acting_staff().id)
     name = queries.names([to]).get(to, "–")
     flash(
-        ngettext("%(num)d ticket is with %(name)s now.", "%(num)d tickets are with %(name)s now.", moved, name=name),
+        ngettext("%(num)s ticket is with %(name)s now.", "%(num)s tickets are with %(name)s now.", moved, name=name),
         "positive",
     )
     _say_what_stayed(len(chosen) - moved)
@@ -240,7 +240,7 @@ def assign_many() -> Any:
 @staff("tickets.handle")
 def resolve_many() -> Any:
     done = services.resolve_many(ticked(500), acting_staff().id)
-    flash(ngettext("%(num)d ticket is resolved.", "%(num)d tickets are resolved.", done), "positive")
+    flash(ngettext("%(num)s ticket is resolved.", "%(num)s tickets are resolved.", done), "positive")
     return redirect(url_for(".index", view="resolved"))
 
 

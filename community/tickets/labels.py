@@ -287,11 +287,11 @@ def span(minutes: float | None) -> str:
         return "–"
     whole = round(minutes)
     if whole < 60:
-        return str(ngettext("%(num)d min", "%(num)d min", whole))
+        return str(ngettext("%(num)s min", "%(num)s min", whole))
     hours, rest = divmod(whole, 60)
     if hours < 10 and rest:
         return str(_("%(hours)d h %(minutes)d min", hours=hours, minutes=rest))
-    return str(ngettext("%(num)d h", "%(num)d h", round(minutes / 60)))
+    return str(ngettext("%(num)s h", "%(num)s h", round(minutes / 60)))
 
 
 # ── The timeline ────────────────────────────────────────────────────────────────────────────────────────────────────

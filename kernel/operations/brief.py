@@ -55,7 +55,7 @@ def _given_up() -> list[today.Task]:
     return [
         today.Task(
             weight=80,
-            text=ngettext("%(num)d piece of work was given up", "%(num)d pieces of work were given up", given_up),
+            text=ngettext("%(num)s piece of work was given up", "%(num)s pieces of work were given up", given_up),
             url=url_for("operations_console.index", _anchor="given-up"),
             action=ngettext("Look at it", "Look at them", given_up),
             icon="alert-triangle",

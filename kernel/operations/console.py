@@ -133,7 +133,7 @@ def drop_delivery(event_id: int, subscriber: str) -> Any:
 @staff("operations.edit")
 def redrive_deliveries() -> Any:
     count = services.redrive_all_deliveries()
-    flash(ngettext("%(num)d is being tried again.", "%(num)d are being tried again.", count), "positive")
+    flash(ngettext("%(num)s is being tried again.", "%(num)s are being tried again.", count), "positive")
     return redirect(url_for(".index"))
 
 

@@ -33,14 +33,14 @@ def tasks() -> list[today.Task]:
 def _left(person: Staff, count: int) -> str:
     if person.disabled_at is None:
         return ngettext(
-            "%(num)d piece of work is with %(name)s, whose role does not allow it",
-            "%(num)d pieces of work are with %(name)s, whose role does not allow it",
+            "%(num)s piece of work is with %(name)s, whose role does not allow it",
+            "%(num)s pieces of work are with %(name)s, whose role does not allow it",
             count,
             name=person.name,
         )
     return ngettext(
-        "%(num)d piece of work is still with %(name)s, who cannot sign in",
-        "%(num)d pieces of work are still with %(name)s, who cannot sign in",
+        "%(num)s piece of work is still with %(name)s, who cannot sign in",
+        "%(num)s pieces of work are still with %(name)s, who cannot sign in",
         count,
         name=person.name,
     )

@@ -304,7 +304,7 @@ def handed_over(hand_over_id: int) -> Any:
 @staff("staff.hand_over")
 def give_back(hand_over_id: int) -> Any:
     back = handover.give_back(hand_over_id, acting_staff().id)
-    flash(ngettext("%(num)d piece of work is back.", "%(num)d pieces of work are back.", back), "positive")
+    flash(ngettext("%(num)s piece of work is back.", "%(num)s pieces of work are back.", back), "positive")
     return redirect(url_for(".handed_over", hand_over_id=hand_over_id))
 
 

@@ -125,7 +125,7 @@ def add_festival() -> Any:
 @staff("channels.edit")
 def add_starters() -> Any:
     added = starters(clock.today())
-    words = ngettext("%(num)d festival was added.", "%(num)d festivals were added.", added)
+    words = ngettext("%(num)s festival was added.", "%(num)s festivals were added.", added)
     flash(words if added else _("They are all there already."), "positive" if added else "info")
     return redirect(url_for(".budget", _anchor="festivals"))
 

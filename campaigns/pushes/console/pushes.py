@@ -386,7 +386,7 @@ def resend(push_id: int) -> Any:
     _push, run = _asked_for(push_id)
     people = services.resend_unknown(run)
     jobs.wake_run(run.id)
-    flash(ngettext("%(num)d message is offered again.", "%(num)d messages are offered again.", people), "caution")
+    flash(ngettext("%(num)s message is offered again.", "%(num)s messages are offered again.", people), "caution")
     return redirect(url_for(".show", push_id=push_id))
 
 

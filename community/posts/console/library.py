@@ -138,15 +138,15 @@ def change_many() -> Any:
     flash(
         {
             services.Many.AGAIN: ngettext(
-                "%(num)d new draft with the same text.", "%(num)d new drafts with the same texts.", done
+                "%(num)s new draft with the same text.", "%(num)s new drafts with the same texts.", done
             ),
             services.Many.KEEP: ngettext(
-                "%(num)d piece is kept to be used again.", "%(num)d pieces are kept to be used again.", done
+                "%(num)s piece is kept to be used again.", "%(num)s pieces are kept to be used again.", done
             ),
             services.Many.LET_GO: ngettext(
-                "%(num)d piece is no longer kept.", "%(num)d pieces are no longer kept.", done
+                "%(num)s piece is no longer kept.", "%(num)s pieces are no longer kept.", done
             ),
-            services.Many.ARCHIVE: ngettext("%(num)d post is archived.", "%(num)d posts are archived.", done),
+            services.Many.ARCHIVE: ngettext("%(num)s post is archived.", "%(num)s posts are archived.", done),
         }[services.Many(act)],
         "positive" if done else "info",
     )
