@@ -11,6 +11,7 @@ from wtforms import BooleanField, DateField, DecimalField, RadioField, SelectFie
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, ValidationError
 
 from campaigns.audiences.fields import RulesForm
+from campaigns.channels import registry
 from campaigns.channels import rules as channel_rules
 from campaigns.channels import services as channels
 from campaigns.channels.models import Account, ChannelKind, ContactClass, FestivalEffect
@@ -154,6 +155,18 @@ class PushForm(RulesForm):
             raise ValidationError(_("There is one wording only: write a second one first."))
         if (field.data or 0) >= int(self.life.data or 48):
             raise ValidationError(_("By then the push has been given up. Give it more time, or choose sooner."))
+        try:
+            counted = message.counts_clicks(Push(**self.fields()), registry.adapter_of(self.account).abilities.contact)
+        except Refusal:
+            # A text that cannot be read is refused at its own field.
+            return
+        if not counted:
+            raise ValidationError(
+                _(
+                    "The winner is the wording whose link most people open, and this message has no link of the member's own."
+                    " Give it one, or leave this empty: every wording then goes out at once."
+                )
+            )
 
     def _check_block(self, letter: str) -> None:
         block = self.blocks[OTHERS.index(letter)]

@@ -83,6 +83,7 @@ def test_everything_of_a_push_is_kept(db: Any, owner_client: Any, words: Any) ->
         ({"card_1_url": "https://x.example"}, "card_1_url"),
         ({"utm_source": "x" * 61}, "utm_source"),
         ({"winner_after_hours": "48"}, "winner_after_hours"),
+        ({"b_body": "Which link could they open?"}, "winner_after_hours"),
         ({"control_percent": "51"}, "control_percent"),
         ({"subject_en": "{nobody}"}, "subject_en"),
         ({"body_en": "{0.__class__}"}, "body_en"),
