@@ -8,7 +8,7 @@ from flask_wtf.file import FileField
 from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp
 
-from kernel.forms import Form, OptionalIntegerField, PictureForm, YuanField, storable
+from kernel.forms import Form, OptionalIntegerField, PictureForm, YuanField, one_line, storable
 from kernel.i18n import lazy_gettext as _l
 from membership.members.services.reveals import REASONS
 
@@ -100,14 +100,10 @@ def _id(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _words(text: str | None) -> str:
-    return (storable(text) or "")[:100]
-
-
 def gift_filter(said: Any) -> GiftFilter:
     """What the address asks of the catalogue; nonsense asks nothing."""
     return GiftFilter(
-        q=_words(said.get("q")),
+        q=one_line(said.get("q"))[:100],
         kind=_chosen(GiftKind, said.get("kind")),
         active={"given": True, "stopped": False}.get(said.get("active", "")),
         low=said.get("stock") == "low",
@@ -117,7 +113,7 @@ def gift_filter(said: Any) -> GiftFilter:
 def claim_filter(said: Any) -> ClaimFilter:
     """What the address asks of members' gifts; nonsense asks nothing."""
     return ClaimFilter(
-        q=_words(said.get("q")),
+        q=one_line(said.get("q"))[:100],
         state=_chosen(GiftState, said.get("state")),
         gift_id=_id(said.get("gift")),
         group_id=_id(said.get("group")),

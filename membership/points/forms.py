@@ -12,7 +12,7 @@ from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectF
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, Regexp, ValidationError
 
 from kernel import clock
-from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField, storable
+from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField, one_line, storable
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 
@@ -173,7 +173,7 @@ def ledger_filter(args: Any) -> LedgerFilter:
     kind, days = args.get("kind", ""), args.get("days", "")
     since = clock.today() - timedelta(days=int(days) - 1) if days in labels.SPANS else _day(args.get("since"))
     return LedgerFilter(
-        q=(storable(args.get("q", "")) or "")[:60],
+        q=one_line(args.get("q"))[:60],
         kind=Kind(kind) if kind in {one.value for one in Kind} else None,
         since=since,
         until=_day(args.get("until")),

@@ -19,7 +19,7 @@ from wtforms import (
 from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
-from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField
+from kernel.forms import Form, LocalDateTimeField, OptionalIntegerField, YuanField, one_line
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from membership.members import queries as members
@@ -226,7 +226,7 @@ def falls_from(args: Any) -> queries.FallFilter:
     return queries.FallFilter(
         days=number_from(args.get("days"), labels.FALL_DAYS) or 30,
         tier=number_from(args.get("tier"), rules.RANKS),
-        q=args.get("q", "").strip()[:60],
+        q=one_line(args.get("q"))[:60],
     )
 
 
@@ -236,7 +236,7 @@ def by_hand_from(args: Any) -> queries.ManualFilter:
     return queries.ManualFilter(
         tier=number_from(args.get("tier"), rules.RANKS),
         ends=ends if ends in labels.ENDS else "",
-        q=args.get("q", "").strip()[:60],
+        q=one_line(args.get("q"))[:60],
     )
 
 
@@ -247,5 +247,5 @@ def concerned_from(args: Any) -> queries.ConcernedFilter:
         falls=args.get("kind") == "falls",
         from_rank=number_from(args.get("from"), ranks),
         to_rank=number_from(args.get("to"), ranks),
-        q=args.get("q", "").strip()[:60],
+        q=one_line(args.get("q"))[:60],
     )
