@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from typing import TypeVar
 
 from flask import current_app, flash, g, request
 from sqlalchemy import ColumnElement, select, update
@@ -23,6 +24,8 @@ from .forms import ONCE, Form
 from .i18n import gettext as _
 from .idempotency import IdempotencyRecord
 
+F = TypeVar("F", bound=Form)
+
 # Stands where the calls of programs name their API key; there is no such key.
 _FORMS = 0
 
@@ -32,8 +35,8 @@ def key() -> str:
     return secrets.token_urlsafe(12)
 
 
-def show(form: Form) -> Form:
-    """Let a form that is opened carry a key."""
+def show(form: F) -> F:
+    """Let a form that is opened carry a key; returns that form."""
     form.once = key()
     return form
 

@@ -167,9 +167,7 @@ def new() -> Any:
     cell = request.args.get("cell", "")
     definition = cells.definition_of(cells.grid(), cell) if cell else None
     name = _("Recency %(r)s, frequency %(f)s", r=cell[0], f=cell[1]) if definition is not None else None
-    form = AudienceForm(definition=definition, name=name)
-    once.show(form)
-    return _page(form, None)
+    return _page(once.show(AudienceForm(definition=definition, name=name)), None)
 
 
 @bp.post("/new")

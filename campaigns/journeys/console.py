@@ -14,7 +14,7 @@ from kernel import audit, clock, editions, once
 from kernel.auth import acting_staff, staff
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
-from kernel.pages import capped_count, csv_response, keyset, search_chip, searched
+from kernel.pages import capped_count, chosen, csv_response, keyset, search_chip, searched
 
 from . import forms, labels, queries, rules, services
 from .models import Journey, JourneyLog, JourneyMember, JourneyState, PlaceState
@@ -34,7 +34,7 @@ def _names() -> labels.Names:
 
 
 def _narrowed_by() -> tuple[str, JourneyState | None]:
-    return searched(), JourneyState(_said("state")) if _said("state") in list(JourneyState) else None
+    return searched(), chosen(JourneyState, "state")
 
 
 @bp.get("")
@@ -324,9 +324,7 @@ def new_step(journey_id: int) -> Any:
     journey, kind = queries.get_journey(journey_id), _said("kind")
     if kind not in rules.STEPS:
         return render_template("journeys/choose.html", journey=journey, spot=_spot(), labels=labels)
-    form = forms.step_form(kind)
-    once.show(form)
-    return _step_page(journey, kind, form, None)
+    return _step_page(journey, kind, once.show(forms.step_form(kind)), None)
 
 
 @bp.post("/<int:journey_id>/steps/new")
@@ -421,7 +419,7 @@ def _trial_page(journey: Journey, form: forms.TrialForm) -> str:
 
 
 def _people(journey_id: int) -> Any:
-    state = PlaceState(_said("state")) if _said("state") in list(PlaceState) else None
+    state = chosen(PlaceState, "state")
     return queries.people(journey_id, searched(), state, _said("step"), trial=_said("trial") == "yes")
 
 

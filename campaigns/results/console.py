@@ -606,9 +606,7 @@ def _reports_page(form: ReportForm, status: int = 200) -> Any:
 @bp.get("/reports")
 @staff("results.view")
 def reports() -> Any:
-    form = _report_form(name=_("What pushes brought"), locale="zh_Hans")
-    once.show(form)
-    return _reports_page(form)
+    return _reports_page(once.show(_report_form(name=_("What pushes brought"), locale="zh_Hans")))
 
 
 @bp.post("/reports")

@@ -199,9 +199,7 @@ def _refused(form: TouchpointForm, refusal: Refusal) -> bool:
 @bp.get("/new")
 @staff("touchpoints.edit")
 def new() -> Any:
-    form = _form(None, True)
-    once.show(form)
-    return _form_page(form, None)
+    return _form_page(once.show(_form(None, True)), None)
 
 
 @bp.post("/new")

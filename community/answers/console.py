@@ -199,9 +199,7 @@ def _packs(form: PackForm, status: int = 200) -> Any:
 @bp.get("/answers/packs")
 @staff("answers.edit")
 def packs() -> Any:
-    form = PackForm(formdata=None)
-    once.show(form)
-    return _packs(form)
+    return _packs(once.show(PackForm(formdata=None)))
 
 
 @bp.post("/answers/packs")

@@ -442,9 +442,7 @@ def _changeable(script_id: int) -> Script:
 @bp.get("/scripts/new")
 @staff("scripts.own")
 def new_script() -> Any:
-    form = ScriptForm()
-    once.show(form)
-    return _script_page(form)
+    return _script_page(once.show(ScriptForm()))
 
 
 @bp.post("/scripts/new")

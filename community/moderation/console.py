@@ -217,9 +217,7 @@ def _sanction_page(form: SanctionForm, member: Member, status: int = 200) -> Any
 @staff("moderation.decide")
 def sanction(member_id: int) -> Any:
     member = members.get_member(member_id)
-    form = _sanction_form(member)
-    once.show(form)
-    return _sanction_page(form, member)
+    return _sanction_page(once.show(_sanction_form(member)), member)
 
 
 @bp.post("/members/<int:member_id>/sanction")

@@ -660,9 +660,7 @@ def _save_macro(form: MacroForm, macro: Macro | None = None) -> Any:
 @bp.get("/macros/new")
 @staff("macros.edit")
 def new_macro() -> Any:
-    form = MacroForm(formdata=None)
-    once.show(form)
-    return _macro_page(form)
+    return _macro_page(once.show(MacroForm(formdata=None)))
 
 
 @bp.post("/macros/new")

@@ -156,9 +156,7 @@ def export() -> Any:
 @bp.get("/staff/new")
 @staff("staff.manage")
 def new() -> Any:
-    form = NewStaffForm(role=Role.ASSISTANT.value)
-    once.show(form)
-    return _page(form)
+    return _page(once.show(NewStaffForm(role=Role.ASSISTANT.value)))
 
 
 def _page(form: StaffForm, person: Staff | None = None, status: int = 200, password: str | None = None) -> Any:

@@ -16,7 +16,6 @@ from kernel import audit, clock, editions, once, pages
 from kernel.auth import may, safe_next, staff
 from kernel.errors import InputInvalid
 from kernel.files import FileRefused
-from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.i18n import lazy_gettext as _l
 from kernel.i18n import ngettext, number
@@ -201,7 +200,7 @@ def edit_post(gift_id: int) -> Any:
 # ── The pool of codes ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _codes_page(gift: Gift, form: Form, outcome: services.Added | None = None, status: int = 200) -> Any:
+def _codes_page(gift: Gift, form: CodesForm, outcome: services.Added | None = None, status: int = 200) -> Any:
     return render_template(
         "gifts/codes.html", gift=gift, form=form, outcome=outcome, pool=queries.pool(gift.id), key_of=GiftKind
     ), status

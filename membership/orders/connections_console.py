@@ -12,7 +12,6 @@ from flask import flash, redirect, render_template, request, url_for
 from kernel import audit, clock, editions, links, once, pages
 from kernel.auth import acting_staff, staff
 from kernel.errors import NotFound
-from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext
 from membership.members import labels as member_labels
@@ -54,7 +53,7 @@ def new() -> Any:
     return _new(once.show(ConnectionForm()))
 
 
-def _new(form: Form, status: int = 200) -> Any:
+def _new(form: ConnectionForm, status: int = 200) -> Any:
     return render_template("orders/connection_new.html", form=form, kind_lines=labels.KIND_LINES, **_told()), status
 
 

@@ -12,7 +12,6 @@ from flask import flash, redirect, render_template, request, url_for
 from kernel import audit, clock, editions, once, pages
 from kernel.auth import Role, acting_staff, staff
 from kernel.errors import InputInvalid
-from kernel.forms import Form
 from kernel.i18n import day, ngettext, number
 from kernel.i18n import gettext as _
 from kernel.staff.services import names as staff_names
@@ -288,9 +287,7 @@ def _reward_submitted(form: RewardForm, reward: PointsReward | None = None) -> A
 @bp.get("/points/rewards/new")
 @staff("points.edit")
 def new_reward() -> Any:
-    form = _reward_form(formdata=None)
-    once.show(form)
-    return _reward_editor(form)
+    return _reward_editor(once.show(_reward_form(formdata=None)))
 
 
 @bp.post("/points/rewards/new")
@@ -465,7 +462,7 @@ def batches() -> Any:
     return render_template("points/batches.html", rows=queries.batches(), names=staff_names())
 
 
-def _batch_page(form: Form, status: int = 200) -> Any:
+def _batch_page(form: BatchForm, status: int = 200) -> Any:
     return render_template("points/batch_new.html", form=form), status
 
 

@@ -105,9 +105,7 @@ def new() -> Any:
     definition = (
         audience_rules.parse(audiences.get_audience(chosen).definition) if chosen else audience_rules.Definition()
     )
-    form = PushForm(definition=definition)
-    once.show(form)
-    return _steps(form, None, None)
+    return _steps(once.show(PushForm(definition=definition)), None, None)
 
 
 @bp.post("/pushes/new")

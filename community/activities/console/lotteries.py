@@ -56,9 +56,7 @@ def _edit_page(group: Group, form: LotteryForm, lottery: Lottery | None = None, 
 @bp.get("/groups/<int:group_id>/lotteries/new")
 @staff("activities.edit")
 def new_lottery(group_id: int) -> Any:
-    form = _form(group_id, formdata=None)
-    once.show(form)
-    return _edit_page(groups.get_group(group_id), form)
+    return _edit_page(groups.get_group(group_id), once.show(_form(group_id, formdata=None)))
 
 
 @bp.post("/groups/<int:group_id>/lotteries/new")

@@ -145,9 +145,7 @@ def new() -> Any:
     kind = _kind()
     if kind is None:
         return render_template("groups/new.html", labels=labels, models=queries.models())
-    form = _form(kind, formdata=None, demo_cover="demo/tea.webp")
-    once.show(form)
-    return _edit_page(form, kind, None)
+    return _edit_page(once.show(_form(kind, formdata=None, demo_cover="demo/tea.webp")), kind, None)
 
 
 @bp.post("/groups/new")
@@ -457,9 +455,7 @@ def _links_page(group: Group, form: LinkForm, status: int = 200) -> Any:
 @bp.get("/groups/<int:group_id>/links")
 @staff("groups.view")
 def join_links(group_id: int) -> Any:
-    form = _link_form(formdata=None)
-    once.show(form)
-    return _links_page(queries.get_group(group_id), form)
+    return _links_page(queries.get_group(group_id), once.show(_link_form(formdata=None)))
 
 
 @bp.post("/groups/<int:group_id>/links")

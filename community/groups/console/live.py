@@ -29,8 +29,7 @@ def _sessions_page(
 ) -> Any:
     found = queries.sessions_of(group.id)
     if drop_form is None:
-        drop_form = DropForm(services.drop_choices(group), formdata=None)
-        once.show(drop_form)
+        drop_form = once.show(DropForm(services.drop_choices(group), formdata=None))
     return render_template(
         "groups/sessions.html",
         **frame_of(group, "sessions"),
@@ -47,13 +46,7 @@ def _sessions_page(
 @bp.get("/groups/<int:group_id>/sessions")
 @staff("groups.view")
 def sessions(group_id: int) -> Any:
-    return _sessions_page(queries.get_group(group_id), _new_session())
-
-
-def _new_session() -> SessionForm:
-    form = SessionForm(formdata=None)
-    once.show(form)
-    return form
+    return _sessions_page(queries.get_group(group_id), once.show(SessionForm(formdata=None)))
 
 
 @bp.post("/groups/<int:group_id>/sessions")
@@ -119,7 +112,7 @@ def add_drop(group_id: int, session_id: int) -> Any:
     group, session = queries.get_group(group_id), services.get_session(group_id, session_id)
     form = DropForm(services.drop_choices(group))
     if not form.validate():
-        return _sessions_page(group, _new_session(), None, 422, form, session.id)
+        return _sessions_page(group, once.show(SessionForm(formdata=None)), None, 422, form, session.id)
     if once.done_before():
         return redirect(url_for(".sessions", group_id=group_id))
     services.add_drop(

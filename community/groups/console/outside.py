@@ -34,9 +34,7 @@ def _page(group: Group, form: OutsideCodeForm, status: int = 200) -> Any:
 @bp.get("/groups/<int:group_id>/codes")
 @staff("groups.view")
 def codes(group_id: int) -> Any:
-    form = OutsideCodeForm(formdata=None)
-    once.show(form)
-    return _page(queries.get_group(group_id), form)
+    return _page(queries.get_group(group_id), once.show(OutsideCodeForm(formdata=None)))
 
 
 @bp.post("/groups/<int:group_id>/codes")

@@ -26,9 +26,7 @@ from .groups import frame_of
 @staff("groups.edit")
 def copy(group_id: int) -> Any:
     group = queries.get_group(group_id)
-    form = CopyForm(formdata=None, name=group.name)
-    once.show(form)
-    return _copy_page(group, form)
+    return _copy_page(group, once.show(CopyForm(formdata=None, name=group.name)))
 
 
 def _copy_page(group: Group, form: CopyForm, status: int = 200) -> Any:

@@ -302,9 +302,7 @@ def best_time() -> Any:
 @bp.get("/posts/<int:post_id>")
 @staff("posts.view")
 def show(post_id: int) -> Any:
-    form = CommentForm(formdata=None)
-    once.show(form)
-    return _page_of(queries.get_post(post_id), form)
+    return _page_of(queries.get_post(post_id), once.show(CommentForm(formdata=None)))
 
 
 def _root_of(post: Post) -> Post:

@@ -9,7 +9,6 @@ from flask import flash, redirect, render_template, url_for
 from kernel import links, once
 from kernel.auth import staff
 from kernel.errors import NotFound
-from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.pages import attachment
 
@@ -20,7 +19,7 @@ from . import bp
 from .frame import frame
 
 
-def _links_page(offer: Offer, version: OfferVersion, form: Form, status: int = 200) -> Any:
+def _links_page(offer: Offer, version: OfferVersion, form: LinkForm, status: int = 200) -> Any:
     found = queries.links_of(offer.id)
     brought = queries.brought_by(found)
     return render_template(

@@ -9,7 +9,6 @@ from flask import Response, flash, redirect, render_template, request, url_for
 
 from kernel import audit, clock, once, pages
 from kernel.auth import acting_staff, staff
-from kernel.forms import Form
 from kernel.i18n import gettext as _
 from kernel.i18n import ngettext, number
 from membership.members import labels as member_labels
@@ -62,9 +61,7 @@ def _chips() -> list[tuple[str, str, str]]:
 @bp.get("/imports", endpoint="index")
 @staff("orders.import")
 def index() -> Any:
-    form = ImportForm()
-    once.show(form)
-    return _imports(form)
+    return _imports(once.show(ImportForm()))
 
 
 @bp.post("/imports", endpoint="new_post")
@@ -118,7 +115,7 @@ def show(run_id: int) -> Any:
     return _show(queries.get_run(run_id), once.show(CorrectionsForm()))
 
 
-def _show(found: ImportRun, form: Form, status: int = 200, rate_error: str = "") -> Any:
+def _show(found: ImportRun, form: CorrectionsForm, status: int = 200, rate_error: str = "") -> Any:
     waiting = found.state is RunState.WAITING
     every = request.args.get("rejects") == "all"
     of_others = corrections.corrections_of(found.id)

@@ -9,7 +9,6 @@ from flask import flash, redirect, render_template, request, url_for
 
 from kernel import audit, clock, editions, once, pages
 from kernel.auth import acting_staff, may, staff
-from kernel.forms import Form
 from kernel.i18n import day, number
 from kernel.i18n import gettext as _
 from kernel.staff.services import names as staff_names
@@ -22,7 +21,7 @@ from ..models import SimulationState, TierDraft, Window
 from . import bp
 
 
-def _edit(form: Form, draft: TierDraft | None = None, status: int = 200) -> Any:
+def _edit(form: PolicyForm, draft: TierDraft | None = None, status: int = 200) -> Any:
     page = render_template(
         "tiers/edit.html", form=form, draft=draft, ranks=rules.RANKS, rolling=Window.ROLLING, labels=labels
     )
