@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
@@ -165,6 +166,38 @@ def somebody_waits(done: threading.Event) -> bool:
     return False
 
 
+class Halt:
+    """A place on the way of a first piece of work, where it stays until a second one waits for it, or has not waited."""
+
+    def __init__(self) -> None:
+        self._reached, self._go_on, self._done = threading.Event(), threading.Event(), threading.Event()
+        self.waited: bool | None = None
+
+    def stay(self) -> None:
+        self._reached.set()
+        assert self._go_on.wait(60)
+
+    def cross(self, app: Flask, first: Callable[[], Any], second: Callable[[], Any]) -> list[BaseException]:
+        """Do the first, and the second once that stays; what went wrong with either. `waited` says whether the second waited."""
+
+        def begin() -> None:
+            with transaction():
+                first()
+
+        def follow() -> None:
+            assert self._reached.wait(60)
+            with transaction():
+                second()
+            self._done.set()
+
+        def look() -> None:
+            assert self._reached.wait(60)
+            self.waited = somebody_waits(self._done)
+            self._go_on.set()
+
+        return at_once(app, [begin, follow, look])
+
+
 def test_a_merge_during_a_draw_keeps_the_ticket_that_wins(committed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """The draw has looked who holds which ticket and has not given the place yet: the merge waits, and keeps the winner's."""
     group_id, (survivor, absorbed) = furnish(committed, 2)
@@ -174,34 +207,17 @@ def test_a_merge_during_a_draw_keeps_the_ticket_that_wins(committed: Flask, monk
     with committed.app_context(), transaction():
         services.freeze(lottery_id)
         wins = db.session.scalars(select(LotteryEntry.ticket).where(LotteryEntry.member_id == absorbed)).one()
-    in_time, go_on, merged = threading.Event(), threading.Event(), threading.Event()
+    halt = Halt()
 
     def hold(*_asked: Any) -> list[str]:
-        in_time.set()
-        assert go_on.wait(60)
+        halt.stay()
         return [wins]
 
-    def draw() -> None:
-        with transaction():
-            services.draw(lottery_id)
-
-    def join() -> None:
-        assert in_time.wait(60)
-        with transaction():
-            merge.merge(survivor, absorbed)
-        merged.set()
-
-    def look() -> None:
-        assert in_time.wait(60)
-        waited.append(somebody_waits(merged))
-        go_on.set()
-
-    waited: list[bool] = []
     monkeypatch.setattr(rules, "winners", hold)
-    assert at_once(committed, [draw, join, look]) == []
+    assert halt.cross(committed, lambda: services.draw(lottery_id), lambda: merge.merge(survivor, absorbed)) == []
     with committed.app_context():
         left = db.session.execute(select(LotteryEntry.member_id, LotteryEntry.ticket, LotteryEntry.place)).all()
-        assert (waited, left) == ([True], [(survivor, wins, 1)])
+        assert (halt.waited, left) == (True, [(survivor, wins, 1)])
 
 
 @pytest.mark.parametrize("guarded", [True, False])
@@ -220,35 +236,17 @@ def test_a_prize_and_a_merge_of_its_winner_do_not_deadlock(
         services.freeze(lottery_id)
         services.draw(lottery_id)
         (entry_id,) = services.owed()
-    in_time, go_on, merged = threading.Event(), threading.Event(), threading.Event()
-    grant = draws.coupons.grant_many
+    halt, grant = Halt(), draws.coupons.grant_many
 
     def hold(*asked: Any) -> Any:
-        in_time.set()
-        assert go_on.wait(60)
+        halt.stay()
         return grant(*asked)
 
-    def give() -> None:
-        with transaction():
-            services.hand_over(entry_id)
-
-    def join() -> None:
-        assert in_time.wait(60)
-        with transaction():
-            merge.merge(survivor, absorbed)
-        merged.set()
-
-    def look() -> None:
-        assert in_time.wait(60)
-        waited.append(somebody_waits(merged))
-        go_on.set()
-
-    waited: list[bool] = []
     if not guarded:
         monkeypatch.setattr(draws, "_held_winner", lambda member_id, _prize: db.session.get_one(Member, member_id))
     monkeypatch.setattr(draws.coupons, "grant_many", hold)
-    ended = at_once(committed, [give, join, look])
-    assert (waited, ["deadlock detected" in str(fault) for fault in ended]) == ([True], [] if guarded else [True])
+    ended = halt.cross(committed, lambda: services.hand_over(entry_id), lambda: merge.merge(survivor, absorbed))
+    assert (halt.waited, ["deadlock detected" in str(fault) for fault in ended]) == (True, [] if guarded else [True])
     if guarded:
         with committed.app_context():
             owners = (
@@ -265,40 +263,24 @@ def test_a_ticket_is_on_the_list_or_was_never_given(committed: Flask, monkeypatc
     group_id, members = furnish(committed)
     lottery_id = announce(committed, group_id)
     after = clock.now() + timedelta(days=2)
-    in_time, go_on, frozen = threading.Event(), threading.Event(), threading.Event()
-    phase_of = rules.lottery_phase
+    halt, phase_of = Halt(), rules.lottery_phase
 
     def hold(*facts: Any) -> rules.Phase:
         phase = phase_of(*facts)
-        in_time.set()
-        assert go_on.wait(60)
+        halt.stay()
         return phase
 
     def tap() -> None:
-        with transaction():
-            services.enter(queries.get_lottery(lottery_id), members[0])
+        services.enter(queries.get_lottery(lottery_id), members[0])
 
-    def end() -> None:
-        assert in_time.wait(60)
-        with transaction():
-            services.freeze(lottery_id)
-        frozen.set()
-
-    def look() -> None:
-        """Let the tap go on once the freeze waits for it, or has not waited."""
-        assert in_time.wait(60)
-        waited.append(somebody_waits(frozen))
-        go_on.set()
-
-    waited: list[bool] = []
     # Only the freeze lives two days later, when entry is over.
     monkeypatch.setattr(draws, "clock", SimpleNamespace(now=lambda: after))
     monkeypatch.setattr(rules, "lottery_phase", hold)
-    assert at_once(committed, [tap, end, look]) == []
+    assert halt.cross(committed, tap, lambda: services.freeze(lottery_id)) == []
     with committed.app_context():
         ticket = db.session.scalars(select(LotteryEntry.ticket)).one()
         lottery = queries.get_lottery(lottery_id)
-        assert (waited, lottery.state, lottery.tickets) == ([True], LotteryState.FROZEN, [ticket])
+        assert (halt.waited, lottery.state, lottery.tickets) == (True, LotteryState.FROZEN, [ticket])
 
 
 def test_a_hundred_claims_share_ten_pieces(committed: Flask) -> None:
